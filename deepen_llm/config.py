@@ -1,0 +1,223 @@
+"""What a user may set: frozen, checked, unknown keys refused with the nearest known one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator
+from typing_extensions import Self
+
+from deepen_llm.errors import ConfigError
+from deepen_llm.fusion import METHODS, Deepen, FixedWeights, FusionMethod
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class GenerationOptions(_Options):
+    """How to generate.
+
+    Attributes:
+        max_new_tokens: The most tokens of the main model to commit.
+        temperature: 0 is greedy; else the fused distribution is sampled.
+        top_p: Sample from the likeliest tokens that together have this probability.
+        top_k: Sample from this many likeliest tokens; 0 is no bound.
+        min_p: Sample from tokens with at least this share of the likeliest one's probability.
+        seed: Makes sampling repeat; sample ``i`` of a prompt uses ``seed + i``.
+        stop: Strings before which the text ends.
+        repetition_penalty: Above 1, tokens of prompt and answer become less likely.
+        n: Samples per prompt.
+        logprobs: Report each token's log-probability and this many likeliest tokens beside it.
+        trace: Report how each token came about.
+    """
+
+    max_new_tokens: int = Field(256, ge=1)
+    temperature: float = Field(0.0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(0, ge=0)
+    min_p: float = Field(0.0, ge=0, le=1)
+    seed: int | None = Field(None, ge=0, lt=2**63)
+    stop: tuple[str, ...] = ()
+    repetition_penalty: float = Field(1.0, gt=0)
+    n: int = Field(1, ge=1)
+    logprobs: int | None = Field(None, ge=0)
+    trace: bool = False
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else () if value is None else value
+
+    @field_validator("stop")
+    @classmethod
+    def _none_empty(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "" in value:
+            raise ValueError("a stop string must not be empty")
+        return value
+
+
+class MemberConfig(_Options):
+    """Where a member comes from.
+
+    Attributes:
+        path: A local folder or a hub id.
+        name: What messages and traces call it; by default the path's last part.
+        revision: The hub revision.
+        dtype: ``auto`` (the checkpoint's own; float16 becomes float32 on a CPU, which is slow in it) or a torch dtype.
+        device: ``auto`` (a GPU where there is one) or a torch device.
+        device_map: Accelerate's ``device_map``, to spread one member over devices, in place of ``device``.
+        trust_remote_code: Run code that comes with the checkpoint.
+        safetensors_only: Refuse weights in pickle formats, which can run code.
+    """
+
+    path: str = Field(min_length=1)
+    name: str | None = None
+    revision: str | None = None
+    dtype: str = "auto"
+    device: str = "auto"
+    device_map: str | dict[str, int | str] | None = None
+    trust_remote_code: bool = False
+    safetensors_only: bool = True
+
+
+class EnsembleSettings(_Options):
+    """What holds for an ensemble, whatever its members.
+
+    Attributes:
+        main_model: Index of the member whose vocabulary tokens are chosen from.
+        weights: Aggregation weights, one per member, scaled to sum 1; None for equal ones (DEEPEN-Avg).
+        fusion: A fusion method, its name, or a mapping with its ``method`` and options.
+        eos_policy: Who ends a text: the ``fused`` distribution, or the ``main`` model's most likely token alone.
+        batch_size: The most texts decoded together; further ones wait.
+        generation: Generation options in force unless a call says otherwise.
+    """
+
+    main_model: int = 0
+    weights: tuple[float, ...] | None = None
+    fusion: SerializeAsAny[FusionMethod] = Deepen()
+    eos_policy: Literal["fused", "main"] = "fused"
+    batch_size: int = Field(16, ge=1)
+    generation: GenerationOptions = GenerationOptions()
+
+    @field_validator("fusion", mode="before")
+    @classmethod
+    def _named_method(cls, value: Any) -> Any:
+        given = {"method": value} if isinstance(value, str) else value
+        if not isinstance(given, Mapping):
+            return value
+        name = given.get("method")
+        if name not in METHODS:
+            raise ValueError(f"unknown fusion method {name!r}; known are {', '.join(METHODS)}")
+        return parse(METHODS[name], given, "fusion")
+
+    def check(self, count: int) -> FixedWeights:
+        """Check the settings against the number of members.
+
+        Returns:
+            The aggregation weights.
+
+        Raises:
+            ConfigError: There is no member, no such main model, or another number of weights.
+        """
+        if count < 1:
+            raise ConfigError("an ensemble of 0 members", hint="give at least one member; two or more to fuse")
+        if not 0 <= self.main_model < count:
+            raise ConfigError(
+                f"main_model={self.main_model} names no member of {count}",
+                hint=f"give an index from 0 to {count - 1}",
+            )
+        if self.weights is None:
+            return FixedWeights.average(count)
+        if len(self.weights) != count:
+            raise ConfigError(
+                f"{len(self.weights)} weights for {count} members", hint="give one weight per member, or None"
+            )
+        return FixedWeights(self.weights)
+
+
+class EnsembleConfig(EnsembleSettings):
+    """A whole ensemble, as a YAML file holds it.
+
+    Attributes:
+        members: Where each member comes from; a plain string is its path.
+    """
+
+    members: tuple[MemberConfig, ...]
+
+    @field_validator("members", mode="before")
+    @classmethod
+    def _plain_paths(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return tuple({"path": str(one)} if isinstance(one, str | Path) else one for one in value)
+        return value
+
+    @classmethod
+    def load(cls, file: str | Path) -> Self:
+        """Read a YAML file; a member's relative path that exists beside the file is taken from there.
+
+        Raises:
+            ConfigError: The file cannot be read, is no YAML mapping, or says what is not understood.
+        """
+        try:
+            given = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigError(
+                f"the configuration {file} cannot be read: {error}", hint="give a readable YAML file"
+            ) from error
+        if not isinstance(given, dict):
+            raise ConfigError(
+                f"the configuration {file} is no mapping", hint="begin it with 'members:' and a list of paths"
+            )
+        config = parse(cls, given, str(file))
+        beside = Path(file).parent
+        return config.model_copy(update={"members": tuple(_from_beside(member, beside) for member in config.members)})
+
+    def save(self, file: str | Path) -> None:
+        """Write the YAML file that `load` reads; options at their defaults are left out."""
+        given = self.model_dump(mode="json", exclude_defaults=True)
+        if "fusion" in given:
+            given["fusion"] = {"method": getattr(self.fusion, "method", ""), **given["fusion"]}
+        Path(file).write_text(yaml.safe_dump(given, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+Options = TypeVar("Options", bound=BaseModel)
+
+
+def parse(kind: type[Options], given: Mapping[str, Any], what: str) -> Options:
+    """Validate options given by a user.
+
+    Args:
+        kind: The options' model.
+        given: What the user gave.
+        what: Where, for the message.
+
+    Raises:
+        ConfigError: An option is unknown or its value cannot be used.
+    """
+    try:
+        return kind.model_validate(dict(given))
+    except ValidationError as error:
+        problems = [
+            _problem(kind, detail["loc"], detail["msg"], detail["type"], detail["input"]) for detail in error.errors()
+        ]
+        raise ConfigError(
+            f"{what}: {'; '.join(problems)}", hint=f"known options: {', '.join(kind.model_fields)}"
+        ) from None
+
+
+def _problem(kind: type[BaseModel], place: tuple[int | str, ...], message: str, type_: str, value: Any) -> str:
+    name = ".".join(map(str, place)) or "options"
+    if type_ == "extra_forbidden":
+        near = difflib.get_close_matches(str(place[-1]), kind.model_fields, n=1)
+        return f"unknown option {name!r}" + (f", did you mean {near[0]!r}?" if near else "")
+    return f"{name}={value!r}: {message.removeprefix('Value error, ')}"
+
+
+def _from_beside(member: MemberConfig, folder: Path) -> MemberConfig:
+    found = folder / member.path
+    return member.model_copy(update={"path": str(found)}) if found.exists() else member

@@ -1,0 +1,318 @@
+"""The front door: several models, one `EnsembleLLM`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from typing_extensions import Self
+
+from deepen_llm.config import EnsembleConfig, EnsembleSettings, GenerationOptions, MemberConfig, parse
+from deepen_llm.decoding import Ensemble, score
+from deepen_llm.errors import ConfigError
+from deepen_llm.fusion import FusionMethod
+from deepen_llm.members.base import Member, Message
+from deepen_llm.members.loading import load_member
+from deepen_llm.members.local import LocalMember
+from deepen_llm.outputs import Output, Score
+from deepen_llm.prompts import EncodedPrompt, encode_conversation, encode_text
+from deepen_llm.run import Run
+from deepen_llm.streaming import AsyncTextStream, TextStream, in_thread
+from deepen_llm.tracing import candidate
+
+Conversation = Sequence[Message]
+AnyMember = Member | tuple[PreTrainedModel, PreTrainedTokenizerBase]
+AnyFusion = str | Mapping[str, Any] | FusionMethod
+
+
+class EnsembleLLM:
+    """Several local language models with different vocabularies that decode as one.
+
+    Args:
+        members: Members, or pairs of a `transformers` model and its tokenizer.
+        main_model: Index of the member whose vocabulary tokens are chosen from.
+        weights: Aggregation weights, one per member, scaled to sum 1; None for equal ones.
+        fusion: A fusion method's name or a configured one, such as ``Deepen(relr=0.15, search_steps=5)``.
+        eos_policy: Who ends a text: the ``fused`` distribution, or the ``main`` model alone.
+        batch_size: The most texts decoded together.
+        generation: Generation options in force unless a call says otherwise.
+
+    Raises:
+        ConfigError: A setting cannot be used.
+        LoadError: A model is no causal language model.
+        VocabularyError: A tokenizer does not fit its model, or the members share too few anchors.
+
+    Example:
+        >>> from deepen_llm import EnsembleLLM, specialists
+        >>> llm = EnsembleLLM.from_pretrained(specialists.paths(), fusion="bayes")
+        >>> llm.chat([{"role": "user", "content": "What is the capital of France?"}]).text
+        ' Paris'
+    """
+
+    def __init__(
+        self,
+        members: Sequence[AnyMember],
+        *,
+        main_model: int = 0,
+        weights: Sequence[float] | None = None,
+        fusion: AnyFusion = "deepen",
+        eos_policy: str = "fused",
+        batch_size: int = 16,
+        generation: GenerationOptions | Mapping[str, Any] | None = None,
+    ) -> None:
+        given = {
+            "main_model": main_model,
+            "weights": weights,
+            "fusion": fusion,
+            "eos_policy": eos_policy,
+            "batch_size": batch_size,
+            "generation": generation or GenerationOptions(),
+        }
+        self.settings = parse(EnsembleSettings, given, "ensemble")
+        aggregation = self.settings.check(len(members))
+        self.members: tuple[Member, ...] = tuple(
+            one if isinstance(one, Member) else LocalMember(*one) for one in members
+        )
+        fusing = self.settings.fusion.prepare(self.members, main_model)
+        self._ensemble = Ensemble(self.members, main_model, fusing, aggregation, self.settings.eos_policy)
+        self._sources: tuple[MemberConfig, ...] | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        members: str | Path | Sequence[str | Path | Mapping[str, Any] | MemberConfig],
+        *,
+        main_model: int = 0,
+        weights: Sequence[float] | None = None,
+        fusion: AnyFusion = "deepen",
+        eos_policy: str = "fused",
+        batch_size: int = 16,
+        generation: GenerationOptions | Mapping[str, Any] | None = None,
+        dtype: str = "auto",
+        device: str | Sequence[str] = "auto",
+        device_map: str | None = None,
+        trust_remote_code: bool = False,
+        safetensors_only: bool = True,
+    ) -> Self:
+        """Load the members and make an ensemble of them.
+
+        Args:
+            members: Hub ids, local folders or `MemberConfig`; or one configuration file (``.yaml``), which then says
+                everything else too.
+            main_model: See the class, as the next five.
+            weights: Aggregation weights.
+            fusion: The fusion method.
+            eos_policy: Who ends a text.
+            batch_size: The most texts decoded together.
+            generation: Generation options.
+            dtype: ``auto`` or a torch dtype, for every member given by path alone.
+            device: ``auto``, a torch device for all members, or a list with one for each.
+            device_map: Accelerate's ``device_map`` for every member, in place of ``device``.
+            trust_remote_code: Run code that comes with the checkpoints.
+            safetensors_only: Refuse weights in other formats.
+
+        Raises:
+            ConfigError: A setting cannot be used.
+            LoadError: A member cannot be loaded.
+            VocabularyError: The vocabularies do not fit.
+        """
+        if isinstance(members, str | Path):
+            if str(members).endswith((".yaml", ".yml")):
+                return cls.from_config(members)
+            members = [members]
+        devices = [device] * len(members) if isinstance(device, str) else list(device)
+        if len(devices) != len(members):
+            raise ConfigError(f"{len(devices)} devices for {len(members)} members", hint="give one device per member")
+        common = {
+            "dtype": dtype,
+            "device_map": device_map,
+            "trust_remote_code": trust_remote_code,
+            "safetensors_only": safetensors_only,
+        }
+        given = {
+            "members": [
+                {"path": str(one), "device": place, **common} if isinstance(one, str | Path) else one
+                for one, place in zip(members, devices, strict=True)
+            ],
+            "main_model": main_model,
+            "weights": weights,
+            "fusion": fusion,
+            "eos_policy": eos_policy,
+            "batch_size": batch_size,
+            "generation": generation or GenerationOptions(),
+        }
+        return cls.from_config(parse(EnsembleConfig, given, "ensemble"))
+
+    @classmethod
+    def from_config(cls, config: str | Path | EnsembleConfig) -> Self:
+        """Load an ensemble from a configuration or its YAML file.
+
+        Raises:
+            ConfigError: The file cannot be read or a setting cannot be used.
+            LoadError: A member cannot be loaded.
+            VocabularyError: The vocabularies do not fit.
+        """
+        if not isinstance(config, EnsembleConfig):
+            config = EnsembleConfig.load(config)
+        config.check(len(config.members))
+        llm = cls(
+            [load_member(member) for member in config.members],
+            main_model=config.main_model,
+            weights=config.weights,
+            fusion=config.fusion,
+            eos_policy=config.eos_policy,
+            batch_size=config.batch_size,
+            generation=config.generation,
+        )
+        llm._sources = config.members
+        return llm
+
+    def save_config(self, file: str | Path) -> None:
+        """Write the YAML file that `from_config` loads.
+
+        Raises:
+            ConfigError: A member lives in memory only.
+        """
+        sources = self._sources or tuple(MemberConfig(path=_origin(member)) for member in self.members)
+        EnsembleConfig(members=sources, **dict(self.settings)).save(file)
+
+    @overload
+    def generate(self, prompt: str, **options: Any) -> Output: ...
+    @overload
+    def generate(self, prompt: Sequence[str], **options: Any) -> list[Output]: ...
+    def generate(self, prompt: str | Sequence[str], **options: Any) -> Output | list[Output]:
+        """Continue a prompt, or each of several.
+
+        Args:
+            prompt: One prompt or a list of them.
+            **options: Fields of `GenerationOptions`.
+
+        Returns:
+            One `Output` per prompt; a list for a list.
+
+        Raises:
+            ConfigError: An option is unknown or cannot be used.
+            PromptError: A prompt is empty, or leaves no room in a context window.
+            LogitsError: A member's logits are no distribution.
+        """
+        chosen = self._options(options)
+        if isinstance(prompt, str):
+            return self._all([encode_text(self._ensemble, prompt)], chosen)[0]
+        return self._all([encode_text(self._ensemble, one) for one in prompt], chosen)
+
+    @overload
+    def chat(self, messages: Conversation, **options: Any) -> Output: ...
+    @overload
+    def chat(self, messages: Sequence[Conversation], **options: Any) -> list[Output]: ...
+    def chat(self, messages: Conversation | Sequence[Conversation], **options: Any) -> Output | list[Output]:
+        """Answer a conversation, or each of several, through each member's own chat template.
+
+        Args:
+            messages: One list of messages (``role``, ``content``), or a list of such lists.
+            **options: Fields of `GenerationOptions`.
+
+        Returns:
+            One `Output` per conversation; a list for a list of lists.
+
+        Raises:
+            PromptError: There are no messages, a member has no template, or its template refuses them.
+            ConfigError: See `generate`, as for the others.
+        """
+        chosen = self._options(options)
+        if messages and not isinstance(messages[0], Mapping):
+            return self._all([encode_conversation(self._ensemble, one) for one in messages], chosen)
+        return self._all([encode_conversation(self._ensemble, messages)], chosen)[0]
+
+    def stream(self, prompt: str, **options: Any) -> TextStream:
+        """Continue a prompt piece by piece: whole characters, and never part of a stop string.
+
+        The models work only while the stream is read; its ``output`` is there once it has ended.
+
+        Args:
+            prompt: The prompt.
+            **options: Fields of `GenerationOptions`.
+
+        Raises:
+            ConfigError: See `generate`, as for the others; also for ``n`` above 1.
+        """
+        return self._stream(encode_text(self._ensemble, prompt), self._options(options))
+
+    def stream_chat(self, messages: Conversation, **options: Any) -> TextStream:
+        """`stream`, for a conversation as `chat` takes it."""
+        return self._stream(encode_conversation(self._ensemble, messages), self._options(options))
+
+    @overload
+    async def agenerate(self, prompt: str, **options: Any) -> Output: ...
+    @overload
+    async def agenerate(self, prompt: Sequence[str], **options: Any) -> list[Output]: ...
+    async def agenerate(self, prompt: str | Sequence[str], **options: Any) -> Output | list[Output]:
+        """`generate` in a thread, step by step: the event loop goes on, and cancelling stops the models."""
+        chosen = self._options(options)
+        if isinstance(prompt, str):
+            return (await self._aall([encode_text(self._ensemble, prompt)], chosen))[0]
+        return await self._aall([encode_text(self._ensemble, one) for one in prompt], chosen)
+
+    async def achat(self, messages: Conversation, **options: Any) -> Output:
+        """`chat` in a thread, as `agenerate`."""
+        chosen = self._options(options)
+        return (await self._aall([encode_conversation(self._ensemble, messages)], chosen))[0]
+
+    def astream(self, prompt: str, **options: Any) -> AsyncTextStream:
+        """`stream` in a thread, as `agenerate`."""
+        return AsyncTextStream(self.stream(prompt, **options))
+
+    def astream_chat(self, messages: Conversation, **options: Any) -> AsyncTextStream:
+        """`stream_chat` in a thread, as `agenerate`."""
+        return AsyncTextStream(self.stream_chat(messages, **options))
+
+    def score(self, prompt: str, continuation: str) -> Score:
+        """The ensemble's log-probability of each main-model token of a continuation.
+
+        Args:
+            prompt: The prompt.
+            continuation: What follows it; it is encoded as the main model's tokenizer does in this place.
+
+        Raises:
+            PromptError: The prompt or the continuation is empty, or they leave no room in a context window.
+        """
+        encoded = encode_text(self._ensemble, prompt)
+        main = self._ensemble.main_model
+        tokens = main.encode_continuation(encoded[self._ensemble.main], continuation)
+        encode_text(self._ensemble, prompt + continuation)  # refuses what does not fit
+        steps = zip(tokens, score(self._ensemble, encoded, tokens), strict=True)
+        return Score(tuple(candidate(main.vocabulary, logprobs, token) for token, logprobs in steps))
+
+    def _options(self, given: Mapping[str, Any]) -> GenerationOptions:
+        return parse(GenerationOptions, {**dict(self.settings.generation), **given}, "generation options")
+
+    def _run(self, prompts: Sequence[EncodedPrompt], options: GenerationOptions) -> Run:
+        return Run(self._ensemble, prompts, options, self.settings.batch_size)
+
+    def _all(self, prompts: Sequence[EncodedPrompt], options: GenerationOptions) -> list[Output]:
+        run = self._run(prompts, options)
+        for _ in run.steps():
+            pass
+        return run.outputs()
+
+    async def _aall(self, prompts: Sequence[EncodedPrompt], options: GenerationOptions) -> list[Output]:
+        run = self._run(prompts, options)
+        async for _ in in_thread(run.steps()):
+            pass
+        return run.outputs()
+
+    def _stream(self, prompt: EncodedPrompt, options: GenerationOptions) -> TextStream:
+        if options.n > 1:
+            raise ConfigError(f"a stream of n={options.n} samples", hint="stream one sample, or call generate()")
+        return TextStream(self._run([prompt], options).pieces())
+
+
+def _origin(member: Member) -> str:
+    path = getattr(getattr(member, "model", None), "name_or_path", "")
+    if not path:
+        raise ConfigError(
+            f"member {member.name} lives in memory only, so no configuration can name it",
+            hint="save the model and its tokenizer with save_pretrained and load them from there",
+        )
+    return str(path)

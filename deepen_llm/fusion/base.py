@@ -1,0 +1,110 @@
+"""The seam: how the members' next-token distributions become one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from deepen_llm.vocabulary import Vocabulary
+
+
+class Fusible(Protocol):
+    """What fusion needs to know of a member."""
+
+    @property
+    def name(self) -> str:
+        """The member's name, for messages."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Its vocabulary as bytes."""
+
+    @property
+    def embedding(self) -> Tensor:
+        """Its input token embeddings, ``[V_i, D_i]``."""
+
+
+class Fusion(ABC):
+    """A fusion method bound to its members.
+
+    Args:
+        members: All members.
+        main: Index of the main model among them.
+    """
+
+    def __init__(self, members: Sequence[Fusible], main: int) -> None:
+        self.main = main
+        self._roles = [EndOfText(member.vocabulary.end_of_text) for member in members]
+
+    @torch.inference_mode()
+    def fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:
+        """Fuse one step.
+
+        A member's end-of-text ids count as one token, whatever their number; afterwards the main model's own share out
+        their fused mass as it had it. A row in which only the main model has weight keeps its logits to the bit.
+
+        Args:
+            logits: Each member's next-token logits, fp32 ``[B, V_i]``.
+            weights: Aggregation weights, ``[B, N]``; each row sums to 1.
+
+        Returns:
+            Logits over the main vocabulary, ``[B, V_m]``, on the main model's device.
+        """
+        own = logits[self.main]
+        weights = weights.to(own.device)
+        shared = weights[:, self.main] < 1  # [B]: rows in which another member has a say
+        if not shared.any():
+            return own
+        folded = [role.fold(one[shared.to(one.device)]) for role, one in zip(self._roles, logits, strict=True)]
+        fused = self._fuse(folded, weights[shared])
+        out = own.clone()
+        out[shared] = self._roles[self.main].unfold(fused, own[shared])
+        return out
+
+    @abstractmethod
+    def _fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:
+        """`fuse`, for logits whose end of text is one token; finite or ``-inf``, never NaN."""
+
+
+class FusionMethod(BaseModel, ABC):
+    """The settings of a fusion method; frozen, unknown ones are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @abstractmethod
+    def prepare(self, members: Sequence[Fusible], main: int) -> Fusion:
+        """Bind the method to its members: anchors, spaces, whatever it computes once."""
+
+
+class EndOfText:
+    """A member's end-of-text role: several ids that count as one token, the primary one.
+
+    Args:
+        ids: The ids with the role, the primary one first; may be empty.
+    """
+
+    def __init__(self, ids: Sequence[int]) -> None:
+        self._ids = list(ids)
+
+    def fold(self, logits: Tensor) -> Tensor:
+        """Move the mass of all ids to the primary one, ``[B, V]`` to ``[B, V]``."""
+        if len(self._ids) < 2:
+            return logits
+        out = logits.clone()
+        out[:, self._ids] = -torch.inf
+        out[:, self._ids[0]] = logits[:, self._ids].logsumexp(-1)
+        return out
+
+    def unfold(self, fused: Tensor, own: Tensor) -> Tensor:
+        """Share the primary id's fused mass out over the ids as ``own`` had it, ``[B, V]`` each."""
+        if len(self._ids) < 2:
+            return fused
+        out = fused.clone()
+        share = own[:, self._ids].log_softmax(-1).nan_to_num(nan=-torch.inf)
+        out[:, self._ids] = fused[:, self._ids[:1]] + share
+        return out

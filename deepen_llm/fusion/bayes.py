@@ -1,0 +1,92 @@
+"""Bayes' rule as the inverse transformation, in a calibrated space over pairwise anchors.
+
+Read ``R_m[v, a]`` as P(anchor a | token v). Then another member's relative distribution goes back to main tokens by
+
+    q_i(v) = p_m(v) · Σ_a R_m[v, a] · r_i(a) / (p_m R_m)(a)
+
+which is one EM step on the paper's own objective: closed form, a distribution as it stands, no rate and no steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from deepen_llm.fusion.anchoring import AnchorGroup, main_rows
+from deepen_llm.fusion.base import Fusible, Fusion
+from deepen_llm.fusion.relative import Rows
+from deepen_llm.fusion.relative_method import RelativeMethod
+
+
+class Bayes(RelativeMethod):
+    """Fused distribution ``λ_m p_m + Σ λ_i q_i``; every default that differs from the paper's is an option."""
+
+    method: Literal["bayes"] = "bayes"
+    center: bool = True
+    normalize_rows: bool = False
+    temperature: float | None = Field(None, gt=0)
+    self_mass: float | None = Field(0.9, gt=0, lt=1)
+    anchors: Literal["joint", "pairwise"] = "pairwise"
+
+    def prepare(self, members: Sequence[Fusible], main: int) -> Fusion:
+        """See `FusionMethod`."""
+        own = members[main].vocabulary.fingerprint
+        strangers = [i for i, member in enumerate(members) if member.vocabulary.fingerprint != own]
+        groups = [[main, *strangers]] if self.anchors == "joint" else [[main, i] for i in strangers]
+        spaces = self._spaces(members, groups) if strangers else []
+        return _BayesFusion(self, members, main, spaces)
+
+
+class _BayesFusion(Fusion):
+    def __init__(self, method: Bayes, members: Sequence[Fusible], main: int, groups: Sequence[AnchorGroup]) -> None:
+        super().__init__(members, main)
+        self._method, self._groups = method, groups
+        self._ends = [member.vocabulary.end_of_text for member in members]
+
+    def _fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:
+        p = [one.softmax(-1) for one in logits]  # N of [B, V_i]
+        fused = torch.zeros_like(p[self.main])
+        strangers = [i for group in self._groups for i in group.spaces if i != self.main]
+        for i in set(range(len(p))) - set(strangers):
+            fused += weights[:, i : i + 1] * self._same_vocabulary(p[i].to(fused.device), i, fused.shape[1])
+        for group in self._groups:
+            rows = main_rows(group, self.main, p, self._method.max_rows)
+            for i in set(group.spaces) - {self.main}:
+                r = group.spaces[i].into(p[i], self._method.max_rows).to(fused.device)
+                fused += weights[:, i : i + 1] * inverse_by_bayes(p[self.main], r, rows)
+        return fused.log()
+
+    def _same_vocabulary(self, p: Tensor, member: int, width: int) -> Tensor:
+        """A member's ``[B, V_i]`` in the main model's ids ``[B, V_m]``: the same ids, but for padding and end of text."""
+        out = torch.zeros(p.shape[0], width, device=p.device)
+        shared = min(width, p.shape[1])
+        out[:, :shared] = p[:, :shared]
+        if main_ends := list(self._ends[self.main]):
+            ends = sorted({*main_ends, *self._ends[member]})
+            mass = out[:, ends].sum(1)
+            out[:, ends] = 0.0
+            out[:, main_ends[0]] = mass
+        return out
+
+
+def inverse_by_bayes(p: Tensor, r: Tensor, rows: Rows) -> Tensor:
+    """``q(v) = p(v) · Σ_a R[v, a] · r(a) / (p R)(a)``, DESIGN section 1.
+
+    Args:
+        p: The main model's distribution, ``[B, V]``.
+        r: Another member's distribution in the relative space, ``[B, A]``.
+        rows: The main model's relative representations.
+
+    Returns:
+        A distribution over the main vocabulary, ``[B, V]``. What lies on anchors that no main token reaches stays
+        with the main model.
+    """
+    own = rows.into(p)  # [B, A]
+    reached = own > torch.finfo(own.dtype).tiny
+    ratio = torch.where(reached, r / own, 0.0)
+    unreached = torch.where(reached, 0.0, r).sum(-1, keepdim=True)
+    return p * (rows.back(ratio) + unreached)

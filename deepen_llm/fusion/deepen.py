@@ -1,0 +1,56 @@
+"""DEEPEN: fuse in a relative space, then search the main model's logits (Huang et al., arXiv 2404.12715)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from deepen_llm.fusion.anchoring import AnchorGroup, main_rows
+from deepen_llm.fusion.base import Fusible, Fusion
+from deepen_llm.fusion.relative_method import RelativeMethod
+from deepen_llm.fusion.search import search_logits
+
+
+class Deepen(RelativeMethod):
+    """The paper's method.
+
+    Attributes:
+        relr: Relative ensemble learning rate η of the search; 0 leaves the main model as it is.
+        search_steps: Number of search steps T.
+    """
+
+    method: Literal["deepen"] = "deepen"
+    relr: float = Field(0.15, ge=0, le=10)
+    search_steps: int = Field(5, ge=0, le=1000)
+
+    def prepare(self, members: Sequence[Fusible], main: int) -> Fusion:
+        """See `FusionMethod`."""
+        everyone = list(range(len(members)))
+        groups = [everyone] if self.anchors == "joint" else [[main, i] for i in everyone if i != main]
+        return _DeepenFusion(self, members, main, self._spaces(members, groups))
+
+
+class _DeepenFusion(Fusion):
+    def __init__(self, method: Deepen, members: Sequence[Fusible], main: int, groups: Sequence[AnchorGroup]) -> None:
+        super().__init__(members, main)
+        self._method, self._groups = method, groups
+
+    def _fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:
+        p = [one.softmax(-1) for one in logits]  # N of [B, V_i]
+        targets = [self._aggregate(group, p, weights) for group in self._groups]  # [B, A] each
+        rows = [main_rows(group, self.main, p, self._method.max_rows) for group in self._groups]
+        method = self._method
+        return search_logits(logits[self.main], targets, rows, relr=method.relr, search_steps=method.search_steps)
+
+    def _aggregate(self, group: AnchorGroup, p: Sequence[Tensor], weights: Tensor) -> Tensor:
+        """``r̄ = Σ λ_i p_i R_i`` over one group's anchors, ``[B, A]``; who is not in the group leaves it to the main."""
+        others = [i for i in group.spaces if i != self.main]
+        share = {i: weights[:, i : i + 1] for i in others}
+        share[self.main] = 1 - weights[:, others].sum(1, keepdim=True)
+        relative = {i: space.into(p[i], self._method.max_rows) for i, space in group.spaces.items()}
+        device = p[self.main].device
+        return torch.stack([share[i] * relative[i].to(device) for i in group.spaces]).sum(0)

@@ -1,0 +1,203 @@
+"""Relative representations: a member's tokens described by how near they are to the anchors (arXiv 2404.12715, 3.2).
+
+The shape legend of the whole package: ``N`` members, ``B`` rows (prompts), ``V`` tokens of a vocabulary,
+``D`` embedding dimensions, ``A`` anchors, ``K`` tokens that get a row of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_MEAN_ROW_SAMPLE = 2048  # tokens that the mean row is taken over
+_CALIBRATION_SAMPLE = 256  # anchors that the self-mass is measured on
+_CHUNK_BYTES = 64 * 2**20  # working memory of one block of rows
+_MAX_TEMPERATURE = 1e4
+_EXACT_COSINES = 2**28  # products up to which a dense matrix is built in the published arithmetic
+
+
+@dataclass(frozen=True)
+class SpaceOptions:
+    """How the relative space is laid out.
+
+    Attributes:
+        center: Subtract the mean embedding before the cosine.
+        normalize_rows: L2-normalise each row of cosines, as the paper does.
+        temperature: The factor on the cosines before the softmax (the paper: 100); None when ``self_mass`` sets it.
+        self_mass: The mean mass that anchors' rows shall put on themselves; each member's temperature follows.
+    """
+
+    center: bool
+    normalize_rows: bool
+    temperature: float | None
+    self_mass: float | None
+
+
+class Rows(Protocol):
+    """The relative representations in force for one step, as the linear map R between ``[B, V]`` and ``[B, A]``."""
+
+    def into(self, p: Tensor) -> Tensor:
+        """``p R``: ``[B, V]`` into the relative space, ``[B, A]``."""
+
+    def back(self, g: Tensor) -> Tensor:
+        """``g Rᵀ``: a value per anchor, ``[B, A]``, to a value per token, ``[B, V]``."""
+
+
+class DenseRows:
+    """All of R at once: the reference, and the fastest where it is small."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        self._matrix = matrix  # [V, A]
+
+    def into(self, p: Tensor) -> Tensor:
+        """See `Rows`."""
+        return p @ self._matrix
+
+    def back(self, g: Tensor) -> Tensor:
+        """See `Rows`."""
+        return g @ self._matrix.T
+
+
+class TopRows:
+    """Rows for the tokens that matter; the others share the mean row (DESIGN: top-K rows)."""
+
+    def __init__(self, space: RelativeSpace, tokens: Sequence[Tensor]) -> None:
+        self._tokens = tokens  # B of [K_b]
+        self._rows = [space.rows(ids) for ids in tokens]  # B of [K_b, A]
+        self._mean, self._size = space.mean_row, space.size
+
+    def into(self, p: Tensor) -> Tensor:
+        """See `Rows`."""
+        out = []
+        for row, ids, matrix in zip(p, self._tokens, self._rows, strict=True):
+            top = row[ids]
+            tail = row.clone().index_fill_(0, ids, 0.0).sum()
+            out.append(top @ matrix + tail * self._mean)
+        return torch.stack(out)
+
+    def back(self, g: Tensor) -> Tensor:
+        """See `Rows`."""
+        values = (g @ self._mean).unsqueeze(1).repeat(1, self._size)  # [B, V]
+        for value, row, ids, matrix in zip(values, g, self._tokens, self._rows, strict=True):
+            value[ids] = matrix @ row
+        return values
+
+
+class RelativeSpace:
+    """One member's relative space over given anchors.
+
+    Args:
+        embedding: The member's input token embeddings, ``[V, D]``, in any floating type. Kept, not copied.
+        anchors: The member's ids of the anchors, ``[A]``.
+        options: The layout of the space.
+        size: The width of the member's logits, which may exceed the embedding's rows.
+        dense_limit: The most bytes that a dense ``[V, A]`` matrix may take; above it rows are made when needed.
+    """
+
+    def __init__(self, embedding: Tensor, anchors: Tensor, options: SpaceOptions, size: int, dense_limit: int) -> None:
+        self.size = size
+        self.anchors = anchors.to(embedding.device)
+        self._embedding, self._options = embedding, options
+        self._mean = _mean(embedding) if options.center else None
+        self._anchor_embedding = F.normalize(self._vectors(self.anchors), dim=-1)  # [A, D]
+        self.temperature = options.temperature or self._calibrated(options.self_mass or 0.9)
+        self._dense = self._all_rows() if size * len(anchors) * 4 <= dense_limit else None
+        self.mean_row = self._mean_row()  # [A]
+        self._place = torch.full((size,), -1, device=self.device)  # [V], each token's place among the anchors
+        self._place[self.anchors] = torch.arange(len(anchors), device=self.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows are computed."""
+        return self._embedding.device
+
+    def rows(self, tokens: Tensor) -> Tensor:
+        """Relative representations ``softmax(temperature · S[v])`` of some tokens: ``[K]`` to ``[K, A]``."""
+        if self._dense is not None:
+            return self._dense[tokens]
+        out = torch.empty(len(tokens), len(self.anchors), device=self.device)
+        step = max(1, _CHUNK_BYTES // (4 * len(self.anchors)))
+        for start in range(0, len(tokens), step):
+            scores = self._similarity(tokens[start : start + step]).mul_(self.temperature)
+            torch.softmax(scores, dim=-1, out=out[start : start + step])
+        return out
+
+    def view(self, tokens: Sequence[Tensor]) -> Rows:
+        """The map R, exact where it is dense, else with rows for ``tokens`` (``[K_b]`` for each of B rows)."""
+        return DenseRows(self._dense) if self._dense is not None else TopRows(self, tokens)
+
+    def into(self, p: Tensor, max_rows: int) -> Tensor:
+        """``p R`` with rows for each distribution's ``max_rows`` likeliest tokens: ``[B, V]`` to ``[B, A]``."""
+        if self._dense is not None:
+            return p @ self._dense
+        return torch.cat(
+            [self.view([ids]).into(row[None]) for row, ids in zip(p, top_tokens(p, max_rows), strict=True)]
+        )
+
+    def likely_anchors(self, p: Tensor, max_rows: int) -> list[Tensor]:
+        """Places of the anchors among each distribution's ``max_rows`` likeliest tokens: ``[B, V]`` to B of ``[K_b]``."""
+        places = [self._place[ids] for ids in top_tokens(p, max_rows)]
+        return [found[found >= 0] for found in places]
+
+    def _vectors(self, tokens: Tensor) -> Tensor:
+        """Some tokens' embeddings in fp32, ``[K, D]``; logits beyond the embedding's rows have zeros."""
+        count = self._embedding.shape[0]
+        vectors = self._embedding[tokens.clamp(max=count - 1)].float()
+        if self._mean is not None:
+            vectors = vectors - self._mean
+        return vectors * (tokens < count).unsqueeze(-1)
+
+    def _similarity(self, tokens: Tensor) -> Tensor:
+        scores = F.normalize(self._vectors(tokens), dim=-1) @ self._anchor_embedding.T  # [K, A], cosines
+        return F.normalize(scores, dim=-1) if self._options.normalize_rows else scores
+
+    def _all_rows(self) -> Tensor:
+        tokens = torch.arange(self.size, device=self.device)
+        exact = self.size * self._anchor_embedding.numel() <= _EXACT_COSINES
+        scores = self._published_similarity(tokens) if exact else self._similarity(tokens)
+        return torch.softmax(scores * self.temperature, dim=-1)
+
+    def _published_similarity(self, tokens: Tensor) -> Tensor:
+        """`_similarity` in the published arithmetic: the search amplifies the last bit of a cosine near its epsilon."""
+        anchors = self._vectors(self.anchors).unsqueeze(0)  # [1, A, D]
+        step = max(1, _CHUNK_BYTES // (4 * anchors.numel()))
+        parts = [F.cosine_similarity(self._vectors(part).unsqueeze(1), anchors, dim=-1) for part in tokens.split(step)]
+        scores = torch.cat(parts)
+        return F.normalize(scores, dim=-1) if self._options.normalize_rows else scores
+
+    def _mean_row(self) -> Tensor:
+        """The mean row, over evenly spaced tokens where all would be too many."""
+        count = min(self._embedding.shape[0], self.size)
+        tokens = torch.linspace(0, count - 1, min(count, _MEAN_ROW_SAMPLE), device=self.device).long()
+        step = max(1, _CHUNK_BYTES // (4 * len(self.anchors)))
+        return sum((self.rows(part).sum(0) for part in tokens.split(step)), torch.zeros(())) / len(tokens)
+
+    def _calibrated(self, self_mass: float) -> float:
+        """The temperature at which anchors' rows put ``self_mass`` on themselves on average, by bisection."""
+        count = len(self.anchors)
+        places = torch.linspace(0, count - 1, min(count, _CALIBRATION_SAMPLE), device=self.device).long()
+        scores = self._similarity(self.anchors[places])
+        scores = scores - scores.gather(1, places.unsqueeze(1))
+        low, high = 0.0, math.log(_MAX_TEMPERATURE)
+        for _ in range(25):
+            middle = (low + high) / 2
+            mass = (scores * math.exp(middle)).exp().sum(1).reciprocal().mean()
+            low, high = (middle, high) if mass < self_mass else (low, middle)
+        return math.exp((low + high) / 2)
+
+
+def top_tokens(p: Tensor, count: int) -> list[Tensor]:
+    """The likeliest tokens of each row: ``[B, V]`` to B of ``[K]``."""
+    return list(p.topk(min(count, p.shape[-1]), dim=-1).indices)
+
+
+def _mean(embedding: Tensor) -> Tensor:
+    """Mean embedding ``[D]`` in fp32 without an fp32 copy of the whole."""
+    total = sum((part.float().sum(0) for part in embedding.split(8192)), torch.zeros((), device=embedding.device))
+    return total / embedding.shape[0]

@@ -1,0 +1,61 @@
+"""The inverse transformation by search (arXiv 2404.12715, 3.4), with closed-form gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from deepen_llm.fusion.relative import Rows
+
+_BETAS, _EPS, _DECAY = (0.9, 0.999), 1e-8, 0.01  # AdamW's defaults, which the paper's results rest on
+_COSINE_PERIOD, _COSINE_FLOOR = (
+    10,
+    0.25,
+)  # cosine schedule: half a period in steps, floor as a share of the rate
+
+
+def search_logits(
+    start: Tensor, targets: Sequence[Tensor], rows: Sequence[Rows], *, relr: float, search_steps: int
+) -> Tensor:
+    """Main-model logits whose relative distribution comes nearer to the targets.
+
+    Minimises ``Σ_g mean_a KL(target_g ‖ softmax(z) R_g)`` by AdamW from ``z = start``. The mean over anchors puts
+    the gradients of unlikely tokens near the optimiser's epsilon: a deliberate gate, so they hardly move.
+
+    Args:
+        start: The main model's own logits, ``[B, V]``.
+        targets: Aggregated relative distributions, one ``[B, A_g]`` for each set of anchors.
+        rows: The main model's relative representations over the same sets of anchors.
+        relr: Relative ensemble learning rate η; 0 leaves the logits as they are.
+        search_steps: Number of search steps T.
+
+    Returns:
+        The logits found, ``[B, V]``.
+    """
+    z, first, second = start.clone(), torch.zeros_like(start), torch.zeros_like(start)
+    for step in range(1, search_steps + 1):
+        rate = _rate(relr, step - 1)
+        gradient = _gradient(z.softmax(-1), targets, rows)
+        first = _BETAS[0] * first + (1 - _BETAS[0]) * gradient
+        second = _BETAS[1] * second + (1 - _BETAS[1]) * gradient.square()
+        spread = second.sqrt() / math.sqrt(1 - _BETAS[1] ** step) + _EPS
+        z = z * (1 - rate * _DECAY) - rate / (1 - _BETAS[0] ** step) * first / spread
+    return z
+
+
+def _gradient(p: Tensor, targets: Sequence[Tensor], rows: Sequence[Rows]) -> Tensor:
+    """``∂/∂z Σ_g mean_a KL(target_g ‖ p R_g)`` at ``p = softmax(z)``: ``[B, V]``."""
+    total = torch.zeros_like(p)
+    for target, view in zip(targets, rows, strict=True):
+        r = view.into(p).clamp_min(torch.finfo(p.dtype).tiny)
+        slope = view.back(target / r)  # [B, V]
+        total += (target.sum(-1, keepdim=True) - slope) / target.shape[-1]
+    return p * total
+
+
+def _rate(relr: float, step: int) -> float:
+    floor = relr * _COSINE_FLOOR
+    return floor + (relr - floor) * (1 + math.cos(math.pi * step / _COSINE_PERIOD)) / 2

@@ -1,0 +1,1 @@
+"""The models that take part: weights, tokenizer, and what each has read so far."""

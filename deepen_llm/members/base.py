@@ -1,0 +1,82 @@
+"""The seam: one model that takes part, and what it has read so far."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from deepen_llm.members.encoding import Prompt
+from deepen_llm.vocabulary import Vocabulary
+
+Message = Mapping[str, Any]
+"""A chat message: ``role`` and ``content``, and whatever else the member's template reads."""
+
+
+class Context(ABC):
+    """What one member has read: B rows of text, each with the next-token logits after it."""
+
+    @abstractmethod
+    def logits(self) -> Tensor:
+        """Next-token logits for the text so far, fp32 ``[B, V_i]``; padding beyond the tokenizer is ``-inf``.
+
+        Raises:
+            LogitsError: A row is NaN, ``+inf`` or all ``-inf``.
+        """
+
+    @abstractmethod
+    def append_text(self, pieces: Sequence[str]) -> None:
+        """Hear a piece of text in every row (it may be empty); special tokens in it are plain text."""
+
+    @abstractmethod
+    def append_tokens(self, tokens: Sequence[int]) -> None:
+        """Hear one token of the member's own vocabulary in every row."""
+
+    @abstractmethod
+    def select(self, rows: Sequence[int]) -> None:
+        """Keep these rows, in this order; a row named twice is copied."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free what the context holds; it cannot be used afterwards."""
+
+    @property
+    @abstractmethod
+    def ids(self) -> list[list[int]]:
+        """Token ids of each row, the prompt's included."""
+
+    @property
+    @abstractmethod
+    def heard(self) -> list[str]:
+        """The text that each row has heard after its prompt."""
+
+
+class Member(ABC):
+    """One model that takes part in an ensemble."""
+
+    name: str
+    vocabulary: Vocabulary
+    embedding: Tensor  # [V_i, D_i], input token embeddings
+    context_length: int | None  # tokens that fit, None where the model knows no bound
+
+    @abstractmethod
+    def encode_prompt(self, text: str) -> Prompt:
+        """Encode a plain prompt; special tokens spelled out in it are recognised, as everywhere in the field."""
+
+    @abstractmethod
+    def encode_chat(self, messages: Sequence[Message]) -> Prompt:
+        """Encode a conversation through the member's own chat template, ready for the assistant's answer.
+
+        Raises:
+            PromptError: The member has no template, or its template refuses the messages.
+        """
+
+    @abstractmethod
+    def encode_continuation(self, prompt: Prompt, text: str) -> list[int]:
+        """The member's token ids of ``text`` where it follows the prompt."""
+
+    @abstractmethod
+    def open(self, prompts: Sequence[Prompt]) -> Context:
+        """Begin to read: a context with one row for each prompt."""

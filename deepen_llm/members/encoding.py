@@ -1,0 +1,123 @@
+"""A member's tokenizer, asked in two ways: for prompts, and for plain text in the middle of one."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+Span = tuple[int, int]  # where a token lies in the text, in characters
+
+_LOCK = threading.Lock()  # transformers switches a tokenizer's state during a call
+_LEADS = ("", "\n", ".", "a")  # what may stand before a text so that it is encoded as in the middle of one
+_PROBE = "the b"  # a text to compare two ways of encoding with
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids and where each lies in the text; no spans where the tokenizer does not tell them."""
+
+    ids: list[int]
+    spans: list[Span] | None
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """An encoded prompt, and how to go on from it.
+
+    Attributes:
+        ids: Its token ids.
+        fixed: How many of them stay as they are: all up to the last special token.
+        tail: The text that the others encode; it is encoded again together with what follows.
+        leads: What to put before the tail so that the tokenizer encodes it as it does in this place.
+    """
+
+    ids: tuple[int, ...]
+    fixed: int
+    tail: str
+    leads: tuple[str, ...]
+
+
+class TextEncoder:
+    """Encodes text with one tokenizer; safe to call from many threads.
+
+    Args:
+        tokenizer: The member's tokenizer.
+        special: Its special tokens' ids.
+        surfaces: Its tokens' surfaces.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, special: frozenset[int], surfaces: tuple[bytes | None, ...]
+    ) -> None:
+        self._tokenizer, self._special, self._surfaces = tokenizer, special, surfaces
+        self._prefix = self._find_prefix()
+
+    def recognising(self, text: str) -> list[int]:
+        """Token ids of a text in which special tokens are recognised, with none added."""
+        return self._encode(text, split_special_tokens=False).ids
+
+    def plain(self, text: str) -> Encoded:
+        """Encode text in which special tokens, spelled out, are no more than their characters."""
+        return self._encode(text, split_special_tokens=True)
+
+    def following(self, leads: tuple[str, ...], text: str) -> Encoded:
+        """`plain`, as the text is encoded after one of the leads (the first that stays apart from it)."""
+        for lead in leads:
+            head, whole = self.plain(lead).ids if lead else [], self.plain(lead + text)
+            if whole.ids[: len(head)] == head:
+                shift = len(lead)
+                spans = whole.spans and [(a - shift, b - shift) for a, b in whole.spans[len(head) :]]
+                return Encoded(whole.ids[len(head) :], spans)
+        return self.plain(text)
+
+    def prompt(self, text: str) -> Prompt:
+        """Encode a plain prompt, with the special tokens that the tokenizer puts before a text, but none behind it."""
+        ids = self.recognising(text)
+        given = ids[: len(self._prefix)] == self._prefix
+        prefix = [] if given else self._prefix
+        return self.resumable(prefix + ids, text, len(prefix))
+
+    def resumable(self, ids: list[int], text: str, added: int) -> Prompt:
+        """Find out how to go on from ids that encode ``text``, the first ``added`` of them put before it."""
+        fixed = max((place + 1 for place, id_ in enumerate(ids) if id_ in self._special), default=0)
+        tail = text if fixed <= added else self._tail(ids[fixed:], text)
+        probed = ids[:added] + self.recognising(text + _PROBE)
+        for leads in (_LEADS[:1], _LEADS[1:]):
+            whole = tail is not None and self.following(leads, tail).ids == ids[fixed:]
+            if tail is not None and whole and self.following(leads, tail + _PROBE).ids == probed[fixed:]:
+                return Prompt(tuple(ids), fixed, tail, leads)
+        return self.closed(ids)
+
+    def closed(self, ids: list[int]) -> Prompt:
+        """A prompt whose ids all stay as they are; what follows is encoded on its own."""
+        return Prompt(tuple(ids), len(ids), "", _LEADS[1:])
+
+    def _tail(self, ids: list[int], text: str) -> str | None:
+        """The end of ``text`` that the ids encode, by their surfaces; None where these do not give it."""
+        spelled = b"".join(self._surfaces[id_] or b"" for id_ in ids).decode(errors="replace")
+        return next((tail for tail in (spelled, spelled[1:]) if text.endswith(tail)), None)
+
+    def _find_prefix(self) -> list[int]:
+        with _LOCK:
+            whole = list(self._tokenizer.encode(_PROBE, add_special_tokens=True))
+        plain = self.recognising(_PROBE)
+        places = range(len(whole) - len(plain) + 1)
+        return next((whole[:place] for place in places if whole[place : place + len(plain)] == plain), [])
+
+    def _encode(self, text: str, *, split_special_tokens: bool) -> Encoded:
+        options: dict[str, Any] = {"add_special_tokens": False}
+        if not _is_mistral_common(self._tokenizer):  # which never recognises special tokens, nor takes the option
+            options |= {"split_special_tokens": split_special_tokens, "verbose": False}
+        if self._tokenizer.is_fast:
+            options["return_offsets_mapping"] = True
+        with _LOCK:
+            out = self._tokenizer(text, **options)
+        spans = [(int(a), int(b)) for a, b in out["offset_mapping"]] if "offset_mapping" in out else None
+        return Encoded(list(out["input_ids"]), spans)
+
+
+def _is_mistral_common(tokenizer: PreTrainedTokenizerBase) -> bool:
+    return type(tokenizer).__name__ == "MistralCommonBackend"

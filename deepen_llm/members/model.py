@@ -1,0 +1,86 @@
+"""One `transformers` model, asked for logits."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+
+class Memory(Enum):
+    """How a model can remember what it has read."""
+
+    BATCHED = "key-value cache that rows share"
+    ROWWISE = "key-value cache, a row each: its attention counts slots"
+    NONE = "no cache that can be rolled back"
+
+
+class CausalModel:
+    """A causal language model's forward, with the arguments that it takes.
+
+    Args:
+        model: The model; it is switched to evaluation.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model.eval()
+        self._accepts = set(inspect.signature(model.forward).parameters)
+        self.embedding: Tensor = model.get_input_embeddings().weight.detach()
+        self.device = self.embedding.device
+
+    def memory(self) -> Memory:
+        """How this model can remember what it has read."""
+        if getattr(self._model, "_is_stateful", False) or "past_key_values" not in self._accepts:
+            return Memory.NONE
+        kinds = {type(layer) for layer in DynamicCache(config=self._model.config).layers}
+        if kinds <= {DynamicLayer}:
+            return Memory.BATCHED
+        return Memory.ROWWISE if kinds <= {DynamicLayer, DynamicSlidingWindowLayer} else Memory.NONE
+
+    def read(
+        self,
+        blocks: Sequence[Sequence[int]],
+        cache: DynamicCache,
+        mask: Tensor,
+        positions: Tensor,
+        rows: Sequence[int],
+        last: Sequence[int],
+    ) -> Tensor:
+        """Read each row's new ids into the cache.
+
+        Args:
+            blocks: New ids of each row; padded on the right here.
+            cache: The key-value cache; it is extended.
+            mask: Attention mask ``[B, slots]`` with the new block.
+            positions: Position ids of the block, ``[B, block]``.
+            rows: The rows whose logits are wanted.
+            last: The place in the block of each wanted row's last id.
+
+        Returns:
+            Logits at these places, ``[len(rows), V]``.
+        """
+        longest = positions.shape[1]
+        ids = torch.tensor([[*block, *[0] * (longest - len(block))] for block in blocks], device=self.device)
+        places = sorted(set(last))
+        options: dict[str, Any] = {"attention_mask": mask, "past_key_values": cache, "use_cache": True}
+        if "position_ids" in self._accepts:
+            options["position_ids"] = positions
+        keep = torch.tensor(places, device=self.device)
+        if "logits_to_keep" in self._accepts:
+            options["logits_to_keep"] = keep
+        logits = self._model(input_ids=ids, **options).logits
+        if logits.shape[1] != len(places):
+            logits = logits[:, keep.to(logits.device)]
+        return logits.to(self.device)[list(rows), [places.index(place) for place in last]]
+
+    def read_afresh(self, ids: Sequence[int]) -> Tensor:
+        """Logits after the last id of one text, ``[1, V]``, without a cache."""
+        options: dict[str, Any] = {"use_cache": False} if "use_cache" in self._accepts else {}
+        logits = self._model(input_ids=torch.tensor([list(ids)], device=self.device), **options).logits
+        return logits[:, -1].to(self.device)

@@ -1,0 +1,93 @@
+"""One row of what a member has read, as its own tokenizer encodes the whole text."""
+
+from __future__ import annotations
+
+from deepen_llm.members.encoding import Prompt, Span, TextEncoder
+from deepen_llm.text import utf8_decoder
+
+_WINDOWS = (32, 128, 512)  # tokens at the end that are encoded again, before the whole text is
+_AGREEMENT = 8  # consecutive tokens in which a window must agree with what was there, to be spliced in
+
+
+class Transcript:
+    """A prompt and the text heard after it.
+
+    The ids always are the tokenizer's encoding of the whole text. To keep a step's cost from growing with the text,
+    only a window at its end is encoded again and spliced in where it agrees with the ids that were there: tokens are
+    decided by their neighbourhood, and whatever a window's cut start disturbs lies before the agreement.
+
+    Args:
+        encoder: The member's tokenizer.
+        prompt: What the row begins with.
+    """
+
+    def __init__(self, encoder: TextEncoder, prompt: Prompt) -> None:
+        self.ids = list(prompt.ids)
+        self.heard = ""
+        self._encoder, self._prompt = encoder, prompt
+        self._utf8 = utf8_decoder()  # for tokens that end inside a character
+        self._text = prompt.tail  # what ids[fixed:] encode
+        self._spans: list[Span] | None = None  # of ids[fixed:], once they are known
+
+    def copy(self) -> Transcript:
+        """A second row that begins as this one."""
+        other = Transcript(self._encoder, self._prompt)
+        other.ids, other.heard, other._text = list(self.ids), self.heard, self._text
+        other._spans = self._spans and list(self._spans)
+        other._utf8.setstate(self._utf8.getstate())
+        return other
+
+    def append_token(self, token: int, surface: bytes | None) -> None:
+        """Hear one token of the member's own vocabulary, as it is."""
+        self.ids.append(token)
+        self.heard += self._utf8.decode(surface or b"")
+
+    def append_text(self, piece: str) -> None:
+        """Hear a piece of text; the last ids may change."""
+        if not piece:
+            return
+        self.heard += piece
+        self._text += piece
+        if not any(self._splice(window) for window in _WINDOWS):
+            whole = self._encoder.following(self._prompt.leads, self._text)
+            self.ids[self._prompt.fixed :] = whole.ids
+            self._spans = whole.spans
+
+    def _splice(self, window: int) -> bool:
+        """Encode the last ``window`` tokens' text again; False where that does not settle the matter."""
+        start = self._cut(window)
+        if start is None or self._spans is None:
+            return False
+        base = self._spans[start][0]
+        fresh = self._encoder.plain(self._text[base:])
+        spans = [(a + base, b + base) for a, b in fresh.spans or ()]
+        first = self._prompt.fixed + start
+        old = list(zip(self.ids[first:], self._spans[start:], strict=True))
+        found = _agreement(old, list(zip(fresh.ids, spans, strict=True)))
+        if found is None:
+            return False
+        here, there = found
+        self.ids[first + here :] = fresh.ids[there:]
+        self._spans[start + here :] = spans[there:]
+        return True
+
+    def _cut(self, window: int) -> int | None:
+        """The place, at least ``window`` tokens back, of a token that begins with a character of its own."""
+        spans = self._spans or []
+        for place in range(len(spans) - window, 0, -1):
+            if spans[place][0] >= spans[place - 1][1]:
+                return place
+        return None
+
+
+Placed = tuple[int, Span]  # a token id and where it lies
+
+
+def _agreement(old: list[Placed], fresh: list[Placed]) -> tuple[int, int] | None:
+    """Places in both lists from where ``_AGREEMENT`` tokens are the same; None where there are none."""
+    places = {token: place for place, token in enumerate(fresh)}
+    for here in range(len(old) - _AGREEMENT + 1):
+        there = places.get(old[here])
+        if there is not None and old[here : here + _AGREEMENT] == fresh[there : there + _AGREEMENT]:
+            return here, there
+    return None

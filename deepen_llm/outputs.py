@@ -1,0 +1,162 @@
+"""What a user gets back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+FinishReason = Literal["stop", "eos", "length"]
+"""A stop string appeared, the end of text was chosen, or a bound was reached (``max_new_tokens``, a context window)."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A token with its probability in some distribution.
+
+    Attributes:
+        token: Its id in the vocabulary that the distribution is over.
+        text: Its surface as text; special tokens have none.
+        logprob: Natural logarithm of its probability.
+    """
+
+    token: int
+    text: str
+    logprob: float
+
+
+@dataclass(frozen=True)
+class TokenLogprob(Candidate):
+    """A committed token in the fused distribution, before temperature and filters.
+
+    Attributes:
+        top: The likeliest tokens, as many as asked for.
+    """
+
+    top: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True)
+class MemberView:
+    """What one member said at one step.
+
+    Attributes:
+        name: The member.
+        weight: Its aggregation weight.
+        top: Its likeliest tokens, in its own vocabulary.
+    """
+
+    name: str
+    weight: float
+    top: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True)
+class TokenTrace:
+    """How one token came about.
+
+    Attributes:
+        chosen: The committed token in the fused distribution.
+        main_choice: What the main model would have chosen alone, in its own distribution.
+        changed: Whether the two differ.
+        members: What each member said.
+        fused: The likeliest fused tokens.
+        reason: What changed and why, in words.
+    """
+
+    chosen: Candidate
+    main_choice: Candidate
+    changed: bool
+    members: tuple[MemberView, ...]
+    fused: tuple[Candidate, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Counts in tokens of the main model.
+
+    Attributes:
+        prompt_tokens: Tokens of the prompt.
+        completion_tokens: Committed tokens, over all samples.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+
+    @property
+    def total_tokens(self) -> int:
+        """Both together."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One answer.
+
+    Attributes:
+        text: The generated text, without the prompt, ended before any stop string.
+        tokens: The committed main-model tokens, the end of text included.
+        finish_reason: Why it ended.
+        logprobs: One per token, where asked for.
+        trace: One per token, where asked for.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    finish_reason: FinishReason
+    logprobs: tuple[TokenLogprob, ...] | None = None
+    trace: tuple[TokenTrace, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """All answers to one prompt; the attributes of the first are its own.
+
+    Attributes:
+        samples: ``n`` answers.
+        usage: Token counts.
+    """
+
+    samples: tuple[Sample, ...]
+    usage: Usage
+
+    @property
+    def text(self) -> str:
+        """The first answer's text."""
+        return self.samples[0].text
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """The first answer's tokens."""
+        return self.samples[0].tokens
+
+    @property
+    def finish_reason(self) -> FinishReason:
+        """Why the first answer ended."""
+        return self.samples[0].finish_reason
+
+    @property
+    def logprobs(self) -> tuple[TokenLogprob, ...] | None:
+        """The first answer's log-probabilities, where asked for."""
+        return self.samples[0].logprobs
+
+    @property
+    def trace(self) -> tuple[TokenTrace, ...] | None:
+        """The first answer's trace, where asked for."""
+        return self.samples[0].trace
+
+
+@dataclass(frozen=True)
+class Score:
+    """The ensemble's log-probability of a given continuation.
+
+    Attributes:
+        tokens: One per main-model token of the continuation.
+    """
+
+    tokens: tuple[Candidate, ...]
+
+    @property
+    def total(self) -> float:
+        """Log-probability of the whole, in nats."""
+        return sum(token.logprob for token in self.tokens)

@@ -1,0 +1,82 @@
+"""Prompts and conversations as each member encodes them, checked before any generation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from deepen_llm.decoding import Ensemble
+from deepen_llm.errors import ContextLengthError, PromptError
+from deepen_llm.members.base import Member, Message
+from deepen_llm.members.encoding import Prompt
+
+EncodedPrompt = Sequence[Prompt]
+"""One prompt, as each member encodes it."""
+
+
+def encode_text(ensemble: Ensemble, text: str) -> EncodedPrompt:
+    """Encode a plain prompt for every member.
+
+    Raises:
+        PromptError: It is no text, or empty.
+        ContextLengthError: It leaves no room in a member's context window.
+    """
+    if not isinstance(text, str):
+        raise PromptError(f"a prompt of type {type(text).__name__}", hint="give a string, or a list of strings")
+    if not text:
+        raise PromptError("the prompt is empty", hint="give at least one character; models continue a text")
+    _check_text(text)
+    return _encode(ensemble, lambda member: member.encode_prompt(text))
+
+
+def encode_conversation(ensemble: Ensemble, messages: Sequence[Message]) -> EncodedPrompt:
+    """Encode a conversation for every member, through its own chat template.
+
+    Raises:
+        PromptError: There are no messages, one is malformed, or a member's template is missing or refuses them.
+        ContextLengthError: They leave no room in a member's context window.
+    """
+    if isinstance(messages, str) or not messages:
+        raise PromptError(
+            f"{messages!r} is no conversation", hint="give a list like [{'role': 'user', 'content': 'Hello'}]"
+        )
+    for message in messages:
+        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+            raise PromptError(f"{message!r} is no message", hint="give messages as {'role': ..., 'content': ...}")
+        if isinstance(message.get("content"), str):
+            _check_text(message["content"])
+    return _encode(ensemble, lambda member: member.encode_chat(messages))
+
+
+def _encode(ensemble: Ensemble, encode: Callable[[Member], Prompt]) -> EncodedPrompt:
+    encoded = [encode(member) for member in ensemble.members]
+    for member, prompt in zip(ensemble.members, encoded, strict=True):
+        if not prompt.ids:
+            raise PromptError(f"the prompt has no token for member {member.name}", hint="give a longer prompt")
+    _check_room(ensemble, encoded)
+    return encoded
+
+
+def _check_room(ensemble: Ensemble, encoded: EncodedPrompt) -> None:
+    """Every member needs room for the prompt and at least one token; the fullest one is named."""
+    rooms = [
+        (member.context_length - len(prompt.ids), member, len(prompt.ids))
+        for member, prompt in zip(ensemble.members, encoded, strict=True)
+        if member.context_length
+    ]
+    room, member, length = min(rooms, key=lambda one: one[0], default=(1, ensemble.main_model, 0))
+    if room < 1:
+        raise ContextLengthError(
+            f"the prompt takes {length} tokens in member {member.name}, whose context window holds "
+            f"{member.context_length}: no room for an answer",
+            hint=f"shorten the prompt by at least {1 - room} tokens, or choose members with larger windows",
+        )
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise PromptError(
+            f"the prompt has a lone surrogate at character {error.start}",
+            hint="decode it with errors='replace'",
+        ) from None

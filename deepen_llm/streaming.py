@@ -1,0 +1,85 @@
+"""Streams of text, synchronous and asynchronous, that stop the models where they are abandoned."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Generator, Iterator
+from typing import TypeVar
+
+from deepen_llm.outputs import Output
+
+Item = TypeVar("Item")
+_END = object()
+
+
+class TextStream(Iterator[str]):
+    """Pieces of one answer's text; closing or abandoning it stops the models.
+
+    Args:
+        pieces: A generator of pieces that returns the whole output.
+
+    Attributes:
+        output: The whole output, once the stream has ended; None before.
+    """
+
+    def __init__(self, pieces: Generator[str, None, Output]) -> None:
+        self.output: Output | None = None
+        self._pieces = pieces
+
+    def __next__(self) -> str:
+        """The next piece, never empty."""
+        try:
+            return next(self._pieces)
+        except StopIteration as end:
+            self.output = end.value or self.output
+            raise
+
+    def close(self) -> None:
+        """Stop the models and free what they hold."""
+        self._pieces.close()
+
+
+class AsyncTextStream(AsyncIterator[str]):
+    """A `TextStream` whose steps run in a thread, so that the event loop goes on.
+
+    Args:
+        stream: The stream to drive.
+    """
+
+    def __init__(self, stream: TextStream) -> None:
+        self._stream = stream
+        self._steps = in_thread(stream)
+
+    @property
+    def output(self) -> Output | None:
+        """The whole output, once the stream has ended; None before."""
+        return self._stream.output
+
+    async def __anext__(self) -> str:
+        """The next piece, never empty."""
+        return await self._steps.__anext__()
+
+    async def aclose(self) -> None:
+        """Stop the models and free what they hold."""
+        await self._steps.aclose()
+
+
+async def in_thread(items: Iterator[Item]) -> AsyncIterator[Item]:
+    """Iterate in a thread, a step at a time; where the caller is cancelled, the step under way is the last.
+
+    Args:
+        items: An iterator with ``close``, as generators have.
+    """
+    try:
+        while True:
+            step = asyncio.ensure_future(asyncio.to_thread(next, items, _END))
+            try:
+                item = await asyncio.shield(step)
+            finally:
+                if not step.done():
+                    await asyncio.wait([step])
+            if item is _END:
+                return
+            yield item
+    finally:
+        items.close()

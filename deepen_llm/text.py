@@ -1,0 +1,58 @@
+"""From surfaces to text that may be shown: whole characters, and nothing of a stop string."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Sequence
+
+
+def utf8_decoder() -> codecs.IncrementalDecoder:
+    """A decoder that holds an unfinished character back and replaces what can be none by U+FFFD."""
+    return codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+
+class TextAssembler:
+    """Puts one answer's text together.
+
+    Args:
+        stop: Stop strings; the text ends before the first that appears.
+    """
+
+    def __init__(self, stop: Sequence[str] = ()) -> None:
+        self.text = ""  # all whole characters, cut before a stop string once one has appeared
+        self.stopped = False
+        self._stop = stop
+        self._shown = 0
+        self._utf8 = utf8_decoder()
+
+    @property
+    def mid_character(self) -> bool:
+        """Whether the last bytes are an unfinished character."""
+        return bool(self._utf8.getstate()[0])
+
+    def feed(self, surface: bytes, *, final: bool = False) -> str:
+        """Take a token's surface; return the characters that it completed."""
+        whole = self._utf8.decode(surface, final)
+        before = len(self.text)
+        self.text += whole
+        self._cut(before)
+        return whole
+
+    def release(self, *, final: bool = False) -> str:
+        """The text that may be shown now: neither shown before, nor possibly part of a stop string."""
+        end = len(self.text) if final or self.stopped else len(self.text) - self._held_back()
+        piece = self.text[self._shown : end]
+        self._shown = max(self._shown, end)
+        return piece
+
+    def _cut(self, before: int) -> None:
+        starts = [self.text.find(stop, max(0, before - len(stop) + 1)) for stop in self._stop]
+        found = [start for start in starts if start >= 0]
+        if found:
+            self.text, self.stopped = self.text[: min(found)], True
+
+    def _held_back(self) -> int:
+        """Length of the longest end of the text that a stop string begins with."""
+        longest = max(map(len, self._stop), default=1) - 1
+        sizes = range(min(longest, len(self.text)), 0, -1)
+        return next((n for n in sizes if any(stop.startswith(self.text[-n:]) for stop in self._stop)), 0)

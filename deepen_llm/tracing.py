@@ -1,0 +1,90 @@
+"""What a step's token came from, for log-probabilities and traces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from deepen_llm.outputs import Candidate, MemberView, TokenLogprob, TokenTrace
+from deepen_llm.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from deepen_llm.decoding import Ensemble
+
+_TOP = 5  # candidates that a trace shows of each distribution
+
+
+class StepReport:
+    """The distributions of one step; candidates are worked out only where asked for.
+
+    Args:
+        ensemble: The ensemble.
+        logits: Each member's logits, ``[B, V_i]``.
+        weights: The aggregation weights in force, ``[B, N]``.
+        fused: The fused logits, ``[B, V_m]``.
+    """
+
+    def __init__(self, ensemble: Ensemble, logits: Sequence[Tensor], weights: Tensor, fused: Tensor) -> None:
+        self._ensemble, self._logits, self._weights, self._fused = ensemble, logits, weights, fused
+
+    def logprob(self, row: int, token: int, count: int) -> TokenLogprob:
+        """The fused log-probability of a token, with the ``count`` likeliest beside it."""
+        logprobs = self._fused[row].log_softmax(-1)
+        vocabulary = self._ensemble.main_model.vocabulary
+        chosen = candidate(vocabulary, logprobs, token)
+        return TokenLogprob(chosen.token, chosen.text, chosen.logprob, _top(vocabulary, logprobs, count))
+
+    def trace(self, row: int, token: int, *, mid_character: bool) -> TokenTrace:
+        """What each member said, and why this token came out."""
+        members = self._ensemble.members
+        logprobs = [one[row].log_softmax(-1) for one in self._logits]
+        fused, main = self._fused[row].log_softmax(-1), self._ensemble.main_model.vocabulary
+        own = logprobs[self._ensemble.main]
+        chosen, main_choice = candidate(main, fused, token), candidate(main, own, int(own.argmax()))
+        views = tuple(
+            MemberView(member.name, float(weight), _top(member.vocabulary, one, _TOP))
+            for member, one, weight in zip(members, logprobs, self._weights[row], strict=True)
+        )
+        changed = chosen.token != main_choice.token
+        reason = "the main model alone: inside a character" if mid_character else "the main model's own choice"
+        if changed:
+            reason = self._why(chosen, main_choice, logprobs)
+        return TokenTrace(chosen, main_choice, changed, views, _top(main, fused, _TOP), reason)
+
+    def _why(self, chosen: Candidate, main_choice: Candidate, logprobs: Sequence[Tensor]) -> str:
+        """In words: who of the others wanted the chosen token most."""
+        others = [i for i in range(len(logprobs)) if i != self._ensemble.main]
+        wishes = {i: self._wish(i, chosen.token, logprobs[i]) for i in others}
+        behind = f"{main_choice.text!r} ({math.exp(main_choice.logprob):.2f}) gave way to {chosen.text!r}"
+        if not wishes or max(wishes.values()) == 0:
+            return f"{behind}: sampled"
+        first = max(wishes, key=lambda i: wishes[i])
+        return f"{behind}: {self._ensemble.members[first].name} holds it at {wishes[first]:.2f}"
+
+    def _wish(self, member: int, token: int, logprobs: Tensor) -> float:
+        """A member's own probability of the main token's surface, or of the end of text."""
+        main, own = self._ensemble.main_model.vocabulary, self._ensemble.members[member].vocabulary
+        if token in main.end_of_text:
+            return float(logprobs[list(own.end_of_text)].exp().sum())
+        id_ = own.ids.get(main.surfaces[token] or b"")
+        return 0.0 if id_ is None else float(logprobs[id_].exp())
+
+
+def candidate(vocabulary: Vocabulary, logprobs: Tensor, token: int) -> Candidate:
+    """A token with its log-probability; the end of text is spelled ``<end>``.
+
+    Args:
+        vocabulary: The vocabulary that the token is of.
+        logprobs: Log-probabilities, ``[V]``.
+        token: Its id.
+    """
+    text = (vocabulary.surfaces[token] or b"").decode(errors="replace")
+    return Candidate(token, "<end>" if token in vocabulary.end_of_text else text, float(logprobs[token]))
+
+
+def _top(vocabulary: Vocabulary, logprobs: Tensor, count: int) -> tuple[Candidate, ...]:
+    ids = logprobs.topk(min(count, logprobs.shape[-1])).indices.tolist()
+    return tuple(candidate(vocabulary, logprobs, token) for token in ids)

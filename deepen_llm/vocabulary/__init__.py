@@ -1,0 +1,6 @@
+"""Vocabularies as bytes: each token's surface, and the anchors that members share (DESIGN, section 2)."""
+
+from deepen_llm.vocabulary.anchors import shared_anchors
+from deepen_llm.vocabulary.vocabulary import Vocabulary
+
+__all__ = ["Vocabulary", "shared_anchors"]

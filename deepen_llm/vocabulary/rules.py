@@ -1,0 +1,73 @@
+"""From one token's string to its surface: a rule for each kind of tokenizer."""
+
+import re
+from collections.abc import Callable
+
+BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_CJK = re.compile(
+    "[\u4e00-\u9fff\u3400-\u4dbf\uf900-\ufaff\U00020000-\U0002a6df\U0002a700-\U0002ceaf\U0002f800-\U0002fa1f]"
+)
+_ATTACHED = (".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re")  # by the WordPiece decoder's clean-up
+
+Rule = Callable[[str], bytes]
+
+
+def _byte_table() -> dict[str, int]:
+    """GPT-2's table: printable Latin-1 stands for itself, the other bytes follow from U+0100 on."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
+
+
+_BYTES = _byte_table()
+
+
+def byte_level(token: str) -> bytes:
+    r"""Read a byte-level token by the byte table; one with a character outside it is text as it stands.
+
+    >>> byte_level("Ġé"), byte_level("a b")
+    (b' \xe9', b'a b')
+    """
+    try:
+        return bytes([_BYTES[character] for character in token])
+    except KeyError:
+        return token.encode()
+
+
+def sentencepiece(replacements: dict[str, str], *, byte_pieces: bool) -> Rule:
+    r"""Make the rule of SentencePiece: `▁` is a space and, with byte fallback, `<0x0A>` is its byte.
+
+    >>> surface = sentencepiece({"▁": " "}, byte_pieces=True)
+    >>> surface("▁▁a"), surface("<0x0A>")
+    (b'  a', b'\n')
+    """
+
+    def surface(token: str) -> bytes:
+        piece = BYTE_PIECE.fullmatch(token) if byte_pieces else None
+        if piece:
+            return bytes.fromhex(piece[1])
+        for pattern, content in replacements.items():
+            token = token.replace(pattern, content)
+        return token.encode()
+
+    return surface
+
+
+def wordpiece(prefix: str, *, cleanup: bool) -> Rule:
+    r"""Make the rule of WordPiece: `##x` continues a word, any other token starts one after a space.
+
+    Its decoder's clean-up attaches some punctuation to the left. A single Chinese character has no space
+    either: the tokenizer cuts them apart wherever they stand, so that the space is decoding's own.
+
+    >>> surface = wordpiece("##", cleanup=True)
+    >>> surface("##ing"), surface("the"), surface(","), surface("中")
+    (b'ing', b' the', b',', b'\xe4\xb8\xad')
+    """
+    attached = _ATTACHED if cleanup else ()
+
+    def surface(token: str) -> bytes:
+        if token.startswith(prefix):
+            return token[len(prefix) :].encode()
+        return (token if token.startswith(attached) or _CJK.fullmatch(token) else f" {token}").encode()
+
+    return surface

@@ -1,0 +1,84 @@
+"""A member's vocabulary as bytes."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from deepen_llm.errors import VocabularyError
+from deepen_llm.vocabulary.emitted import emitted_ids
+from deepen_llm.vocabulary.surfaces import read_surfaces
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """A member's vocabulary as bytes.
+
+    Attributes:
+        surfaces: The bytes that each token adds in the middle of a text, one per logit; None for special
+            tokens, unused ids and padding beyond the tokenizer.
+        end_of_text: The ids that have the end-of-text role, the tokenizer's own first; they have no surface.
+        special: The special tokens' ids, the end-of-text ones among them.
+        tokenizer_size: Ids from here on are padding of the logits: never chosen.
+        ids: From a surface to the id that the tokenizer emits for it, where several have it.
+        fingerprint: Equal fingerprints mean that ids are interchangeable, logit for logit.
+    """
+
+    surfaces: tuple[bytes | None, ...]
+    end_of_text: tuple[int, ...]
+    special: frozenset[int]
+    tokenizer_size: int
+    ids: Mapping[bytes, int]
+    fingerprint: str
+
+    @property
+    def size(self) -> int:
+        """The width of the logits."""
+        return len(self.surfaces)
+
+    @classmethod
+    def from_tokenizer(
+        cls, tokenizer: PreTrainedTokenizerBase, *, size: int, end_of_text: Sequence[int]
+    ) -> "Vocabulary":
+        """Read a tokenizer.
+
+        Args:
+            tokenizer: Any `transformers` tokenizer of a known kind.
+            size: The width of its model's logits, in tokens.
+            end_of_text: The ids that end a text; may be empty.
+
+        Raises:
+            VocabularyError: The tokenizer does not fit the logits, an end-of-text id is none of its ids, or
+                its tokens cannot be read as bytes.
+        """
+        read, special = read_surfaces(tokenizer)
+        _check_fit(tokenizer, len(read), size, end_of_text)
+        own = tokenizer.eos_token_id
+        roles = tuple(sorted(dict.fromkeys(end_of_text), key=lambda id_: id_ != own))
+        special |= frozenset(roles)
+        padding: list[bytes | None] = [None] * (size - len(read))
+        surfaces = tuple(None if id_ in special else surface for id_, surface in enumerate(read + padding))
+        return cls(
+            surfaces=surfaces,
+            end_of_text=roles,
+            special=special,
+            tokenizer_size=len(read),
+            ids=emitted_ids(tokenizer, surfaces),
+            fingerprint=hashlib.sha256(repr((surfaces, roles, sorted(special))).encode()).hexdigest(),
+        )
+
+
+def _check_fit(tokenizer: PreTrainedTokenizerBase, tokenizer_size: int, size: int, end_of_text: Sequence[int]) -> None:
+    name = type(tokenizer).__name__
+    if tokenizer_size > size:
+        raise VocabularyError(
+            f"The tokenizer {name} has ids up to {tokenizer_size - 1}, but the logits are only {size} wide.",
+            hint="Load the model with its own tokenizer, or resize its embeddings to the tokenizer's length.",
+        )
+    outside = [id_ for id_ in end_of_text if not 0 <= id_ < tokenizer_size]
+    if outside:
+        raise VocabularyError(
+            f"The end-of-text ids {outside} are none of {name}'s ids, 0 to {tokenizer_size - 1}.",
+            hint="Correct eos_token_id in the model's generation_config.json or config.json.",
+        )
