@@ -117,7 +117,7 @@ class Contexts:
 
 def decode(
     ensemble: Ensemble, prompts: Sequence[Sequence[Prompt]], rows: Sequence[Row], options: GenerationOptions
-) -> Generator[None]:
+) -> Generator[None, None, None]:
     """Decode rows together until each has ended; yields after every step, and stops where it is closed.
 
     Args:
@@ -150,7 +150,7 @@ def decode(
         contexts.close()
 
 
-def score(ensemble: Ensemble, prompt: Sequence[Prompt], tokens: Sequence[int]) -> Generator[Tensor]:
+def score(ensemble: Ensemble, prompt: Sequence[Prompt], tokens: Sequence[int]) -> Generator[Tensor, None, None]:
     """Follow given main-model tokens; yields the fused log-probabilities ``[V_m]`` before each."""
     contexts = Contexts(ensemble, [prompt])
     row = Row(

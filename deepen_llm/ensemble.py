@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, cast, overload
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from typing_extensions import Self
@@ -220,10 +220,10 @@ class EnsembleLLM:
             PromptError: There are no messages, a member has no template, or its template refuses them.
             ConfigError: See `generate`, as for the others.
         """
-        chosen = self._options(options)
-        if messages and not isinstance(messages[0], Mapping):
-            return self._all([encode_conversation(self._ensemble, one) for one in messages], chosen)
-        return self._all([encode_conversation(self._ensemble, messages)], chosen)[0]
+        chosen, many = self._options(options), bool(messages) and not isinstance(messages[0], Mapping)
+        conversations = cast("Sequence[Conversation]", messages if many else [messages])
+        outputs = self._all([encode_conversation(self._ensemble, one) for one in conversations], chosen)
+        return outputs if many else outputs[0]
 
     def stream(self, prompt: str, **options: Any) -> TextStream:
         """Continue a prompt piece by piece: whole characters, and never part of a stop string.
@@ -298,7 +298,8 @@ class EnsembleLLM:
 
     async def _aall(self, prompts: Sequence[EncodedPrompt], options: GenerationOptions) -> list[Output]:
         run = self._run(prompts, options)
-        async for _ in in_thread(run.steps()):
+        steps = run.steps()
+        async for _ in in_thread(steps, steps.close):
             pass
         return run.outputs()
 

@@ -34,7 +34,7 @@ class Run:
         self._ensemble, self._prompts, self._options = ensemble, prompts, options
         self._group = max(1, batch_size // options.n)
 
-    def steps(self) -> Generator[None]:
+    def steps(self) -> Generator[None, None, None]:
         """Decode; yields after every step, and stops the models where it is closed."""
         for first in range(0, len(self._prompts), self._group):
             group = slice(first, first + self._group)

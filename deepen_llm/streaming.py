@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Generator, Iterator
-from typing import TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from typing import Any, TypeVar
 
 from deepen_llm.outputs import Output
 
 Item = TypeVar("Item")
-_END = object()
 
 
 class TextStream(Iterator[str]):
@@ -48,7 +47,7 @@ class AsyncTextStream(AsyncIterator[str]):
 
     def __init__(self, stream: TextStream) -> None:
         self._stream = stream
-        self._steps = in_thread(stream)
+        self._steps = in_thread(stream, stream.close)
 
     @property
     def output(self) -> Output | None:
@@ -64,22 +63,24 @@ class AsyncTextStream(AsyncIterator[str]):
         await self._steps.aclose()
 
 
-async def in_thread(items: Iterator[Item]) -> AsyncIterator[Item]:
+async def in_thread(items: Iterator[Item], close: Callable[[], None]) -> AsyncGenerator[Item, None]:
     """Iterate in a thread, a step at a time; where the caller is cancelled, the step under way is the last.
 
     Args:
-        items: An iterator with ``close``, as generators have.
+        items: What to iterate.
+        close: Frees what the iterator holds.
     """
+    end: Any = object()
     try:
         while True:
-            step = asyncio.ensure_future(asyncio.to_thread(next, items, _END))
+            step = asyncio.ensure_future(asyncio.to_thread(next, items, end))
             try:
                 item = await asyncio.shield(step)
             finally:
                 if not step.done():
                     await asyncio.wait([step])
-            if item is _END:
+            if item is end:
                 return
             yield item
     finally:
-        items.close()
+        close()

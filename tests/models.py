@@ -51,7 +51,9 @@ def random_model(architecture: str, vocab_size: int, eos: int | None, seed: int 
     return model.eval()
 
 
-def small(architecture: str, kind: str, seed: int = 0, wider: int = 0) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def small(
+    architecture: str, kind: str, seed: int = 0, wider: int = 0
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A random model with one of the small tokenizers; ``wider`` rows of padding in its logits."""
     tokenizer = SMALL[kind]()
     return random_model(architecture, len(tokenizer) + wider, tokenizer.eos_token_id, seed), tokenizer

@@ -1,13 +1,17 @@
 """Real `transformers` tokenizers of every kind, built offline: small ones trained here, real ones installed.
 
-Each builder is cached: within a process all tests share one tokenizer, so no test may change it.
+Each builder is cached: within a process all tests share one tokenizer, so no test may change it. Every process
+builds the same ones, id for id.
 """
 
 import atexit
 import json
+import math
+import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +25,7 @@ from transformers.tokenization_mistral_common import MistralCommonBackend
 
 Builder = Callable[[], PreTrainedTokenizerBase]
 
+CHINESE = "敏捷的棕色狐狸跳过了懒狗。法国的首都是巴黎，意大利的首都是罗马。你好，世界！"
 TEXTS = [
     "The quick brown fox jumps over the lazy dog. Don't panic, said the guide, and it was right!",
     "What is the capital of France? The capital of France is Paris; the capital of Italy is Rome.",
@@ -28,7 +33,7 @@ TEXTS = [
     "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich. Übermäßig schöne Grüße!",
     "Die Antwort auf die große Frage ist zweiundvierzig, aber wie lautet die Frage?",
     "Съешь же ещё этих мягких французских булок, да выпей чаю. Какая столица у Франции?",
-    "敏捷的棕色狐狸跳过了懒狗。法国的首都是巴黎，意大利的首都是罗马。你好，世界！",
+    CHINESE,
     "Emoji: 😀 😀 🚀 🚀 👩‍💻 and café, naïve, façade.",
     "def add(a, b):\n    return a + b\n\n\nfor i in range(10):\n\tprint(add(i, 2))\n",
     "The dog and the fox are here. The fox and the dog are there. They were over there, and they are here.",
@@ -85,8 +90,13 @@ def sentencepiece_bpe() -> PreTrainedTokenizerBase:
     """Llama-2's kind: `▁`, byte pieces, a space put before the text."""
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, fuse_unk=True, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    alphabet = sorted({"▁", *"".join(TEXTS)} - {" ", *CHINESE})
     trainer = trainers.BpeTrainer(
-        vocab_size=600, special_tokens=SPECIALS + _byte_pieces(), limit_alphabet=150, show_progress=False
+        vocab_size=600,
+        special_tokens=SPECIALS + _byte_pieces(),
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(TEXTS, trainer)
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
@@ -97,22 +107,21 @@ def sentencepiece_bpe() -> PreTrainedTokenizerBase:
 @cache
 def sentencepiece_unigram() -> PreTrainedTokenizerBase:
     """T5's kind: `▁`, no byte fallback, `<unk>` for what it does not know."""
-    tokenizer = _unigram(400)
+    tokenizer = Tokenizer(models.Unigram(_unigram_pieces(TEXTS), unk_id=0))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
     tokenizer.decoder = decoders.Metaspace(prepend_scheme="first")
+    tokenizer.add_special_tokens(SPECIALS)
     return _wrap(tokenizer)
 
 
 @cache
 def unigram_byte_fallback() -> PreTrainedTokenizerBase:
     """Gemma-like Unigram: byte pieces, no space put before the text."""
-    trained = _unigram(320)
-    pieces = [tuple(piece) for piece in _state(trained)["model"]["vocab"]]
-    pieces[3:3] = [(piece, 0.0) for piece in _byte_pieces()]
+    pieces = _unigram_pieces(text for text in TEXTS if text != CHINESE)
+    pieces[3:3] = [(piece, -100.0) for piece in _byte_pieces()]
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=True))
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
-    )
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     tokenizer.add_special_tokens(SPECIALS)
     return _wrap(tokenizer)
 
@@ -120,13 +129,31 @@ def unigram_byte_fallback() -> PreTrainedTokenizerBase:
 @cache
 def wordpiece() -> PreTrainedTokenizerBase:
     """BERT's kind."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
+    words = Counter(re.findall(r"\w+", " ".join(TEXTS)))
+    characters = set("".join(TEXTS)) - set(" \n\t")
+    frequent = {word for word, count in words.items() if count > 1}
+    ends = {f"##{word[start:]}" for word in words for start in range(1, len(word)) if start > len(word) - 4}
+    tokens = [*SPECIALS, *sorted(characters | frequent | ends | {f"##{c}" for c in characters if c.isalnum()})]
+    vocab = {token: id_ for id_, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(vocab_size=600, special_tokens=SPECIALS, show_progress=False)
-    tokenizer.train_from_iterator(TEXTS, trainer)
+    tokenizer.add_special_tokens(SPECIALS)
     return _wrap(tokenizer)
+
+
+def _unigram_pieces(texts: Iterable[str]) -> list[tuple[str, float]]:
+    """Characters, and parts of words with their log frequency; the trainer's own differ from run to run."""
+    words = Counter(word for text in texts for word in re.findall("▁?[^▁\\s]+", text.replace(" ", "▁")))
+    parts: Counter[str] = Counter()
+    for word, count in words.items():
+        spans = [(a, b) for a in range(len(word)) for b in range(a + 2, min(len(word), a + 7) + 1)]
+        parts.update(dict(Counter(word[a:b] for a, b in spans for _ in range(count))))
+    best = sorted(parts, key=lambda part: (-parts[part] * len(part), part))[:200]
+    characters = sorted({"▁", "\n", "\t", *"".join(words)})
+    logs = {part: math.log(parts[part] / parts.total()) for part in best}
+    return [(token, 0.0) for token in SPECIALS] + [(c, -10.0) for c in characters] + list(logs.items())
 
 
 def _llama_decoder() -> decoders.Decoder:
@@ -153,16 +180,6 @@ def _plain_byte_pieces(tokenizer: Tokenizer) -> Tokenizer:
     state = _state(tokenizer)
     state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] in SPECIALS]
     return Tokenizer.from_str(json.dumps(state))
-
-
-def _unigram(vocab_size: int) -> Tokenizer:
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
-    trainer = trainers.UnigramTrainer(
-        vocab_size=vocab_size, special_tokens=SPECIALS, unk_token=UNKNOWN, show_progress=False
-    )
-    tokenizer.train_from_iterator(TEXTS, trainer)
-    return tokenizer
 
 
 @cache

@@ -80,7 +80,7 @@ def main_rows(group: AnchorGroup, main: int, p: Sequence[Tensor], max_rows: int)
         if i != main:
             likely = other.likely_anchors(p[i], max_rows)
             tokens = [
-                torch.cat([ids, space.anchors[places.to(ids.device)]]).unique()
+                torch.unique(torch.cat([ids, space.anchors[places.to(ids.device)]]))
                 for ids, places in zip(tokens, likely, strict=True)
             ]
     return space.view(tokens)

@@ -122,10 +122,11 @@ class RelativeSpace:
         if self._dense is not None:
             return self._dense[tokens]
         out = torch.empty(len(tokens), len(self.anchors), device=self.device)
-        step = max(1, _CHUNK_BYTES // (4 * len(self.anchors)))
-        for start in range(0, len(tokens), step):
-            scores = self._similarity(tokens[start : start + step]).mul_(self.temperature)
-            torch.softmax(scores, dim=-1, out=out[start : start + step])
+        start = 0
+        for part in self._blocks(tokens):
+            scores = self._similarity(part).mul_(self.temperature)
+            out[start : start + len(part)] = scores.softmax(-1)
+            start += len(part)
         return out
 
     def view(self, tokens: Sequence[Tensor]) -> Rows:
@@ -136,14 +137,23 @@ class RelativeSpace:
         """``p R`` with rows for each distribution's ``max_rows`` likeliest tokens: ``[B, V]`` to ``[B, A]``."""
         if self._dense is not None:
             return p @ self._dense
-        return torch.cat(
-            [self.view([ids]).into(row[None]) for row, ids in zip(p, top_tokens(p, max_rows), strict=True)]
-        )
+        return torch.stack([self._into(row, ids) for row, ids in zip(p, top_tokens(p, max_rows), strict=True)])
 
     def likely_anchors(self, p: Tensor, max_rows: int) -> list[Tensor]:
         """Places of the anchors among each distribution's ``max_rows`` likeliest tokens: ``[B, V]`` to B of ``[K_b]``."""
         places = [self._place[ids] for ids in top_tokens(p, max_rows)]
         return [found[found >= 0] for found in places]
+
+    def _into(self, p: Tensor, tokens: Tensor) -> Tensor:
+        """`into` for one distribution ``[V]``, some of whose tokens get rows, a block of rows at a time."""
+        out = p.index_fill(0, tokens, 0.0).sum() * self.mean_row
+        for part in self._blocks(tokens):
+            out += p[part] @ self.rows(part)
+        return out
+
+    def _blocks(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        """Tokens in portions whose rows fit the working memory."""
+        return torch.split(tokens, max(1, _CHUNK_BYTES // (4 * len(self.anchors))))
 
     def _vectors(self, tokens: Tensor) -> Tensor:
         """Some tokens' embeddings in fp32, ``[K, D]``; logits beyond the embedding's rows have zeros."""
@@ -167,7 +177,9 @@ class RelativeSpace:
         """`_similarity` in the published arithmetic: the search amplifies the last bit of a cosine near its epsilon."""
         anchors = self._vectors(self.anchors).unsqueeze(0)  # [1, A, D]
         step = max(1, _CHUNK_BYTES // (4 * anchors.numel()))
-        parts = [F.cosine_similarity(self._vectors(part).unsqueeze(1), anchors, dim=-1) for part in tokens.split(step)]
+        parts = [
+            F.cosine_similarity(self._vectors(part).unsqueeze(1), anchors, dim=-1) for part in torch.split(tokens, step)
+        ]
         scores = torch.cat(parts)
         return F.normalize(scores, dim=-1) if self._options.normalize_rows else scores
 
@@ -175,8 +187,10 @@ class RelativeSpace:
         """The mean row, over evenly spaced tokens where all would be too many."""
         count = min(self._embedding.shape[0], self.size)
         tokens = torch.linspace(0, count - 1, min(count, _MEAN_ROW_SAMPLE), device=self.device).long()
-        step = max(1, _CHUNK_BYTES // (4 * len(self.anchors)))
-        return sum((self.rows(part).sum(0) for part in tokens.split(step)), torch.zeros(())) / len(tokens)
+        total = torch.zeros(len(self.anchors), device=self.device)
+        for part in self._blocks(tokens):
+            total += self.rows(part).sum(0)
+        return total / len(tokens)
 
     def _calibrated(self, self_mass: float) -> float:
         """The temperature at which anchors' rows put ``self_mass`` on themselves on average, by bisection."""
@@ -199,5 +213,7 @@ def top_tokens(p: Tensor, count: int) -> list[Tensor]:
 
 def _mean(embedding: Tensor) -> Tensor:
     """Mean embedding ``[D]`` in fp32 without an fp32 copy of the whole."""
-    total = sum((part.float().sum(0) for part in embedding.split(8192)), torch.zeros((), device=embedding.device))
+    total = torch.zeros(embedding.shape[1], device=embedding.device)
+    for part in torch.split(embedding, 8192):
+        total += part.float().sum(0)
     return total / embedding.shape[0]

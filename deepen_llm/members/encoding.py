@@ -53,6 +53,8 @@ class TextEncoder:
         self, tokenizer: PreTrainedTokenizerBase, special: frozenset[int], surfaces: tuple[bytes | None, ...]
     ) -> None:
         self._tokenizer, self._special, self._surfaces = tokenizer, special, surfaces
+        self.whole_words = _is_word_piece(tokenizer)  # a long word is unknown as a whole, so none may be cut
+        self._control = special - {tokenizer.unk_token_id}
         self._prefix = self._find_prefix()
 
     def recognising(self, text: str) -> list[int]:
@@ -61,7 +63,15 @@ class TextEncoder:
 
     def plain(self, text: str) -> Encoded:
         """Encode text in which special tokens, spelled out, are no more than their characters."""
-        return self._encode(text, split_special_tokens=True)
+        whole = self._encode(text, split_special_tokens=True)
+        control = next((place for place, id_ in enumerate(whole.ids) if id_ in self._control), None)
+        if control is None or whole.spans is None:
+            return whole
+        # Unigram models hold their special tokens as pieces: encode the parts of such a one apart from each other.
+        cut = whole.spans[control][0] + 1
+        left, right = self.plain(text[:cut]), self.following(_LEADS[1:], text[cut:])
+        spans = [*(left.spans or ()), *((a + cut, b + cut) for a, b in right.spans or ())]
+        return Encoded(left.ids + right.ids, spans)
 
     def following(self, leads: tuple[str, ...], text: str) -> Encoded:
         """`plain`, as the text is encoded after one of the leads (the first that stays apart from it)."""
@@ -109,9 +119,9 @@ class TextEncoder:
 
     def _encode(self, text: str, *, split_special_tokens: bool) -> Encoded:
         options: dict[str, Any] = {"add_special_tokens": False}
-        if not _is_mistral_common(self._tokenizer):  # which never recognises special tokens, nor takes the option
+        if not is_mistral_common(self._tokenizer):  # which never recognises special tokens, nor takes the option
             options |= {"split_special_tokens": split_special_tokens, "verbose": False}
-        if self._tokenizer.is_fast:
+        if getattr(self._tokenizer, "is_fast", False):
             options["return_offsets_mapping"] = True
         with _LOCK:
             out = self._tokenizer(text, **options)
@@ -119,5 +129,11 @@ class TextEncoder:
         return Encoded(list(out["input_ids"]), spans)
 
 
-def _is_mistral_common(tokenizer: PreTrainedTokenizerBase) -> bool:
+def is_mistral_common(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether it is mistral-common's own tokenizer, which takes no options and obeys no special token in a text."""
     return type(tokenizer).__name__ == "MistralCommonBackend"
+
+
+def _is_word_piece(tokenizer: PreTrainedTokenizerBase) -> bool:
+    model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+    return type(model).__name__ == "WordPiece"

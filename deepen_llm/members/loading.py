@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,10 @@ def _placement(config: MemberConfig) -> dict[str, Any]:
     if config.device_map is None:
         _device(config.device)  # an unknown device is told before weights are read
         return {}
-    try:
-        import accelerate  # noqa: F401
-    except ImportError as error:
+    if find_spec("accelerate") is None:
         raise ConfigError(
             f"device_map={config.device_map!r} needs accelerate", hint="pip install 'deepen-llm[accelerate]'"
-        ) from error
+        )
     return {"device_map": config.device_map}
 
 

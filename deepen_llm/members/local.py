@@ -7,13 +7,12 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import TemplateError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from deepen_llm.errors import LoadError, PromptError
 from deepen_llm.members.base import Context, Member, Message
 from deepen_llm.members.context import AfreshContext, CachedContext
-from deepen_llm.members.encoding import Prompt, TextEncoder
+from deepen_llm.members.encoding import Prompt, TextEncoder, is_mistral_common
 from deepen_llm.members.model import CausalModel, Memory
 from deepen_llm.members.transcript import Transcript
 from deepen_llm.vocabulary import Vocabulary
@@ -59,21 +58,17 @@ class LocalMember(Member):
 
     def encode_chat(self, messages: Sequence[Message]) -> Prompt:
         """See `Member`."""
+        conversation = [dict(message) for message in messages]
+        if is_mistral_common(self.tokenizer):  # which has its templates in code, and never renders them to text
+            return self._encoder.closed(self._rendered(conversation, tokenize=True))
         if not self.tokenizer.chat_template:
             raise PromptError(
                 f"member {self.name} has no chat template",
                 hint="choose an instruction-tuned checkpoint, set tokenizer.chat_template, or use generate()",
             )
-        conversation = [dict(message) for message in messages]
-        try:
-            text = self._render(conversation, tokenize=False)
-            if self._spells_special_tokens(conversation):
-                return self._encoder.closed(self._render(conversation, tokenize=True, **_sanitised(self)))
-        except (TemplateError, KeyError, TypeError, ValueError) as error:
-            raise PromptError(
-                f"the chat template of member {self.name} refuses these messages: {error}",
-                hint="give messages as {'role': 'user', 'content': '...'}, roles in the order that the template knows",
-            ) from error
+        text = self._rendered(conversation, tokenize=False)
+        if self._spells_special_tokens(conversation):
+            return self._encoder.closed(self._sanitised(conversation))
         return self._encoder.resumable(self._encoder.recognising(text), text, 0)
 
     def encode_continuation(self, prompt: Prompt, text: str) -> list[int]:
@@ -92,28 +87,39 @@ class LocalMember(Member):
             return AfreshContext(*arguments)
         return CachedContext(self._memory is Memory.BATCHED, *arguments)
 
+    def _rendered(self, conversation: list[dict[str, Any]], **options: Any) -> Any:
+        try:
+            return self._render(conversation, **options)
+        except Exception as error:  # templates are programs of the checkpoint's, and raise what they like
+            raise PromptError(
+                f"the chat template of member {self.name} refuses these messages: {error}",
+                hint="give messages as {'role': 'user', 'content': '...'}, roles in the order that the template knows",
+            ) from error
+
     def _render(self, conversation: list[dict[str, Any]], **options: Any) -> Any:
         return self.tokenizer.apply_chat_template(
             conversation, add_generation_prompt=True, return_dict=False, **options
         )
+
+    def _sanitised(self, conversation: list[dict[str, Any]]) -> list[int]:
+        """Ids of a conversation in which special tokens spelled out in a message stay plain text."""
+        try:
+            if "sanitize_control_tokens" not in inspect.signature(self.tokenizer.apply_chat_template).parameters:
+                raise ValueError("this version of transformers obeys them")
+            return list(self._render(conversation, tokenize=True, sanitize_control_tokens=True))
+        except ValueError as error:
+            raise PromptError(
+                f"a message spells out a special token of member {self.name}, and it cannot stay plain text: {error}",
+                hint="remove the special token from the message, or upgrade transformers",
+            ) from error
 
     def _spells_special_tokens(self, conversation: list[dict[str, Any]]) -> bool:
         written = repr(conversation)
         return any(token in written for token in self.tokenizer.all_special_tokens)
 
 
-def _sanitised(member: LocalMember) -> dict[str, bool]:
-    """The option with which special tokens spelled out in a message stay plain text."""
-    if "sanitize_control_tokens" in inspect.signature(member.tokenizer.apply_chat_template).parameters:
-        return {"sanitize_control_tokens": True}
-    raise PromptError(
-        f"a message spells out a special token of member {member.name}, which this transformers would obey",
-        hint="upgrade transformers, or remove the special token from the message",
-    )
-
-
 def _end_of_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """All ids that end a text, by the generation config, the model's config and the tokenizer."""
+    """All ids that end a text, by the generation config (else the model's config) and by the tokenizer."""
     generation = getattr(model, "generation_config", None)
     found: list[int] = []
     for given in (

@@ -74,7 +74,7 @@ class CausalModel:
         keep = torch.tensor(places, device=self.device)
         if "logits_to_keep" in self._accepts:
             options["logits_to_keep"] = keep
-        logits = self._model(input_ids=ids, **options).logits
+        logits: Tensor = self._model(input_ids=ids, **options).logits
         if logits.shape[1] != len(places):
             logits = logits[:, keep.to(logits.device)]
         return logits.to(self.device)[list(rows), [places.index(place) for place in last]]
@@ -82,5 +82,5 @@ class CausalModel:
     def read_afresh(self, ids: Sequence[int]) -> Tensor:
         """Logits after the last id of one text, ``[1, V]``, without a cache."""
         options: dict[str, Any] = {"use_cache": False} if "use_cache" in self._accepts else {}
-        logits = self._model(input_ids=torch.tensor([list(ids)], device=self.device), **options).logits
+        logits: Tensor = self._model(input_ids=torch.tensor([list(ids)], device=self.device), **options).logits
         return logits[:, -1].to(self.device)

@@ -72,10 +72,11 @@ class Transcript:
         return True
 
     def _cut(self, window: int) -> int | None:
-        """The place, at least ``window`` tokens back, of a token that begins with a character of its own."""
+        """The place, at least ``window`` tokens back, of a token that begins with a character (or word) of its own."""
         spans = self._spans or []
         for place in range(len(spans) - window, 0, -1):
-            if spans[place][0] >= spans[place - 1][1]:
+            begins = spans[place][0] >= spans[place - 1][1]
+            if begins and (not self._encoder.whole_words or self._text[spans[place][0] - 1].isspace()):
                 return place
         return None
 
@@ -85,9 +86,15 @@ Placed = tuple[int, Span]  # a token id and where it lies
 
 def _agreement(old: list[Placed], fresh: list[Placed]) -> tuple[int, int] | None:
     """Places in both lists from where ``_AGREEMENT`` tokens are the same; None where there are none."""
-    places = {token: place for place, token in enumerate(fresh)}
-    for here in range(len(old) - _AGREEMENT + 1):
+    places = {fresh[place]: place for place in _begins(fresh)}
+    for here in _begins(old):
         there = places.get(old[here])
-        if there is not None and old[here : here + _AGREEMENT] == fresh[there : there + _AGREEMENT]:
+        run = old[here : here + _AGREEMENT]
+        if there is not None and len(run) == _AGREEMENT and run == fresh[there : there + _AGREEMENT]:
             return here, there
     return None
+
+
+def _begins(tokens: list[Placed]) -> list[int]:
+    """Places of tokens that begin their span: the bytes of one character, or of unknown ones, all have the same."""
+    return [place for place, token in enumerate(tokens) if place == 0 or token[1] != tokens[place - 1][1]]

@@ -15,8 +15,8 @@ def shared_anchors(vocabularies: Sequence[Vocabulary]) -> torch.Tensor:
         vocabularies: One per member, N of them.
 
     Returns:
-        Ids, int64 `[N, A]`: a column per anchor, by the first vocabulary's ids, the empty surface left out.
-        If every member has an end-of-text token, their primary ones are the last column.
+        Ids, int64 `[N, A]`: a column per anchor, by the first vocabulary's ids, the empty surface left out;
+        behind them tokens that every vocabulary has a second time (byte pieces beside characters). If every member has an end-of-text token, their primary ones are the last column.
 
     Raises:
         VocabularyError: No surface is shared.
@@ -29,6 +29,11 @@ def shared_anchors(vocabularies: Sequence[Vocabulary]) -> torch.Tensor:
             hint="Choose members whose tokenizers were trained on the same languages.",
         )
     columns = [[vocabulary.ids[s] for s in shared] for vocabulary in vocabularies]
+    for surface in filter(None, vocabularies[0].duplicates):
+        twice = zip(*(vocabulary.duplicates.get(surface, ()) for vocabulary in vocabularies), strict=False)
+        for aligned in twice:  # a surface that every vocabulary has twice is two anchors
+            for column, id_ in zip(columns, aligned, strict=True):
+                column.append(id_)
     if all(vocabulary.end_of_text for vocabulary in vocabularies):
         for column, vocabulary in zip(columns, vocabularies, strict=True):
             column.append(vocabulary.end_of_text[0])

@@ -9,8 +9,8 @@ from deepen_llm.vocabulary.rules import BYTE_PIECE
 CONTEXTS = ("a{}a", "a{}", "{}", "{}a", "1{}1", "a {}")
 
 
-def emitted_ids(tokenizer: PreTrainedTokenizerBase, surfaces: Sequence[bytes | None]) -> dict[bytes, int]:
-    """Map every surface to the id that the tokenizer emits for it in the middle of a text.
+def emitted_ids(tokenizer: PreTrainedTokenizerBase, surfaces: Sequence[bytes | None]) -> dict[bytes, tuple[int, ...]]:
+    """Map every surface to its ids, the one that the tokenizer emits for it in the middle of a text first.
 
     Only a surface that several ids have needs a choice: a normal token before a byte piece, then one that the
     tokenizer emits when it encodes the surface in some context, then the lowest id.
@@ -19,13 +19,14 @@ def emitted_ids(tokenizer: PreTrainedTokenizerBase, surfaces: Sequence[bytes | N
         tokenizer: The tokenizer that the surfaces are of.
         surfaces: A surface per id.
     """
-    ids: dict[bytes, int] = {}
-    rivals: dict[bytes, list[int]] = {}
+    ids: dict[bytes, tuple[int, ...]] = {}
     for id_, surface in enumerate(surfaces):
-        if surface is not None and ids.setdefault(surface, id_) != id_:
-            rivals.setdefault(surface, [ids[surface]]).append(id_)
-    for surface, candidates in rivals.items():
-        ids[surface] = _emitted(tokenizer, surface, candidates)
+        if surface is not None:
+            ids[surface] = (*ids.get(surface, ()), id_)
+    for surface, candidates in ids.items():
+        if len(candidates) > 1:
+            first = _emitted(tokenizer, surface, list(candidates))
+            ids[surface] = (first, *(id_ for id_ in candidates if id_ != first))
     return ids
 
 

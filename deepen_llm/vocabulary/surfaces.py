@@ -65,7 +65,7 @@ def _special_ids(
     tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str | None], added: dict[int, Any]
 ) -> frozenset[int]:
     """Special by the tokenizer's own word, as its model's unknown token, or as SentencePiece's control."""
-    special = {id_ for id_ in tokenizer.all_special_ids if id_ is not None}
+    special = {id_ for id_ in (*tokenizer.all_special_ids, tokenizer.unk_token_id) if id_ is not None}
     special |= {id_ for id_, token in added.items() if token.special}
     model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
     unknown = getattr(model, "unk_token", None)

@@ -22,7 +22,9 @@ class Vocabulary:
         special: The special tokens' ids, the end-of-text ones among them.
         tokenizer_size: Ids from here on are padding of the logits: never chosen.
         ids: From a surface to the id that the tokenizer emits for it, where several have it.
-        fingerprint: Equal fingerprints mean that ids are interchangeable, logit for logit.
+        duplicates: From a surface to its other ids, which its tokenizer does not emit, such as the byte piece
+            `<0x61>` beside `a`.
+        fingerprint: Equal fingerprints mean that ids are interchangeable, but for padding and the end-of-text role.
     """
 
     surfaces: tuple[bytes | None, ...]
@@ -30,6 +32,7 @@ class Vocabulary:
     special: frozenset[int]
     tokenizer_size: int
     ids: Mapping[bytes, int]
+    duplicates: Mapping[bytes, tuple[int, ...]]
     fingerprint: str
 
     @property
@@ -59,13 +62,15 @@ class Vocabulary:
         special |= frozenset(roles)
         padding: list[bytes | None] = [None] * (size - len(read))
         surfaces = tuple(None if id_ in special else surface for id_, surface in enumerate(read + padding))
+        ids = emitted_ids(tokenizer, surfaces)
         return cls(
             surfaces=surfaces,
             end_of_text=roles,
             special=special,
             tokenizer_size=len(read),
-            ids=emitted_ids(tokenizer, surfaces),
-            fingerprint=hashlib.sha256(repr((surfaces, roles, sorted(special))).encode()).hexdigest(),
+            ids={surface: found[0] for surface, found in ids.items()},
+            duplicates={surface: found[1:] for surface, found in ids.items() if found[1:]},
+            fingerprint=hashlib.sha256(repr(surfaces[: len(read)]).encode()).hexdigest(),
         )
 
 

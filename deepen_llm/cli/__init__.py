@@ -1,0 +1,75 @@
+"""The command line: ``deepen``.
+
+Only the standard library, typer and rich are imported here; a command imports what it needs when it runs, so that
+``deepen --help`` does not wait for torch.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from deepen_llm.cli.chat import chat
+from deepen_llm.cli.demo import demo
+from deepen_llm.cli.generate import generate
+from deepen_llm.cli.inspection import inspect
+from deepen_llm.cli.terminal import Group, examples
+
+app = typer.Typer(
+    name="deepen",
+    cls=Group,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from deepen_llm import __version__
+
+        typer.echo(f"deepen-llm {__version__}")
+        raise typer.Exit
+
+
+@app.callback(
+    invoke_without_command=True,
+    epilog=examples(
+        "deepen demo",
+        "deepen inspect",
+        "deepen generate -m HuggingFaceTB/SmolLM2-360M -m Qwen/Qwen2.5-0.5B 'The sea is'",
+        "deepen chat --config ensemble.yaml",
+    ),
+)
+def main(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Several local language models with different vocabularies decode as one model."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+for command, shown in (
+    (demo, ("deepen demo", "deepen demo --subject capitals --subject sums")),
+    (
+        generate,
+        (
+            "deepen generate -m HuggingFaceTB/SmolLM2-360M -m Qwen/Qwen2.5-0.5B 'The sea is'",
+            "echo 'The sea is' | deepen generate -c ensemble.yaml --json -",
+            "deepen generate -c ensemble.yaml --fusion bayes --trace 'The sea is'",
+        ),
+    ),
+    (
+        chat,
+        (
+            "deepen chat -m HuggingFaceTB/SmolLM2-360M-Instruct -m Qwen/Qwen2.5-0.5B-Instruct",
+            "deepen chat --config ensemble.yaml --system 'Answer in one sentence.'",
+        ),
+    ),
+    (inspect, ("deepen inspect", "deepen inspect -m HuggingFaceTB/SmolLM2-360M -m Qwen/Qwen2.5-0.5B --json")),
+):
+    app.command(epilog=examples(*shown))(command)

@@ -1,0 +1,139 @@
+"""``deepen chat``: a conversation in the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deepen_llm.cli import options as o
+from deepen_llm.cli.terminal import note, show_error, write
+from deepen_llm.errors import DeepenError
+
+if TYPE_CHECKING:
+    from deepen_llm.ensemble import EnsembleLLM
+
+_HELP = "/reset forgets the conversation, /exit (or Ctrl-D) leaves, Ctrl-C stops an answer"
+
+
+def chat(
+    system: Annotated[str | None, typer.Option(help="A system message that begins the conversation.")] = None,
+    member: o.MemberOption = None,
+    config: o.ConfigOption = None,
+    dtype: o.DtypeOption = None,
+    device: o.DeviceOption = None,
+    main_model: o.MainModelOption = None,
+    weight: o.WeightOption = None,
+    fusion: o.FusionOption = None,
+    relr: o.RelrOption = None,
+    search_steps: o.SearchStepsOption = None,
+    max_new_tokens: o.MaxNewTokensOption = None,
+    temperature: o.TemperatureOption = None,
+    top_p: o.TopPOption = None,
+    top_k: o.TopKOption = None,
+    min_p: o.MinPOption = None,
+    seed: o.SeedOption = None,
+    stop: o.StopOption = None,
+    repetition_penalty: o.PenaltyOption = None,
+) -> None:
+    """Talk with several models as one; each reads its own chat template.
+
+    /reset forgets the conversation, /exit (or Ctrl-D) leaves, Ctrl-C stops an answer.
+    """
+    given = o.Given(
+        members=member,
+        config=config,
+        dtype=dtype,
+        devices=device,
+        main_model=main_model,
+        weights=weight,
+        fusion=fusion,
+        relr=relr,
+        search_steps=search_steps,
+        generation={
+            "max_new_tokens": max_new_tokens,
+            "temperature": temperature,
+            "top_p": top_p,
+            "top_k": top_k,
+            "min_p": min_p,
+            "seed": seed,
+            "stop": stop,
+            "repetition_penalty": repetition_penalty,
+            "n": 1,
+        },
+    )
+    Conversation(given.load(), system).hold()
+
+
+class Conversation:
+    """A conversation on the standard streams.
+
+    Args:
+        llm: Who answers.
+        system: A system message, if any.
+    """
+
+    def __init__(self, llm: EnsembleLLM, system: str | None) -> None:
+        self._llm, self._system = llm, system
+        self._interactive = sys.stdin.isatty()
+        self._messages = self._beginning()
+
+    def hold(self) -> None:
+        """Read and answer until the end of the input or ``/exit``."""
+        if self._interactive:
+            note(_HELP)
+            with contextlib.suppress(ImportError):
+                import readline  # noqa: F401  # line editing and history in input(); not on every platform
+        while (line := self._read()) not in {None, "/exit"}:
+            if line == "/reset":
+                self._messages = self._beginning()
+                note("forgotten")
+            elif line and line.startswith("/"):
+                note(f"{line.split()[0]} is no command: {_HELP}")
+            elif line:
+                self._turn(line)
+
+    def _beginning(self) -> list[dict[str, str]]:
+        return [{"role": "system", "content": self._system}] if self._system else []
+
+    def _read(self) -> str | None:
+        """The next line; None at the end of the input."""
+        try:
+            return input("> " if self._interactive and sys.stdout.isatty() else "").strip()
+        except EOFError:
+            return None
+        except KeyboardInterrupt:
+            if not self._interactive:
+                raise
+            note(f"\n{_HELP}")
+            return ""
+
+    def _turn(self, line: str) -> None:
+        """Answer one line; an answer that was stopped stays in the conversation as far as it came."""
+        asked = [*self._messages, {"role": "user", "content": line}]
+        try:
+            answer = self._answer(asked)
+        except DeepenError as error:
+            if not self._interactive:
+                raise
+            show_error(error)
+            return
+        if answer:
+            self._messages = [*asked, {"role": "assistant", "content": answer}]
+
+    def _answer(self, messages: list[dict[str, str]]) -> str:
+        answer = ""
+        stream = self._llm.stream_chat(messages)
+        try:
+            for piece in stream:
+                shown = piece if answer else piece.lstrip()  # many templates leave the first space to the answer
+                answer += shown
+                write(shown)
+        except KeyboardInterrupt:
+            note(" (stopped)")
+        finally:
+            stream.close()
+        write("\n")
+        return answer

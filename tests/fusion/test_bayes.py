@@ -1,0 +1,74 @@
+"""Law 3: `bayes` is a distribution as it stands, and with identical members is theirs."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ByteSize
+
+from deepen_llm.fusion import Bayes
+from deepen_llm.fusion.bayes import inverse_by_bayes
+from deepen_llm.fusion.relative import DenseRows, RelativeSpace, SpaceOptions
+from tests.fusion.members import Plain, random_logits, random_member, vocabulary
+
+THREE = [random_member(place, 120, 80, 16, end_of_text=1) for place in (1, 2, 3)]
+FUSIONS = {budget: Bayes(memory_budget=ByteSize(budget), max_rows=40).prepare(THREE, 0) for budget in (0, 2**28)}
+
+
+@given(seed=st.integers(0, 10**6), scale=st.floats(0, 60), budget=st.sampled_from(list(FUSIONS)))
+@settings(max_examples=30, deadline=None)
+def test_it_is_a_distribution_without_being_normalised(seed: int, scale: float, budget: int) -> None:
+    logits = [random_logits(member, 2, seed + place, scale) for place, member in enumerate(THREE)]
+    fused = FUSIONS[budget].fuse(logits, torch.tensor([[0.2, 0.5, 0.3], [0.0, 0.5, 0.5]]))
+    torch.testing.assert_close(fused.exp().sum(-1), torch.ones(2), atol=2e-5, rtol=0)
+
+
+def test_identical_members_keep_their_distribution() -> None:
+    member = random_member(1, 80, 60, 16, end_of_text=2)
+    logits = random_logits(member, 3, 5)
+    fused = Bayes().prepare([member, member], 0).fuse([logits, logits], torch.full((3, 2), 0.5))
+    torch.testing.assert_close(fused.exp(), logits.softmax(-1))
+
+
+def test_the_same_distribution_over_another_vocabulary_of_the_same_tokens_is_kept() -> None:
+    member = random_member(1, 80, 80, 16)
+    order = torch.randperm(80, generator=torch.Generator().manual_seed(3))
+    surfaces = [member.vocabulary.surfaces[i] for i in order.tolist()]
+    other = Plain("permuted", vocabulary(surfaces), member.embedding[order])
+    logits = random_logits(member, 3, 5)
+    fused = Bayes().prepare([member, other], 0).fuse([logits, logits[:, order]], torch.full((3, 2), 0.5))
+    torch.testing.assert_close(fused.exp(), logits.softmax(-1), atol=1e-5, rtol=1e-4)
+
+
+def test_members_of_one_vocabulary_are_averaged_whatever_their_padding_and_ends_of_text() -> None:
+    main = random_member(1, 60, 40, 16, end_of_text=2)
+    wider = Plain("wider", vocabulary(list(main.vocabulary.surfaces), [61], padding=8), torch.randn(70, 16))
+    logits = [random_logits(main, 2, 1), random_logits(wider, 2, 2)]
+    logits[1][:, 62:] = -torch.inf
+    fused = Bayes().prepare([main, wider], 0).fuse(logits, torch.tensor([[0.3, 0.7]] * 2)).exp()
+    p = [one.softmax(-1)[:, :62] for one in logits]
+    torch.testing.assert_close(fused[:, :60], (0.3 * p[0] + 0.7 * p[1])[:, :60])
+    ends = (0.3 * p[0] + 0.7 * p[1])[:, 60:].sum(-1)
+    torch.testing.assert_close(fused[:, 60:].sum(-1), ends)
+
+
+def test_it_is_one_em_step_on_the_papers_objective() -> None:
+    """Towards a target r, the step never lowers Σ_a r(a) log (p R)(a), the paper's objective up to a constant."""
+    made = torch.Generator().manual_seed(0)
+    rows = DenseRows(torch.randn(50, 30, generator=made).mul(2).softmax(-1))
+    for _ in range(20):
+        p = torch.randn(1, 50, generator=made).softmax(-1)
+        r = torch.randn(1, 30, generator=made).mul(2).softmax(-1)
+        before, after = (r * rows.into(p).log()).sum(), (r * rows.into(inverse_by_bayes(p, r, rows)).log()).sum()
+        assert after >= before - 1e-6
+
+
+@pytest.mark.parametrize("self_mass", [0.3, 0.9])
+def test_calibration_gives_anchors_the_same_mean_mass_on_themselves(self_mass: float) -> None:
+    options = SpaceOptions(center=True, normalize_rows=False, temperature=None, self_mass=self_mass)
+    for seed, dim in ((1, 16), (2, 64)):
+        member = random_member(seed, 200, 120, dim)
+        anchors = torch.arange(0, 200, 2)
+        space = RelativeSpace(member.embedding, anchors, options, 200, 2**28)
+        own = space.rows(anchors).diagonal().mean()
+        assert float(own) == pytest.approx(self_mass, abs=0.01)

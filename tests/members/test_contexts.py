@@ -1,0 +1,143 @@
+"""Law 4: incremental contexts give what encoding the whole text afresh gives, at every step."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deepen_llm.errors import PromptError
+from deepen_llm.members.local import LocalMember
+from tests.models import small
+from tests.texts import PIECES
+from tests.tokenizers import SMALL
+
+KINDS = list(SMALL)
+ARCHITECTURES = ["llama", "gpt_neox", "gpt2", "gemma", "qwen2"]
+PROMPT = "The quick brown fox"
+
+
+def member_of(kind: str, architecture: str = "") -> LocalMember:
+    return LocalMember(*small(architecture or ARCHITECTURES[KINDS.index(kind)], kind))
+
+
+def afresh(member: LocalMember, text: str) -> list[int]:
+    """The tokenizer's own encoding of a whole text, in which nothing is special."""
+    ids = member.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    prefix = member.encode_prompt("the").ids[: -len(member.tokenizer("the", add_special_tokens=False)["input_ids"])]
+    return [*prefix, *ids]
+
+
+@torch.inference_mode()
+def logits_of(member: LocalMember, ids: Sequence[int]) -> torch.Tensor:
+    out: torch.Tensor = member.model(input_ids=torch.tensor([list(ids)])).logits[0, -1]
+    return out
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(pieces=PIECES)
+@settings(max_examples=60, deadline=None)
+def test_ids_are_those_of_the_whole_text_at_every_step(kind: str, pieces: list[str]) -> None:
+    member = member_of(kind)
+    context = member.open([member.encode_prompt(PROMPT)])
+    text = ""
+    for piece in pieces:
+        context.append_text([piece])
+        text += piece
+        assert context.heard == [text]
+        if "unigram" in kind and any(token in PROMPT + text for token in member.tokenizer.all_special_tokens):
+            return  # whose tokenizer alone would obey a special token that is spelled out
+        assert context.ids == [afresh(member, PROMPT + text)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(pieces=PIECES.filter(bool), data=st.data())
+@settings(max_examples=12, deadline=None)
+def test_logits_are_those_of_the_whole_text_at_every_step(kind: str, pieces: list[str], data: st.DataObject) -> None:
+    member = member_of(kind)
+    context = member.open([member.encode_prompt(PROMPT)])
+    for piece in pieces[:20]:
+        context.append_text([piece])
+        if data.draw(st.booleans()):  # logits need not be asked for after every piece
+            got = context.logits()[0]
+            torch.testing.assert_close(got, logits_of(member, context.ids[0]), atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt_neox", "gpt2", "gemma", "sliding"])
+@given(texts=st.lists(PIECES, min_size=2, max_size=4), data=st.data())
+@settings(max_examples=8, deadline=None)
+def test_ragged_rows_do_not_disturb_each_other(architecture: str, texts: list[list[str]], data: st.DataObject) -> None:
+    member = member_of("byte_level_bpe", architecture)
+    prompts = [PROMPT + " and" * row for row in range(len(texts))]
+    context = member.open([member.encode_prompt(prompt) for prompt in prompts])
+    for step in range(8):
+        context.append_text([pieces[step] if step < len(pieces) else "" for pieces in texts])
+        expected = torch.stack([logits_of(member, ids) for ids in context.ids])
+        torch.testing.assert_close(context.logits(), expected, atol=2e-4, rtol=1e-4)
+        if step == 4:
+            rows = data.draw(st.lists(st.integers(0, len(texts) - 1), min_size=1, max_size=5))
+            context.select(rows)
+            texts = [texts[row] for row in rows]
+    context.close()
+    assert context.ids == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_chat_goes_on_as_the_template_and_the_text_together_are_encoded(kind: str) -> None:
+    member = member_of(kind)
+    messages = [{"role": "user", "content": "What is the capital?"}]
+    rendered = member.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    context = member.open([member.encode_chat(messages)])
+    text = ""
+    for piece in [" Par", "is", " is the", " cap", "ital", ".\n", "The dog", " and", " 42"] * 6:
+        context.append_text([piece])
+        text += piece
+        assert context.ids == [member.tokenizer(rendered + text, add_special_tokens=False)["input_ids"]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_special_tokens_in_an_answer_stay_plain_text(kind: str) -> None:
+    member = member_of(kind)
+    prompt = member.encode_chat([{"role": "user", "content": "a"}])
+    special = member.tokenizer.eos_token
+    context = member.open([prompt])
+    for piece in [" one ", special, special[:2], special[2:], " two" * 40]:
+        context.append_text([piece])
+        assert context.ids[0].count(member.tokenizer.eos_token_id) == prompt.ids.count(member.tokenizer.eos_token_id)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "unigram" not in kind])
+def test_special_tokens_in_a_message_stay_plain_text(kind: str) -> None:
+    member = member_of(kind)
+    end = member.tokenizer.eos_token_id
+    harmless = member.encode_chat([{"role": "user", "content": "a"}])
+    spelled = member.encode_chat([{"role": "user", "content": f"a{member.tokenizer.eos_token}"}])
+    assert spelled.ids.count(end) == harmless.ids.count(end)
+
+
+def test_a_special_token_in_a_message_is_refused_where_the_tokenizer_cannot_but_obey_it() -> None:
+    member = member_of("sentencepiece_unigram")
+    with pytest.raises(PromptError, match="spells out a special token"):
+        member.encode_chat([{"role": "user", "content": f"a{member.tokenizer.eos_token}"}])
+
+
+def test_a_model_without_rollback_reads_afresh_and_says_so_once() -> None:
+    with pytest.warns(UserWarning, match="no cache that can be rolled back") as warned:
+        member = member_of("byte_level_bpe", "mamba")
+    assert len(warned) == 1
+    context = member.open([member.encode_prompt(PROMPT), member.encode_prompt("The")])
+    context.append_text([" and", " dog"])
+    expected = torch.stack([logits_of(member, ids) for ids in context.ids])
+    torch.testing.assert_close(context.logits(), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_copied_row_goes_its_own_way() -> None:
+    member = member_of("sentencepiece_bpe")
+    context = member.open([member.encode_prompt(PROMPT)])
+    context.logits()
+    context.select([0, 0])
+    context.append_text([" jumps", " sleeps"])
+    assert context.heard == [" jumps", " sleeps"]
+    expected = torch.stack([logits_of(member, afresh(member, PROMPT + text)) for text in context.heard])
+    torch.testing.assert_close(context.logits(), expected, atol=2e-4, rtol=1e-4)

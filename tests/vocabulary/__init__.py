@@ -1,0 +1,1 @@
+"""Vocabularies as bytes, against the tokenizers themselves."""
