@@ -30,6 +30,8 @@ def test_a_seed_repeats_to_the_byte(name: str, tmp_path: Path) -> None:
     assert f"checkpoints/{name}/model.safetensors" in one
     assert f"checkpoints/{name}/generation_config.json" in one
     assert "data/test.jsonl" in one
+    made = (tmp_path / "one" / "checkpoints" / name).iterdir()
+    assert all(file.stat().st_mode & 0o444 == 0o444 for file in made), "everyone can read it"
 
 
 @pytest.mark.parametrize("name", NAMES)
