@@ -1,25 +1,21 @@
-"""What a user may set: frozen, checked, unknown keys refused with the nearest known one."""
+"""What a user may set."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator
+from pydantic import Field, SerializeAsAny, field_validator
 from typing_extensions import Self
 
 from deepen_llm.errors import ConfigError
 from deepen_llm.fusion import METHODS, Deepen, FixedWeights, FusionMethod
+from deepen_llm.options import Options
 
 
-class _Options(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class GenerationOptions(_Options):
+class GenerationOptions(Options):
     """How to generate.
 
     Attributes:
@@ -61,7 +57,7 @@ class GenerationOptions(_Options):
         return value
 
 
-class MemberConfig(_Options):
+class MemberConfig(Options):
     """Where a member comes from.
 
     Attributes:
@@ -85,7 +81,7 @@ class MemberConfig(_Options):
     safetensors_only: bool = True
 
 
-class EnsembleSettings(_Options):
+class EnsembleSettings(Options):
     """What holds for an ensemble, whatever its members.
 
     Attributes:
@@ -113,7 +109,7 @@ class EnsembleSettings(_Options):
         name = given.get("method")
         if name not in METHODS:
             raise ValueError(f"unknown fusion method {name!r}; known are {', '.join(METHODS)}")
-        return parse(METHODS[name], given, "fusion")
+        return METHODS[name](**given)
 
     def check(self, count: int) -> FixedWeights:
         """Check the settings against the number of members.
@@ -173,7 +169,7 @@ class EnsembleConfig(EnsembleSettings):
             raise ConfigError(
                 f"the configuration {file} is no mapping", hint="begin it with 'members:' and a list of paths"
             )
-        config = parse(cls, given, str(file))
+        config = cls(**given)
         beside = Path(file).parent
         return config.model_copy(update={"members": tuple(_from_beside(member, beside) for member in config.members)})
 
@@ -183,39 +179,6 @@ class EnsembleConfig(EnsembleSettings):
         if "fusion" in given:
             given["fusion"] = {"method": getattr(self.fusion, "method", ""), **given["fusion"]}
         Path(file).write_text(yaml.safe_dump(given, sort_keys=False, allow_unicode=True), encoding="utf-8")
-
-
-Options = TypeVar("Options", bound=BaseModel)
-
-
-def parse(kind: type[Options], given: Mapping[str, Any], what: str) -> Options:
-    """Validate options given by a user.
-
-    Args:
-        kind: The options' model.
-        given: What the user gave.
-        what: Where, for the message.
-
-    Raises:
-        ConfigError: An option is unknown or its value cannot be used.
-    """
-    try:
-        return kind.model_validate(dict(given))
-    except ValidationError as error:
-        problems = [
-            _problem(kind, detail["loc"], detail["msg"], detail["type"], detail["input"]) for detail in error.errors()
-        ]
-        raise ConfigError(
-            f"{what}: {'; '.join(problems)}", hint=f"known options: {', '.join(kind.model_fields)}"
-        ) from None
-
-
-def _problem(kind: type[BaseModel], place: tuple[int | str, ...], message: str, type_: str, value: Any) -> str:
-    name = ".".join(map(str, place)) or "options"
-    if type_ == "extra_forbidden":
-        near = difflib.get_close_matches(str(place[-1]), kind.model_fields, n=1)
-        return f"unknown option {name!r}" + (f", did you mean {near[0]!r}?" if near else "")
-    return f"{name}={value!r}: {message.removeprefix('Value error, ')}"
 
 
 def _from_beside(member: MemberConfig, folder: Path) -> MemberConfig:

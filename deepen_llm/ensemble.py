@@ -9,7 +9,7 @@ from typing import Any, cast, overload
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from typing_extensions import Self
 
-from deepen_llm.config import EnsembleConfig, EnsembleSettings, GenerationOptions, MemberConfig, parse
+from deepen_llm.config import EnsembleConfig, EnsembleSettings, GenerationOptions, MemberConfig
 from deepen_llm.decoding import Ensemble, score
 from deepen_llm.errors import ConfigError
 from deepen_llm.fusion import FusionMethod
@@ -70,7 +70,7 @@ class EnsembleLLM:
             "batch_size": batch_size,
             "generation": generation or GenerationOptions(),
         }
-        self.settings = parse(EnsembleSettings, given, "ensemble")
+        self.settings = EnsembleSettings(**given)
         aggregation = self.settings.check(len(members))
         self.members: tuple[Member, ...] = tuple(
             one if isinstance(one, Member) else LocalMember(*one) for one in members
@@ -143,7 +143,7 @@ class EnsembleLLM:
             "batch_size": batch_size,
             "generation": generation or GenerationOptions(),
         }
-        return cls.from_config(parse(EnsembleConfig, given, "ensemble"))
+        return cls.from_config(EnsembleConfig(**given))
 
     @classmethod
     def from_config(cls, config: str | Path | EnsembleConfig) -> Self:
@@ -197,10 +197,10 @@ class EnsembleLLM:
             PromptError: A prompt is empty, or leaves no room in a context window.
             LogitsError: A member's logits are no distribution.
         """
-        chosen = self._options(options)
-        if isinstance(prompt, str):
-            return self._all([encode_text(self._ensemble, prompt)], chosen)[0]
-        return self._all([encode_text(self._ensemble, one) for one in prompt], chosen)
+        chosen, many = self._options(options), isinstance(prompt, Sequence) and not isinstance(prompt, str)
+        prompts = cast("Sequence[str]", prompt if many else [prompt])
+        outputs = self._all([encode_text(self._ensemble, one) for one in prompts], chosen)
+        return outputs if many else outputs[0]
 
     @overload
     def chat(self, messages: Conversation, **options: Any) -> Output: ...
@@ -249,10 +249,10 @@ class EnsembleLLM:
     async def agenerate(self, prompt: Sequence[str], **options: Any) -> list[Output]: ...
     async def agenerate(self, prompt: str | Sequence[str], **options: Any) -> Output | list[Output]:
         """`generate` in a thread, step by step: the event loop goes on, and cancelling stops the models."""
-        chosen = self._options(options)
-        if isinstance(prompt, str):
-            return (await self._aall([encode_text(self._ensemble, prompt)], chosen))[0]
-        return await self._aall([encode_text(self._ensemble, one) for one in prompt], chosen)
+        chosen, many = self._options(options), isinstance(prompt, Sequence) and not isinstance(prompt, str)
+        prompts = cast("Sequence[str]", prompt if many else [prompt])
+        outputs = await self._aall([encode_text(self._ensemble, one) for one in prompts], chosen)
+        return outputs if many else outputs[0]
 
     async def achat(self, messages: Conversation, **options: Any) -> Output:
         """`chat` in a thread, as `agenerate`."""
@@ -285,7 +285,7 @@ class EnsembleLLM:
         return Score(tuple(candidate(main.vocabulary, logprobs, token) for token, logprobs in steps))
 
     def _options(self, given: Mapping[str, Any]) -> GenerationOptions:
-        return parse(GenerationOptions, {**dict(self.settings.generation), **given}, "generation options")
+        return GenerationOptions(**{**dict(self.settings.generation), **given})
 
     def _run(self, prompts: Sequence[EncodedPrompt], options: GenerationOptions) -> Run:
         return Run(self._ensemble, prompts, options, self.settings.batch_size)

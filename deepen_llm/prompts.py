@@ -40,11 +40,17 @@ def encode_conversation(ensemble: Ensemble, messages: Sequence[Message]) -> Enco
             f"{messages!r} is no conversation", hint="give a list like [{'role': 'user', 'content': 'Hello'}]"
         )
     for message in messages:
-        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+        if not _is_message(message):
             raise PromptError(f"{message!r} is no message", hint="give messages as {'role': ..., 'content': ...}")
         if isinstance(message.get("content"), str):
             _check_text(message["content"])
     return _encode(ensemble, lambda member: member.encode_chat(messages))
+
+
+def _is_message(message: object) -> bool:
+    if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+        return False
+    return "content" in message or "tool_calls" in message
 
 
 def _encode(ensemble: Ensemble, encode: Callable[[Member], Prompt]) -> EncodedPrompt:

@@ -60,7 +60,7 @@ class StepReport:
         wishes = {i: self._wish(i, chosen.token, logprobs[i]) for i in others}
         behind = f"{main_choice.text!r} ({math.exp(main_choice.logprob):.2f}) gave way to {chosen.text!r}"
         if not wishes or max(wishes.values()) == 0:
-            return f"{behind}: sampled"
+            return f"{behind}: what the members hold near it, or the draw"
         first = max(wishes, key=lambda i: wishes[i])
         return f"{behind}: {self._ensemble.members[first].name} holds it at {wishes[first]:.2f}"
 

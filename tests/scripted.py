@@ -6,7 +6,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 
-class ScriptedLlama(LlamaForCausalLM):
+class ScriptedLlama(LlamaForCausalLM):  # type: ignore[misc]
     """A small random Llama that, at position ``p``, wants ``script[p + 1]`` with the given strength in nats."""
 
     script: tuple[int, ...] = ()

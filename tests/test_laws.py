@@ -138,7 +138,7 @@ def test_law_7_sampling_follows_the_fused_distribution(fusion: FusionMethod) -> 
     ids = [one.token for one in first[0].top]
     assert float(p.sum()) == pytest.approx(1, abs=1e-4)
     out = llm.generate(PROMPTS[0], max_new_tokens=1, temperature=1, seed=11, n=4000)
-    counts = {token: 0 for token in ids}
+    counts = dict.fromkeys(ids, 0)
     for sample in out.samples:
         counts[sample.tokens[0]] += 1
     frequent = [place for place in range(len(ids)) if p[place] * 4000 >= 10]
@@ -152,11 +152,17 @@ def test_law_7_sampling_follows_the_fused_distribution(fusion: FusionMethod) -> 
 @pytest.mark.parametrize("fusion", FUSIONS, ids=lambda fusion: fusion.method)
 def test_scores_are_the_log_probabilities_of_generated_tokens(fusion: FusionMethod) -> None:
     llm = ensemble(KINDS[1], KINDS[0], fusion=fusion)
-    for out in (one for seed in range(40) for one in [llm.generate(PROMPTS[0], max_new_tokens=4, logprobs=0, seed=seed, temperature=0.7)]):
+    for out in (
+        one
+        for seed in range(40)
+        for one in [llm.generate(PROMPTS[0], max_new_tokens=4, logprobs=0, seed=seed, temperature=0.7)]
+    ):
         score = llm.score(PROMPTS[0], out.text)
         if [one.token for one in score.tokens] == list(out.tokens):  # the answer is its text's own encoding
             assert out.logprobs is not None
-            assert [one.logprob for one in score.tokens] == pytest.approx([one.logprob for one in out.logprobs], abs=1e-3)
+            assert [one.logprob for one in score.tokens] == pytest.approx(
+                [one.logprob for one in out.logprobs], abs=1e-3
+            )
             assert score.total == pytest.approx(sum(one.logprob for one in out.logprobs), abs=1e-3)
             return
     pytest.fail("no generated answer was its text's own encoding")

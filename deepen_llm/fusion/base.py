@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from deepen_llm.options import Options
 from deepen_llm.vocabulary import Vocabulary
 
 
@@ -71,10 +71,8 @@ class Fusion(ABC):
         """`fuse`, for logits whose end of text is one token; finite or ``-inf``, never NaN."""
 
 
-class FusionMethod(BaseModel, ABC):
-    """The settings of a fusion method; frozen, unknown ones are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class FusionMethod(Options, ABC):
+    """The settings of a fusion method; a subclass names itself in a ``method`` field."""
 
     @abstractmethod
     def prepare(self, members: Sequence[Fusible], main: int) -> Fusion:

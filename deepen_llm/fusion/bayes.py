@@ -61,7 +61,7 @@ class _BayesFusion(Fusion):
         return fused.log()
 
     def _same_vocabulary(self, p: Tensor, member: int, width: int) -> Tensor:
-        """A member's ``[B, V_i]`` in the main model's ids ``[B, V_m]``: the same ids, but for padding and end of text."""
+        """A member's ``[B, V_i]`` in the main model's ids ``[B, V_m]``: equal but for padding and ends of text."""
         out = torch.zeros(p.shape[0], width, device=p.device)
         shared = min(width, p.shape[1])
         out[:, :shared] = p[:, :shared]

@@ -19,7 +19,8 @@ _MEAN_ROW_SAMPLE = 2048  # tokens that the mean row is taken over
 _CALIBRATION_SAMPLE = 256  # anchors that the self-mass is measured on
 _CHUNK_BYTES = 64 * 2**20  # working memory of one block of rows
 _MAX_TEMPERATURE = 1e4
-_EXACT_COSINES = 2**28  # products up to which a dense matrix is built in the published arithmetic
+_ANCHOR_BLOCK = 16384  # anchors whose embeddings are in fp32 at a time, where the weights are not
+_EXACT_COSINES = 2**24  # products up to which a dense matrix is built in the published arithmetic
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ class RelativeSpace:
         self.anchors = anchors.to(embedding.device)
         self._embedding, self._options = embedding, options
         self._mean = _mean(embedding) if options.center else None
-        self._anchor_embedding = F.normalize(self._vectors(self.anchors), dim=-1)  # [A, D]
+        self._anchor_rows = embedding[self.anchors.clamp(max=embedding.shape[0] - 1)]  # [A, D], in the weights' type
+        self._anchor_scale = self._anchor_norms().clamp_min(1e-12).reciprocal()  # [A]
         self.temperature = options.temperature or self._calibrated(options.self_mass or 0.9)
         self._dense = self._all_rows() if size * len(anchors) * 4 <= dense_limit else None
         self.mean_row = self._mean_row()  # [A]
@@ -140,7 +142,7 @@ class RelativeSpace:
         return torch.stack([self._into(row, ids) for row, ids in zip(p, top_tokens(p, max_rows), strict=True)])
 
     def likely_anchors(self, p: Tensor, max_rows: int) -> list[Tensor]:
-        """Places of the anchors among each distribution's ``max_rows`` likeliest tokens: ``[B, V]`` to B of ``[K_b]``."""
+        """Places of the anchors among each row's ``max_rows`` likeliest tokens: ``[B, V]`` to B of ``[K_b]``."""
         places = [self._place[ids] for ids in top_tokens(p, max_rows)]
         return [found[found >= 0] for found in places]
 
@@ -163,13 +165,21 @@ class RelativeSpace:
             vectors = vectors - self._mean
         return vectors * (tokens < count).unsqueeze(-1)
 
+    def _anchor_norms(self) -> Tensor:
+        return torch.cat([self._vectors(part).norm(dim=-1) for part in torch.split(self.anchors, _ANCHOR_BLOCK)])
+
     def _similarity(self, tokens: Tensor) -> Tensor:
-        scores = F.normalize(self._vectors(tokens), dim=-1) @ self._anchor_embedding.T  # [K, A], cosines
+        vectors = F.normalize(self._vectors(tokens), dim=-1)  # [K, D]
+        blocks = torch.split(self._anchor_rows, _ANCHOR_BLOCK)
+        scores = torch.cat([vectors @ block.float().T for block in blocks], dim=1)  # [K, A]
+        if self._mean is not None:
+            scores -= (vectors @ self._mean).unsqueeze(1)
+        scores *= self._anchor_scale
         return F.normalize(scores, dim=-1) if self._options.normalize_rows else scores
 
     def _all_rows(self) -> Tensor:
         tokens = torch.arange(self.size, device=self.device)
-        exact = self.size * self._anchor_embedding.numel() <= _EXACT_COSINES
+        exact = self.size * self._anchor_rows.numel() <= _EXACT_COSINES
         scores = self._published_similarity(tokens) if exact else self._similarity(tokens)
         return torch.softmax(scores * self.temperature, dim=-1)
 

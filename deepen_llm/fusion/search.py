@@ -47,12 +47,12 @@ def search_logits(
 
 
 def _gradient(p: Tensor, targets: Sequence[Tensor], rows: Sequence[Rows]) -> Tensor:
-    """``∂/∂z Σ_g mean_a KL(target_g ‖ p R_g)`` at ``p = softmax(z)``: ``[B, V]``."""
+    """``∂/∂z Σ_g mean_a KL(target_g ‖ p R_g)`` at ``p = softmax(z)``: ``[B, V]``; zero to the bit at the target."""
     total = torch.zeros_like(p)
     for target, view in zip(targets, rows, strict=True):
         r = view.into(p).clamp_min(torch.finfo(p.dtype).tiny)
-        slope = view.back(target / r)  # [B, V]
-        total += (target.sum(-1, keepdim=True) - slope) / target.shape[-1]
+        slope = view.back(target / r - 1)  # [B, V]; rows sum to 1, so the 1 takes out what cancels anyway
+        total += ((target - r).sum(-1, keepdim=True) - slope) / target.shape[-1]
     return p * total
 
 

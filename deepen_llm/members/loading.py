@@ -51,7 +51,7 @@ def _check_folder(config: MemberConfig) -> None:
         what = "has no config.json" if folder.is_dir() else "is no folder"
         raise LoadError(
             f"member {config.path} is no checkpoint: it {what}",
-            hint="give a folder that save_pretrained wrote (config.json, model.safetensors, tokenizer files), or a hub id",
+            hint="give a folder that save_pretrained wrote (config.json, weights, tokenizer files), or a hub id",
         )
 
 
@@ -96,8 +96,8 @@ def _dtype(config: MemberConfig, common: dict[str, Any]) -> torch.dtype | str:
 def _hint(config: MemberConfig) -> str:
     if Path(config.path).expanduser().exists():
         return (
-            "check that the folder holds config.json, the tokenizer's files and weights as safetensors; weights in other "
-            "formats load with safetensors_only=False, code of its own with trust_remote_code=True"
+            "check that the folder holds config.json, the tokenizer's files and weights as safetensors; weights in "
+            "other formats load with safetensors_only=False, code of its own with trust_remote_code=True"
         )
     return "check the id and your network, log in with 'hf auth login' where it is gated, or give a local folder"
 

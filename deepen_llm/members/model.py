@@ -30,7 +30,7 @@ class CausalModel:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model.eval()
-        self._accepts = set(inspect.signature(model.forward).parameters)
+        self._accepts = _parameters(model)
         self.embedding: Tensor = model.get_input_embeddings().weight.detach()
         self.device = self.embedding.device
 
@@ -84,3 +84,12 @@ class CausalModel:
         options: dict[str, Any] = {"use_cache": False} if "use_cache" in self._accepts else {}
         logits: Tensor = self._model(input_ids=torch.tensor([list(ids)], device=self.device), **options).logits
         return logits[:, -1].to(self.device)
+
+
+def _parameters(model: PreTrainedModel) -> set[str]:
+    """What the model's forward takes by name, looked for beneath adapters and overrides that pass everything on."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    signatures = [
+        set(inspect.signature(kind.forward).parameters) for kind in type(base).__mro__ if hasattr(kind, "forward")
+    ]
+    return next((names for names in signatures if "input_ids" in names), set())

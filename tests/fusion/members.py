@@ -39,11 +39,9 @@ def random_member(seed: int, size: int, shared: int, dim: int, end_of_text: int 
     rotation = torch.linalg.qr(torch.randn(dim, dim, generator=made)).Q
     own = torch.randn(size - shared, dim, generator=made)
     rows = torch.cat([common + 0.1 * torch.randn(shared, dim, generator=made), own]) @ rotation
-    names: list[bytes | None] = [b"s%d" % i for i in range(shared)] + [
-        b"%d:%d" % (seed, i) for i in range(size - shared)
-    ]
+    names = [b"s%d" % i for i in range(shared)] + [b"%d:%d" % (seed, i) for i in range(size - shared)]
     order = torch.randperm(size, generator=made).tolist()
-    surfaces = [names[i] for i in order] + [None] * end_of_text
+    surfaces = [*(names[i] for i in order), *[None] * end_of_text]
     embedding = torch.cat([rows[order], torch.randn(end_of_text, dim, generator=made)])
     return Plain(f"member {seed}", vocabulary(surfaces, range(size, size + end_of_text)), embedding)
 

@@ -1,7 +1,5 @@
 """Transcripts under real vocabularies: exact, and at a cost that does not grow with the text."""
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import given, settings
 
@@ -24,13 +22,14 @@ ENCODERS: dict[str, TextEncoder] = {}
 
 
 @pytest.fixture(params=KINDS, scope="module")
-def encoder(request: pytest.FixtureRequest) -> Iterator[TextEncoder]:
-    yield encoder_of(request.param)
+def encoder(request: pytest.FixtureRequest) -> TextEncoder:
+    return encoder_of(request.param)
 
 
 def long_text(count: int) -> list[str]:
     """Words, digits, spaces and characters of many scripts, in pieces of one to seven characters."""
-    text, pieces = " ".join(TEXTS * 10), []
+    text = " ".join(TEXTS * 10)
+    pieces: list[str] = []
     for place in range(count):
         size = 1 + (place * 3) % 7
         pieces, text = [*pieces, text[:size]], text[size:]

@@ -1,0 +1,42 @@
+"""The base of everything that a user may set: frozen, checked, unknown keys refused with the nearest known one."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from deepen_llm.errors import ConfigError
+
+
+class Options(BaseModel):
+    """Options of one kind.
+
+    Raises:
+        ConfigError: An option is unknown, or its value cannot be used.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __init__(self, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            problems = [_problem(type(self), detail) for detail in error.errors()]
+            raise ConfigError(
+                f"{type(self).__name__}: {'; '.join(problems)}",
+                hint=f"known options: {', '.join(type(self).model_fields)}",
+            ) from None
+
+
+def _problem(kind: type[BaseModel], detail: ErrorDetails) -> str:
+    place, nested = ".".join(map(str, detail["loc"])), detail.get("ctx", {}).get("error")
+    if isinstance(nested, ConfigError):
+        return f"{place}: {nested.message}"
+    if detail["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(place, kind.model_fields, n=1)
+        return f"unknown option {place!r}" + (f", did you mean {near[0]!r}?" if near else "")
+    value = f"{place}={detail['input']!r}: " if place else ""
+    return value + detail["msg"].removeprefix("Value error, ")

@@ -1,0 +1,31 @@
+"""Decode with the 131,072- and the 199,999-token vocabulary; prints bytes of memory at its peak, beside the weights.
+
+Run as a process of its own, so that the peak is its own: ``python -m tests.large_vocabularies deepen|bayes``.
+"""
+
+import resource
+import sys
+import time
+
+from deepen_llm import EnsembleLLM
+from tests.models import random_model
+from tests.tokenizers import REAL
+
+
+def main(fusion: str) -> None:
+    members = []
+    for kind in ("tekken", "o200k"):
+        tokenizer = REAL[kind]()
+        members.append((random_model("llama", len(tokenizer), tokenizer.eos_token_id), tokenizer))
+    weights = sum(p.numel() * p.element_size() for model, _ in members for p in model.parameters())
+    started = time.perf_counter()
+    llm = EnsembleLLM(members, fusion=fusion)
+    ready = time.perf_counter()
+    out = llm.generate("The quick brown fox", max_new_tokens=2)
+    assert len(out.tokens) == 2
+    print(f"start-up {ready - started:.1f} s, {(time.perf_counter() - ready) / 2:.1f} s a token", file=sys.stderr)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - weights)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

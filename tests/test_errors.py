@@ -1,0 +1,200 @@
+"""Bad input ends in one clear error, before any generation."""
+
+import math
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import T5Config, T5ForConditionalGeneration
+
+from deepen_llm import Bayes, Deepen, EnsembleConfig, EnsembleLLM, GenerationOptions, MemberConfig
+from deepen_llm.errors import (
+    ConfigError,
+    ContextLengthError,
+    DeepenError,
+    LoadError,
+    LogitsError,
+    PromptError,
+    VocabularyError,
+)
+from tests.models import random_model, small
+from tests.scripted import scripted
+from tests.tokenizers import byte_level_bpe, sentencepiece_bpe
+
+ONE, OTHER = ("llama", "byte_level_bpe"), ("gpt_neox", "sentencepiece_bpe")
+
+
+def pair(**options: Any) -> EnsembleLLM:
+    return EnsembleLLM([small(*ONE), small(*OTHER)], **options)
+
+
+SETTINGS: list[tuple[str, Callable[[], object], str]] = [
+    ("no member", lambda: EnsembleLLM([]), "0 members"),
+    ("no path", lambda: EnsembleLLM.from_pretrained([]), "0 members"),
+    ("main model", lambda: pair(main_model=2), "main_model=2 names no member of 2"),
+    ("number of weights", lambda: pair(weights=[1, 2, 3]), "3 weights for 2 members"),
+    ("negative weight", lambda: pair(weights=[1, -1]), "none negative"),
+    ("zero weights", lambda: pair(weights=[0, 0]), "one above zero"),
+    ("no number", lambda: pair(weights=[math.nan, 1]), "finite"),
+    ("fusion method", lambda: pair(fusion="deepend"), "unknown fusion method 'deepend'; known are deepen, bayes"),
+    ("fusion option", lambda: Deepen(relrr=1), "unknown option 'relrr', did you mean 'relr'"),  # type: ignore[call-arg]
+    ("nested option", lambda: pair(fusion={"method": "bayes", "relr": 1}), "fusion: Bayes: unknown option 'relr'"),
+    ("two temperatures", lambda: Bayes(temperature=100), "exactly one of temperature and self_mass"),
+    ("ensemble option", lambda: EnsembleConfig(members=["a"], wieghts=[1]), "did you mean 'weights'"),  # type: ignore
+    ("generation option", lambda: GenerationOptions(temprature=1), "did you mean 'temperature'"),  # type: ignore
+    ("eos policy", lambda: pair(eos_policy="never"), "eos_policy='never'"),
+    ("devices", lambda: EnsembleLLM.from_pretrained(["a", "b"], device=["cpu"]), "1 devices for 2 members"),
+]
+
+
+@pytest.mark.parametrize(("call", "says"), [pytest.param(*rest, id=name) for name, *rest in SETTINGS])
+def test_a_setting_that_cannot_be_used(call: Callable[[], object], says: str) -> None:
+    with pytest.raises(ConfigError, match=says.replace("(", r"\(")) as caught:
+        call()
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"temprature": 1}, "did you mean 'temperature'"),
+        ({"max_new_tokens": 0}, "max_new_tokens=0"),
+        ({"temperature": -1}, "temperature=-1"),
+        ({"temperature": math.nan}, "temperature=nan"),
+        ({"top_p": 0}, "top_p=0"),
+        ({"stop": [""]}, "must not be empty"),
+        ({"n": 0}, "n=0"),
+        ({"seed": -1}, "seed=-1"),
+    ],
+)
+def test_a_generation_option_that_cannot_be_used(options: dict[str, Any], says: str) -> None:
+    llm = pair()
+    for call in (llm.generate, llm.stream):
+        with pytest.raises(ConfigError, match=says):
+            call("The", **options)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "says"),
+    [("", "empty"), (["The", ""], "empty"), (7, "type int"), ([None], "type NoneType"), ("a\ud800", "lone surrogate")],
+)
+def test_a_prompt_that_is_none(prompt: Any, says: str) -> None:
+    with pytest.raises(PromptError, match=says):
+        pair().generate(prompt)
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [[], "hello", [{"content": "no role"}], [{"role": "user"}], ["hello"], [[]], [{"role": 3, "content": "a"}]],
+)
+def test_messages_that_are_no_conversation(messages: Any) -> None:
+    with pytest.raises(PromptError):
+        pair().chat(messages)
+
+
+def test_a_chat_without_a_template_names_the_member() -> None:
+    model, tokenizer = small(*OTHER)
+    bare = type(tokenizer)(tokenizer_object=tokenizer.backend_tokenizer, eos_token="</s>", unk_token="<unk>")
+    llm = EnsembleLLM([small(*ONE), (model, bare)])
+    with pytest.raises(PromptError, match="member GPTNeoXForCausalLM has no chat template"):
+        llm.chat([{"role": "user", "content": "a"}])
+    assert llm.generate("The", max_new_tokens=1).tokens
+
+
+def test_a_prompt_that_leaves_no_room_says_which_member_how_long_and_how_much_room() -> None:
+    short = scripted(sentencepiece_bpe(), "a", "b", limit=40)
+    llm = EnsembleLLM([small(*ONE), short])
+    with pytest.raises(ContextLengthError) as caught:
+        llm.generate("The quick brown fox jumps over the lazy dog. " * 5)
+    assert "ScriptedLlama, whose context window holds 40" in caught.value.message
+    assert "shorten the prompt by at least" in caught.value.hint
+    out = llm.generate("The quick brown fox", max_new_tokens=200)
+    assert out.finish_reason == "length"
+    assert len(llm.members[1].encode_prompt("The quick brown fox" + out.text).ids) >= 40
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_logits_that_are_no_distribution_name_the_member_and_the_token(bad: float) -> None:
+    model, tokenizer = scripted(sentencepiece_bpe(), "a", "b")
+    model.strength = 0.0
+    model.lm_head.register_forward_hook(lambda *given: given[2] * 0 + bad)
+    llm = EnsembleLLM([small(*ONE), (model, tokenizer)])
+    with pytest.raises(LogitsError, match=r"ScriptedLlama .* after token \d+ of prompt 0"):
+        llm.generate("The quick", max_new_tokens=2)
+
+
+def test_members_that_share_too_few_anchors() -> None:
+    with pytest.raises(VocabularyError, match="at least 5000 are needed"):
+        pair(fusion=Deepen(min_anchors=5000))
+
+
+def test_a_tokenizer_that_does_not_fit_its_model() -> None:
+    with pytest.raises(VocabularyError, match="logits are only 300 wide"):
+        EnsembleLLM([(random_model("llama", 300, 0), byte_level_bpe())])
+
+
+def test_an_encoder_decoder_model_is_refused() -> None:
+    config = T5Config(vocab_size=600, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, decoder_start_token_id=0)
+    with pytest.raises(LoadError, match="no causal language model"):
+        EnsembleLLM([(T5ForConditionalGeneration(config), byte_level_bpe())])
+
+
+def test_a_folder_that_is_no_checkpoint(tmp_path: Path) -> None:
+    for path, says in [(tmp_path, "has no config.json"), (tmp_path / "nowhere", "is no folder")]:
+        with pytest.raises(LoadError, match=says):
+            EnsembleLLM.from_pretrained([path])
+    (tmp_path / "config.json").write_text("{broken")
+    with pytest.raises(LoadError, match="cannot be loaded"):
+        EnsembleLLM.from_pretrained([tmp_path])
+
+
+def test_a_hub_id_without_a_network() -> None:
+    with pytest.raises(LoadError, match="member someone/some-model cannot be loaded") as caught:
+        EnsembleLLM.from_pretrained(["someone/some-model"])
+    assert "network" in caught.value.hint
+
+
+def test_pickled_weights_are_refused_unless_asked_for(tmp_path: Path) -> None:
+    model, tokenizer = small(*ONE)
+    model.config.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(LoadError, match="cannot be loaded") as caught:
+        EnsembleLLM.from_pretrained([tmp_path])
+    assert "safetensors_only=False" in caught.value.hint
+    loaded = EnsembleLLM.from_pretrained([MemberConfig(path=str(tmp_path), safetensors_only=False)])
+    assert (
+        loaded.generate("The", max_new_tokens=3).tokens
+        == EnsembleLLM([(model, tokenizer)]).generate("The", max_new_tokens=3).tokens
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "says"), [({"dtype": "float3"}, "no floating torch dtype"), ({"device": "tpu:9"}, "cannot be used")]
+)
+def test_a_dtype_or_device_that_is_not_there(tmp_path: Path, option: dict[str, str], says: str) -> None:
+    model, tokenizer = small(*ONE)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=says):
+        EnsembleLLM.from_pretrained([tmp_path], **option)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["members: [", "- a", "members: []", "members: [a]\nmian_model: 1"])
+def test_a_configuration_that_is_none(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "ensemble.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError):
+        EnsembleLLM.from_config(file)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        EnsembleLLM.from_pretrained(tmp_path / "missing.yaml")
+
+
+def test_errors_are_one_family_and_survive_pickling() -> None:
+    error = PromptError("it is empty", hint="give some")
+    assert isinstance(error, DeepenError)
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301
+    assert (type(again), str(again), again.hint) == (PromptError, "it is empty\nHint: give some", "give some")
