@@ -15,7 +15,7 @@ from deepen_llm.errors import DeepenError
 if TYPE_CHECKING:
     from deepen_llm.ensemble import EnsembleLLM
 
-_HELP = "/reset forgets the conversation, /exit (or Ctrl-D) leaves, Ctrl-C stops an answer"
+_HELP = "/reset forgets all, /exit or Ctrl-D leaves, Ctrl-C stops an answer"
 
 
 def chat(
@@ -103,6 +103,8 @@ class Conversation:
         try:
             return input("> " if self._interactive and sys.stdout.isatty() else "").strip()
         except EOFError:
+            if self._interactive:
+                note("")
             return None
         except KeyboardInterrupt:
             if not self._interactive:

@@ -32,6 +32,8 @@ def demo(
         from deepen_llm import specialists
         from deepen_llm.demo import pick
 
+    if tune and (questions or subject):
+        raise typer.BadParameter("--tune takes all development questions: leave --questions and --subject out")
     asked = specialists.questions("dev" if tune else "test")
     known = sorted({question.subject for question in asked})
     if unknown := sorted(set(subject or []) - set(known)):
@@ -75,7 +77,7 @@ def _run(members: list[Member], questions: list[Question]) -> None:
 
     settings = DemoSettings.load()
     systems = {member.name: EnsembleLLM([member], batch_size=BATCH) for member in members}
-    systems |= {f"{one.method} {one.weighting}": one.ensemble(members) for one in settings.ensembles}
+    systems |= {one.name: one.ensemble(members) for one in settings.ensembles}
     results = {}
     with _progress() as progress:
         task = progress.add_task("", total=len(systems) * len(questions))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Annotated, Any
@@ -130,7 +130,7 @@ def _member_table(members: Sequence[dict[str, Any]]) -> Table:
     from rich.table import Table
 
     table = Table("", *(one["name"] for one in members), title="Members", title_justify="left", title_style="bold")
-    rows = {
+    rows: dict[str, Callable[[dict[str, Any]], str]] = {
         "architecture": lambda one: one["architecture"],
         "parameters": lambda one: f"{one['parameters']:,}",
         "dtype": lambda one: one["dtype"],
@@ -153,16 +153,9 @@ def _comparison_table(comparisons: Sequence[Comparison]) -> Table:
     for name in ("members", "anchors", "space", "self", "cosine", "near"):
         table.add_column(name, justify="left" if name in {"members", "space"} else "right")
     for one in comparisons:
-        named = "\n".join(one.members) if len(one.members) < 3 else f"all {len(one.members)}"
-        for space, found in (("paper", one.paper), ("calibrated", one.calibrated)):
-            first = space == "paper"
-            table.add_row(
-                named if first else "",
-                str(one.anchors) if first else "",
-                space,
-                *_measures(found),
-                end_section=not first,
-            )
+        named = one.members if len(one.members) == 2 else (f"all {len(one.members)}", "")
+        table.add_row(named[0], str(one.anchors), "paper", *_measures(one.paper))
+        table.add_row(named[1], "", "calibrated", *_measures(one.calibrated), end_section=True)
     return table
 
 

@@ -129,7 +129,7 @@ class Given:
             ConfigError: A setting cannot be used.
             typer.BadParameter: There are neither members nor a file, or both.
         """
-        from deepen_llm.config import EnsembleConfig, parse
+        from deepen_llm.config import EnsembleConfig
 
         if bool(self.members) == bool(self.config):
             raise typer.BadParameter("give either --member, once for each model, or --config")
@@ -143,7 +143,7 @@ class Given:
         base["generation"] = {**base.get("generation", {}), **_said(self.generation or {})}
         if fusion := self._fusion(base.get("fusion", {})):
             base["fusion"] = fusion
-        return parse(EnsembleConfig, base, "ensemble")
+        return EnsembleConfig(**base)
 
     def load(self) -> EnsembleLLM:
         """Load the ensemble.

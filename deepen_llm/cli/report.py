@@ -10,7 +10,7 @@ from rich.text import Text
 
 from deepen_llm.cli.tracing import trace_view
 from deepen_llm.demo.measure import MAX_NEW_TOKENS, Result, conversation
-from deepen_llm.demo.settings import Choice, DemoSettings
+from deepen_llm.demo.settings import DemoSettings
 from deepen_llm.demo.verdict import TARGET, judge
 from deepen_llm.ensemble import EnsembleLLM
 
@@ -28,13 +28,12 @@ class Report:
         self, settings: DemoSettings, systems: Mapping[str, EnsembleLLM], results: Mapping[str, Result]
     ) -> None:
         self._settings, self._systems, self._results = settings, systems, results
-        self._names = [name for name in results if name in settings.members]
         self._console = Console(highlight=False)
 
     def show(self) -> None:
         """Print all of it on the standard output stream."""
         self._console.print(self._table())
-        self._sources()
+        self._console.print(self._sources(), "")
         self._verdicts()
         self._trace()
 
@@ -54,67 +53,66 @@ class Report:
         table.add_row("tokens/s", *(f"{result.tokens_per_second:.0f}" for result in self._results.values()))
         return table
 
-    def _sources(self) -> None:
-        self._console.print(
-            f"Settings come from {self._settings.questions} other questions, the development set "
-            "(deepen_llm/demo/settings.yaml, written by deepen demo --tune):"
+    def _sources(self) -> Table:
+        members = list(self._settings.members)
+        table = Table(
+            "",
+            "main model",
+            "weights",
+            "options",
+            "right there",
+            box=None,
+            title=f"Settings, all chosen on {self._settings.questions} other questions (the development set)",
+            caption="Kept in deepen_llm/demo/settings.yaml, written by: deepen demo --tune",
+            title_justify="left",
+            title_style="bold",
+            caption_justify="left",
         )
         for choice in self._settings.ensembles:
-            self._console.print(f"  {self._described(choice)}", style="dim")
-        self._console.print()
-
-    def _described(self, choice: Choice) -> str:
-        options = ", ".join(f"{name} {value}" for name, value in choice.fusion.items() if name != "method")
-        weights = " ".join(f"{weight:.2f}" for weight in choice.weights or ()) or "equal"
-        parts = [f"main model {list(self._settings.members)[choice.main_model]}", f"weights {weights}", options]
-        return f"{_label(choice):<12} {', '.join(part for part in parts if part)}; {choice.accuracy:.1%} there"
+            weights = " ".join(f"{weight:.2f}" for weight in choice.weights or ()) or "equal"
+            options = ", ".join(f"{name} {value}" for name, value in choice.fusion.items() if name != "method")
+            table.add_row(choice.name, members[choice.main_model], weights, options, f"{choice.accuracy:.1%}")
+        return table
 
     def _verdicts(self) -> None:
-        best = max(self._names, key=lambda name: self._results[name].accuracy)
+        best = max(self._settings.members, key=lambda name: self._results[name].accuracy)
         alone = self._results[best]
-        self._console.print(
-            f"Above the best member alone ({best}, {alone.accuracy:.1%}), with the paired bootstrap's 95 % interval:",
-            style="bold",
-        )
-        for name in [name for name in self._results if name not in self._names]:
-            verdict = judge(self._results[name].right, alone.right)
-            word = "reaches" if verdict.reached else "does not reach"
+        self._console.print(f"Against the best member alone ({best}, {alone.accuracy:.1%})", style="bold")
+        for choice in self._settings.ensembles:
+            verdict = judge(self._results[choice.name].right, alone.right)
+            word = "reaches" if verdict.reached else "does NOT reach"
             self._console.print(
                 Text.assemble(
-                    f"  {name:<12} ",
+                    f" {choice.name:<12} ",
                     (f"{verdict.points:+.1f} points", "bold green" if verdict.reached else "bold red"),
-                    f" [{verdict.low:+.1f}, {verdict.high:+.1f}]: {word} the target of {TARGET:.0f} points",
+                    f" [{verdict.low:+.1f}, {verdict.high:+.1f}]  {word} the target of {TARGET:.0f}",
                 )
             )
-        self._console.print()
+        self._console.print("In brackets: 95 % intervals, by a paired bootstrap over the questions.\n", style="dim")
 
     def _trace(self) -> None:
         """One answer that the best ensemble gives rightly and its main model alone does not."""
-        best = max(self._settings.ensembles, key=lambda choice: self._results[_label(choice)].accuracy)
-        ours = self._results[_label(best)]
+        best = max(self._settings.ensembles, key=lambda choice: self._results[choice.name].accuracy)
+        ours = self._results[best.name]
         main = self._results[list(self._settings.members)[best.main_model]]
         places = [i for i, (we, it) in enumerate(zip(ours.right, main.right, strict=True)) if we and not it]
         if not places:
             self._console.print("No question here that an ensemble answers rightly and its main model does not.")
             return
         question = ours.questions[places[0]]
-        llm = self._systems[_label(best)]
+        llm = self._systems[best.name]
         output = llm.chat(conversation(question), max_new_tokens=MAX_NEW_TOKENS, trace=True)
         self._console.print("One answer, token by token", style="bold")
-        self._console.print(Text(f"{question.question}"))
+        self._console.print(Text(question.question))
         self._console.print(
             Text.assemble(
-                (f"{_label(best)}: {output.text.strip()}", "green"),
+                (f"{best.name}: {output.text.strip()}", "green"),
                 "   ",
                 (f"{list(self._settings.members)[best.main_model]} alone: {main.answers[places[0]].strip()}", "red"),
             )
         )
         for token in output.trace or ():
             self._console.print(trace_view(token))
-
-
-def _label(choice: Choice) -> str:
-    return f"{choice.method} {choice.weighting}"
 
 
 def _cells(shares: list[float], form: str = ".0f") -> list[Text]:

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict
 from typing_extensions import Self
 
-from deepen_llm.config import parse
 from deepen_llm.ensemble import EnsembleLLM
 from deepen_llm.errors import ConfigError
 from deepen_llm.members.base import Member
+from deepen_llm.options import Options
 
 FILE = Path(__file__).parent / "settings.yaml"
 """Where the settings live; `deepen demo --tune` writes it."""
@@ -26,11 +25,7 @@ _HEAD = """\
 """
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Choice(_Frozen):
+class Choice(Options):
     """One ensemble of the bundled specialists.
 
     Attributes:
@@ -49,6 +44,11 @@ class Choice(_Frozen):
     fusion: dict[str, Any]
     accuracy: float = 0.0
 
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return f"{self.method} {self.weighting}"
+
     def ensemble(self, members: list[Member]) -> EnsembleLLM:
         """The ensemble that this choice stands for, of members that are loaded already."""
         return EnsembleLLM(
@@ -56,7 +56,7 @@ class Choice(_Frozen):
         )
 
 
-class DemoSettings(_Frozen):
+class DemoSettings(Options):
     """All that the demonstration takes from the development questions.
 
     Attributes:
@@ -82,9 +82,19 @@ class DemoSettings(_Frozen):
             raise ConfigError(
                 f"the demo's settings {file} cannot be read: {error}", hint="write them with: deepen demo --tune"
             ) from error
-        return parse(cls, given, str(file))
+        return cls(**given)
 
     def save(self, file: Path = FILE) -> None:
-        """Write the file that `load` reads."""
+        """Write the file that `load` reads.
+
+        Raises:
+            ConfigError: It cannot be written.
+        """
         given = self.model_dump(mode="json", exclude_defaults=True)
-        file.write_text(_HEAD + yaml.safe_dump(given, sort_keys=False), encoding="utf-8")
+        text = _HEAD + yaml.safe_dump(given, sort_keys=False, default_flow_style=None)
+        try:
+            file.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(
+                f"the demo's settings cannot be written: {error}", hint="tune in a checkout that you may write to"
+            ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 from typing import Any
 
@@ -16,7 +16,7 @@ from deepen_llm.specialists import Question
 PAPER_RELR = (0.05, 0.10, 0.15, 0.20, 0.25, 0.30)
 """The relative ensemble learning rates that the authors search."""
 
-RELR = (*PAPER_RELR, 0.5, 1.0, 2.0)
+RELR = (*PAPER_RELR, 0.5, 1.0)
 SEARCH_STEPS = (5, 10)
 
 Tell = Callable[[str, int], None]
@@ -43,16 +43,12 @@ def tune(members: list[Member], questions: Sequence[Question], tell: Tell) -> De
         tell: For progress.
     """
     alone = {
-        member.name: measure(
-            EnsembleLLM([member], batch_size=BATCH),
-            questions,
-            lambda n, name=member.name: tell(name, n),  # type: ignore[misc]
-        ).accuracy
+        member.name: _accuracy(EnsembleLLM([member], batch_size=BATCH), questions, member.name, tell)
         for member in members
     }
     weightings = {"Avg": None, "Adapt": tuple(adapted_weights(list(alone.values())))}
     best = [
-        _best(members, questions, list(_choices(method, name, weights, len(members))), tell)
+        _best(members, questions, _choices(method, name, weights, len(members)), tell)
         for method, (name, weights) in product(fusions(), weightings.items())
     ]
     return DemoSettings(questions=len(questions), members=alone, ensembles=tuple(best))
@@ -63,10 +59,13 @@ def _choices(method: str, weighting: str, weights: tuple[float, ...] | None, mem
         yield Choice(method=method, weighting=weighting, main_model=main_model, weights=weights, fusion=fusion)
 
 
-def _best(members: list[Member], questions: Sequence[Question], choices: Sequence[Choice], tell: Tell) -> Choice:
-    measured = []
-    for choice in choices:
-        label = f"{choice.method} {choice.weighting}"
-        result = measure(choice.ensemble(members), questions, lambda n, label=label: tell(label, n))  # type: ignore[misc]
-        measured.append(choice.model_copy(update={"accuracy": round(result.accuracy, 4)}))
+def _best(members: list[Member], questions: Sequence[Question], choices: Iterable[Choice], tell: Tell) -> Choice:
+    measured = [
+        choice.model_copy(update={"accuracy": _accuracy(choice.ensemble(members), questions, choice.name, tell)})
+        for choice in choices
+    ]
     return max(measured, key=lambda choice: choice.accuracy)
+
+
+def _accuracy(llm: EnsembleLLM, questions: Sequence[Question], name: str, tell: Tell) -> float:
+    return round(measure(llm, questions, lambda count: tell(name, count)).accuracy, 4)

@@ -89,7 +89,6 @@ class CausalModel:
 def _parameters(model: PreTrainedModel) -> set[str]:
     """What the model's forward takes by name, looked for beneath adapters and overrides that pass everything on."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    signatures = [
-        set(inspect.signature(kind.forward).parameters) for kind in type(base).__mro__ if hasattr(kind, "forward")
-    ]
-    return next((names for names in signatures if "input_ids" in names), set())
+    kinds = [kind for kind in type(base).__mro__ if hasattr(kind, "forward")]
+    names = [set(inspect.signature(kind.forward).parameters) for kind in kinds]
+    return next((known for known in names if "input_ids" in known), set())

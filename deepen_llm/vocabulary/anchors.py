@@ -16,7 +16,8 @@ def shared_anchors(vocabularies: Sequence[Vocabulary]) -> torch.Tensor:
 
     Returns:
         Ids, int64 `[N, A]`: a column per anchor, by the first vocabulary's ids, the empty surface left out;
-        behind them tokens that every vocabulary has a second time (byte pieces beside characters). If every member has an end-of-text token, their primary ones are the last column.
+        behind them tokens that every vocabulary has a second time (byte pieces beside characters). If every
+        member has an end-of-text token, their primary ones are the last column.
 
     Raises:
         VocabularyError: No surface is shared.
