@@ -1,0 +1,90 @@
+"""Configurations: to YAML and back, and onto devices."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from deepen_llm import Bayes, Deepen, EnsembleConfig, EnsembleLLM, GenerationOptions, MemberConfig
+from deepen_llm.errors import ConfigError
+from tests.models import small
+
+ACCELERATOR = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two checkpoints with different vocabularies."""
+    made = []
+    for architecture, kind in (("llama", "byte_level_bpe"), ("gpt_neox", "sentencepiece_bpe")):
+        folder = tmp_path_factory.mktemp(architecture)
+        for part in small(architecture, kind):
+            part.save_pretrained(folder)
+        made.append(folder)
+    return made
+
+
+def test_an_ensemble_comes_back_from_its_file(folders: list[Path], tmp_path: Path) -> None:
+    llm = EnsembleLLM.from_pretrained(
+        folders,
+        main_model=1,
+        weights=[1, 3],
+        fusion=Deepen(relr=0.25, memory_budget="2GB"),  # type: ignore[arg-type]
+        eos_policy="main",
+        generation={"max_new_tokens": 5, "stop": "."},
+    )
+    file = tmp_path / "ensemble.yaml"
+    llm.save_config(file)
+    again = EnsembleLLM.from_pretrained(file)
+    assert again.settings == llm.settings
+    assert again.generate("The quick") == llm.generate("The quick")
+    assert len(again.generate("The quick").tokens) == 5
+    written = yaml.safe_load(file.read_text())
+    assert written["fusion"] == {"method": "deepen", "relr": 0.25, "memory_budget": 2_000_000_000}
+    assert "batch_size" not in written
+
+
+def test_a_members_path_is_taken_from_beside_the_file(folders: list[Path]) -> None:
+    file = folders[0].parent / "beside.yaml"
+    file.write_text(yaml.safe_dump({"members": [folder.name for folder in folders], "fusion": "bayes"}))
+    llm = EnsembleLLM.from_config(file)
+    assert [member.name for member in llm.members] == [folder.name for folder in folders]
+    assert llm.settings.fusion == Bayes()
+
+
+def test_members_in_memory_have_no_file_to_come_back_from(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="lives in memory only"):
+        EnsembleLLM([small("llama", "byte_level_bpe")]).save_config(tmp_path / "ensemble.yaml")
+
+
+def test_a_configuration_compares_by_value() -> None:
+    assert EnsembleConfig(members=["a"]) == EnsembleConfig(members=(MemberConfig(path="a"),))
+    assert GenerationOptions(stop="a") == GenerationOptions(stop=("a",))
+
+
+def test_generation_options_of_the_ensemble_hold_until_a_call_says_otherwise(folders: list[Path]) -> None:
+    llm = EnsembleLLM.from_pretrained(folders, generation=GenerationOptions(max_new_tokens=3))
+    assert len(llm.generate("The").tokens) == 3
+    assert len(llm.generate("The", max_new_tokens=2).tokens) == 2
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("fusion", ["deepen", "bayes"])
+def test_members_may_lie_on_different_devices(folders: list[Path], fusion: str) -> None:
+    prompts = ["The quick brown", "The dog"]
+    on_cpu = EnsembleLLM.from_pretrained(folders, device="cpu", fusion=fusion).generate(prompts, max_new_tokens=8)
+    for devices in ([ACCELERATOR, "cpu"], ["cpu", ACCELERATOR], [ACCELERATOR, ACCELERATOR]):
+        llm = EnsembleLLM.from_pretrained(folders, device=devices, fusion=fusion)
+        out = llm.generate(prompts, max_new_tokens=8)
+        assert [one.tokens for one in out] == [one.tokens for one in on_cpu]
+        assert llm.generate(prompts, max_new_tokens=8, temperature=1, seed=1, trace=True)
+
+
+@pytest.mark.gpu
+def test_a_device_map_spreads_a_member_and_a_dtype_is_obeyed(folders: list[Path]) -> None:
+    members = [MemberConfig(path=str(folder), device_map={"": ACCELERATOR}, dtype="bfloat16") for folder in folders]
+    llm = EnsembleLLM.from_pretrained(members, fusion="bayes")
+    assert {member.embedding.dtype for member in llm.members} == {torch.bfloat16}
+    assert {member.embedding.device.type for member in llm.members} == {ACCELERATOR}
+    assert len(llm.generate("The quick", max_new_tokens=4, stop=[]).tokens) >= 1
