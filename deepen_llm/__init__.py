@@ -5,11 +5,15 @@ llm = EnsembleLLM.from_pretrained(["meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwe
 llm.generate("The capital of France is").text
 """
 
-from deepen_llm.config import EnsembleConfig, GenerationOptions, MemberConfig
-from deepen_llm.ensemble import EnsembleLLM
-from deepen_llm.errors import DeepenError
-from deepen_llm.fusion import Bayes, Deepen, FusionMethod, adapted_weights
-from deepen_llm.outputs import Output, Sample, Score
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deepen_llm.config import EnsembleConfig, GenerationOptions, MemberConfig
+    from deepen_llm.ensemble import EnsembleLLM
+    from deepen_llm.errors import DeepenError
+    from deepen_llm.fusion import Bayes, Deepen, FusionMethod, adapted_weights
+    from deepen_llm.outputs import Output, Sample, Score
 
 __version__ = "0.1.0"
 
@@ -27,3 +31,17 @@ __all__ = [
     "Score",
     "adapted_weights",
 ]
+
+_ROOMS = ("ensemble", "config", "errors", "fusion", "outputs")  # where the names above live
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: `deepen --help` need not wait for torch."""
+    if name in __all__:
+        rooms = (import_module(f"deepen_llm.{room}") for room in _ROOMS)
+        return next(getattr(room, name) for room in rooms if hasattr(room, name))
+    raise AttributeError(f"module 'deepen_llm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

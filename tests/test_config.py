@@ -30,7 +30,7 @@ def test_an_ensemble_comes_back_from_its_file(folders: list[Path], tmp_path: Pat
         folders,
         main_model=1,
         weights=[1, 3],
-        fusion=Deepen(relr=0.25, memory_budget="2GB"),  # type: ignore[arg-type]
+        fusion=Deepen(relr=0.25, memory_budget="2GB"),
         eos_policy="main",
         generation={"max_new_tokens": 5, "stop": "."},
     )

@@ -38,7 +38,7 @@ def _version(wanted: bool) -> None:
     epilog=examples(
         "deepen demo",
         "deepen inspect",
-        "deepen generate -m HuggingFaceTB/SmolLM2-360M -m Qwen/Qwen2.5-0.5B 'The sea is'",
+        "deepen generate -m gpt2 -m Qwen/Qwen2.5-0.5B 'The sea is'",
         "deepen chat --config ensemble.yaml",
     ),
 )
@@ -58,7 +58,7 @@ for command, shown in (
     (
         generate,
         (
-            "deepen generate -m HuggingFaceTB/SmolLM2-360M -m Qwen/Qwen2.5-0.5B 'The sea is'",
+            "deepen generate -m gpt2 -m Qwen/Qwen2.5-0.5B 'The sea is'",
             "echo 'The sea is' | deepen generate -c ensemble.yaml --json -",
             "deepen generate -c ensemble.yaml --fusion bayes --trace 'The sea is'",
         ),
@@ -66,10 +66,10 @@ for command, shown in (
     (
         chat,
         (
-            "deepen chat -m HuggingFaceTB/SmolLM2-360M-Instruct -m Qwen/Qwen2.5-0.5B-Instruct",
+            "deepen chat -m Qwen/Qwen2.5-0.5B-Instruct -m HuggingFaceTB/SmolLM2-360M-Instruct",
             "deepen chat --config ensemble.yaml --system 'Answer in one sentence.'",
         ),
     ),
-    (inspect, ("deepen inspect", "deepen inspect -m HuggingFaceTB/SmolLM2-360M -m Qwen/Qwen2.5-0.5B --json")),
+    (inspect, ("deepen inspect", "deepen inspect -m gpt2 -m Qwen/Qwen2.5-0.5B --json")),
 ):
     app.command(epilog=examples(*shown))(command)

@@ -36,7 +36,7 @@ def generate(
     seed: o.SeedOption = None,
     stop: o.StopOption = None,
     repetition_penalty: o.PenaltyOption = None,
-    n: Annotated[int | None, typer.Option("--n", help="Samples; default: 1.")] = None,
+    n: Annotated[int | None, typer.Option("--n", help="Samples. Default: 1.", rich_help_panel=o.SAMPLING)] = None,
     logprobs: Annotated[
         int | None, typer.Option(help="Show each token's log-probability and this many likeliest tokens.")
     ] = None,

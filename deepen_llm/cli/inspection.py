@@ -117,7 +117,7 @@ def _show(members: Sequence[dict[str, Any]], comparisons: Sequence[Comparison]) 
     if comparisons:
         console.print(_comparison_table(comparisons))
         console.print(
-            "self: mean mass that an anchor's relative representation puts on the anchor itself.\n"
+            "self: mean mass that an anchor's representation puts on the anchor itself.\n"
             "cosine: mean cosine similarity of two members' representations of an anchor,\n"
             "    the anchor itself left out (in brackets: with it).\n"
             "near: share of an anchor's 10 nearest other anchors that two members have in\n"

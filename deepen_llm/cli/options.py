@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from deepen_llm.config import EnsembleConfig
     from deepen_llm.ensemble import EnsembleLLM
 
-_MEMBERS, _SAMPLING, _FUSION = "Members", "Generation", "Fusion"
+MEMBERS, SAMPLING, FUSION = "Members", "Generation", "Fusion"
+"""Under which heading the help shows an option."""
 
 
 class Method(str, Enum):
@@ -28,7 +29,7 @@ class Method(str, Enum):
 
 MemberOption = Annotated[
     list[str] | None,
-    typer.Option("--member", "-m", help="A local folder or hub id; repeat.", rich_help_panel=_MEMBERS),
+    typer.Option("--member", "-m", help="A local folder or hub id; repeat.", rich_help_panel=MEMBERS),
 ]
 ConfigOption = Annotated[
     Path | None,
@@ -38,59 +39,59 @@ ConfigOption = Annotated[
         exists=True,
         dir_okay=False,
         help="An ensemble's YAML file, in place of --member; other options override it.",
-        rich_help_panel=_MEMBERS,
+        rich_help_panel=MEMBERS,
     ),
 ]
 DtypeOption = Annotated[
     str | None,
-    typer.Option(help="auto, float32, bfloat16 or float16, for every member.", rich_help_panel=_MEMBERS),
+    typer.Option(help="auto, float32, bfloat16 or float16, for every member.", rich_help_panel=MEMBERS),
 ]
 DeviceOption = Annotated[
     list[str] | None,
-    typer.Option(help="auto, cpu, cuda:0, ...; one for all members, or repeat.", rich_help_panel=_MEMBERS),
+    typer.Option(help="auto, cpu, cuda:0, ...; one for all members, or repeat.", rich_help_panel=MEMBERS),
 ]
 MainModelOption = Annotated[
     int | None,
     typer.Option(
         help="Index, from 0, of the member whose vocabulary tokens are chosen from. Default: 0.",
-        rich_help_panel=_FUSION,
+        rich_help_panel=FUSION,
     ),
 ]
 WeightOption = Annotated[
     list[float] | None,
-    typer.Option("--weight", help="Aggregation weight; one per member. Default: equal.", rich_help_panel=_FUSION),
+    typer.Option("--weight", help="Aggregation weight; one per member. Default: equal.", rich_help_panel=FUSION),
 ]
 FusionOption = Annotated[
     Method | None,
-    typer.Option(help="deepen: the paper's method (default). bayes: Bayes' rule.", rich_help_panel=_FUSION),
+    typer.Option(help="deepen: the paper's method (default). bayes: Bayes' rule.", rich_help_panel=FUSION),
 ]
 RelrOption = Annotated[
     float | None,
-    typer.Option(help="Relative ensemble learning rate of deepen's search.", rich_help_panel=_FUSION),
+    typer.Option(help="Relative ensemble learning rate of deepen's search.", rich_help_panel=FUSION),
 ]
-SearchStepsOption = Annotated[int | None, typer.Option(help="Steps of deepen's search.", rich_help_panel=_FUSION)]
+SearchStepsOption = Annotated[int | None, typer.Option(help="Steps of deepen's search.", rich_help_panel=FUSION)]
 MaxNewTokensOption = Annotated[
-    int | None, typer.Option(help="The most tokens to generate. Default: 256.", rich_help_panel=_SAMPLING)
+    int | None, typer.Option(help="The most tokens to generate. Default: 256.", rich_help_panel=SAMPLING)
 ]
-TemperatureOption = Annotated[float | None, typer.Option(help="0 is greedy (default).", rich_help_panel=_SAMPLING)]
+TemperatureOption = Annotated[float | None, typer.Option(help="0 is greedy (default).", rich_help_panel=SAMPLING)]
 TopPOption = Annotated[
     float | None,
-    typer.Option(help="Sample from the likeliest tokens with this probability together.", rich_help_panel=_SAMPLING),
+    typer.Option(help="Sample from the likeliest tokens with this probability together.", rich_help_panel=SAMPLING),
 ]
 TopKOption = Annotated[
-    int | None, typer.Option(help="Sample from this many likeliest tokens.", rich_help_panel=_SAMPLING)
+    int | None, typer.Option(help="Sample from this many likeliest tokens.", rich_help_panel=SAMPLING)
 ]
 MinPOption = Annotated[
     float | None,
-    typer.Option(help="Sample from tokens with this share of the likeliest one's.", rich_help_panel=_SAMPLING),
+    typer.Option(help="Sample from tokens with this share of the likeliest one's.", rich_help_panel=SAMPLING),
 ]
-SeedOption = Annotated[int | None, typer.Option(help="Makes sampling repeat.", rich_help_panel=_SAMPLING)]
+SeedOption = Annotated[int | None, typer.Option(help="Makes sampling repeat.", rich_help_panel=SAMPLING)]
 StopOption = Annotated[
-    list[str] | None, typer.Option(help="A string before which the text ends; repeat.", rich_help_panel=_SAMPLING)
+    list[str] | None, typer.Option(help="A string before which the text ends; repeat.", rich_help_panel=SAMPLING)
 ]
 PenaltyOption = Annotated[
     float | None,
-    typer.Option("--repetition-penalty", help="Above 1: less repetition.", rich_help_panel=_SAMPLING),
+    typer.Option("--repetition-penalty", help="Above 1: less repetition.", rich_help_panel=SAMPLING),
 ]
 
 

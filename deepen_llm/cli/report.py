@@ -60,10 +60,11 @@ class Report:
             "main model",
             "weights",
             "options",
-            "right there",
+            "accuracy",
             box=None,
-            title=f"Settings, all chosen on {self._settings.questions} other questions (the development set)",
-            caption="Kept in deepen_llm/demo/settings.yaml, written by: deepen demo --tune",
+            padding=(0, 1),
+            title=f"\nSettings, all chosen on the {self._settings.questions} questions of the development set",
+            caption=" Kept in deepen_llm/demo/settings.yaml, written by: deepen demo --tune",
             title_justify="left",
             title_style="bold",
             caption_justify="left",
@@ -93,24 +94,18 @@ class Report:
     def _trace(self) -> None:
         """One answer that the best ensemble gives rightly and its main model alone does not."""
         best = max(self._settings.ensembles, key=lambda choice: self._results[choice.name].accuracy)
-        ours = self._results[best.name]
-        main = self._results[list(self._settings.members)[best.main_model]]
-        places = [i for i, (we, it) in enumerate(zip(ours.right, main.right, strict=True)) if we and not it]
+        main = list(self._settings.members)[best.main_model]
+        ours, theirs = self._results[best.name], self._results[main]
+        places = [i for i, (we, they) in enumerate(zip(ours.right, theirs.right, strict=True)) if we and not they]
         if not places:
             self._console.print("No question here that an ensemble answers rightly and its main model does not.")
             return
-        question = ours.questions[places[0]]
-        llm = self._systems[best.name]
-        output = llm.chat(conversation(question), max_new_tokens=MAX_NEW_TOKENS, trace=True)
-        self._console.print("One answer, token by token", style="bold")
+        question, wrong = ours.questions[places[0]], theirs.answers[places[0]].strip()
+        output = self._systems[best.name].chat(conversation(question), max_new_tokens=MAX_NEW_TOKENS, trace=True)
+        self._console.print("One answer, token by token: weights, likeliest tokens, probabilities", style="bold")
         self._console.print(Text(question.question))
-        self._console.print(
-            Text.assemble(
-                (f"{best.name}: {output.text.strip()}", "green"),
-                "   ",
-                (f"{list(self._settings.members)[best.main_model]} alone: {main.answers[places[0]].strip()}", "red"),
-            )
-        )
+        said = (f"{best.name}: {output.text.strip()}", "green"), "   ", (f"{main} alone: {wrong}", "red")
+        self._console.print(Text.assemble(*said, "\n"))
         for token in output.trace or ():
             self._console.print(trace_view(token))
 

@@ -1,0 +1,272 @@
+"""The command line, in this process and, where streams and signals matter, in one of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from deepen_llm import __version__
+from deepen_llm.cli import app
+from deepen_llm.cli.options import Method
+from deepen_llm.config import EnsembleConfig, MemberConfig
+from deepen_llm.ensemble import EnsembleLLM
+from deepen_llm.fusion import METHODS, Deepen
+from tests.models import small
+
+MAIN = [sys.executable, "-c", "from deepen_llm.cli import app; app(prog_name='deepen')"]
+PROMPT = "The quick brown fox"
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for architecture, kind in (("llama", "byte_level_bpe"), ("gpt2", "sentencepiece_bpe")):
+        for part in small(architecture, kind):
+            part.save_pretrained(folder / architecture)
+    return [str(folder / "llama"), str(folder / "gpt2")]
+
+
+def members(paths: list[str]) -> list[str]:
+    return [part for path in paths for part in ("--member", path)]
+
+
+def run(*arguments: str, given: str | bytes | None = None) -> Result:
+    return CliRunner().invoke(app, arguments, input=given)
+
+
+def expected(paths: list[str], **options: object) -> str:
+    return EnsembleLLM.from_pretrained(paths).generate(PROMPT, **options).text
+
+
+def test_version_help_and_no_arguments() -> None:
+    assert run("--version").stdout.strip() == f"deepen-llm {__version__}"
+    helped = run("--help")
+    assert helped.exit_code == run().exit_code == 0
+    assert run().stdout == helped.stdout
+    for command in ("demo", "generate", "chat", "inspect"):
+        assert command in helped.stdout
+        assert "Examples" in run(command, "--help").stdout
+
+
+def test_help_waits_for_no_heavy_library() -> None:
+    code = (
+        "import sys, types, pathlib\n"
+        "package = types.ModuleType('deepen_llm'); package.__path__ = [sys.argv[1]]\n"
+        "sys.modules['deepen_llm'] = package\n"
+        "import deepen_llm.cli\n"
+        "print(sorted({'torch', 'transformers', 'pydantic', 'yaml'} & set(sys.modules)))"
+    )
+    folder = Path(__file__).parent.parent / "deepen_llm"
+    command = [sys.executable, "-c", code, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_fusion_method_can_be_chosen() -> None:
+    assert {method.value for method in Method} == set(METHODS)
+
+
+def test_generate_is_the_library(paths: list[str]) -> None:
+    result = run("generate", *members(paths), "--max-new-tokens", "8", PROMPT)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == expected(paths, max_new_tokens=8) + "\n"
+    assert result.stderr == ""
+
+
+def test_the_prompt_from_standard_input(paths: list[str]) -> None:
+    result = run("generate", *members(paths), "--max-new-tokens", "8", "-", given=f"{PROMPT}\n")
+    assert result.stdout == expected(paths, max_new_tokens=8) + "\n"
+    wrong = run("generate", *members(paths), "-", given=b"\xff\xfe")
+    assert wrong.exit_code == 1
+    assert "not UTF-8" in wrong.stderr
+
+
+def test_every_generation_option_arrives(paths: list[str]) -> None:
+    options = {
+        "max_new_tokens": 6,
+        "temperature": 0.8,
+        "top_p": 0.9,
+        "top_k": 20,
+        "min_p": 0.01,
+        "seed": 5,
+        "repetition_penalty": 1.2,
+        "n": 2,
+    }
+    given = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    result = run("generate", *members(paths), *given, "--stop", "zzz", "--stop", "qqq", "--json", PROMPT)
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    wanted = EnsembleLLM.from_pretrained(paths).generate(PROMPT, **options, stop=("zzz", "qqq"))
+    assert [one["text"] for one in record["samples"]] == [sample.text for sample in wanted.samples]
+    assert record["text"] == wanted.text
+    assert record["tokens"] == list(wanted.tokens)
+
+
+def test_json_has_what_was_asked_for(paths: list[str]) -> None:
+    plain = json.loads(run("generate", *members(paths), "--max-new-tokens", "3", "--json", PROMPT).stdout)
+    assert set(plain) == {"text", "tokens", "finish_reason", "usage"}
+    assert plain["usage"]["total_tokens"] == plain["usage"]["prompt_tokens"] + len(plain["tokens"])
+    asked = ("--max-new-tokens", "3", "--json", "--trace", "--logprobs", "2")
+    full = json.loads(run("generate", *members(paths), *asked, PROMPT).stdout)
+    assert [len(one["top"]) for one in full["logprobs"]] == [2] * len(full["tokens"])
+    assert [one["name"] for one in full["trace"][0]["members"]] == ["llama", "gpt2"]
+
+
+def test_the_trace_is_not_the_result(paths: list[str]) -> None:
+    result = run("generate", *members(paths), "--max-new-tokens", "3", "--trace", "--logprobs", "2", PROMPT)
+    assert result.stdout == expected(paths, max_new_tokens=3) + "\n"
+    for shown in ("llama", "gpt2", "fused"):
+        assert shown in result.stderr
+
+
+def test_a_configuration_and_what_overrides_it(paths: list[str], tmp_path: Path) -> None:
+    config = EnsembleConfig(
+        members=tuple(MemberConfig(path=path) for path in paths),
+        main_model=1,
+        fusion=Deepen(relr=0.3, search_steps=7),
+        generation={"max_new_tokens": 4},
+    )
+    config.save(tmp_path / "e.yaml")
+    llm = EnsembleLLM.from_config(tmp_path / "e.yaml")
+    result = run("generate", "--config", str(tmp_path / "e.yaml"), PROMPT)
+    assert result.stdout == llm.generate(PROMPT).text + "\n"
+    assert result.stdout != expected(paths, max_new_tokens=4) + "\n"
+    from deepen_llm.cli.options import Given
+
+    overridden = Given(None, tmp_path / "e.yaml", relr=0.1, weights=[1, 3], devices=["cpu"]).configuration()
+    assert overridden.fusion == Deepen(relr=0.1, search_steps=7)
+    assert (overridden.main_model, overridden.weights, overridden.members[1].device) == (1, (1, 3), "cpu")
+    other = Given(None, tmp_path / "e.yaml", fusion=Method.BAYES).configuration()
+    assert other.fusion == METHODS["bayes"]()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("generate",),
+        ("generate", PROMPT),
+        ("generate", "--member", "a", "--config", __file__, PROMPT),
+        ("generate", "--member", "a", "--fusion", "magic", PROMPT),
+        ("generate", "--member", "a", "--device", "cpu", "--device", "cpu", PROMPT),
+        ("generate", "--member", "a", "--top-q", "1", PROMPT),
+        ("chat",),
+        ("nothing",),
+    ],
+)
+def test_wrong_usage(arguments: tuple[str, ...]) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--temperature", "-1"), "temperature"),
+        (("--main-model", "5"), "main_model=5"),
+        (("--weight", "1"), "1 weights for 2 members"),
+        (("--fusion", "bayes", "--relr", "0.1"), "relr"),
+    ],
+)
+def test_an_error_is_told_with_its_hint(paths: list[str], arguments: tuple[str, ...], said: str) -> None:
+    result = run("generate", *members(paths), *arguments, PROMPT)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert said in result.stderr
+    assert "\nhint: " in result.stderr
+
+
+def test_chat_keeps_its_history_and_forgets_it(paths: list[str]) -> None:
+    llm = EnsembleLLM.from_pretrained(paths)
+    first = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
+    answer = llm.chat(first, max_new_tokens=4).text.lstrip()
+    second = [*first, {"role": "assistant", "content": answer}, {"role": "user", "content": "Why?"}]
+    wanted = [answer, llm.chat(second, max_new_tokens=4).text.lstrip(), answer]
+    lines = "Hello\nWhy?\n/what\n/reset\n\nHello\n/exit\nnever\n"
+    result = run("chat", *members(paths), "--system", "Be brief.", "--max-new-tokens", "4", given=lines)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "".join(f"{text}\n" for text in wanted)
+    assert "/what is no command" in result.stderr
+
+
+def test_chat_from_a_pipe_ends_with_the_input_and_fails_on_errors(paths: list[str]) -> None:
+    assert run("chat", *members(paths), given="").exit_code == 0
+    too_long = run("chat", *members(paths), given="long " * 4000 + "\nHello\n")
+    assert too_long.exit_code == 1
+    assert too_long.stderr.startswith("error: the prompt takes")
+
+
+def test_inspect_shows_members_and_anchors(paths: list[str]) -> None:
+    shown = run("inspect", *members(paths), "--sample", "32")
+    assert shown.exit_code == 0, shown.output
+    for text in ("LlamaForCausalLM", "GPT2LMHeadModel", "byte-level BPE", "calibrated"):
+        assert text in shown.stdout
+    assert all(len(line) <= 80 for line in shown.stdout.splitlines())
+    record = json.loads(run("inspect", *members(paths), "--sample", "32", "--json").stdout)
+    assert [one["name"] for one in record["members"]] == ["llama", "gpt2"]
+    (pair,) = record["anchors"]
+    assert pair["paper"]["sampled"] == 32
+    assert 0 <= pair["calibrated"]["neighbours"] <= 1
+    alone = json.loads(run("inspect", "--member", paths[0], "--json").stdout)
+    assert alone["anchors"] == []
+
+
+def test_inspect_alone_shows_the_specialists() -> None:
+    record = json.loads(run("inspect", "--sample", "16", "--json").stdout)
+    assert [one["name"] for one in record["members"]] == ["atlas", "curie", "webster"]
+    assert len(record["anchors"]) == 4  # three pairs, and all together
+
+
+def start(*arguments: str) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent.parent)}
+    return subprocess.Popen(  # noqa: S603
+        [*MAIN, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+    )
+
+
+def endless(paths: list[str]) -> tuple[str, ...]:
+    """Sampled at a high temperature, so that hardly any text ends before the window is full."""
+    return (*members(paths), "--max-new-tokens", "2000", "--temperature", "3", "--seed", "1")
+
+
+def test_ctrl_c_ends_generation_without_a_traceback(paths: list[str]) -> None:
+    with start("generate", *endless(paths), PROMPT) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert said == b""
+
+
+def test_a_closed_pipe_ends_quietly(paths: list[str]) -> None:
+    with start("generate", *endless(paths), PROMPT) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 141
+
+
+def test_ctrl_c_in_a_chat_stops_one_answer_only(paths: list[str]) -> None:
+    with start("chat", *endless(paths)) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"Hello\n")
+        process.stdin.flush()
+        assert process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(b"/exit\n", timeout=60)
+        assert process.returncode == 0
+        assert said.strip() == b"(stopped)"
