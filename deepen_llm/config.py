@@ -169,7 +169,12 @@ class EnsembleConfig(EnsembleSettings):
             raise ConfigError(
                 f"the configuration {file} is no mapping", hint="begin it with 'members:' and a list of paths"
             )
-        config = cls(**given)
+        try:
+            config = cls(**given)
+        except TypeError as error:  # YAML keys may be numbers, which no option is
+            raise ConfigError(
+                f"the configuration {file} has a key that is no text: {error}", hint="write every key as a word"
+            ) from error
         beside = Path(file).parent
         return config.model_copy(update={"members": tuple(_from_beside(member, beside) for member in config.members)})
 

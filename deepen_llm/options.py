@@ -25,18 +25,23 @@ class Options(BaseModel):
             super().__init__(**given)
         except ValidationError as error:
             problems = [_problem(type(self), detail) for detail in error.errors()]
-            raise ConfigError(
-                f"{type(self).__name__}: {'; '.join(problems)}",
-                hint=f"known options: {', '.join(type(self).model_fields)}",
-            ) from None
+            nested = [one.hint for detail in error.errors() if (one := _nested(detail))]
+            hint = nested[0] if nested else f"known options: {', '.join(type(self).model_fields)}"
+            raise ConfigError(f"{type(self).__name__}: {'; '.join(problems)}", hint=hint) from None
 
 
 def _problem(kind: type[BaseModel], detail: ErrorDetails) -> str:
-    place, nested = ".".join(map(str, detail["loc"])), detail.get("ctx", {}).get("error")
-    if isinstance(nested, ConfigError):
+    place = ".".join(map(str, detail["loc"]))
+    if nested := _nested(detail):
         return f"{place}: {nested.message}"
     if detail["type"] == "extra_forbidden":
         near = difflib.get_close_matches(place, kind.model_fields, n=1)
         return f"unknown option {place!r}" + (f", did you mean {near[0]!r}?" if near else "")
     value = f"{place}={detail['input']!r}: " if place else ""
     return value + detail["msg"].removeprefix("Value error, ")
+
+
+def _nested(detail: ErrorDetails) -> ConfigError | None:
+    """The error of options within these, which knows more."""
+    error = detail.get("ctx", {}).get("error")
+    return error if isinstance(error, ConfigError) else None

@@ -183,7 +183,9 @@ def test_a_dtype_or_device_that_is_not_there(tmp_path: Path, option: dict[str, s
         EnsembleLLM.from_pretrained([tmp_path], **option)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("text", ["members: [", "- a", "members: []", "members: [a]\nmian_model: 1"])
+@pytest.mark.parametrize(
+    "text", ["members: [", "- a", "members: []", "members: [a]\nmian_model: 1", "1: 2", "members: [{1: 2}]"]
+)
 def test_a_configuration_that_is_none(tmp_path: Path, text: str) -> None:
     file = tmp_path / "ensemble.yaml"
     file.write_text(text)

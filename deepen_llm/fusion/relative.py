@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 _MEAN_ROW_SAMPLE = 2048  # tokens that the mean row is taken over
 _CALIBRATION_SAMPLE = 256  # anchors that the self-mass is measured on
-_CHUNK_BYTES = 64 * 2**20  # working memory of one block of rows
+_CHUNK_BYTES = 4 * 2**20  # working memory of one block of rows, within a processor's cache
 _MAX_TEMPERATURE = 1e4
 _ANCHOR_BLOCK = 16384  # anchors whose embeddings are in fp32 at a time, where the weights are not
 _EXACT_COSINES = 2**24  # products up to which a dense matrix is built in the published arithmetic
@@ -153,9 +153,9 @@ class RelativeSpace:
             out += p[part] @ self.rows(part)
         return out
 
-    def _blocks(self, tokens: Tensor) -> tuple[Tensor, ...]:
-        """Tokens in portions whose rows fit the working memory."""
-        return torch.split(tokens, max(1, _CHUNK_BYTES // (4 * len(self.anchors))))
+    def _blocks(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """Rows, or tokens that are to get rows, in portions that fit the working memory."""
+        return torch.split(rows, max(1, _CHUNK_BYTES // (4 * len(self.anchors))))
 
     def _vectors(self, tokens: Tensor) -> Tensor:
         """Some tokens' embeddings in fp32, ``[K, D]``; logits beyond the embedding's rows have zeros."""
@@ -211,7 +211,8 @@ class RelativeSpace:
         low, high = 0.0, math.log(_MAX_TEMPERATURE)
         for _ in range(25):
             middle = (low + high) / 2
-            mass = (scores * math.exp(middle)).exp().sum(1).reciprocal().mean()
+            totals = [(block * math.exp(middle)).exp().sum(1) for block in self._blocks(scores)]
+            mass = torch.cat(totals).reciprocal().mean()
             low, high = (middle, high) if mass < self_mass else (low, middle)
         return math.exp((low + high) / 2)
 
