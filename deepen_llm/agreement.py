@@ -51,7 +51,7 @@ def space_of(method: RelativeMethod) -> SpaceOptions:
 
 
 PAPER, CALIBRATED = space_of(Deepen()), space_of(Bayes())
-"""The two layouts of DESIGN section 1."""
+"""The paper's layout and the calibrated one (docs/method.md)."""
 
 
 @torch.inference_mode()

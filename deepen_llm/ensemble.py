@@ -11,7 +11,7 @@ from typing_extensions import Self
 
 from deepen_llm.config import EnsembleConfig, EnsembleSettings, GenerationOptions, MemberConfig
 from deepen_llm.decoding import Ensemble, score
-from deepen_llm.errors import ConfigError
+from deepen_llm.errors import ConfigError, PromptError
 from deepen_llm.fusion import FusionMethod
 from deepen_llm.members.base import Member, Message
 from deepen_llm.members.loading import load_member
@@ -277,6 +277,8 @@ class EnsembleLLM:
         Raises:
             PromptError: The prompt or the continuation is empty, or they leave no room in a context window.
         """
+        if not isinstance(continuation, str) or not continuation:
+            raise PromptError("the continuation to score is empty", hint="give the text whose likelihood you want")
         encoded = encode_text(self._ensemble, prompt)
         main = self._ensemble.main_model
         tokens = main.encode_continuation(encoded[self._ensemble.main], continuation)

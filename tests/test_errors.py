@@ -86,6 +86,11 @@ def test_a_prompt_that_is_none(prompt: Any, says: str) -> None:
         pair().generate(prompt)
 
 
+def test_a_continuation_that_is_none() -> None:
+    with pytest.raises(PromptError, match="continuation to score is empty"):
+        pair().score("The", "")
+
+
 @pytest.mark.parametrize(
     "messages",
     [[], "hello", [{"content": "no role"}], [{"role": "user"}], ["hello"], [[]], [{"role": 3, "content": "a"}]],

@@ -74,7 +74,7 @@ class _BayesFusion(Fusion):
 
 
 def inverse_by_bayes(p: Tensor, r: Tensor, rows: Rows) -> Tensor:
-    """``q(v) = p(v) · Σ_a R[v, a] · r(a) / (p R)(a)``, DESIGN section 1.
+    """``q(v) = p(v) · Σ_a R[v, a] · r(a) / (p R)(a)`` (docs/method.md).
 
     Args:
         p: The main model's distribution, ``[B, V]``.

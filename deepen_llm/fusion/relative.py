@@ -66,7 +66,7 @@ class DenseRows:
 
 
 class TopRows:
-    """Rows for the tokens that matter; the others share the mean row (DESIGN: top-K rows)."""
+    """Rows for the tokens that matter; the others share the mean row."""
 
     def __init__(self, space: RelativeSpace, tokens: Sequence[Tensor]) -> None:
         self._tokens = tokens  # B of [K_b]

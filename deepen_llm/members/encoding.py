@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 Span = tuple[int, int]  # where a token lies in the text, in characters
 
-_LOCK = threading.Lock()  # transformers switches a tokenizer's state during a call
+TOKENIZER_LOCK = threading.Lock()  # transformers switches a tokenizer's state during a call
 _LEADS = ("", "\n", ".", "a")  # what may stand before a text so that it is encoded as in the middle of one
 _PROBE = "the b"  # a text to compare two ways of encoding with
 
@@ -111,7 +111,7 @@ class TextEncoder:
         return next((tail for tail in (spelled, spelled[1:]) if text.endswith(tail)), None)
 
     def _find_prefix(self) -> list[int]:
-        with _LOCK:
+        with TOKENIZER_LOCK:
             whole = list(self._tokenizer.encode(_PROBE, add_special_tokens=True))
         plain = self.recognising(_PROBE)
         places = range(len(whole) - len(plain) + 1)
@@ -123,7 +123,7 @@ class TextEncoder:
             options |= {"split_special_tokens": split_special_tokens, "verbose": False}
         if getattr(self._tokenizer, "is_fast", False):
             options["return_offsets_mapping"] = True
-        with _LOCK:
+        with TOKENIZER_LOCK:
             out = self._tokenizer(text, **options)
         spans = [(int(a), int(b)) for a, b in out["offset_mapping"]] if "offset_mapping" in out else None
         return Encoded(list(out["input_ids"]), spans)

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from deepen_llm.errors import LoadError, PromptError
 from deepen_llm.members.base import Context, Member, Message
 from deepen_llm.members.context import AfreshContext, CachedContext
-from deepen_llm.members.encoding import Prompt, TextEncoder, is_mistral_common
+from deepen_llm.members.encoding import TOKENIZER_LOCK, Prompt, TextEncoder, is_mistral_common
 from deepen_llm.members.model import CausalModel, Memory
 from deepen_llm.members.transcript import Transcript
 from deepen_llm.vocabulary import Vocabulary
@@ -89,7 +89,8 @@ class LocalMember(Member):
 
     def _rendered(self, conversation: list[dict[str, Any]], **options: Any) -> Any:
         try:
-            return self._render(conversation, **options)
+            with TOKENIZER_LOCK:
+                return self._render(conversation, **options)
         except Exception as error:  # templates are programs of the checkpoint's, and raise what they like
             raise PromptError(
                 f"the chat template of member {self.name} refuses these messages: {error}",
@@ -106,7 +107,8 @@ class LocalMember(Member):
         try:
             if "sanitize_control_tokens" not in inspect.signature(self.tokenizer.apply_chat_template).parameters:
                 raise ValueError("this version of transformers obeys them")
-            return list(self._render(conversation, tokenize=True, sanitize_control_tokens=True))
+            with TOKENIZER_LOCK:
+                return list(self._render(conversation, tokenize=True, sanitize_control_tokens=True))
         except ValueError as error:
             raise PromptError(
                 f"a message spells out a special token of member {self.name}, and it cannot stay plain text: {error}",

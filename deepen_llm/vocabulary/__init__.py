@@ -1,4 +1,4 @@
-"""Vocabularies as bytes: each token's surface, and the anchors that members share (DESIGN, section 2)."""
+"""Vocabularies as bytes: each token's surface, and the anchors that members share (docs/method.md)."""
 
 from deepen_llm.vocabulary.anchors import shared_anchors
 from deepen_llm.vocabulary.vocabulary import Vocabulary
