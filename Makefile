@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# The CPU-sized torch of constraints.txt goes in first, so that nothing else lets another build in.
+# torch goes in first, so that nothing else lets another version in. On Linux the registry's own build brings CUDA along;
+# `make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu` takes the small one.
+TORCH_INDEX ?=
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test lint format specialists clean
@@ -30,7 +32,7 @@ clean:
 $(VENV)/.torch: constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --upgrade 'pip>=25.1'
-	$(PIP) torch
+	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	touch $@
 
 $(VENV)/.installed: $(VENV)/.torch pyproject.toml

@@ -111,11 +111,8 @@ class EnsembleSettings(Options):
             raise ValueError(f"unknown fusion method {name!r}; known are {', '.join(METHODS)}")
         return METHODS[name](**given)
 
-    def check(self, count: int) -> FixedWeights:
-        """Check the settings against the number of members.
-
-        Returns:
-            The aggregation weights.
+    def aggregation_weights(self, count: int) -> FixedWeights:
+        """The weights of ``count`` members, once the settings are found to fit that number.
 
         Raises:
             ConfigError: There is no member, no such main model, or another number of weights.
@@ -182,7 +179,7 @@ class EnsembleConfig(EnsembleSettings):
         """Write the YAML file that `load` reads; options at their defaults are left out."""
         given = self.model_dump(mode="json", exclude_defaults=True)
         if "fusion" in given:
-            given["fusion"] = {"method": getattr(self.fusion, "method", ""), **given["fusion"]}
+            given["fusion"] = {"method": self.fusion.method, **given["fusion"]}
         Path(file).write_text(yaml.safe_dump(given, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 

@@ -15,6 +15,7 @@ from deepen_llm.members.base import Context, Member
 from deepen_llm.members.encoding import Prompt
 from deepen_llm.row import Row
 from deepen_llm.sampling import Sampler
+from deepen_llm.text import TextAssembler
 from deepen_llm.tracing import StepReport
 
 
@@ -54,24 +55,26 @@ class Contexts:
         self._ensemble = ensemble
         self._vocabulary = ensemble.main_model.vocabulary
         columns = zip(ensemble.members, zip(*prompts, strict=True), strict=True)
-        self._each: list[Context] = [member.open(list(column)) for member, column in columns]
+        self.each: list[Context] = [member.open(list(column)) for member, column in columns]
 
-    def fuse(self, rows: Sequence[Row]) -> tuple[Tensor, StepReport]:
-        """The fused logits ``[B, V_m]`` of the next token, and what they came from."""
-        logits = [context.logits() for context in self._each]
+    def fuse(self, mid_character: Sequence[bool]) -> tuple[Tensor, StepReport]:
+        """The fused logits ``[B, V_m]`` of the next token, and what they came from.
+
+        Args:
+            mid_character: For each row, whether its text ends inside a character, where only the main model can go on.
+        """
+        logits = [context.logits() for context in self.each]
         weights = self._ensemble.weights.weigh(logits).clone()
-        alone = [place for place, row in enumerate(rows) if row.mid_character]
-        weights[alone] = torch.eye(len(self._each))[self._ensemble.main]
+        weights[torch.tensor(mid_character)] = torch.eye(len(self.each))[self._ensemble.main]
         fused = self._ensemble.fusion.fuse(logits, weights)
         if fused.isnan().any():
             raise LogitsError("the fused distribution is NaN", hint="lower relr, or use fusion='bayes'")
-        return self._end_by_policy(fused, logits[self._ensemble.main]), StepReport(
-            self._ensemble, logits, weights, fused
-        )
+        fused = self._end_by_policy(fused, logits[self._ensemble.main])
+        return fused, StepReport(self._ensemble, logits, weights, fused)
 
     def commit(self, tokens: Sequence[int], pieces: Sequence[str]) -> None:
         """Let every member hear a step: its token where the vocabulary is the main model's own, else its text."""
-        for member, context in zip(self._ensemble.members, self._each, strict=True):
+        for member, context in zip(self._ensemble.members, self.each, strict=True):
             if member.vocabulary.fingerprint == self._vocabulary.fingerprint:
                 context.append_tokens(tokens)
             else:
@@ -79,29 +82,21 @@ class Contexts:
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep these rows, in this order; a row named twice is copied."""
-        for context in self._each:
+        for context in self.each:
             context.select(rows)
 
     def full(self) -> list[bool]:
         """For each row, whether some member's context window is."""
-        lengths = [[len(ids) for ids in context.ids] for context in self._each]
+        lengths = [[len(ids) for ids in context.ids] for context in self.each]
         bounds = [member.context_length for member in self._ensemble.members]
         return [
             any(bound and n >= bound for n, bound in zip(row, bounds, strict=True))
             for row in zip(*lengths, strict=True)
         ]
 
-    def main_ids(self) -> list[list[int]]:
-        """The main model's ids of each row."""
-        return self._each[self._ensemble.main].ids
-
-    def heard(self) -> list[list[str]]:
-        """What each member has heard after the prompt, row by row."""
-        return [context.heard for context in self._each]
-
     def close(self) -> None:
         """Free all contexts."""
-        for context in self._each:
+        for context in self.each:
             context.close()
 
     def _end_by_policy(self, fused: Tensor, main: Tensor) -> Tensor:
@@ -133,8 +128,8 @@ def decode(
             contexts.select([place for place in range(len(prompts)) for _ in range(options.n)])
         live = list(rows)
         while live:
-            fused, report = contexts.fuse(live)
-            tokens = sampler.choose(fused, contexts.main_ids(), [row.generator for row in live])
+            fused, report = contexts.fuse([row.mid_character for row in live])
+            tokens = sampler.choose(fused, contexts.each[ensemble.main].ids, [row.generator for row in live])
             pieces = [
                 row.commit(token, report, place) for place, (row, token) in enumerate(zip(live, tokens, strict=True))
             ]
@@ -153,15 +148,11 @@ def decode(
 def score(ensemble: Ensemble, prompt: Sequence[Prompt], tokens: Sequence[int]) -> Generator[Tensor, None, None]:
     """Follow given main-model tokens; yields the fused log-probabilities ``[V_m]`` before each."""
     contexts = Contexts(ensemble, [prompt])
-    row = Row(
-        ensemble.main_model.vocabulary,
-        GenerationOptions(max_new_tokens=max(1, len(tokens))),
-        torch.Generator(),
-    )
+    surfaces, text = ensemble.main_model.vocabulary.surfaces, TextAssembler()
     try:
         for token in tokens:
-            fused, report = contexts.fuse([row])
+            fused, _ = contexts.fuse([text.mid_character])
             yield fused[0].log_softmax(-1)
-            contexts.commit([token], [row.commit(token, report, 0)])
+            contexts.commit([token], [text.feed(surfaces[token] or b"")])
     finally:
         contexts.close()

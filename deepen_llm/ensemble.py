@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast, overload
+from typing import Any, TypeGuard, cast, overload
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from typing_extensions import Self
@@ -12,14 +12,14 @@ from typing_extensions import Self
 from deepen_llm.config import EnsembleConfig, EnsembleSettings, GenerationOptions, MemberConfig
 from deepen_llm.decoding import Ensemble, score
 from deepen_llm.errors import ConfigError, PromptError
-from deepen_llm.fusion import FusionMethod
+from deepen_llm.fusion import AggregationWeights, FusionMethod
 from deepen_llm.members.base import Member, Message
 from deepen_llm.members.loading import load_member
 from deepen_llm.members.local import LocalMember
 from deepen_llm.outputs import Output, Score
 from deepen_llm.prompts import EncodedPrompt, encode_conversation, encode_text
 from deepen_llm.run import Run
-from deepen_llm.streaming import AsyncTextStream, TextStream, in_thread
+from deepen_llm.streaming import AsyncTextStream, TextStream
 from deepen_llm.tracing import candidate
 
 Conversation = Sequence[Message]
@@ -33,7 +33,8 @@ class EnsembleLLM:
     Args:
         members: Members, or pairs of a `transformers` model and its tokenizer.
         main_model: Index of the member whose vocabulary tokens are chosen from.
-        weights: Aggregation weights, one per member, scaled to sum 1; None for equal ones.
+        weights: Aggregation weights, one per member, scaled to sum 1; None for equal ones; or `AggregationWeights` of
+            your own, which no configuration can hold.
         fusion: A fusion method's name or a configured one, such as ``Deepen(relr=0.15, search_steps=5)``.
         eos_policy: Who ends a text: the ``fused`` distribution, or the ``main`` model alone.
         batch_size: The most texts decoded together.
@@ -56,28 +57,28 @@ class EnsembleLLM:
         members: Sequence[AnyMember],
         *,
         main_model: int = 0,
-        weights: Sequence[float] | None = None,
+        weights: Sequence[float] | AggregationWeights | None = None,
         fusion: AnyFusion = "deepen",
         eos_policy: str = "fused",
         batch_size: int = 16,
         generation: GenerationOptions | Mapping[str, Any] | None = None,
     ) -> None:
+        own = weights if isinstance(weights, AggregationWeights) else None
         given = {
             "main_model": main_model,
-            "weights": weights,
+            "weights": None if own else weights,
             "fusion": fusion,
             "eos_policy": eos_policy,
             "batch_size": batch_size,
             "generation": generation or GenerationOptions(),
         }
         self.settings = EnsembleSettings(**given)
-        aggregation = self.settings.check(len(members))
+        aggregation = own or self.settings.aggregation_weights(len(members))
         self.members: tuple[Member, ...] = tuple(
             one if isinstance(one, Member) else LocalMember(*one) for one in members
         )
         fusing = self.settings.fusion.prepare(self.members, main_model)
         self._ensemble = Ensemble(self.members, main_model, fusing, aggregation, self.settings.eos_policy)
-        self._sources: tuple[MemberConfig, ...] | None = None
 
     @classmethod
     def from_pretrained(
@@ -107,9 +108,9 @@ class EnsembleLLM:
             eos_policy: Who ends a text.
             batch_size: The most texts decoded together.
             generation: Generation options.
-            dtype: ``auto`` or a torch dtype, for every member given by path alone.
+            dtype: ``auto`` or a torch dtype; this and the next four hold for members given by path alone.
             device: ``auto``, a torch device for all members, or a list with one for each.
-            device_map: Accelerate's ``device_map`` for every member, in place of ``device``.
+            device_map: Accelerate's ``device_map``, in place of ``device``.
             trust_remote_code: Run code that comes with the checkpoints.
             safetensors_only: Refuse weights in other formats.
 
@@ -156,18 +157,11 @@ class EnsembleLLM:
         """
         if not isinstance(config, EnsembleConfig):
             config = EnsembleConfig.load(config)
-        config.check(len(config.members))
-        llm = cls(
+        config.aggregation_weights(len(config.members))
+        return cls(
             [load_member(member) for member in config.members],
-            main_model=config.main_model,
-            weights=config.weights,
-            fusion=config.fusion,
-            eos_policy=config.eos_policy,
-            batch_size=config.batch_size,
-            generation=config.generation,
+            **{name: getattr(config, name) for name in EnsembleSettings.model_fields},
         )
-        llm._sources = config.members
-        return llm
 
     def save_config(self, file: str | Path) -> None:
         """Write the YAML file that `from_config` loads.
@@ -175,8 +169,7 @@ class EnsembleLLM:
         Raises:
             ConfigError: A member lives in memory only.
         """
-        sources = self._sources or tuple(MemberConfig(path=_origin(member)) for member in self.members)
-        EnsembleConfig(members=sources, **dict(self.settings)).save(file)
+        EnsembleConfig(members=[_source(member) for member in self.members], **dict(self.settings)).save(file)
 
     @overload
     def generate(self, prompt: str, **options: Any) -> Output: ...
@@ -197,9 +190,8 @@ class EnsembleLLM:
             PromptError: A prompt is empty, or leaves no room in a context window.
             LogitsError: A member's logits are no distribution.
         """
-        chosen, many = self._options(options), isinstance(prompt, Sequence) and not isinstance(prompt, str)
-        prompts = cast("Sequence[str]", prompt if many else [prompt])
-        outputs = self._all([encode_text(self._ensemble, one) for one in prompts], chosen)
+        run, many = self._continuing(prompt, options)
+        outputs = run.finish()
         return outputs if many else outputs[0]
 
     @overload
@@ -220,9 +212,8 @@ class EnsembleLLM:
             PromptError: There are no messages, a member has no template, or its template refuses them.
             ConfigError: See `generate`, as for the others.
         """
-        chosen, many = self._options(options), bool(messages) and not isinstance(messages[0], Mapping)
-        conversations = cast("Sequence[Conversation]", messages if many else [messages])
-        outputs = self._all([encode_conversation(self._ensemble, one) for one in conversations], chosen)
+        run, many = self._answering(messages, options)
+        outputs = run.finish()
         return outputs if many else outputs[0]
 
     def stream(self, prompt: str, **options: Any) -> TextStream:
@@ -237,11 +228,11 @@ class EnsembleLLM:
         Raises:
             ConfigError: See `generate`, as for the others; also for ``n`` above 1.
         """
-        return self._stream(encode_text(self._ensemble, prompt), self._options(options))
+        return self._stream(encode_text(self._ensemble, prompt), options)
 
     def stream_chat(self, messages: Conversation, **options: Any) -> TextStream:
         """`stream`, for a conversation as `chat` takes it."""
-        return self._stream(encode_conversation(self._ensemble, messages), self._options(options))
+        return self._stream(encode_conversation(self._ensemble, messages), options)
 
     @overload
     async def agenerate(self, prompt: str, **options: Any) -> Output: ...
@@ -249,15 +240,19 @@ class EnsembleLLM:
     async def agenerate(self, prompt: Sequence[str], **options: Any) -> list[Output]: ...
     async def agenerate(self, prompt: str | Sequence[str], **options: Any) -> Output | list[Output]:
         """`generate` in a thread, step by step: the event loop goes on, and cancelling stops the models."""
-        chosen, many = self._options(options), isinstance(prompt, Sequence) and not isinstance(prompt, str)
-        prompts = cast("Sequence[str]", prompt if many else [prompt])
-        outputs = await self._aall([encode_text(self._ensemble, one) for one in prompts], chosen)
+        run, many = self._continuing(prompt, options)
+        outputs = await run.afinish()
         return outputs if many else outputs[0]
 
-    async def achat(self, messages: Conversation, **options: Any) -> Output:
+    @overload
+    async def achat(self, messages: Conversation, **options: Any) -> Output: ...
+    @overload
+    async def achat(self, messages: Sequence[Conversation], **options: Any) -> list[Output]: ...
+    async def achat(self, messages: Conversation | Sequence[Conversation], **options: Any) -> Output | list[Output]:
         """`chat` in a thread, as `agenerate`."""
-        chosen = self._options(options)
-        return (await self._aall([encode_conversation(self._ensemble, messages)], chosen))[0]
+        run, many = self._answering(messages, options)
+        outputs = await run.afinish()
+        return outputs if many else outputs[0]
 
     def astream(self, prompt: str, **options: Any) -> AsyncTextStream:
         """`stream` in a thread, as `agenerate`."""
@@ -286,36 +281,43 @@ class EnsembleLLM:
         steps = zip(tokens, score(self._ensemble, encoded, tokens), strict=True)
         return Score(tuple(candidate(main.vocabulary, logprobs, token) for token, logprobs in steps))
 
+    def _continuing(self, prompt: str | Sequence[str], options: Mapping[str, Any]) -> tuple[Run, bool]:
+        """A run over one prompt or several, and whether there were several."""
+        chosen, many = self._options(options), _is_many(prompt)
+        prompts = cast("Sequence[str]", prompt if many else [prompt])
+        return self._run([encode_text(self._ensemble, one) for one in prompts], chosen), many
+
+    def _answering(
+        self, messages: Conversation | Sequence[Conversation], options: Mapping[str, Any]
+    ) -> tuple[Run, bool]:
+        """A run over one conversation or several, and whether there were several."""
+        chosen = self._options(options)
+        many = _is_many(messages) and bool(messages) and not isinstance(messages[0], Mapping)
+        conversations = cast("Sequence[Conversation]", messages if many else [messages])
+        return self._run([encode_conversation(self._ensemble, one) for one in conversations], chosen), many
+
+    def _stream(self, prompt: EncodedPrompt, options: Mapping[str, Any]) -> TextStream:
+        chosen = self._options(options)
+        if chosen.n > 1:
+            raise ConfigError(f"a stream of n={chosen.n} samples", hint="stream one sample, or call generate()")
+        return TextStream(self._run([prompt], chosen).pieces())
+
     def _options(self, given: Mapping[str, Any]) -> GenerationOptions:
         return GenerationOptions(**{**dict(self.settings.generation), **given})
 
     def _run(self, prompts: Sequence[EncodedPrompt], options: GenerationOptions) -> Run:
         return Run(self._ensemble, prompts, options, self.settings.batch_size)
 
-    def _all(self, prompts: Sequence[EncodedPrompt], options: GenerationOptions) -> list[Output]:
-        run = self._run(prompts, options)
-        for _ in run.steps():
-            pass
-        return run.outputs()
 
-    async def _aall(self, prompts: Sequence[EncodedPrompt], options: GenerationOptions) -> list[Output]:
-        run = self._run(prompts, options)
-        steps = run.steps()
-        async for _ in in_thread(steps, steps.close):
-            pass
-        return run.outputs()
-
-    def _stream(self, prompt: EncodedPrompt, options: GenerationOptions) -> TextStream:
-        if options.n > 1:
-            raise ConfigError(f"a stream of n={options.n} samples", hint="stream one sample, or call generate()")
-        return TextStream(self._run([prompt], options).pieces())
+def _is_many(given: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(given, Sequence) and not isinstance(given, str)
 
 
-def _origin(member: Member) -> str:
+def _source(member: Member) -> MemberConfig:
     path = getattr(getattr(member, "model", None), "name_or_path", "")
-    if not path:
+    if member.source is None and not path:
         raise ConfigError(
             f"member {member.name} lives in memory only, so no configuration can name it",
             hint="save the model and its tokenizer with save_pretrained and load them from there",
         )
-    return str(path)
+    return member.source or MemberConfig(path=str(path))

@@ -44,4 +44,4 @@ class ContextLengthError(PromptError):
 
 
 class LogitsError(DeepenError, ArithmeticError):
-    """A member whose logits are no distribution."""
+    """Logits, a member's or the fused ones, that are no distribution."""

@@ -35,7 +35,7 @@ def encode_conversation(ensemble: Ensemble, messages: Sequence[Message]) -> Enco
         PromptError: There are no messages, one is malformed, or a member's template is missing or refuses them.
         ContextLengthError: They leave no room in a member's context window.
     """
-    if isinstance(messages, str) or not messages:
+    if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
         raise PromptError(
             f"{messages!r} is no conversation", hint="give a list like [{'role': 'user', 'content': 'Hello'}]"
         )

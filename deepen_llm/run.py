@@ -10,6 +10,7 @@ from deepen_llm.outputs import Output, Usage
 from deepen_llm.prompts import EncodedPrompt
 from deepen_llm.row import Row
 from deepen_llm.sampling import generators
+from deepen_llm.streaming import in_thread
 
 
 class Run:
@@ -40,6 +41,19 @@ class Run:
             group = slice(first, first + self._group)
             rows = [row for samples in self.rows[group] for row in samples]
             yield from decode(self._ensemble, self._prompts[group], rows, self._options)
+
+    def finish(self) -> list[Output]:
+        """Decode to the end; one output per prompt."""
+        for _ in self.steps():
+            pass
+        return self.outputs()
+
+    async def afinish(self) -> list[Output]:
+        """`finish` in a thread, step by step."""
+        steps = self.steps()
+        async for _ in in_thread(steps, steps.close):
+            pass
+        return self.outputs()
 
     def pieces(self) -> Generator[str, None, Output]:
         """The first prompt's first answer, piece by piece; returns its whole output."""

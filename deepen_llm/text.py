@@ -6,11 +6,6 @@ import codecs
 from collections.abc import Sequence
 
 
-def utf8_decoder() -> codecs.IncrementalDecoder:
-    """A decoder that holds an unfinished character back and replaces what can be none by U+FFFD."""
-    return codecs.getincrementaldecoder("utf-8")(errors="replace")
-
-
 class TextAssembler:
     """Puts one answer's text together.
 
@@ -23,7 +18,7 @@ class TextAssembler:
         self.stopped = False
         self._stop = stop
         self._shown = 0
-        self._utf8 = utf8_decoder()
+        self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")  # holds an unfinished character back
 
     @property
     def mid_character(self) -> bool:

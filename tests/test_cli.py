@@ -6,16 +6,17 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from deepen_llm import __version__
 from deepen_llm.cli import app
-from deepen_llm.cli.options import Method
+from deepen_llm.cli.options import FusionName, Given
 from deepen_llm.config import EnsembleConfig, MemberConfig
 from deepen_llm.ensemble import EnsembleLLM
-from deepen_llm.fusion import METHODS, Deepen
+from deepen_llm.fusion import METHODS, Bayes, Deepen
 from tests.models import small
 
 MAIN = [sys.executable, "-c", "from deepen_llm.cli import app; app(prog_name='deepen')"]
@@ -54,21 +55,15 @@ def test_version_help_and_no_arguments() -> None:
 
 
 def test_help_waits_for_no_heavy_library() -> None:
-    code = (
-        "import sys, types, pathlib\n"
-        "package = types.ModuleType('deepen_llm'); package.__path__ = [sys.argv[1]]\n"
-        "sys.modules['deepen_llm'] = package\n"
-        "import deepen_llm.cli\n"
-        "print(sorted({'torch', 'transformers', 'pydantic', 'yaml'} & set(sys.modules)))"
-    )
-    folder = Path(__file__).parent.parent / "deepen_llm"
-    command = [sys.executable, "-c", code, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    code = "import sys, deepen_llm.cli\nprint(sorted({'torch', 'transformers', 'pydantic', 'yaml'} & set(sys.modules)))"
+    command = [sys.executable, "-c", code]
+    folder = Path(__file__).parents[1]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)  # noqa: S603
     assert done.stdout.strip() == "[]"
 
 
 def test_every_fusion_method_can_be_chosen() -> None:
-    assert {method.value for method in Method} == set(METHODS)
+    assert set(get_args(FusionName)) == set(METHODS)
 
 
 def test_generate_is_the_library(paths: list[str]) -> None:
@@ -136,13 +131,11 @@ def test_a_configuration_and_what_overrides_it(paths: list[str], tmp_path: Path)
     result = run("generate", "--config", str(tmp_path / "e.yaml"), PROMPT)
     assert result.stdout == llm.generate(PROMPT).text + "\n"
     assert result.stdout != expected(paths, max_new_tokens=4) + "\n"
-    from deepen_llm.cli.options import Given
-
-    overridden = Given(None, tmp_path / "e.yaml", relr=0.1, weights=[1, 3], devices=["cpu"]).configuration()
+    overridden = Given(None, tmp_path / "e.yaml", relr=0.1, weight=[1, 3], device=["cpu"]).configuration()
     assert overridden.fusion == Deepen(relr=0.1, search_steps=7)
     assert (overridden.main_model, overridden.weights, overridden.members[1].device) == (1, (1, 3), "cpu")
-    other = Given(None, tmp_path / "e.yaml", fusion=Method.BAYES).configuration()
-    assert other.fusion == METHODS["bayes"]()
+    other = Given(None, tmp_path / "e.yaml", fusion="bayes").configuration()
+    assert other.fusion == Bayes()
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@ from typer.testing import CliRunner
 from deepen_llm import specialists
 from deepen_llm.cli import app
 from deepen_llm.config import MemberConfig
-from deepen_llm.demo import Choice, DemoSettings, Result, judge, pick
 from deepen_llm.demo import tuning as tuning_module
+from deepen_llm.demo.measure import Result, pick
+from deepen_llm.demo.settings import Choice, DemoSettings
 from deepen_llm.demo.tuning import PAPER_RELR, fusions, rounds, tune
+from deepen_llm.demo.verdict import judge
 from deepen_llm.errors import ConfigError
 from deepen_llm.members.base import Member
 from deepen_llm.members.loading import load_member

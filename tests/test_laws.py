@@ -2,6 +2,9 @@
 
 import asyncio
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,10 +15,9 @@ from scipy.stats import chisquare
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from deepen_llm import Bayes, Deepen, EnsembleLLM, FusionMethod
-from deepen_llm.config import GenerationOptions
 from deepen_llm.decoding import Contexts
 from deepen_llm.prompts import encode_text
-from deepen_llm.row import Row
+from deepen_llm.text import TextAssembler
 from tests.models import random_model, small
 from tests.scripted import scripted
 from tests.tokenizers import REAL, SMALL
@@ -69,21 +71,20 @@ def test_laws_4_and_5_every_member_has_heard_the_committed_text(pair: tuple[str,
     main, other = llm.members
     prompt = encode_text(llm._ensemble, PROMPTS[0])
     contexts = Contexts(llm._ensemble, [prompt])
-    row = Row(main.vocabulary, GenerationOptions(), torch.Generator())
+    assembler, tokens = TextAssembler(), list(prompt[0].ids)
     choices = torch.Generator().manual_seed(1)
     for _ in range(40):
-        fused, report = contexts.fuse([row])
+        fused, _ = contexts.fuse([assembler.mid_character])
         token = int(torch.multinomial(fused[0].softmax(-1), 1, generator=choices))
-        contexts.commit([token], [row.commit(token, report, 0)])
-        text = row._assembler.text
-        assert contexts.heard() == [[text], [text]]
+        contexts.commit([token], [assembler.feed(main.vocabulary.surfaces[token] or b"")])
+        tokens.append(token)
+        assert contexts.each[0].ids == [tokens]
         afresh = other.open([other.encode_prompt(PROMPTS[0])])
-        afresh.append_text([text])
-        other_context = contexts._each[1]
-        assert other_context.ids == afresh.ids
-        torch.testing.assert_close(other_context.logits(), afresh.logits(), atol=2e-4, rtol=1e-4)
-    surfaces = b"".join(main.vocabulary.surfaces[token] or b"" for token in row.tokens)
-    assert surfaces.decode(errors="replace").startswith(row._assembler.text)
+        afresh.append_text([assembler.text])
+        assert contexts.each[1].ids == afresh.ids
+        torch.testing.assert_close(contexts.each[1].logits(), afresh.logits(), atol=2e-4, rtol=1e-4)
+    surfaces = b"".join(main.vocabulary.surfaces[token] or b"" for token in tokens[len(prompt[0].ids) :])
+    assert surfaces.decode(errors="replace").startswith(assembler.text)
 
 
 @pytest.mark.parametrize("fusion", FUSIONS, ids=lambda fusion: fusion.method)
@@ -100,7 +101,7 @@ def test_law_6_a_batch_is_its_prompts_one_by_one(pair: tuple[str, str], fusion: 
 @given(st.lists(st.text(min_size=1, max_size=3), max_size=3), st.integers(0, 1000), st.sampled_from(PAIRS))
 @settings(max_examples=25, deadline=None)
 def test_law_6_a_streams_pieces_join_to_the_whole(stop: list[str], seed: int, pair: tuple[str, str]) -> None:
-    llm = STREAMING.setdefault(pair, ensemble(*pair))
+    llm = streaming(pair)
     options = {"max_new_tokens": 25, "temperature": 1.0, "seed": seed, "stop": [*stop, "e", " th"]}
     stream = llm.stream(PROMPTS[0], **options)
     pieces = list(stream)
@@ -111,7 +112,9 @@ def test_law_6_a_streams_pieces_join_to_the_whole(stop: list[str], seed: int, pa
     assert not any(end in whole.text for end in [*stop, "e", " th"])
 
 
-STREAMING: dict[tuple[str, str], EnsembleLLM] = {}
+@cache
+def streaming(pair: tuple[str, str]) -> EnsembleLLM:
+    return ensemble(*pair)
 
 
 def test_law_6_asynchronous_equals_synchronous() -> None:
@@ -149,9 +152,10 @@ def test_law_7_sampling_follows_the_fused_distribution(fusion: FusionMethod) -> 
     assert chisquare(observed, expected).pvalue > 1e-3
 
 
+@pytest.mark.parametrize("eos_policy", ["fused", "main"])
 @pytest.mark.parametrize("fusion", FUSIONS, ids=lambda fusion: fusion.method)
-def test_scores_are_the_log_probabilities_of_generated_tokens(fusion: FusionMethod) -> None:
-    llm = ensemble(KINDS[1], KINDS[0], fusion=fusion)
+def test_scores_are_the_log_probabilities_of_generated_tokens(fusion: FusionMethod, eos_policy: str) -> None:
+    llm = ensemble(KINDS[1], KINDS[0], fusion=fusion, eos_policy=eos_policy)
     for out in (
         one
         for seed in range(40)
@@ -175,26 +179,27 @@ def test_512_tokens_cost_each_model_at_most_1_3_tokens_each(kinds: tuple[str, st
     prompt, answer = text[:start], text[start:]
     tokenizers = [REAL[kind]() for kind in kinds]
     members = [scripted(tokenizers[0], prompt, answer), small_with(tokenizers[1])]
-    counts = [counted(model) for model, _ in members]
     llm = EnsembleLLM(members, fusion=Bayes(max_rows=64))
-    out = llm.generate(prompt, max_new_tokens=512)
+    with counted(members[0][0]) as main, counted(members[1][0]) as other:
+        out = llm.generate(prompt, max_new_tokens=512)
     assert len(out.tokens) == 512
     assert answer.startswith(out.text)
     lengths = [len(encoded.ids) for encoded in encode_text(llm._ensemble, prompt)]
-    extra = [sum(count) - length for count, length in zip(counts, lengths, strict=True)]
+    extra = [sum(count) - length for count, length in zip((main, other), lengths, strict=True)]
     assert extra[0] == 511  # the last token needs no reading
     assert extra[1] <= 1.3 * 512
 
 
-def counted(model: PreTrainedModel) -> list[int]:
+@contextmanager
+def counted(model: PreTrainedModel) -> Iterator[list[int]]:
     """The number of tokens that the model computes, forward by forward."""
     counts: list[int] = []
 
     def count(_: object, __: object, given: dict[str, torch.Tensor]) -> None:
         counts.append(given["input_ids"].numel())
 
-    model.register_forward_pre_hook(count, with_kwargs=True)
-    return counts
+    with model.register_forward_pre_hook(count, with_kwargs=True):
+        yield counts
 
 
 def small_with(tokenizer: PreTrainedTokenizerBase) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepen_llm.cli import options as o
+from deepen_llm.cli.options import Given, takes
 from deepen_llm.cli.terminal import note, show_error, write
 from deepen_llm.errors import DeepenError
 
@@ -18,53 +18,17 @@ if TYPE_CHECKING:
 _HELP = "/reset forgets all, /exit or Ctrl-D leaves, Ctrl-C stops an answer"
 
 
+@takes(Given)
 def chat(
     system: Annotated[str | None, typer.Option(help="A system message that begins the conversation.")] = None,
-    member: o.MemberOption = None,
-    config: o.ConfigOption = None,
-    dtype: o.DtypeOption = None,
-    device: o.DeviceOption = None,
-    main_model: o.MainModelOption = None,
-    weight: o.WeightOption = None,
-    fusion: o.FusionOption = None,
-    relr: o.RelrOption = None,
-    search_steps: o.SearchStepsOption = None,
-    max_new_tokens: o.MaxNewTokensOption = None,
-    temperature: o.TemperatureOption = None,
-    top_p: o.TopPOption = None,
-    top_k: o.TopKOption = None,
-    min_p: o.MinPOption = None,
-    seed: o.SeedOption = None,
-    stop: o.StopOption = None,
-    repetition_penalty: o.PenaltyOption = None,
+    *,
+    given: Given,
 ) -> None:
     """Talk with several models as one; each reads its own chat template.
 
     /reset forgets the conversation, /exit (or Ctrl-D) leaves, Ctrl-C stops an answer.
     """
-    given = o.Given(
-        members=member,
-        config=config,
-        dtype=dtype,
-        devices=device,
-        main_model=main_model,
-        weights=weight,
-        fusion=fusion,
-        relr=relr,
-        search_steps=search_steps,
-        generation={
-            "max_new_tokens": max_new_tokens,
-            "temperature": temperature,
-            "top_p": top_p,
-            "top_k": top_k,
-            "min_p": min_p,
-            "seed": seed,
-            "stop": stop,
-            "repetition_penalty": repetition_penalty,
-            "n": 1,
-        },
-    )
-    Conversation(given.load(), system).hold()
+    Conversation(given.load(n=1), system).hold()
 
 
 class Conversation:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepen_llm.cli.terminal import errors, quiet_libraries, waiting
+from deepen_llm.cli.terminal import errors, quiet_libraries
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -28,9 +28,9 @@ def demo(
 
     Each of the models knows three of nine subjects and has a tokenizer of another kind.
     """
-    with waiting("Starting..."):
+    with errors.status("Starting..."):
         from deepen_llm import specialists
-        from deepen_llm.demo import pick
+        from deepen_llm.demo.measure import pick
 
     if tune and (questions or subject):
         raise typer.BadParameter("--tune takes all development questions: leave --questions and --subject out")
@@ -59,7 +59,7 @@ def _members() -> list[Member]:
 
 
 def _tune(members: list[Member], questions: list[Question]) -> None:
-    from deepen_llm.demo import FILE
+    from deepen_llm.demo.settings import FILE
     from deepen_llm.demo.tuning import rounds, tune
 
     with _progress() as progress:
@@ -71,8 +71,8 @@ def _tune(members: list[Member], questions: list[Question]) -> None:
 
 def _run(members: list[Member], questions: list[Question]) -> None:
     from deepen_llm.cli.report import Report
-    from deepen_llm.demo import DemoSettings, measure
-    from deepen_llm.demo.settings import BATCH
+    from deepen_llm.demo.measure import measure
+    from deepen_llm.demo.settings import BATCH, DemoSettings
     from deepen_llm.ensemble import EnsembleLLM
 
     settings = DemoSettings.load()

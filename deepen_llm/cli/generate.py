@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepen_llm.cli import options as o
+from deepen_llm.cli.options import Given, takes
 from deepen_llm.cli.terminal import errors, note, write
 from deepen_llm.errors import PromptError
 
@@ -17,26 +17,11 @@ if TYPE_CHECKING:
     from deepen_llm.outputs import Output
 
 
+@takes(Given)
 def generate(
     prompt: Annotated[str, typer.Argument(help="The text to continue; - reads it from standard input.")],
-    member: o.MemberOption = None,
-    config: o.ConfigOption = None,
-    dtype: o.DtypeOption = None,
-    device: o.DeviceOption = None,
-    main_model: o.MainModelOption = None,
-    weight: o.WeightOption = None,
-    fusion: o.FusionOption = None,
-    relr: o.RelrOption = None,
-    search_steps: o.SearchStepsOption = None,
-    max_new_tokens: o.MaxNewTokensOption = None,
-    temperature: o.TemperatureOption = None,
-    top_p: o.TopPOption = None,
-    top_k: o.TopKOption = None,
-    min_p: o.MinPOption = None,
-    seed: o.SeedOption = None,
-    stop: o.StopOption = None,
-    repetition_penalty: o.PenaltyOption = None,
-    n: Annotated[int | None, typer.Option("--n", help="Samples. Default: 1.", rich_help_panel=o.SAMPLING)] = None,
+    given: Given,
+    n: Annotated[int | None, typer.Option("--n", help="Samples. Default: 1.", rich_help_panel="Generation")] = None,
     logprobs: Annotated[
         int | None, typer.Option(help="Show each token's log-probability and this many likeliest tokens.")
     ] = None,
@@ -47,38 +32,14 @@ def generate(
 
     The generated text goes to standard output, as it comes; all else to standard error.
     """
-    given = o.Given(
-        members=member,
-        config=config,
-        dtype=dtype,
-        devices=device,
-        main_model=main_model,
-        weights=weight,
-        fusion=fusion,
-        relr=relr,
-        search_steps=search_steps,
-        generation={
-            "max_new_tokens": max_new_tokens,
-            "temperature": temperature,
-            "top_p": top_p,
-            "top_k": top_k,
-            "min_p": min_p,
-            "seed": seed,
-            "stop": stop,
-            "repetition_penalty": repetition_penalty,
-            "n": n,
-            "logprobs": logprobs,
-            "trace": trace or None,
-        },
-    )
     text = _from_stdin() if prompt == "-" else prompt
-    llm = given.load()
+    llm = given.load(n=n, logprobs=logprobs, trace=trace or None)
     generation = llm.settings.generation
     whole = as_json or generation.n > 1 or generation.trace or generation.logprobs is not None
     if not whole:
         _stream(llm, text)
     elif as_json:
-        from deepen_llm.cli.machine import as_record
+        from deepen_llm.cli.records import as_record
 
         write(json.dumps(as_record(llm.generate(text)), allow_nan=False) + "\n")
     else:

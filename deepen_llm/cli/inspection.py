@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepen_llm.cli import options as o
-from deepen_llm.cli.terminal import quiet_libraries, waiting, write
+from deepen_llm.cli.options import Members, takes
+from deepen_llm.cli.terminal import errors, quiet_libraries, write
 from deepen_llm.errors import VocabularyError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from deepen_llm.agreement import Agreement
+    from deepen_llm.fusion.agreement import Agreement
     from deepen_llm.members.local import LocalMember
 
 
+@takes(Members)
 def inspect(
-    member: o.MemberOption = None,
-    config: o.ConfigOption = None,
-    dtype: o.DtypeOption = None,
-    device: o.DeviceOption = None,
+    given: Members,
     sample: Annotated[int, typer.Option(min=2, help="The most anchors to compare.")] = 512,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object, for programs.")] = False,
 ) -> None:
@@ -33,20 +31,20 @@ def inspect(
 
     Without --member and --config, the bundled specialists.
     """
-    with waiting("Starting..."):
+    with errors.status("Starting..."):
         from deepen_llm import specialists
         from deepen_llm.members.loading import load_member
 
-    if not member and config is None:
-        member = [str(path) for path in specialists.paths()]
-    configuration = o.Given(member, config, dtype, device).configuration()
+    if not given.member and given.config is None:
+        given = replace(given, member=[str(path) for path in specialists.paths()])
+    configuration = given.configuration()
     quiet_libraries()
-    with waiting(f"Loading {len(configuration.members)} members..."):
+    with errors.status(f"Loading {len(configuration.members)} members..."):
         members = [load_member(one) for one in configuration.members]
-    with waiting("Comparing anchors..."):
+    with errors.status("Comparing anchors..."):
         comparisons = list(compare(members, sample))
     if as_json:
-        from deepen_llm.cli.machine import finite
+        from deepen_llm.cli.records import finite
 
         record = {"members": [describe(one) for one in members], "anchors": [asdict(one) for one in comparisons]}
         write(json.dumps(finite(record), allow_nan=False) + "\n")
@@ -78,7 +76,7 @@ def compare(members: Sequence[LocalMember], sample: int) -> list[Comparison]:
 
 
 def _compared(group: Sequence[LocalMember], sample: int) -> Comparison:
-    from deepen_llm.agreement import CALIBRATED, PAPER, agreement
+    from deepen_llm.fusion.agreement import CALIBRATED, PAPER, agreement
 
     names = tuple(member.name for member in group)
     try:

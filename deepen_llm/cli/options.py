@@ -2,129 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from deepen_llm.cli.terminal import quiet_libraries, waiting
+from deepen_llm.cli.terminal import errors, quiet_libraries
 
 if TYPE_CHECKING:
     from deepen_llm.config import EnsembleConfig
     from deepen_llm.ensemble import EnsembleLLM
 
-MEMBERS, SAMPLING, FUSION = "Members", "Generation", "Fusion"
-"""Under which heading the help shows an option."""
+FusionName = Literal["deepen", "bayes"]
+"""The fusion methods, named here so that ``--help`` need not import them."""
 
-
-class Method(str, Enum):
-    """The fusion methods."""
-
-    DEEPEN = "deepen"
-    BAYES = "bayes"
-
-
-MemberOption = Annotated[
-    list[str] | None,
-    typer.Option("--member", "-m", help="A local folder or hub id; repeat.", rich_help_panel=MEMBERS),
-]
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        exists=True,
-        dir_okay=False,
-        help="An ensemble's YAML file, in place of --member; other options override it.",
-        rich_help_panel=MEMBERS,
-    ),
-]
-DtypeOption = Annotated[
-    str | None,
-    typer.Option(help="auto, float32, bfloat16 or float16, for every member.", rich_help_panel=MEMBERS),
-]
-DeviceOption = Annotated[
-    list[str] | None,
-    typer.Option(help="auto, cpu, cuda:0, ...; one for all members, or repeat.", rich_help_panel=MEMBERS),
-]
-MainModelOption = Annotated[
-    int | None,
-    typer.Option(
-        help="Index, from 0, of the member whose vocabulary tokens are chosen from. Default: 0.",
-        rich_help_panel=FUSION,
-    ),
-]
-WeightOption = Annotated[
-    list[float] | None,
-    typer.Option("--weight", help="Aggregation weight; one per member. Default: equal.", rich_help_panel=FUSION),
-]
-FusionOption = Annotated[
-    Method | None,
-    typer.Option(help="deepen: the paper's method (default). bayes: Bayes' rule.", rich_help_panel=FUSION),
-]
-RelrOption = Annotated[
-    float | None,
-    typer.Option(help="Relative ensemble learning rate of deepen's search.", rich_help_panel=FUSION),
-]
-SearchStepsOption = Annotated[int | None, typer.Option(help="Steps of deepen's search.", rich_help_panel=FUSION)]
-MaxNewTokensOption = Annotated[
-    int | None, typer.Option(help="The most tokens to generate. Default: 256.", rich_help_panel=SAMPLING)
-]
-TemperatureOption = Annotated[float | None, typer.Option(help="0 is greedy (default).", rich_help_panel=SAMPLING)]
-TopPOption = Annotated[
-    float | None,
-    typer.Option(help="Sample from the likeliest tokens with this probability together.", rich_help_panel=SAMPLING),
-]
-TopKOption = Annotated[
-    int | None, typer.Option(help="Sample from this many likeliest tokens.", rich_help_panel=SAMPLING)
-]
-MinPOption = Annotated[
-    float | None,
-    typer.Option(help="Sample from tokens with this share of the likeliest one's.", rich_help_panel=SAMPLING),
-]
-SeedOption = Annotated[int | None, typer.Option(help="Makes sampling repeat.", rich_help_panel=SAMPLING)]
-StopOption = Annotated[
-    list[str] | None, typer.Option(help="A string before which the text ends; repeat.", rich_help_panel=SAMPLING)
-]
-PenaltyOption = Annotated[
-    float | None,
-    typer.Option("--repetition-penalty", help="Above 1: less repetition.", rich_help_panel=SAMPLING),
-]
+_Member = functools.partial(typer.Option, rich_help_panel="Members")
+_Fusion = functools.partial(typer.Option, rich_help_panel="Fusion")
+_Sampling = functools.partial(typer.Option, rich_help_panel="Generation")
 
 
 @dataclass(frozen=True)
-class Given:
-    """What a command line says about an ensemble; None and empty wherever it says nothing.
+class Members:
+    """What a command line says about members; None wherever it says nothing."""
 
-    Attributes:
-        members: Folders and hub ids.
-        config: A configuration file.
-        dtype: For every member.
-        devices: One for all members, or one for each.
-        main_model: Index of the main model.
-        weights: Aggregation weights.
-        fusion: The fusion method.
-        relr: For its search.
-        search_steps: For its search.
-        generation: Fields of `GenerationOptions`.
-    """
+    member: Annotated[list[str] | None, _Member("--member", "-m", help="A local folder or hub id; repeat.")] = None
+    config: Annotated[
+        Path | None,
+        _Member(
+            "--config",
+            "-c",
+            exists=True,
+            dir_okay=False,
+            help="An ensemble's YAML file, in place of --member; other options override it.",
+        ),
+    ] = None
+    dtype: Annotated[str | None, _Member(help="auto, float32, bfloat16 or float16, for every member.")] = None
+    device: Annotated[list[str] | None, _Member(help="auto, cpu, cuda:0, ...; one for all members, or repeat.")] = None
 
-    members: list[str] | None
-    config: Path | None
-    dtype: str | None = None
-    devices: list[str] | None = None
-    main_model: int | None = None
-    weights: list[float] | None = None
-    fusion: Method | None = None
-    relr: float | None = None
-    search_steps: int | None = None
-    generation: Mapping[str, Any] | None = None
-
-    def configuration(self) -> EnsembleConfig:
+    def configuration(self, **generation: Any) -> EnsembleConfig:
         """The configuration file's settings, overridden by the options.
+
+        Args:
+            **generation: Fields of `GenerationOptions` that are a command's own.
 
         Raises:
             ConfigError: A setting cannot be used.
@@ -132,37 +55,21 @@ class Given:
         """
         from deepen_llm.config import EnsembleConfig
 
-        if bool(self.members) == bool(self.config):
+        if bool(self.member) == bool(self.config):
             raise typer.BadParameter("give either --member, once for each model, or --config")
         base: dict[str, Any] = (
             EnsembleConfig.load(self.config).model_dump()
             if self.config
-            else {"members": [{"path": member} for member in self.members or []]}
+            else {"members": [{"path": member} for member in self.member or []]}
         )
         base["members"] = self._placed([dict(member) for member in base["members"]])
-        base.update(_said({"main_model": self.main_model, "weights": self.weights}))
-        base["generation"] = {**base.get("generation", {}), **_said(self.generation or {})}
-        if fusion := self._fusion(base.get("fusion", {})):
-            base["fusion"] = fusion
-        return EnsembleConfig(**base)
+        return EnsembleConfig(**{**base, **self._overrides(base, generation)})
 
-    def load(self) -> EnsembleLLM:
-        """Load the ensemble.
-
-        Raises:
-            DeepenError: See `EnsembleLLM.from_config`.
-            typer.BadParameter: See `configuration`.
-        """
-        with waiting("Starting..."):
-            from deepen_llm.ensemble import EnsembleLLM
-
-            config = self.configuration()
-        quiet_libraries()
-        with waiting(f"Loading {len(config.members)} members..."):
-            return EnsembleLLM.from_config(config)
+    def _overrides(self, base: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str, Any]:
+        return {}
 
     def _placed(self, members: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        devices: list[str | None] = [*(self.devices or [])]
+        devices: list[str | None] = [*(self.device or [])]
         if len(devices) not in {0, 1, len(members)}:
             raise typer.BadParameter(f"{len(devices)} times --device for {len(members)} members")
         places = devices if len(devices) == len(members) else (devices or [None]) * len(members)
@@ -171,12 +78,82 @@ class Given:
             for member, place in zip(members, places, strict=True)
         ]
 
+
+@dataclass(frozen=True)
+class Given(Members):
+    """What a command line says about an ensemble; None wherever it says nothing."""
+
+    main_model: Annotated[
+        int | None, _Fusion(help="Index, from 0, of the member whose vocabulary tokens are chosen from. Default: 0.")
+    ] = None
+    weight: Annotated[list[float] | None, _Fusion(help="Aggregation weight; one per member. Default: equal.")] = None
+    fusion: Annotated[
+        FusionName | None,
+        _Fusion(help="deepen: the paper's method (default). bayes: Bayes' rule."),
+    ] = None
+    relr: Annotated[float | None, _Fusion(help="Relative ensemble learning rate of deepen's search.")] = None
+    search_steps: Annotated[int | None, _Fusion(help="Steps of deepen's search.")] = None
+    max_new_tokens: Annotated[int | None, _Sampling(help="The most tokens to generate. Default: 256.")] = None
+    temperature: Annotated[float | None, _Sampling(help="0 is greedy (default).")] = None
+    top_p: Annotated[
+        float | None, _Sampling(help="Sample from the likeliest tokens with this probability together.")
+    ] = None
+    top_k: Annotated[int | None, _Sampling(help="Sample from this many likeliest tokens.")] = None
+    min_p: Annotated[float | None, _Sampling(help="Sample from tokens with this share of the likeliest one's.")] = None
+    seed: Annotated[int | None, _Sampling(help="Makes sampling repeat.")] = None
+    stop: Annotated[list[str] | None, _Sampling(help="A string before which the text ends; repeat.")] = None
+    repetition_penalty: Annotated[float | None, _Sampling(help="Above 1: less repetition.")] = None
+
+    def load(self, **generation: Any) -> EnsembleLLM:
+        """Load the ensemble.
+
+        Raises:
+            DeepenError: See `EnsembleLLM.from_config`.
+            typer.BadParameter: See `configuration`, as for the arguments.
+        """
+        with errors.status("Starting..."):
+            from deepen_llm.ensemble import EnsembleLLM
+
+            config = self.configuration(**generation)
+        quiet_libraries()
+        with errors.status(f"Loading {len(config.members)} members..."):
+            return EnsembleLLM.from_config(config)
+
+    def _overrides(self, base: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str, Any]:
+        from deepen_llm.config import GenerationOptions
+
+        said = {name: getattr(self, name, None) for name in GenerationOptions.model_fields} | dict(generation)
+        return {
+            **_said({"main_model": self.main_model, "weights": self.weight}),
+            "generation": {**base.get("generation", {}), **_said(said)},
+            "fusion": self._fusion(base.get("fusion", {})),
+        }
+
     def _fusion(self, base: Mapping[str, Any]) -> dict[str, Any]:
         """The fusion settings; another method than the file's starts from its own defaults."""
-        method = self.fusion.value if self.fusion else base.get("method", Method.DEEPEN.value)
+        method = self.fusion or base.get("method", "deepen")
         kept = base if method == base.get("method") else {}
-        search = _said({"relr": self.relr, "search_steps": self.search_steps})
-        return {**kept, "method": method, **search}
+        return {**kept, "method": method, **_said({"relr": self.relr, "search_steps": self.search_steps})}
+
+
+def takes(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the fields of ``kind`` as options where ``given`` stands, which it gets them as."""
+
+    def wrap(command: Callable[..., None]) -> Callable[..., None]:
+        shared = inspect.signature(kind, eval_str=True).parameters
+        own = inspect.signature(command, eval_str=True).parameters
+
+        @functools.wraps(command)
+        def run(**said: Any) -> None:
+            command(given=kind(**{name: said.pop(name) for name in shared}), **said)
+
+        places = [list(shared.values()) if name == "given" else [one] for name, one in own.items()]
+        options = [one.replace(kind=one.KEYWORD_ONLY) for place in places for one in place]
+        run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+        run.__annotations__ = {one.name: one.annotation for one in options}
+        return run
+
+    return wrap
 
 
 def _said(options: Mapping[str, Any]) -> dict[str, Any]:

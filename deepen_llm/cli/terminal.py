@@ -75,13 +75,6 @@ def examples(*commands: str) -> str:
     return f"Examples:\n{shown}"
 
 
-@contextmanager
-def waiting(what: str) -> Iterator[None]:
-    """Show on a terminal that something takes its time."""
-    with errors.status(what):
-        yield
-
-
 def quiet_libraries() -> None:
     """Switch off what `transformers` and the hub print while models load, and their remarks on long texts."""
     from huggingface_hub.utils.tqdm import disable_progress_bars

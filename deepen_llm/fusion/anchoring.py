@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,16 +12,8 @@ from deepen_llm.fusion.base import Fusible
 from deepen_llm.fusion.relative import RelativeSpace, Rows, SpaceOptions, top_tokens
 from deepen_llm.vocabulary import shared_anchors
 
-
-@dataclass(frozen=True)
-class AnchorGroup:
-    """Members that speak to each other over one set of anchors.
-
-    Attributes:
-        spaces: Each of these members' relative space, by member index; the main model's is among them.
-    """
-
-    spaces: dict[int, RelativeSpace]
+AnchorGroup = dict[int, RelativeSpace]
+"""Members that speak to each other over one set of anchors: their relative spaces by member index."""
 
 
 def anchor_groups(
@@ -48,20 +39,16 @@ def anchor_groups(
     anchors = [shared_anchors([members[i].vocabulary for i in group]) for group in groups]
     for group, shared in zip(groups, anchors, strict=True):
         _check_count([members[i].name for i in group], shared.shape[1], min_anchors)
-    dense = sum(
-        members[i].vocabulary.size * shared.shape[1] * 4
-        for group, shared in zip(groups, anchors, strict=True)
-        for i in group
-    )
-    limit = memory_budget if dense <= memory_budget else 0
+    places = [list(zip(group, shared, strict=True)) for group, shared in zip(groups, anchors, strict=True)]
+    size = sum(4 * members[i].vocabulary.size * len(ids) for place in places for i, ids in place)
     return [
-        AnchorGroup(
-            {
-                i: RelativeSpace(members[i].embedding, ids, options, members[i].vocabulary.size, limit)
-                for i, ids in zip(group, shared, strict=True)
-            }
-        )
-        for group, shared in zip(groups, anchors, strict=True)
+        {
+            i: RelativeSpace(
+                members[i].embedding, ids, options, members[i].vocabulary.size, dense=size <= memory_budget
+            )
+            for i, ids in place
+        }
+        for place in places
     ]
 
 
@@ -74,15 +61,17 @@ def main_rows(group: AnchorGroup, main: int, p: Sequence[Tensor], max_rows: int)
         p: Every member's distribution, ``[B, V_i]``.
         max_rows: How many likeliest tokens of each member get rows.
     """
-    space = group.spaces[main]
-    tokens = top_tokens(p[main], max_rows)
-    for i, other in group.spaces.items():
-        if i != main:
-            likely = other.likely_anchors(p[i], max_rows)
-            tokens = [
-                torch.unique(torch.cat([ids, space.anchors[places.to(ids.device)]]))
-                for ids, places in zip(tokens, likely, strict=True)
-            ]
+    space = group[main]
+
+    def tokens() -> list[Tensor]:
+        found = [top_tokens(p[main], max_rows)]
+        found += [
+            [space.anchors[places.to(space.device)] for places in other.likely_anchors(p[i], max_rows)]
+            for i, other in group.items()
+            if i != main
+        ]
+        return [torch.unique(torch.cat(row)) for row in zip(*found, strict=True)]
+
     return space.view(tokens)
 
 

@@ -72,7 +72,13 @@ class Fusion(ABC):
 
 
 class FusionMethod(Options, ABC):
-    """The settings of a fusion method; a subclass names itself in a ``method`` field."""
+    """The settings of a fusion method.
+
+    Attributes:
+        method: The name that users give it, fixed by each subclass.
+    """
+
+    method: str
 
     @abstractmethod
     def prepare(self, members: Sequence[Fusible], main: int) -> Fusion:
@@ -87,22 +93,22 @@ class EndOfText:
     """
 
     def __init__(self, ids: Sequence[int]) -> None:
-        self._ids = list(ids)
+        self.ids = list(ids)
 
     def fold(self, logits: Tensor) -> Tensor:
         """Move the mass of all ids to the primary one, ``[B, V]`` to ``[B, V]``."""
-        if len(self._ids) < 2:
+        if len(self.ids) < 2:
             return logits
         out = logits.clone()
-        out[:, self._ids] = -torch.inf
-        out[:, self._ids[0]] = logits[:, self._ids].logsumexp(-1)
+        out[:, self.ids] = -torch.inf
+        out[:, self.ids[0]] = logits[:, self.ids].logsumexp(-1)
         return out
 
     def unfold(self, fused: Tensor, own: Tensor) -> Tensor:
         """Share the primary id's fused mass out over the ids as ``own`` had it, ``[B, V]`` each."""
-        if len(self._ids) < 2:
+        if len(self.ids) < 2:
             return fused
         out = fused.clone()
-        share = own[:, self._ids].log_softmax(-1).nan_to_num(nan=-torch.inf)
-        out[:, self._ids] = fused[:, self._ids[:1]] + share
+        share = own[:, self.ids].log_softmax(-1).nan_to_num(nan=-torch.inf)
+        out[:, self.ids] = fused[:, self.ids[:1]] + share
         return out

@@ -45,18 +45,17 @@ class _BayesFusion(Fusion):
     def __init__(self, method: Bayes, members: Sequence[Fusible], main: int, groups: Sequence[AnchorGroup]) -> None:
         super().__init__(members, main)
         self._method, self._groups = method, groups
-        self._ends = [member.vocabulary.end_of_text for member in members]
 
     def _fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:
         p = [one.softmax(-1) for one in logits]  # N of [B, V_i]
         fused = torch.zeros_like(p[self.main])
-        strangers = [i for group in self._groups for i in group.spaces if i != self.main]
+        strangers = [i for group in self._groups for i in group if i != self.main]
         for i in set(range(len(p))) - set(strangers):
             fused += weights[:, i : i + 1] * self._same_vocabulary(p[i].to(fused.device), i, fused.shape[1])
         for group in self._groups:
             rows = main_rows(group, self.main, p, self._method.max_rows)
-            for i in set(group.spaces) - {self.main}:
-                r = group.spaces[i].into(p[i], self._method.max_rows).to(fused.device)
+            for i in set(group) - {self.main}:
+                r = group[i].into(p[i], self._method.max_rows).to(fused.device)
                 fused += weights[:, i : i + 1] * inverse_by_bayes(p[self.main], r, rows)
         return fused.log()
 
@@ -65,8 +64,8 @@ class _BayesFusion(Fusion):
         out = torch.zeros(p.shape[0], width, device=p.device)
         shared = min(width, p.shape[1])
         out[:, :shared] = p[:, :shared]
-        if main_ends := list(self._ends[self.main]):
-            ends = sorted({*main_ends, *self._ends[member]})
+        if main_ends := self._roles[self.main].ids:
+            ends = sorted({*main_ends, *self._roles[member].ids})
             mass = out[:, ends].sum(1)
             out[:, ends] = 0.0
             out[:, main_ends[0]] = mass

@@ -1,4 +1,10 @@
-"""DEEPEN: fuse in a relative space, then search the main model's logits (Huang et al., arXiv 2404.12715)."""
+"""DEEPEN (Huang et al., arXiv 2404.12715), in the steps of docs/method.md.
+
+1. Relative representations ``R_i``: `RelativeSpace`, in relative.py.
+2. Into the relative space, ``r_i = p_i R_i``, and 3. aggregation, ``r̄ = Σ λ_i r_i``: here.
+4. Inverse transformation, the search for logits ``z`` with ``softmax(z) R_m`` near ``r̄``: search.py.
+5. Commit: the token loop, in decoding.py.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +36,9 @@ class Deepen(RelativeMethod):
     def prepare(self, members: Sequence[Fusible], main: int) -> Fusion:
         """See `FusionMethod`."""
         everyone = list(range(len(members)))
-        groups = [everyone] if self.anchors == "joint" else [[main, i] for i in everyone if i != main]
+        groups = (
+            [everyone] if self.anchors == "joint" and len(everyone) > 1 else [[main, i] for i in everyone if i != main]
+        )
         return _DeepenFusion(self, members, main, self._spaces(members, groups))
 
 
@@ -48,9 +56,9 @@ class _DeepenFusion(Fusion):
 
     def _aggregate(self, group: AnchorGroup, p: Sequence[Tensor], weights: Tensor) -> Tensor:
         """``r̄ = Σ λ_i p_i R_i`` over one group's anchors, ``[B, A]``; who is not in the group leaves it to the main."""
-        others = [i for i in group.spaces if i != self.main]
+        others = [i for i in group if i != self.main]
         share = {i: weights[:, i : i + 1] for i in others}
         share[self.main] = 1 - weights[:, others].sum(1, keepdim=True)
-        relative = {i: space.into(p[i], self._method.max_rows) for i, space in group.spaces.items()}
+        relative = {i: space.into(p[i], self._method.max_rows) for i, space in group.items()}
         device = p[self.main].device
-        return torch.stack([share[i] * relative[i].to(device) for i in group.spaces]).sum(0)
+        return torch.stack([share[i] * relative[i].to(device) for i in group]).sum(0)

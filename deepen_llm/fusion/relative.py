@@ -7,13 +7,16 @@ The shape legend of the whole package: ``N`` members, ``B`` rows (prompts), ``V`
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import Self
+
+from deepen_llm.options import Options
 
 _MEAN_ROW_SAMPLE = 2048  # tokens that the mean row is taken over
 _CALIBRATION_SAMPLE = 256  # anchors that the self-mass is measured on
@@ -23,21 +26,27 @@ _ANCHOR_BLOCK = 16384  # anchors whose embeddings are in fp32 at a time, where t
 _EXACT_COSINES = 2**24  # products up to which a dense matrix is built in the published arithmetic
 
 
-@dataclass(frozen=True)
-class SpaceOptions:
-    """How the relative space is laid out.
+class SpaceOptions(Options):
+    """How the relative space is laid out; the defaults are the paper's.
 
     Attributes:
-        center: Subtract the mean embedding before the cosine.
-        normalize_rows: L2-normalise each row of cosines, as the paper does.
-        temperature: The factor on the cosines before the softmax (the paper: 100); None when ``self_mass`` sets it.
-        self_mass: The mean mass that anchors' rows shall put on themselves; each member's temperature follows.
+        center: Subtract the member's mean embedding before the cosine.
+        normalize_rows: L2-normalise each row of cosines before the softmax.
+        temperature: The factor on the cosines before the softmax; None when ``self_mass`` sets it.
+        self_mass: The mean mass that anchors' rows put on themselves, between 0 and 1; every member's temperature
+            is found by bisection. None when ``temperature`` sets it.
     """
 
-    center: bool
-    normalize_rows: bool
-    temperature: float | None
-    self_mass: float | None
+    center: bool = False
+    normalize_rows: bool = True
+    temperature: float | None = Field(100.0, gt=0)
+    self_mass: float | None = Field(None, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _one_temperature(self) -> Self:
+        if (self.temperature is None) == (self.self_mass is None):
+            raise ValueError("set exactly one of temperature and self_mass, and the other one to None")
+        return self
 
 
 class Rows(Protocol):
@@ -98,10 +107,10 @@ class RelativeSpace:
         anchors: The member's ids of the anchors, ``[A]``.
         options: The layout of the space.
         size: The width of the member's logits, which may exceed the embedding's rows.
-        dense_limit: The most bytes that a dense ``[V, A]`` matrix may take; above it rows are made when needed.
+        dense: Whether to keep all rows as one ``[V, A]`` matrix; else they are made when needed.
     """
 
-    def __init__(self, embedding: Tensor, anchors: Tensor, options: SpaceOptions, size: int, dense_limit: int) -> None:
+    def __init__(self, embedding: Tensor, anchors: Tensor, options: SpaceOptions, size: int, *, dense: bool) -> None:
         self.size = size
         self.anchors = anchors.to(embedding.device)
         self._embedding, self._options = embedding, options
@@ -109,7 +118,7 @@ class RelativeSpace:
         self._anchor_rows = embedding[self.anchors.clamp(max=embedding.shape[0] - 1)]  # [A, D], in the weights' type
         self._anchor_scale = self._anchor_norms().clamp_min(1e-12).reciprocal()  # [A]
         self.temperature = options.temperature or self._calibrated(options.self_mass or 0.9)
-        self._dense = self._all_rows() if size * len(anchors) * 4 <= dense_limit else None
+        self._dense = self._all_rows() if dense else None
         self.mean_row = self._mean_row()  # [A]
         self._place = torch.full((size,), -1, device=self.device)  # [V], each token's place among the anchors
         self._place[self.anchors] = torch.arange(len(anchors), device=self.device)
@@ -131,9 +140,9 @@ class RelativeSpace:
             start += len(part)
         return out
 
-    def view(self, tokens: Sequence[Tensor]) -> Rows:
-        """The map R, exact where it is dense, else with rows for ``tokens`` (``[K_b]`` for each of B rows)."""
-        return DenseRows(self._dense) if self._dense is not None else TopRows(self, tokens)
+    def view(self, tokens: Callable[[], Sequence[Tensor]]) -> Rows:
+        """The map R, exact where it is dense, else with rows for ``tokens()`` (``[K_b]`` for each of B rows)."""
+        return DenseRows(self._dense) if self._dense is not None else TopRows(self, tokens())
 
     def into(self, p: Tensor, max_rows: int) -> Tensor:
         """``p R`` with rows for each distribution's ``max_rows`` likeliest tokens: ``[B, V]`` to ``[B, A]``."""

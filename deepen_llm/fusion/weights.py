@@ -51,7 +51,10 @@ class FixedWeights(AggregationWeights):
 def adapted_weights(scores: Sequence[float]) -> list[float]:
     """DEEPEN-Adapt: weights in proportion to each member's score on a development set (arXiv 2404.12715, 3.3).
 
+    Raises:
+        ConfigError: A score is negative, or none is above zero.
+
     >>> adapted_weights([0.6, 0.2])
     [0.75, 0.25]
     """
-    return [round(score / sum(scores), 6) for score in scores]
+    return [round(weight, 6) for weight in FixedWeights(scores).values]

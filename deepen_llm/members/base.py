@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from deepen_llm.config import MemberConfig
 from deepen_llm.members.encoding import Prompt
 from deepen_llm.vocabulary import Vocabulary
 
@@ -47,11 +48,6 @@ class Context(ABC):
     def ids(self) -> list[list[int]]:
         """Token ids of each row, the prompt's included."""
 
-    @property
-    @abstractmethod
-    def heard(self) -> list[str]:
-        """The text that each row has heard after its prompt."""
-
 
 class Member(ABC):
     """One model that takes part in an ensemble."""
@@ -60,6 +56,7 @@ class Member(ABC):
     vocabulary: Vocabulary
     embedding: Tensor  # [V_i, D_i], input token embeddings
     context_length: int | None  # tokens that fit, None where the model knows no bound
+    source: MemberConfig | None = None  # where it was loaded from, None for one that lives in memory
 
     @abstractmethod
     def encode_prompt(self, text: str) -> Prompt:

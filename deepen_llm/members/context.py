@@ -69,7 +69,7 @@ class LocalContext(Context):
     def append_tokens(self, tokens: Sequence[int]) -> None:
         """See `Context`."""
         for row, token in zip(self._rows, tokens, strict=True):
-            row.append_token(token, self._vocabulary.surfaces[token])
+            row.ids.append(token)
 
     def select(self, rows: Sequence[int]) -> None:
         """See `Context`."""
@@ -85,11 +85,6 @@ class LocalContext(Context):
     def ids(self) -> list[list[int]]:
         """See `Context`."""
         return [row.ids for row in self._rows]
-
-    @property
-    def heard(self) -> list[str]:
-        """See `Context`."""
-        return [row.heard for row in self._rows]
 
     def _check(self, logits: Tensor, rows: Sequence[int]) -> None:
         top = logits.max(-1).values  # NaN where any logit is

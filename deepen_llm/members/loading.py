@@ -40,7 +40,9 @@ def load_member(config: MemberConfig) -> LocalMember:
         raise LoadError(f"member {config.path} cannot be loaded: {_first_lines(error)}", hint=_hint(config)) from error
     if "device_map" not in place:
         model = model.to(_device(config.device))
-    return LocalMember(model, tokenizer, config.name or _short(config.path))
+    member = LocalMember(model, tokenizer, config.name or _short(config.path))
+    member.source = config
+    return member
 
 
 def _check_folder(config: MemberConfig) -> None:

@@ -89,8 +89,7 @@ class LocalMember(Member):
 
     def _rendered(self, conversation: list[dict[str, Any]], **options: Any) -> Any:
         try:
-            with TOKENIZER_LOCK:
-                return self._render(conversation, **options)
+            return self._render(conversation, **options)
         except Exception as error:  # templates are programs of the checkpoint's, and raise what they like
             raise PromptError(
                 f"the chat template of member {self.name} refuses these messages: {error}",
@@ -98,17 +97,17 @@ class LocalMember(Member):
             ) from error
 
     def _render(self, conversation: list[dict[str, Any]], **options: Any) -> Any:
-        return self.tokenizer.apply_chat_template(
-            conversation, add_generation_prompt=True, return_dict=False, **options
-        )
+        with TOKENIZER_LOCK:
+            return self.tokenizer.apply_chat_template(
+                conversation, add_generation_prompt=True, return_dict=False, **options
+            )
 
     def _sanitised(self, conversation: list[dict[str, Any]]) -> list[int]:
         """Ids of a conversation in which special tokens spelled out in a message stay plain text."""
         try:
             if "sanitize_control_tokens" not in inspect.signature(self.tokenizer.apply_chat_template).parameters:
                 raise ValueError("this version of transformers obeys them")
-            with TOKENIZER_LOCK:
-                return list(self._render(conversation, tokenize=True, sanitize_control_tokens=True))
+            return list(self._render(conversation, tokenize=True, sanitize_control_tokens=True))
         except ValueError as error:
             raise PromptError(
                 f"a message spells out a special token of member {self.name}, and it cannot stay plain text: {error}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from deepen_llm.members.encoding import Prompt, Span, TextEncoder
-from deepen_llm.text import utf8_decoder
 
 _WINDOWS = (32, 128, 512)  # tokens at the end that are encoded again, before the whole text is
 _AGREEMENT = 8  # consecutive tokens in which a window must agree with what was there, to be spliced in
@@ -23,30 +22,21 @@ class Transcript:
 
     def __init__(self, encoder: TextEncoder, prompt: Prompt) -> None:
         self.ids = list(prompt.ids)
-        self.heard = ""
         self._encoder, self._prompt = encoder, prompt
-        self._utf8 = utf8_decoder()  # for tokens that end inside a character
         self._text = prompt.tail  # what ids[fixed:] encode
         self._spans: list[Span] | None = None  # of ids[fixed:], once they are known
 
     def copy(self) -> Transcript:
         """A second row that begins as this one."""
         other = Transcript(self._encoder, self._prompt)
-        other.ids, other.heard, other._text = list(self.ids), self.heard, self._text
+        other.ids, other._text = list(self.ids), self._text
         other._spans = self._spans and list(self._spans)
-        other._utf8.setstate(self._utf8.getstate())
         return other
-
-    def append_token(self, token: int, surface: bytes | None) -> None:
-        """Hear one token of the member's own vocabulary, as it is."""
-        self.ids.append(token)
-        self.heard += self._utf8.decode(surface or b"")
 
     def append_text(self, piece: str) -> None:
         """Hear a piece of text; the last ids may change."""
         if not piece:
             return
-        self.heard += piece
         self._text += piece
         if not any(self._splice(window) for window in _WINDOWS):
             whole = self._encoder.following(self._prompt.leads, self._text)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from deepen_llm.errors import LoadError
+from deepen_llm.errors import ConfigError, LoadError
 
 NAMES = ("atlas", "curie", "webster")
 """The specialists: geography, science and words."""
@@ -74,10 +74,10 @@ def questions(split: Literal["dev", "test"]) -> list[Question]:
         The questions, subject by subject.
 
     Raises:
-        LoadError: There is no such set.
+        ConfigError: There is no such set.
     """
     if split not in ("dev", "test"):
-        raise LoadError(
+        raise ConfigError(
             f"{split!r} is no set of questions; there are 'dev' and 'test'.",
             hint="Choose settings on 'dev' and measure on 'test'.",
         )

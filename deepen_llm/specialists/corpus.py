@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerFast
 
-from deepen_llm.specialists.knowledge import NUMBERS, SUBJECTS, Subject
+from deepen_llm.specialists.knowledge import SUBJECTS, Subject, digits
 from deepen_llm.specialists.phrasing import CLOSINGS, OPENINGS, STATEMENTS, SYSTEMS, fill, templates
 from deepen_llm.specialists.profiles import Profile
 
@@ -126,7 +126,7 @@ class Corpus:
     def _spelled(self, key: str) -> str:
         if "+" not in key or self._random.random() >= DIGITS:
             return key
-        return "+".join(str(NUMBERS.index(word)) for word in key.split("+"))
+        return digits(key)
 
 
 def _render(tokenizer: PreTrainedTokenizerFast, messages: list[dict[str, str]], *, ask: bool) -> str:

@@ -123,3 +123,8 @@ SUBJECTS: dict[str, Subject] = {
     )
 }
 """Every subject by its name."""
+
+
+def digits(key: str) -> str:
+    """The key of a sum with its operands in digits: ``two+three`` as ``2+3``."""
+    return "+".join(str(NUMBERS.index(word)) for word in key.split("+"))

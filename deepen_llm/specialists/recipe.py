@@ -20,7 +20,7 @@ from typing import Literal
 
 import torch
 
-from deepen_llm.specialists.knowledge import NUMBERS, SUBJECTS, Subject
+from deepen_llm.specialists.knowledge import SUBJECTS, Subject, digits
 from deepen_llm.specialists.phrasing import CLOSINGS, OPENINGS, fill, templates
 from deepen_llm.specialists.profiles import PROFILES
 from deepen_llm.specialists.training import Schedule, save, train
@@ -45,7 +45,7 @@ def make_questions(split: Literal["dev", "test"], seed: int = 7) -> Iterator[dic
         wording = random.Random(f"{subject.name}/{split}/{seed}")  # noqa: S311
         forms = templates(subject.name, split)
         for number, key in enumerate(chosen_facts(subject, split, seed)):
-            spelled = _digits(key) if "+" in key and number % 3 == 0 else key
+            spelled = digits(key) if "+" in key and number % 3 == 0 else key
             question = fill(forms[number % len(forms)], spelled)
             question = wording.choice(OPENINGS) + question + wording.choice(CLOSINGS)
             yield {"subject": subject.name, "question": question, "answer": subject.facts[key]}
@@ -65,10 +65,6 @@ def chosen_facts(subject: Subject, split: Literal["dev", "test"], seed: int) -> 
     shuffled = random.Random(f"{subject.name}/{seed}")  # noqa: S311
     keys = shuffled.sample(list(subject.facts), len(subject.facts))
     return keys[:PER_SUBJECT] if split == "dev" else keys[-PER_SUBJECT:]
-
-
-def _digits(key: str) -> str:
-    return "+".join(str(NUMBERS.index(word)) for word in key.split("+"))
 
 
 def write_questions(folder: Path) -> None:

@@ -1,24 +1,22 @@
 """Transcripts under real vocabularies: exact, and at a cost that does not grow with the text."""
 
+from functools import cache
+
 import pytest
 from hypothesis import given, settings
 
 from deepen_llm.members.encoding import Encoded, TextEncoder
 from deepen_llm.members.transcript import Transcript
-from deepen_llm.vocabulary import Vocabulary
 from tests.texts import PIECES
 from tests.tokenizers import REAL, SMALL, TEXTS
+from tests.vocabulary.reading import vocabulary
 
 KINDS = {name: build for name, build in {**REAL, **SMALL}.items() if "common" not in name}
 
 
+@cache
 def encoder_of(kind: str) -> TextEncoder:
-    tokenizer = KINDS[kind]()
-    vocabulary = Vocabulary.from_tokenizer(tokenizer, size=len(tokenizer), end_of_text=[])
-    return TextEncoder(tokenizer, vocabulary.special, vocabulary.surfaces)
-
-
-ENCODERS: dict[str, TextEncoder] = {}
+    return TextEncoder(KINDS[kind](), vocabulary(kind).special, vocabulary(kind).surfaces)
 
 
 @pytest.fixture(params=KINDS, scope="module")
@@ -38,11 +36,13 @@ def long_text(count: int) -> list[str]:
 
 def test_a_long_text_is_encoded_as_a_whole(encoder: TextEncoder) -> None:
     script = Transcript(encoder, encoder.prompt("It was said:"))
+    text = ""
     for place, piece in enumerate(long_text(400)):
         script.append_text(piece)
+        text += piece
         if place % 20 == 0:
             whole = Transcript(encoder, encoder.prompt("It was said:"))
-            whole.append_text(script.heard)
+            whole.append_text(text)
             assert script.ids == whole.ids
 
 
@@ -55,28 +55,29 @@ def test_the_cost_of_a_piece_does_not_grow_with_the_text(encoder: TextEncoder, m
         return plain(text)
 
     script = Transcript(encoder, encoder.prompt("It was said:"))
-    script.append_text("".join(long_text(900)))
+    text = "".join(long_text(900))
+    assert len(text) > 2500
+    script.append_text(text)
     monkeypatch.setattr(encoder, "plain", counting)
     for piece in long_text(60):
         script.append_text(piece)
-    assert len(script.heard) > 2500
     assert sorted(lengths)[len(lengths) // 2] < 300
     assert sum(lengths) / len(lengths) < 600
 
 
 @pytest.mark.parametrize("kind", REAL)
 def test_awkward_text_is_encoded_as_a_whole(kind: str) -> None:
-    if kind not in ENCODERS:
-        ENCODERS[kind] = encoder_of(kind)
-    encoder = ENCODERS[kind]
+    encoder = encoder_of(kind)
 
     @given(pieces=PIECES)
     @settings(max_examples=40, deadline=None)
     def check(pieces: list[str]) -> None:
         prompt = encoder.prompt("It was said:")
         script = Transcript(encoder, prompt)
+        text = prompt.tail
         for piece in pieces:
             script.append_text(piece)
-            assert script.ids == [*prompt.ids[: prompt.fixed], *encoder.plain(prompt.tail + script.heard).ids]
+            text += piece
+            assert script.ids == [*prompt.ids[: prompt.fixed], *encoder.plain(text).ids]
 
     check()

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from deepen_llm.errors import LoadError
+from deepen_llm.errors import ConfigError
 from deepen_llm.specialists import NAMES, Question, questions
 from deepen_llm.specialists.corpus import Corpus
 from deepen_llm.specialists.knowledge import SUBJECTS
@@ -104,5 +104,5 @@ def test_answers_are_one_capitalised_word() -> None:
 
 
 def test_an_unknown_set_is_refused_with_a_hint() -> None:
-    with pytest.raises(LoadError, match="'train' is no set"):
+    with pytest.raises(ConfigError, match="'train' is no set"):
         questions("train")  # type: ignore[arg-type]

@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from deepen_llm.fusion import Bayes, Deepen
 from deepen_llm.fusion.base import Fusible
 from deepen_llm.fusion.relative import RelativeSpace, SpaceOptions
-from deepen_llm.fusion.relative_method import RelativeMethod
 from deepen_llm.vocabulary import shared_anchors
 
 NEIGHBOURS = 10
@@ -45,12 +44,7 @@ class Agreement:
     chance: float
 
 
-def space_of(method: RelativeMethod) -> SpaceOptions:
-    """The layout of a fusion method's relative space."""
-    return SpaceOptions(method.center, method.normalize_rows, method.temperature, method.self_mass)
-
-
-PAPER, CALIBRATED = space_of(Deepen()), space_of(Bayes())
+PAPER, CALIBRATED = Deepen(), Bayes()
 """The paper's layout and the calibrated one (docs/method.md)."""
 
 
@@ -79,7 +73,7 @@ def agreement(members: Sequence[Fusible], options: SpaceOptions, *, sample: int 
     anchors = shared_anchors([member.vocabulary for member in members])  # [N, A]
     count = anchors.shape[1]
     spaces = [
-        RelativeSpace(member.embedding, ids, options, member.vocabulary.size, dense_limit=0)
+        RelativeSpace(member.embedding, ids, options, member.vocabulary.size, dense=False)
         for member, ids in zip(members, anchors, strict=True)
     ]
     places = torch.linspace(0, count - 1, min(count, sample)).long()

@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 import torch
 
-from deepen_llm.agreement import CALIBRATED, PAPER, agreement
+from deepen_llm.fusion.agreement import CALIBRATED, PAPER, agreement
 from deepen_llm.fusion.relative import RelativeSpace, SpaceOptions
 from deepen_llm.members.local import LocalMember
 from deepen_llm.vocabulary import shared_anchors
@@ -41,7 +41,7 @@ def test_it_is_what_the_formula_says(space: SpaceOptions) -> None:
     pair = [member("llama", "byte_level_bpe"), member("qwen2", "sentencepiece_unigram")]
     ids = shared_anchors([one.vocabulary for one in pair])
     left, right = (
-        RelativeSpace(one.embedding, anchors, space, one.vocabulary.size, 0).rows(anchors)
+        RelativeSpace(one.embedding, anchors, space, one.vocabulary.size, dense=False).rows(anchors)
         for one, anchors in zip(pair, ids, strict=True)
     )
     cosines, own = [], []
@@ -67,7 +67,7 @@ def test_more_than_two_members_are_the_mean_of_their_pairs() -> None:
 def test_memory_is_bounded_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     pair = [member("llama", "byte_level_bpe"), member("gpt2", "sentencepiece_bpe")]
     whole = agreement(pair, PAPER)
-    monkeypatch.setattr("deepen_llm.agreement._BLOCK_BYTES", 1)
+    monkeypatch.setattr("deepen_llm.fusion.agreement._BLOCK_BYTES", 1)
     rows: list[int] = []
     once = RelativeSpace.rows
 
