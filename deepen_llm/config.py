@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 import yaml
 from pydantic import Field, SerializeAsAny, field_validator
 from typing_extensions import Self
@@ -20,7 +21,7 @@ class GenerationOptions(Options):
 
     Attributes:
         max_new_tokens: The most tokens of the main model to commit.
-        temperature: 0 is greedy; else the fused distribution is sampled.
+        temperature: 0 (or less than 1e-5) is greedy; else the fused distribution is sampled.
         top_p: Sample from the likeliest tokens that together have this probability.
         top_k: Sample from this many likeliest tokens; 0 is no bound.
         min_p: Sample from tokens with at least this share of the likeliest one's probability.
@@ -79,6 +80,17 @@ class MemberConfig(Options):
     device_map: str | dict[str, int | str] | None = None
     trust_remote_code: bool = False
     safetensors_only: bool = True
+
+    @field_validator("path")
+    @classmethod
+    def _home(cls, value: str) -> str:
+        return str(Path(value).expanduser()) if value.startswith("~") else value
+
+    @field_validator("dtype", "device", mode="before")
+    @classmethod
+    def _spelled(cls, value: Any) -> Any:
+        """A torch dtype or device, by its name."""
+        return str(value).removeprefix("torch.") if isinstance(value, torch.dtype | torch.device | str) else value
 
 
 class EnsembleSettings(Options):
@@ -176,11 +188,26 @@ class EnsembleConfig(EnsembleSettings):
         return config.model_copy(update={"members": tuple(_from_beside(member, beside) for member in config.members)})
 
     def save(self, file: str | Path) -> None:
-        """Write the YAML file that `load` reads; options at their defaults are left out."""
-        given = self.model_dump(mode="json", exclude_defaults=True)
+        """Write the YAML file that `load` reads; options at their defaults are left out, local paths made absolute.
+
+        Raises:
+            ConfigError: The file cannot be written.
+        """
+        members = tuple(_absolute(member) for member in self.members)
+        given = self.model_copy(update={"members": members}).model_dump(mode="json", exclude_defaults=True)
         if "fusion" in given:
             given["fusion"] = {"method": self.fusion.method, **given["fusion"]}
-        Path(file).write_text(yaml.safe_dump(given, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        try:
+            Path(file).write_text(yaml.safe_dump(given, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(
+                f"the configuration {file} cannot be written: {error}", hint="give a file to write to"
+            ) from error
+
+
+def _absolute(member: MemberConfig) -> MemberConfig:
+    folder = Path(member.path)
+    return member.model_copy(update={"path": str(folder.resolve())}) if folder.exists() else member
 
 
 def _from_beside(member: MemberConfig, folder: Path) -> MemberConfig:

@@ -6,18 +6,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard, cast, overload
 
+import torch
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from typing_extensions import Self
 
 from deepen_llm.config import EnsembleConfig, EnsembleSettings, GenerationOptions, MemberConfig
 from deepen_llm.decoding import Ensemble, score
-from deepen_llm.errors import ConfigError, PromptError
-from deepen_llm.fusion import AggregationWeights, FusionMethod
+from deepen_llm.errors import ConfigError
+from deepen_llm.fusion import AggregationWeights, FixedWeights, FusionMethod
 from deepen_llm.members.base import Member, Message
-from deepen_llm.members.loading import load_member
+from deepen_llm.members.loading import check_source, load_member
 from deepen_llm.members.local import LocalMember
 from deepen_llm.outputs import Output, Score
-from deepen_llm.prompts import EncodedPrompt, encode_conversation, encode_text
+from deepen_llm.prompts import EncodedPrompt, encode_continuation, encode_conversation, encode_text
 from deepen_llm.run import Run
 from deepen_llm.streaming import AsyncTextStream, TextStream
 from deepen_llm.tracing import candidate
@@ -33,8 +35,8 @@ class EnsembleLLM:
     Args:
         members: Members, or pairs of a `transformers` model and its tokenizer.
         main_model: Index of the member whose vocabulary tokens are chosen from.
-        weights: Aggregation weights, one per member, scaled to sum 1; None for equal ones; or `AggregationWeights` of
-            your own, which no configuration can hold.
+        weights: Aggregation weights, one per member, scaled to sum 1; None for equal ones. A member of weight 0 takes
+            no part, unless it is the main model. Or `AggregationWeights` of your own, which no configuration can hold.
         fusion: A fusion method's name or a configured one, such as ``Deepen(relr=0.15, search_steps=5)``.
         eos_policy: Who ends a text: the ``fused`` distribution, or the ``main`` model alone.
         batch_size: The most texts decoded together.
@@ -74,11 +76,23 @@ class EnsembleLLM:
         }
         self.settings = EnsembleSettings(**given)
         aggregation = own or self.settings.aggregation_weights(len(members))
-        self.members: tuple[Member, ...] = tuple(
-            one if isinstance(one, Member) else LocalMember(*one) for one in members
-        )
-        fusing = self.settings.fusion.prepare(self.members, main_model)
-        self._ensemble = Ensemble(self.members, main_model, fusing, aggregation, self.settings.eos_policy)
+        self.members: tuple[Member, ...] = tuple(_member(one) for one in members)
+        self._ensemble = self._bind(aggregation)
+
+    def __repr__(self) -> str:
+        """The members' names, the main model and the fusion method."""
+        names = ", ".join(member.name for member in self.members)
+        return f"EnsembleLLM([{names}], main_model={self.settings.main_model}, fusion={self.settings.fusion!r})"
+
+    def _bind(self, aggregation: AggregationWeights) -> Ensemble:
+        """The members that take part: all but those whose weight is fixed at 0, the main model excepted."""
+        main, part = self.settings.main_model, list(range(len(self.members)))
+        if isinstance(aggregation, FixedWeights):
+            part = [i for i in part if aggregation.values[i] > 0 or i == main]
+            aggregation = FixedWeights([aggregation.values[i] for i in part])
+        members, place = [self.members[i] for i in part], part.index(main)
+        fusing = self.settings.fusion.prepare(members, place)
+        return Ensemble(members, place, fusing, aggregation, self.settings.eos_policy)
 
     @classmethod
     def from_pretrained(
@@ -91,8 +105,8 @@ class EnsembleLLM:
         eos_policy: str = "fused",
         batch_size: int = 16,
         generation: GenerationOptions | Mapping[str, Any] | None = None,
-        dtype: str = "auto",
-        device: str | Sequence[str] = "auto",
+        dtype: str | torch.dtype = "auto",
+        device: str | torch.device | Sequence[str | torch.device] = "auto",
         device_map: str | None = None,
         trust_remote_code: bool = False,
         safetensors_only: bool = True,
@@ -119,11 +133,23 @@ class EnsembleLLM:
             LoadError: A member cannot be loaded.
             VocabularyError: The vocabularies do not fit.
         """
-        if isinstance(members, str | Path):
-            if str(members).endswith((".yaml", ".yml")):
-                return cls.from_config(members)
-            members = [members]
-        devices = [device] * len(members) if isinstance(device, str) else list(device)
+        given = {
+            "main_model": main_model,
+            "weights": weights,
+            "fusion": fusion,
+            "eos_policy": eos_policy,
+            "batch_size": batch_size,
+            "generation": generation or GenerationOptions(),
+        }
+        if isinstance(members, str | Path) and str(members).endswith((".yaml", ".yml")):
+            if EnsembleSettings(**given) != EnsembleSettings():
+                raise ConfigError(
+                    f"options beside the configuration {members}, which says everything itself",
+                    hint="set them in the file, or load the members' folders with these options",
+                )
+            return cls.from_config(members)
+        members = [members] if isinstance(members, str | Path) else list(members or ())
+        devices = [device] * len(members) if isinstance(device, str | torch.device) else list(device)
         if len(devices) != len(members):
             raise ConfigError(f"{len(devices)} devices for {len(members)} members", hint="give one device per member")
         common = {
@@ -132,19 +158,11 @@ class EnsembleLLM:
             "trust_remote_code": trust_remote_code,
             "safetensors_only": safetensors_only,
         }
-        given = {
-            "members": [
-                {"path": str(one), "device": place, **common} if isinstance(one, str | Path) else one
-                for one, place in zip(members, devices, strict=True)
-            ],
-            "main_model": main_model,
-            "weights": weights,
-            "fusion": fusion,
-            "eos_policy": eos_policy,
-            "batch_size": batch_size,
-            "generation": generation or GenerationOptions(),
-        }
-        return cls.from_config(EnsembleConfig(**given))
+        sources = [
+            {"path": str(one), "device": place, **common} if isinstance(one, str | Path) else one
+            for one, place in zip(members, devices, strict=True)
+        ]
+        return cls.from_config(EnsembleConfig(members=sources, **given))
 
     @classmethod
     def from_config(cls, config: str | Path | EnsembleConfig) -> Self:
@@ -158,6 +176,8 @@ class EnsembleLLM:
         if not isinstance(config, EnsembleConfig):
             config = EnsembleConfig.load(config)
         config.aggregation_weights(len(config.members))
+        for member in config.members:
+            check_source(member)  # all of them, before the first is loaded
         return cls(
             [load_member(member) for member in config.members],
             **{name: getattr(config, name) for name in EnsembleSettings.model_fields},
@@ -272,12 +292,9 @@ class EnsembleLLM:
         Raises:
             PromptError: The prompt or the continuation is empty, or they leave no room in a context window.
         """
-        if not isinstance(continuation, str) or not continuation:
-            raise PromptError("the continuation to score is empty", hint="give the text whose likelihood you want")
         encoded = encode_text(self._ensemble, prompt)
+        tokens = encode_continuation(self._ensemble, encoded, continuation)
         main = self._ensemble.main_model
-        tokens = main.encode_continuation(encoded[self._ensemble.main], continuation)
-        encode_text(self._ensemble, prompt + continuation)  # refuses what does not fit
         steps = zip(tokens, score(self._ensemble, encoded, tokens), strict=True)
         return Score(tuple(candidate(main.vocabulary, logprobs, token) for token, logprobs in steps))
 
@@ -309,8 +326,19 @@ class EnsembleLLM:
         return Run(self._ensemble, prompts, options, self.settings.batch_size)
 
 
+def _member(given: object) -> Member:
+    if isinstance(given, Member):
+        return given
+    if isinstance(given, tuple | list) and len(given) == 2 and isinstance(given[0], nn.Module):
+        return LocalMember(*given)
+    raise ConfigError(
+        f"{given!r:.80} is no member: expected a Member or a pair (model, tokenizer)",
+        hint="load hub ids, folders and configuration files with EnsembleLLM.from_pretrained",
+    )
+
+
 def _is_many(given: object) -> TypeGuard[Sequence[Any]]:
-    return isinstance(given, Sequence) and not isinstance(given, str)
+    return isinstance(given, Sequence) and not isinstance(given, str | bytes)
 
 
 def _source(member: Member) -> MemberConfig:

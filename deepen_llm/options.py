@@ -24,24 +24,27 @@ class Options(BaseModel):
         try:
             super().__init__(**given)
         except ValidationError as error:
+            nested = [one for detail in error.errors() if (one := _nested(detail))]
+            if nested:  # options within these, which know more
+                raise ConfigError(nested[0].message, hint=nested[0].hint) from None
             problems = [_problem(type(self), detail) for detail in error.errors()]
-            nested = [one.hint for detail in error.errors() if (one := _nested(detail))]
-            hint = nested[0] if nested else f"known options: {', '.join(type(self).model_fields)}"
+            unknown = any(detail["type"] == "extra_forbidden" for detail in error.errors())
+            known = f"known options: {', '.join(type(self).model_fields)}"
+            hint = known if unknown else f"correct it; {type(self).__name__} tells what each option takes"
             raise ConfigError(f"{type(self).__name__}: {'; '.join(problems)}", hint=hint) from None
 
 
 def _problem(kind: type[BaseModel], detail: ErrorDetails) -> str:
     place = ".".join(map(str, detail["loc"]))
-    if nested := _nested(detail):
-        return f"{place}: {nested.message}"
     if detail["type"] == "extra_forbidden":
         near = difflib.get_close_matches(place, kind.model_fields, n=1)
         return f"unknown option {place!r}" + (f", did you mean {near[0]!r}?" if near else "")
+    if detail["type"] == "missing":
+        return f"{place!r} is missing"
     value = f"{place}={detail['input']!r}: " if place else ""
     return value + detail["msg"].removeprefix("Value error, ")
 
 
 def _nested(detail: ErrorDetails) -> ConfigError | None:
-    """The error of options within these, which knows more."""
     error = detail.get("ctx", {}).get("error")
     return error if isinstance(error, ConfigError) else None

@@ -47,10 +47,32 @@ def encode_conversation(ensemble: Ensemble, messages: Sequence[Message]) -> Enco
     return _encode(ensemble, lambda member: member.encode_chat(messages))
 
 
+def encode_continuation(ensemble: Ensemble, prompt: EncodedPrompt, text: str) -> list[int]:
+    """The main model's token ids of a text that follows a prompt.
+
+    Raises:
+        PromptError: It is no text, or empty.
+        ContextLengthError: Prompt and text together exceed a member's context window.
+    """
+    if not isinstance(text, str) or not text:
+        raise PromptError("the continuation is empty", hint="give the text whose likelihood you want")
+    _check_text(text)
+    continued = [member.encode_continuation(one, text) for member, one in zip(ensemble.members, prompt, strict=True)]
+    for member, one, ids in zip(ensemble.members, prompt, continued, strict=True):
+        length = len(one.ids) + len(ids)
+        if member.context_length and length > member.context_length:
+            raise ContextLengthError(
+                f"prompt and continuation take {length} tokens in member {member.name}, whose context window holds "
+                f"{member.context_length}",
+                hint="shorten either, or choose members with larger windows",
+            )
+    return continued[ensemble.main]
+
+
 def _is_message(message: object) -> bool:
     if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
         return False
-    return "content" in message or "tool_calls" in message
+    return message.get("content") is not None or bool(message.get("tool_calls"))
 
 
 def _encode(ensemble: Ensemble, encode: Callable[[Member], Prompt]) -> EncodedPrompt:

@@ -17,6 +17,8 @@ from transformers.generation import (
 
 from deepen_llm.config import GenerationOptions
 
+_GREEDY = 1e-5  # temperatures below it would overflow
+
 
 class Sampler:
     """Chooses tokens as the options say; in the order that `transformers` applies them.
@@ -26,7 +28,7 @@ class Sampler:
     """
 
     def __init__(self, options: GenerationOptions) -> None:
-        self._greedy = options.temperature == 0
+        self._greedy = options.temperature < _GREEDY
         self._penalty = options.repetition_penalty != 1 and RepetitionPenaltyLogitsProcessor(options.repetition_penalty)
         self._warpers = LogitsProcessorList()
         if options.temperature not in {0, 1}:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from deepen_llm.outputs import Output
@@ -77,8 +78,9 @@ async def in_thread(items: Iterator[Item], close: Callable[[], None]) -> AsyncGe
             try:
                 item = await asyncio.shield(step)
             finally:
-                if not step.done():
-                    await asyncio.wait([step])
+                while not step.done():  # whoever cancels again waits for the step as well
+                    with suppress(asyncio.CancelledError):
+                        await asyncio.wait([step])
             if item is end:
                 return
             yield item

@@ -10,7 +10,7 @@ class TextAssembler:
     """Puts one answer's text together.
 
     Args:
-        stop: Stop strings; the text ends before the first that appears.
+        stop: Stop strings; the text ends before the one that is complete first.
     """
 
     def __init__(self, stop: Sequence[str] = ()) -> None:
@@ -41,10 +41,10 @@ class TextAssembler:
         return piece
 
     def _cut(self, before: int) -> None:
-        starts = [self.text.find(stop, max(0, before - len(stop) + 1)) for stop in self._stop]
-        found = [start for start in starts if start >= 0]
-        if found:
-            self.text, self.stopped = self.text[: min(found)], True
+        starts = [(self.text.find(stop, max(0, before - len(stop) + 1)), len(stop)) for stop in self._stop]
+        found = [(start + length, start) for start, length in starts if start >= 0]
+        if found:  # the one that is complete first, whatever the tokens
+            self.text, self.stopped = self.text[: min(found)[1]], True
 
     def _held_back(self) -> int:
         """Length of the longest end of the text that a stop string begins with."""

@@ -7,10 +7,13 @@ import torch
 from transformers import (
     GemmaConfig,
     GPT2Config,
+    GPTNeoConfig,
     GPTNeoXConfig,
     LlamaConfig,
     MambaConfig,
     MistralConfig,
+    MptConfig,
+    Phi3Config,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Qwen2Config,
@@ -35,6 +38,28 @@ CONFIGS: dict[str, Callable[..., object]] = {
     "gpt2": lambda **given: GPT2Config(n_embd=24, n_layer=2, n_head=4, n_positions=2048, **given),
     "gemma": lambda **given: GemmaConfig(**_SIZES, head_dim=8, **given),
     "sliding": lambda **given: MistralConfig(**_SIZES, sliding_window=7, **given),
+    "mpt": lambda **given: MptConfig(d_model=32, n_heads=4, n_layers=2, max_seq_len=2048, **given),
+    "gpt_neo": lambda **given: GPTNeoConfig(
+        hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]], window_size=7, **given
+    ),
+    "dynamic_rope": lambda **given: LlamaConfig(
+        **{**_SIZES, "max_position_embeddings": 64},
+        rope_parameters={"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4},
+        **given,
+    ),
+    "longrope": lambda **given: Phi3Config(
+        **{**_SIZES, "max_position_embeddings": 256},
+        sliding_window=None,
+        original_max_position_embeddings=16,
+        rope_parameters={
+            "rope_type": "longrope",
+            "rope_theta": 1e4,
+            "short_factor": [1.0] * 4,
+            "long_factor": [4.0] * 4,
+            "original_max_position_embeddings": 16,
+        },
+        **given,
+    ),
     "mamba": lambda **given: MambaConfig(hidden_size=24, num_hidden_layers=2, state_size=8, **given),
 }
 

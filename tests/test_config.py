@@ -58,6 +58,26 @@ def test_members_in_memory_have_no_file_to_come_back_from(tmp_path: Path) -> Non
         EnsembleLLM([small("llama", "byte_level_bpe")]).save_config(tmp_path / "ensemble.yaml")
 
 
+def test_a_file_that_cannot_be_written(folders: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be written"):
+        EnsembleLLM.from_pretrained(folders).save_config(tmp_path / "nowhere" / "ensemble.yaml")
+
+
+def test_a_relative_path_is_saved_for_everywhere(
+    folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folders[0].parent)
+    llm = EnsembleLLM.from_pretrained(
+        [folder.name for folder in folders], dtype=torch.float32, device=torch.device("cpu")
+    )
+    llm.save_config(tmp_path / "ensemble.yaml")
+    monkeypatch.chdir(tmp_path)
+    assert EnsembleLLM.from_config("ensemble.yaml").generate("The quick", max_new_tokens=3) == llm.generate(
+        "The quick", max_new_tokens=3
+    )
+    assert "gpt_neox" in repr(llm)
+
+
 def test_a_configuration_compares_by_value() -> None:
     assert EnsembleConfig(members=["a"]) == EnsembleConfig(members=(MemberConfig(path="a"),))
     assert GenerationOptions(stop="a") == GenerationOptions(stop=("a",))

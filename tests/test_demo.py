@@ -101,7 +101,7 @@ def test_tuning_keeps_the_best_and_of_equals_the_gentlest(monkeypatch: pytest.Mo
 def test_the_demo_runs_on_a_few_questions() -> None:
     result = CliRunner().invoke(app, ["demo", "--questions", "6"])
     assert result.exit_code == 0, result.output
-    for shown in (*specialists.NAMES, "overall", "tokens/s", "development set", "points", "target of 10", "95 %"):
+    for shown in (*specialists.NAMES, "overall", "tokens/s", "development set", "points", "goal of 10", "95 %"):
         assert shown in result.stdout
     assert all(len(line) <= 80 for line in result.stdout.splitlines())
     assert result.stderr == ""
@@ -113,9 +113,9 @@ def test_the_demo_says_where_an_ensemble_fails(monkeypatch: pytest.MonkeyPatch) 
     )
     settings = DemoSettings(questions=180, members=dict.fromkeys(specialists.NAMES, 0.4), ensembles=(choice,))
     monkeypatch.setattr(DemoSettings, "load", classmethod(lambda cls: settings))
-    result = CliRunner().invoke(app, ["demo", "--subject", "capitals", "--questions", "3"])
+    result = CliRunner().invoke(app, ["demo", "--questions", "9"])
     assert result.exit_code == 0, result.output
-    assert "does NOT reach the target" in result.stdout
+    assert "does NOT reach the goal" in result.stdout
     assert "No question here" in result.stdout
 
 

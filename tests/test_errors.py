@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import T5Config, T5ForConditionalGeneration
 
 from deepen_llm import Bayes, Deepen, EnsembleConfig, EnsembleLLM, GenerationOptions, MemberConfig
@@ -41,11 +42,19 @@ SETTINGS: list[tuple[str, Callable[[], object], str]] = [
     ("no number", lambda: pair(weights=[math.nan, 1]), "finite"),
     ("fusion method", lambda: pair(fusion="deepend"), "unknown fusion method 'deepend'; known are deepen, bayes"),
     ("fusion option", lambda: Deepen(relrr=1), "unknown option 'relrr', did you mean 'relr'"),  # type: ignore[call-arg]
-    ("nested option", lambda: pair(fusion={"method": "bayes", "relr": 1}), "fusion: Bayes: unknown option 'relr'"),
+    ("nested option", lambda: pair(fusion={"method": "bayes", "relr": 1}), "Bayes: unknown option 'relr'"),
     ("two temperatures", lambda: Bayes(temperature=100), "exactly one of temperature and self_mass"),
     ("ensemble option", lambda: EnsembleConfig(members=["a"], wieghts=[1]), "did you mean 'weights'"),  # type: ignore
     ("generation option", lambda: GenerationOptions(temprature=1), "did you mean 'temperature'"),  # type: ignore
     ("eos policy", lambda: pair(eos_policy="never"), "eos_policy='never'"),
+    ("a path in memory", lambda: EnsembleLLM(["a", "b"]), "'a' is no member"),  # type: ignore[list-item]
+    ("a swapped pair", lambda: EnsembleLLM([small(*ONE)[::-1]]), "is no member"),
+    ("nothing", lambda: EnsembleLLM.from_pretrained(None), "0 members"),  # type: ignore[arg-type]
+    (
+        "a file and more",
+        lambda: EnsembleLLM.from_pretrained("a.yaml", main_model=1),
+        "options beside the configuration",
+    ),
     ("devices", lambda: EnsembleLLM.from_pretrained(["a", "b"], device=["cpu"]), "1 devices for 2 members"),
 ]
 
@@ -87,7 +96,7 @@ def test_a_prompt_that_is_none(prompt: Any, says: str) -> None:
 
 
 def test_a_continuation_that_is_none() -> None:
-    with pytest.raises(PromptError, match="continuation to score is empty"):
+    with pytest.raises(PromptError, match="continuation is empty"):
         pair().score("The", "")
 
 
@@ -121,6 +130,22 @@ def test_a_prompt_that_leaves_no_room_says_which_member_how_long_and_how_much_ro
     assert len(llm.members[1].encode_prompt("The quick brown fox" + out.text).ids) >= 40
 
 
+def test_a_member_of_no_weight_has_no_say_about_the_room() -> None:
+    short = scripted(sentencepiece_bpe(), "a", "b", limit=8)
+    llm = EnsembleLLM([small(*ONE), short], weights=[1, 0])
+    assert len(llm.generate("The quick brown fox", max_new_tokens=20).tokens) == 20
+
+
+def test_an_answer_that_fills_the_window_can_be_scored_and_a_longer_one_not() -> None:
+    answer = " jumps over the lazy dog" * 9
+    llm = EnsembleLLM([scripted(byte_level_bpe(), "The quick", answer, limit=20)])
+    out = llm.generate("The quick", max_new_tokens=100)
+    assert out.finish_reason == "length"
+    assert [one.token for one in llm.score("The quick", out.text).tokens] == list(out.tokens)
+    with pytest.raises(ContextLengthError, match="prompt and continuation take"):
+        llm.score("The quick", answer)
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_logits_that_are_no_distribution_name_the_member_and_the_token(bad: float) -> None:
     model, tokenizer = scripted(sentencepiece_bpe(), "a", "b")
@@ -152,8 +177,43 @@ def test_a_folder_that_is_no_checkpoint(tmp_path: Path) -> None:
         with pytest.raises(LoadError, match=says):
             EnsembleLLM.from_pretrained([path])
     (tmp_path / "config.json").write_text("{broken")
+    with pytest.raises(LoadError, match="no tokenizer files"):
+        EnsembleLLM.from_pretrained([tmp_path])
+    (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(LoadError, match="cannot be loaded"):
         EnsembleLLM.from_pretrained([tmp_path])
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A whole checkpoint, to be broken."""
+    for part in small(*ONE):
+        part.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused(checkpoint: Path) -> None:
+    weights = load_file(checkpoint / "model.safetensors")
+    save_file(
+        {name: weights[name] for name in sorted(weights)[::2]}, checkpoint / "model.safetensors", {"format": "pt"}
+    )
+    with pytest.raises(LoadError, match=r"is not whole: \d+ of its weights are missing"):
+        EnsembleLLM.from_pretrained([checkpoint])
+
+
+@pytest.mark.parametrize("content", [b"version https://git-lfs.github.com/spec/v1\n", None])
+def test_weights_that_are_cut_short_are_refused(checkpoint: Path, content: bytes | None) -> None:
+    file = checkpoint / "model.safetensors"
+    file.write_bytes(content or file.read_bytes()[:-100])
+    with pytest.raises(LoadError, match="cannot be loaded") as caught:
+        EnsembleLLM.from_pretrained([checkpoint])
+    assert "git-lfs" in caught.value.hint
+
+
+def test_every_path_is_checked_before_the_first_is_loaded(checkpoint: Path) -> None:
+    (checkpoint / "model.safetensors").write_bytes(b"")
+    with pytest.raises(LoadError, match="nowhere is no checkpoint"):
+        EnsembleLLM.from_pretrained([checkpoint, checkpoint / "nowhere"])
 
 
 def test_a_hub_id_without_a_network() -> None:
@@ -178,7 +238,12 @@ def test_pickled_weights_are_refused_unless_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "says"), [({"dtype": "float3"}, "no floating torch dtype"), ({"device": "tpu:9"}, "cannot be used")]
+    ("option", "says"),
+    [
+        ({"dtype": "float3"}, "no floating torch dtype"),
+        ({"device": "tpu:9"}, "cannot be used"),
+        ({"device": "meta"}, "cannot be used"),
+    ],
 )
 def test_a_dtype_or_device_that_is_not_there(tmp_path: Path, option: dict[str, str], says: str) -> None:
     model, tokenizer = small(*ONE)

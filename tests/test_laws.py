@@ -35,7 +35,9 @@ def ensemble(*kinds: str, fusion: FusionMethod = FUSIONS[1], **settings: object)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("architecture", ["llama", "gpt_neox", "gpt2", "gemma", "qwen2", "sliding", "mamba"])
+@pytest.mark.parametrize(
+    "architecture", ["llama", "gpt_neox", "gpt2", "gemma", "qwen2", "sliding", "longrope", "mamba"]
+)
 @pytest.mark.filterwarnings("ignore:.*no cache that can be rolled back")
 def test_law_1_one_member_is_that_model(architecture: str, kind: str) -> None:
     model, tokenizer = small(architecture, kind, wider=3)
@@ -60,9 +62,10 @@ def test_law_1_one_member_is_that_model(architecture: str, kind: str) -> None:
 def test_law_2_the_same_model_twice_or_no_weight_is_one(kind: str, fusion: FusionMethod) -> None:
     one = small(ARCHITECTURES[kind], kind)
     other = small("llama", next(other for other in KINDS if other != kind), seed=5)
-    alone = EnsembleLLM([one]).generate(PROMPTS, max_new_tokens=16)
-    for llm in (EnsembleLLM([one, one], fusion=fusion), EnsembleLLM([one, other], weights=[1, 0], fusion=fusion)):
-        assert [out.tokens for out in llm.generate(PROMPTS, max_new_tokens=16)] == [out.tokens for out in alone]
+    for options in ({"max_new_tokens": 16}, {"max_new_tokens": 16, "repetition_penalty": 1.3}):
+        alone = EnsembleLLM([one]).generate(PROMPTS, **options)
+        for llm in (EnsembleLLM([one, one], fusion=fusion), EnsembleLLM([one, other], weights=[1, 0], fusion=fusion)):
+            assert [out.tokens for out in llm.generate(PROMPTS, **options)] == [out.tokens for out in alone]
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)

@@ -62,6 +62,15 @@ def test_a_stop_string_of_several_tokens_is_never_shown_in_part(stop: str) -> No
     assert llm.generate(PROMPT, stop=[stop, "nowhere"]).text == ANSWER[: ANSWER.index(stop)]
 
 
+@pytest.mark.parametrize("surfaces", [[b"the lazy dog"], [b"the ", b"la", b"z", b"y dog"]])
+def test_the_stop_string_that_is_complete_first_ends_the_text_whatever_the_tokens(surfaces: list[bytes]) -> None:
+    assembler = TextAssembler(["lazy", "y d", "az"])
+    for surface in surfaces:
+        if not assembler.stopped:
+            assembler.feed(surface)
+    assert assembler.text == "the l"
+
+
 def test_text_that_only_begins_like_a_stop_string_is_shown_in_the_end() -> None:
     assembler = TextAssembler(["end of all", "\n\n"])
     shown = []
@@ -106,6 +115,23 @@ def test_a_cancelled_call_stops_the_models_within_one_step(counted: tuple[Ensemb
             seen = len(forwards)
             await asyncio.sleep(0.2)
             assert len(forwards) == seen
+
+    asyncio.run(run())
+    slow.remove()
+
+
+def test_cancelling_twice_is_cancelling() -> None:
+    llm = speaker()
+    slow = llm.members[0].model.register_forward_hook(lambda *_: time.sleep(0.1))  # type: ignore[attr-defined]
+
+    async def run() -> None:
+        task = asyncio.ensure_future(llm.agenerate(PROMPT))
+        await asyncio.sleep(0.15)
+        task.cancel()
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
     asyncio.run(run())
     slow.remove()

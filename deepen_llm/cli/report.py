@@ -82,14 +82,16 @@ class Report:
         for choice in self._settings.ensembles:
             verdict = judge(self._results[choice.name].right, alone.right)
             word = "reaches" if verdict.reached else "does NOT reach"
+            goal = f"{word} the goal of {TARGET:.0f}" if alone.accuracy < 1 - TARGET / 100 else "no room for more"
             self._console.print(
                 Text.assemble(
                     f" {choice.name:<12} ",
-                    (f"{verdict.points:+.1f} points", "bold green" if verdict.reached else "bold red"),
-                    f" [{verdict.low:+.1f}, {verdict.high:+.1f}]  {word} the target of {TARGET:.0f}",
+                    (f"{verdict.points:+.1f} points", "bold green" if verdict.reached else "bold"),
+                    f" [{verdict.low:+.1f}, {verdict.high:+.1f}]  {goal}",
                 )
             )
-        self._console.print("In brackets: 95 % intervals, by a paired bootstrap over the questions.\n", style="dim")
+        self._console.print("In brackets: 95 % intervals, by a paired bootstrap over the questions.", style="dim")
+        self._console.print("Avg: equal weights; Adapt: weights by development accuracy.\n", style="dim")
 
     def _trace(self) -> None:
         """One answer that the best ensemble gives rightly and its main model alone does not."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 import warnings
@@ -50,6 +51,10 @@ def outcome() -> Iterator[None]:
     except BrokenPipeError:
         _abandon_stdout()
         raise typer.Exit(_CLOSED_PIPE) from None
+    except OSError as error:
+        errors.print(Text.assemble(("error: ", "bold red"), f"the output cannot be written: {error}"))
+        _abandon_stdout()
+        raise typer.Exit(1) from None
 
 
 def show_error(error: DeepenError) -> None:
@@ -78,10 +83,11 @@ def examples(*commands: str) -> str:
 def quiet_libraries() -> None:
     """Switch off what `transformers` and the hub print while models load, and their remarks on long texts."""
     from huggingface_hub.utils.tqdm import disable_progress_bars
-    from transformers.utils import logging
+    from transformers.utils import logging as transformers_logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    transformers_logging.disable_progress_bar()
     if not errors.is_terminal:
         disable_progress_bars()
 

@@ -109,6 +109,8 @@ class EndOfText:
         if len(self.ids) < 2:
             return fused
         out = fused.clone()
-        share = own[:, self.ids].log_softmax(-1).nan_to_num(nan=-torch.inf)
+        ends = own[:, self.ids]
+        ends[ends.isneginf().all(-1), 0] = 0.0  # none had any: the primary one gets all
+        share = ends.log_softmax(-1)
         out[:, self.ids] = fused[:, self.ids[:1]] + share
         return out

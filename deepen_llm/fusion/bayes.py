@@ -57,7 +57,7 @@ class _BayesFusion(Fusion):
             for i in set(group) - {self.main}:
                 r = group[i].into(p[i], self._method.max_rows).to(fused.device)
                 fused += weights[:, i : i + 1] * inverse_by_bayes(p[self.main], r, rows)
-        return fused.log()
+        return fused.log() + logits[self.main].logsumexp(-1, keepdim=True)  # on the scale of the main model's logits
 
     def _same_vocabulary(self, p: Tensor, member: int, width: int) -> Tensor:
         """A member's ``[B, V_i]`` in the main model's ids ``[B, V_m]``: equal but for padding and ends of text."""

@@ -92,7 +92,8 @@ class TextEncoder:
 
     def resumable(self, ids: list[int], text: str, added: int) -> Prompt:
         """Find out how to go on from ids that encode ``text``, the first ``added`` of them put before it."""
-        fixed = max((place + 1 for place, id_ in enumerate(ids) if id_ in self._special), default=0)
+        fixing = self._special if str(self._tokenizer.unk_token) in text else self._control
+        fixed = max((place + 1 for place, id_ in enumerate(ids) if id_ in fixing), default=0)
         tail = text if fixed <= added else self._tail(ids[fixed:], text)
         probed = ids[:added] + self.recognising(text + _PROBE)
         for leads in (_LEADS[:1], _LEADS[1:]):

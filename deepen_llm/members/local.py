@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -42,6 +43,8 @@ class LocalMember(Member):
         self.vocabulary = Vocabulary.from_tokenizer(tokenizer, size=size, end_of_text=_end_of_text(model, tokenizer))
         self.context_length = _context_length(model)
         self._encoder = TextEncoder(tokenizer, self.vocabulary.special, self.vocabulary.surfaces)
+        spelled = tokenizer.convert_ids_to_tokens(sorted(self.vocabulary.special))
+        self._special_tokens = [token for token in spelled if token]  # more than all_special_tokens knows
         self._causal = CausalModel(model)
         self.embedding = self._causal.embedding
         self._memory = self._causal.memory()
@@ -115,19 +118,16 @@ class LocalMember(Member):
             ) from error
 
     def _spells_special_tokens(self, conversation: list[dict[str, Any]]) -> bool:
-        written = repr(conversation)
-        return any(token in written for token in self.tokenizer.all_special_tokens)
+        written = json.dumps(conversation, ensure_ascii=False, default=str)
+        return any(token in written for token in self._special_tokens)
 
 
 def _end_of_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """All ids that end a text, by the generation config (else the model's config) and by the tokenizer."""
-    generation = getattr(model, "generation_config", None)
+    configs = (getattr(model, "generation_config", None), model.config, model.config.get_text_config(decoder=True))
+    own = [given for config in configs if (given := getattr(config, "eos_token_id", None)) is not None]
     found: list[int] = []
-    for given in (
-        getattr(generation, "eos_token_id", None),
-        model.config.eos_token_id,
-        tokenizer.eos_token_id,
-    ):
+    for given in (*own[:1], tokenizer.eos_token_id):
         found += given if isinstance(given, list) else [] if given is None else [given]
     return list(dict.fromkeys(found))
 
@@ -135,7 +135,7 @@ def _end_of_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
 def _context_length(model: PreTrainedModel) -> int | None:
     config = model.config.get_text_config(decoder=True)
     names = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx", "seq_length")
-    return next((int(value) for name in names if (value := getattr(config, name, None))), None)
+    return next((int(value) for name in names if (value := getattr(config, name, None) or 0) > 0), None)
 
 
 def _refuse_encoder_decoder(model: PreTrainedModel, name: str) -> None:

@@ -17,7 +17,7 @@ class Memory(Enum):
     """How a model can remember what it has read."""
 
     BATCHED = "key-value cache that rows share"
-    ROWWISE = "key-value cache, a row each: its attention counts slots"
+    ROWWISE = "key-value cache, a row each: it counts slots"
     NONE = "no cache that can be rolled back"
 
 
@@ -39,9 +39,28 @@ class CausalModel:
         if getattr(self._model, "_is_stateful", False) or "past_key_values" not in self._accepts:
             return Memory.NONE
         kinds = {type(layer) for layer in DynamicCache(config=self._model.config).layers}
-        if kinds <= {DynamicLayer}:
-            return Memory.BATCHED
-        return Memory.ROWWISE if kinds <= {DynamicLayer, DynamicSlidingWindowLayer} else Memory.NONE
+        if not kinds <= {DynamicLayer, DynamicSlidingWindowLayer}:
+            return Memory.NONE
+        return Memory.BATCHED if kinds <= {DynamicLayer} and not self._counts_slots() else Memory.ROWWISE
+
+    def _counts_slots(self) -> bool:
+        """Whether a dead slot would change what the model sees: as a position, in a window, or as the longest row."""
+        config = self._model.config.get_text_config(decoder=True)
+        own_positions = "position_ids" not in self._accepts and config.model_type != "bloom"  # which counts the mask
+        local = "local" in getattr(config, "attention_layers", ())
+        return own_positions or local or self._rope().get("rope_type") in {"dynamic", "longrope"}
+
+    def rescales_at(self) -> int | None:
+        """The length above which all positions are encoded in another way (longrope), so that no cache goes across."""
+        rope, config = self._rope(), self._model.config.get_text_config(decoder=True)
+        if rope.get("rope_type") != "longrope":
+            return None
+        own = rope.get("original_max_position_embeddings")
+        return int(own or getattr(config, "original_max_position_embeddings", config.max_position_embeddings))
+
+    def _rope(self) -> dict[str, Any]:
+        config = self._model.config.get_text_config(decoder=True)
+        return getattr(config, "rope_parameters", None) or {}
 
     def read(
         self,

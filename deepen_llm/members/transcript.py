@@ -65,10 +65,16 @@ class Transcript:
         """The place, at least ``window`` tokens back, of a token that begins with a character (or word) of its own."""
         spans = self._spans or []
         for place in range(len(spans) - window, 0, -1):
-            begins = spans[place][0] >= spans[place - 1][1]
-            if begins and (not self._encoder.whole_words or self._text[spans[place][0] - 1].isspace()):
+            if spans[place][0] >= spans[place - 1][1] and self._may_cut(spans[place][0]):
                 return place
         return None
+
+    def _may_cut(self, at: int) -> bool:
+        """Whether what follows is encoded alike without what precedes: not inside numbers, which are read in groups."""
+        before, after = self._text[at - 1], self._text[at : at + 1]
+        if self._encoder.whole_words:
+            return before.isspace()
+        return not (before.isnumeric() and after.isnumeric())
 
 
 Placed = tuple[int, Span]  # a token id and where it lies

@@ -20,14 +20,15 @@ FUSIONS = {budget: Bayes(memory_budget=ByteSize(budget), max_rows=40).prepare(TH
 def test_it_is_a_distribution_without_being_normalised(seed: int, scale: float, budget: int) -> None:
     logits = [random_logits(member, 2, seed + place, scale) for place, member in enumerate(THREE)]
     fused = FUSIONS[budget].fuse(logits, torch.tensor([[0.2, 0.5, 0.3], [0.0, 0.5, 0.5]]))
-    torch.testing.assert_close(fused.exp().sum(-1), torch.ones(2), atol=2e-5, rtol=0)
+    q = (fused - logits[0].logsumexp(-1, keepdim=True)).exp()  # fused logits have the scale of the main model's
+    torch.testing.assert_close(q.sum(-1), torch.ones(2), atol=2e-5, rtol=0)
 
 
 def test_identical_members_keep_their_distribution() -> None:
     member = random_member(1, 80, 60, 16, end_of_text=2)
     logits = random_logits(member, 3, 5)
     fused = Bayes().prepare([member, member], 0).fuse([logits, logits], torch.full((3, 2), 0.5))
-    torch.testing.assert_close(fused.exp(), logits.softmax(-1))
+    torch.testing.assert_close(fused.softmax(-1), logits.softmax(-1))
 
 
 def test_the_same_distribution_over_another_vocabulary_of_the_same_tokens_is_kept() -> None:
@@ -37,7 +38,7 @@ def test_the_same_distribution_over_another_vocabulary_of_the_same_tokens_is_kep
     other = Plain("permuted", vocabulary(surfaces), member.embedding[order])
     logits = random_logits(member, 3, 5)
     fused = Bayes().prepare([member, other], 0).fuse([logits, logits[:, order]], torch.full((3, 2), 0.5))
-    torch.testing.assert_close(fused.exp(), logits.softmax(-1), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(fused.softmax(-1), logits.softmax(-1), atol=1e-5, rtol=1e-4)
 
 
 def test_members_of_one_vocabulary_are_averaged_whatever_their_padding_and_ends_of_text() -> None:
@@ -45,7 +46,7 @@ def test_members_of_one_vocabulary_are_averaged_whatever_their_padding_and_ends_
     wider = Plain("wider", vocabulary(list(main.vocabulary.surfaces), [61], padding=8), torch.randn(70, 16))
     logits = [random_logits(main, 2, 1), random_logits(wider, 2, 2)]
     logits[1][:, 62:] = -torch.inf
-    fused = Bayes().prepare([main, wider], 0).fuse(logits, torch.tensor([[0.3, 0.7]] * 2)).exp()
+    fused = Bayes().prepare([main, wider], 0).fuse(logits, torch.tensor([[0.3, 0.7]] * 2)).softmax(-1)
     p = [one.softmax(-1)[:, :62] for one in logits]
     torch.testing.assert_close(fused[:, :60], (0.3 * p[0] + 0.7 * p[1])[:, :60])
     ends = (0.3 * p[0] + 0.7 * p[1])[:, 60:].sum(-1)

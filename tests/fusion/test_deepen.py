@@ -120,6 +120,17 @@ def test_the_end_of_text_is_one_token_whatever_its_ids(method: FusionMethod) -> 
     torch.testing.assert_close(share, logits[:, 60:].softmax(-1), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("ruled_out", [[60, 61, 62], [61]])
+def test_the_fused_end_of_text_is_kept_where_the_main_model_rules_its_own_out(ruled_out: list[int]) -> None:
+    members = [random_member(1, 60, 50, 16, end_of_text=3), random_member(1, 60, 50, 16, end_of_text=3)]
+    logits = [random_logits(member, 2, 3) for member in members]
+    logits[0][:, ruled_out] = -torch.inf
+    fused = Bayes().prepare(members, 0).fuse(logits, torch.full((2, 2), 0.5)).softmax(-1)
+    expected = sum(one.softmax(-1)[:, 60:].sum(-1) for one in logits) / 2
+    torch.testing.assert_close(fused[:, 60:].sum(-1), expected)
+    assert fused.isfinite().all()
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_too_few_anchors_are_refused(method: FusionMethod) -> None:
     members = [random_member(seed, 60, 20, 16) for seed in (1, 2)]

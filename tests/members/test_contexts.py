@@ -1,15 +1,22 @@
 """Law 4: incremental contexts give what encoding the whole text afresh gives, at every step."""
 
+import copy
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import AddedToken
+from transformers import AutoTokenizer
 
+from deepen_llm import specialists
+from deepen_llm.config import MemberConfig
 from deepen_llm.errors import PromptError
+from deepen_llm.members.loading import load_member
 from deepen_llm.members.local import LocalMember
-from tests.models import small
+from tests.models import random_model, small
 from tests.texts import PIECES
 from tests.tokenizers import SMALL
 
@@ -63,7 +70,9 @@ def test_logits_are_those_of_the_whole_text_at_every_step(kind: str, pieces: lis
             torch.testing.assert_close(got, logits_of(member, context.ids[0]), atol=2e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("architecture", ["llama", "gpt_neox", "gpt2", "gemma", "sliding"])
+@pytest.mark.parametrize(
+    "architecture", ["llama", "gpt_neox", "gpt2", "gemma", "sliding", "mpt", "gpt_neo", "longrope"]
+)
 @given(texts=st.lists(PIECES, min_size=2, max_size=4), data=st.data())
 @settings(max_examples=8, deadline=None)
 def test_ragged_rows_do_not_disturb_each_other(architecture: str, texts: list[list[str]], data: st.DataObject) -> None:
@@ -113,6 +122,34 @@ def test_special_tokens_in_a_message_stay_plain_text(kind: str) -> None:
     harmless = member.encode_chat([{"role": "user", "content": "a"}])
     spelled = member.encode_chat([{"role": "user", "content": f"a{member.tokenizer.eos_token}"}])
     assert spelled.ids.count(end) == harmless.ids.count(end)
+
+
+def test_special_tokens_that_only_the_added_tokens_know_stay_plain_text_in_a_message(tmp_path: Path) -> None:
+    tokenizer = copy.deepcopy(SMALL["byte_level_bpe"]())
+    turns = [AddedToken(token, special=True) for token in ("<|user|>", "<|eot|>", "<|bot|>")]
+    tokenizer.backend_tokenizer.add_special_tokens(turns)
+    tokenizer.chat_template = "{% for m in messages %}<|user|>{{ m['content'] }}<|eot|>{% endfor %}<|bot|>"
+    tokenizer.save_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    member = LocalMember(random_model("llama", len(tokenizer), tokenizer.eos_token_id), tokenizer)
+    user = tokenizer.convert_tokens_to_ids("<|user|>")
+    assert member.encode_chat([{"role": "user", "content": "hi<|eot|><|user|>x"}]).ids.count(user) == 1
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "sentencepiece_unigram"])
+def test_a_prompt_that_ends_in_an_unknown_word_goes_on_as_the_whole_text_is_encoded(kind: str) -> None:
+    member = member_of(kind)
+    for prompt, piece in (("a Ġ", "es漢"), ("a Ġ", "中\n")):
+        context = member.open([member.encode_prompt(prompt)])
+        context.append_text([piece])
+        assert context.ids == [afresh(member, prompt + piece)]
+
+
+def test_a_prompt_that_spells_the_start_of_text_gets_no_second_one() -> None:
+    member = load_member(MemberConfig(path=str(specialists.path("atlas"))))
+    start = member.tokenizer.bos_token
+    assert member.encode_prompt(f"{start}Hello").ids == member.encode_prompt("Hello").ids
+    assert member.encode_prompt("Hello").ids[0] == member.tokenizer.bos_token_id
 
 
 def test_a_special_token_in_a_message_is_refused_where_the_tokenizer_cannot_but_obey_it() -> None:

@@ -65,6 +65,16 @@ def test_the_cost_of_a_piece_does_not_grow_with_the_text(encoder: TextEncoder, m
     assert sum(lengths) / len(lengths) < 600
 
 
+def test_long_numbers_are_encoded_as_a_whole(encoder: TextEncoder) -> None:
+    prompt, said = encoder.prompt("It was said: "), ""
+    script = Transcript(encoder, prompt)
+    for place in range(90):
+        piece = chr(0x660 + place * 7 % 10) if place < 45 else str(place)
+        script.append_text(piece)
+        said += piece
+        assert script.ids == [*prompt.ids[: prompt.fixed], *encoder.plain(prompt.tail + said).ids]
+
+
 @pytest.mark.parametrize("kind", REAL)
 def test_awkward_text_is_encoded_as_a_whole(kind: str) -> None:
     encoder = encoder_of(kind)
