@@ -1,4 +1,7 @@
-"""The front door: several models, one `EnsembleLLM`."""
+"""The front door: several models, one `EnsembleLLM`.
+
+Long for its signatures: each call has its options told, and its synchronous, asynchronous and streamed form.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from deepen_llm.errors import VocabularyError
 from deepen_llm.fusion.base import Fusible
-from deepen_llm.fusion.relative import RelativeSpace, Rows, SpaceOptions, top_tokens
+from deepen_llm.fusion.relative import RelativeSpace, SpaceOptions, top_tokens
+from deepen_llm.fusion.rows import Rows
 from deepen_llm.vocabulary import shared_anchors
 
 AnchorGroup = dict[int, RelativeSpace]

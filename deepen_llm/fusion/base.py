@@ -35,10 +35,11 @@ class Fusion(ABC):
     Args:
         members: All members.
         main: Index of the main model among them.
+        one_by_one: Fuse the rows of a batch one after the other, so that memory does not grow with the batch.
     """
 
-    def __init__(self, members: Sequence[Fusible], main: int) -> None:
-        self.main = main
+    def __init__(self, members: Sequence[Fusible], main: int, *, one_by_one: bool = False) -> None:
+        self.main, self._one_by_one = main, one_by_one
         self._roles = [EndOfText(member.vocabulary.end_of_text) for member in members]
 
     @torch.inference_mode()
@@ -61,7 +62,9 @@ class Fusion(ABC):
         if not shared.any():
             return own
         folded = [role.fold(one[shared.to(one.device)]) for role, one in zip(self._roles, logits, strict=True)]
-        fused = self._fuse(folded, weights[shared])
+        say, size = weights[shared], 1 if self._one_by_one else len(weights)
+        portions = [slice(first, first + size) for first in range(0, len(say), size)]
+        fused = torch.cat([self._fuse([one[rows] for one in folded], say[rows]) for rows in portions])
         out = own.clone()
         out[shared] = self._roles[self.main].unfold(fused, own[shared])
         return out

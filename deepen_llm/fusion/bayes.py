@@ -18,8 +18,8 @@ from torch import Tensor
 
 from deepen_llm.fusion.anchoring import AnchorGroup, main_rows
 from deepen_llm.fusion.base import Fusible, Fusion
-from deepen_llm.fusion.relative import Rows
 from deepen_llm.fusion.relative_method import RelativeMethod
+from deepen_llm.fusion.rows import Rows
 
 
 class Bayes(RelativeMethod):
@@ -43,7 +43,7 @@ class Bayes(RelativeMethod):
 
 class _BayesFusion(Fusion):
     def __init__(self, method: Bayes, members: Sequence[Fusible], main: int, groups: Sequence[AnchorGroup]) -> None:
-        super().__init__(members, main)
+        super().__init__(members, main, one_by_one=any(not space.dense for group in groups for space in group.values()))
         self._method, self._groups = method, groups
 
     def _fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ class Deepen(RelativeMethod):
 
 class _DeepenFusion(Fusion):
     def __init__(self, method: Deepen, members: Sequence[Fusible], main: int, groups: Sequence[AnchorGroup]) -> None:
-        super().__init__(members, main)
+        super().__init__(members, main, one_by_one=any(not space.dense for group in groups for space in group.values()))
         self._method, self._groups = method, groups
 
     def _fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import torch
 from pydantic import Field, model_validator
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import Self
 
+from deepen_llm.fusion.rows import DenseRows, Rows, TopRows
 from deepen_llm.options import Options
 
 _MEAN_ROW_SAMPLE = 2048  # tokens that the mean row is taken over
@@ -49,56 +49,6 @@ class SpaceOptions(Options):
         return self
 
 
-class Rows(Protocol):
-    """The relative representations in force for one step, as the linear map R between ``[B, V]`` and ``[B, A]``."""
-
-    def into(self, p: Tensor) -> Tensor:
-        """``p R``: ``[B, V]`` into the relative space, ``[B, A]``."""
-
-    def back(self, g: Tensor) -> Tensor:
-        """``g Rᵀ``: a value per anchor, ``[B, A]``, to a value per token, ``[B, V]``."""
-
-
-class DenseRows:
-    """All of R at once: the reference, and the fastest where it is small."""
-
-    def __init__(self, matrix: Tensor) -> None:
-        self._matrix = matrix  # [V, A]
-
-    def into(self, p: Tensor) -> Tensor:
-        """See `Rows`."""
-        return p @ self._matrix
-
-    def back(self, g: Tensor) -> Tensor:
-        """See `Rows`."""
-        return g @ self._matrix.T
-
-
-class TopRows:
-    """Rows for the tokens that matter; the others share the mean row."""
-
-    def __init__(self, space: RelativeSpace, tokens: Sequence[Tensor]) -> None:
-        self._tokens = tokens  # B of [K_b]
-        self._rows = [space.rows(ids) for ids in tokens]  # B of [K_b, A]
-        self._mean, self._size = space.mean_row, space.size
-
-    def into(self, p: Tensor) -> Tensor:
-        """See `Rows`."""
-        out = []
-        for row, ids, matrix in zip(p, self._tokens, self._rows, strict=True):
-            top = row[ids]
-            tail = row.clone().index_fill_(0, ids, 0.0).sum()
-            out.append(top @ matrix + tail * self._mean)
-        return torch.stack(out)
-
-    def back(self, g: Tensor) -> Tensor:
-        """See `Rows`."""
-        values = (g @ self._mean).unsqueeze(1).repeat(1, self._size)  # [B, V]
-        for value, row, ids, matrix in zip(values, g, self._tokens, self._rows, strict=True):
-            value[ids] = matrix @ row
-        return values
-
-
 class RelativeSpace:
     """One member's relative space over given anchors.
 
@@ -128,6 +78,11 @@ class RelativeSpace:
         """Where the rows are computed."""
         return self._embedding.device
 
+    @property
+    def dense(self) -> bool:
+        """Whether all rows are kept."""
+        return self._dense is not None
+
     def rows(self, tokens: Tensor) -> Tensor:
         """Relative representations ``softmax(temperature · S[v])`` of some tokens: ``[K]`` to ``[K, A]``."""
         if self._dense is not None:
@@ -142,7 +97,10 @@ class RelativeSpace:
 
     def view(self, tokens: Callable[[], Sequence[Tensor]]) -> Rows:
         """The map R, exact where it is dense, else with rows for ``tokens()`` (``[K_b]`` for each of B rows)."""
-        return DenseRows(self._dense) if self._dense is not None else TopRows(self, tokens())
+        if self._dense is not None:
+            return DenseRows(self._dense)
+        found = tokens()
+        return TopRows(found, [self.rows(ids) for ids in found], self.mean_row, self.size)
 
     def into(self, p: Tensor, max_rows: int) -> Tensor:
         """``p R`` with rows for each distribution's ``max_rows`` likeliest tokens: ``[B, V]`` to ``[B, A]``."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from deepen_llm.fusion.relative import Rows
+from deepen_llm.fusion.rows import Rows
 
 _BETAS, _EPS, _DECAY = (0.9, 0.999), 1e-8, 0.01  # AdamW's defaults, which the paper's results rest on
 _COSINE_PERIOD, _COSINE_FLOOR = (
