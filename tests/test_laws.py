@@ -58,10 +58,9 @@ def test_law_1_one_member_is_that_model(architecture: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("fusion", FUSIONS, ids=lambda fusion: fusion.method)
-@pytest.mark.parametrize("kind", KINDS)
-def test_law_2_the_same_model_twice_or_no_weight_is_one(kind: str, fusion: FusionMethod) -> None:
-    one = small(ARCHITECTURES[kind], kind)
-    other = small("llama", next(other for other in KINDS if other != kind), seed=5)
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+def test_law_2_the_same_model_twice_or_no_weight_is_one(pair: tuple[str, str], fusion: FusionMethod) -> None:
+    one, other = small(ARCHITECTURES[pair[0]], pair[0]), small("llama", pair[1], seed=5)
     for options in ({"max_new_tokens": 16}, {"max_new_tokens": 16, "repetition_penalty": 1.3}):
         alone = EnsembleLLM([one]).generate(PROMPTS, **options)
         for llm in (EnsembleLLM([one, one], fusion=fusion), EnsembleLLM([one, other], weights=[1, 0], fusion=fusion)):
@@ -91,7 +90,7 @@ def test_laws_4_and_5_every_member_has_heard_the_committed_text(pair: tuple[str,
 
 
 @pytest.mark.parametrize("fusion", FUSIONS, ids=lambda fusion: fusion.method)
-@pytest.mark.parametrize("pair", PAIRS[::3], ids="-".join)
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
 def test_law_6_a_batch_is_its_prompts_one_by_one(pair: tuple[str, str], fusion: FusionMethod) -> None:
     llm = ensemble(*pair, fusion=fusion, batch_size=3)
     options = {"max_new_tokens": 20, "temperature": 0.8, "top_p": 0.9, "seed": 3, "n": 2}
@@ -136,23 +135,25 @@ def test_law_6_asynchronous_equals_synchronous() -> None:
 
 
 @pytest.mark.parametrize("fusion", FUSIONS, ids=lambda fusion: fusion.method)
-def test_law_7_sampling_follows_the_fused_distribution(fusion: FusionMethod) -> None:
-    llm = ensemble(KINDS[0], KINDS[2], fusion=fusion, batch_size=4000)
-    first = llm.generate(PROMPTS[0], max_new_tokens=1, logprobs=500).logprobs
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+def test_law_7_sampling_follows_the_fused_distribution(pair: tuple[str, str], fusion: FusionMethod) -> None:
+    count = 2000
+    llm = ensemble(*pair, fusion=fusion, batch_size=count)
+    first = llm.generate(PROMPTS[0], max_new_tokens=1, logprobs=1000).logprobs
     assert first is not None
     p = torch.tensor([one.logprob for one in first[0].top]).exp().double()
     ids = [one.token for one in first[0].top]
     assert float(p.sum()) == pytest.approx(1, abs=1e-4)
-    out = llm.generate(PROMPTS[0], max_new_tokens=1, temperature=1, seed=11, n=4000)
+    out = llm.generate(PROMPTS[0], max_new_tokens=1, temperature=1, seed=11, n=count)
     counts = dict.fromkeys(ids, 0)
     for sample in out.samples:
         counts[sample.tokens[0]] += 1
-    frequent = [place for place in range(len(ids)) if p[place] * 4000 >= 10]
+    frequent = [place for place in range(len(ids)) if p[place] * count >= 10]
     observed = [counts[ids[place]] for place in frequent]
-    expected = [float(p[place]) * 4000 for place in frequent]
-    observed, expected = [*observed, 4000 - sum(observed)], [*expected, 4000 - sum(expected)]
+    expected = [float(p[place]) * count for place in frequent]
+    observed, expected = [*observed, count - sum(observed)], [*expected, count - sum(expected)]
     assert len(frequent) > 5
-    assert chisquare(observed, expected).pvalue > 1e-3
+    assert chisquare(observed, expected).pvalue > 1e-4  # one of 40 fails by chance in one seed of 250
 
 
 @pytest.mark.parametrize("eos_policy", ["fused", "main"])
