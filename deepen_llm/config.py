@@ -84,7 +84,10 @@ class MemberConfig(Options):
     @field_validator("path")
     @classmethod
     def _home(cls, value: str) -> str:
-        return str(Path(value).expanduser()) if value.startswith("~") else value
+        try:
+            return str(Path(value).expanduser()) if value.startswith("~") else value
+        except RuntimeError as error:
+            raise ValueError(str(error)) from error
 
     @field_validator("dtype", "device", mode="before")
     @classmethod

@@ -145,14 +145,15 @@ class EnsembleLLM:
             "generation": generation or GenerationOptions(),
         }
         if isinstance(members, str | Path) and str(members).endswith((".yaml", ".yml")):
-            if EnsembleSettings(**given) != EnsembleSettings():
+            placed = (dtype, device, device_map, trust_remote_code, safetensors_only)
+            if EnsembleSettings(**given) != EnsembleSettings() or placed != ("auto", "auto", None, False, True):
                 raise ConfigError(
                     f"options beside the configuration {members}, which says everything itself",
                     hint="set them in the file, or load the members' folders with these options",
                 )
             return cls.from_config(members)
-        members = [members] if isinstance(members, str | Path) else list(members or ())
-        devices = [device] * len(members) if isinstance(device, str | torch.device) else list(device)
+        members = [members] if isinstance(members, str | Path | Mapping | MemberConfig) else list(members or ())
+        devices = list(device) if isinstance(device, list | tuple) else [device] * len(members)
         if len(devices) != len(members):
             raise ConfigError(f"{len(devices)} devices for {len(members)} members", hint="give one device per member")
         common = {
@@ -332,7 +333,12 @@ class EnsembleLLM:
 def _member(given: object) -> Member:
     if isinstance(given, Member):
         return given
-    if isinstance(given, tuple | list) and len(given) == 2 and isinstance(given[0], nn.Module):
+    if (
+        isinstance(given, tuple | list)
+        and len(given) == 2
+        and isinstance(given[0], nn.Module)
+        and hasattr(given[0], "config")
+    ):
         return LocalMember(*given)
     raise ConfigError(
         f"{given!r:.80} is no member: expected a Member or a pair (model, tokenizer)",

@@ -74,7 +74,8 @@ async def in_thread(items: Iterator[Item], close: Callable[[], None]) -> AsyncGe
     end: Any = object()
     try:
         while True:
-            step = asyncio.ensure_future(asyncio.to_thread(next, items, end))
+            # A future, not a task: a loop that shuts down cancels its tasks, and would not wait for the thread.
+            step = asyncio.get_running_loop().run_in_executor(None, next, items, end)
             try:
                 item = await asyncio.shield(step)
             finally:

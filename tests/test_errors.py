@@ -55,6 +55,8 @@ SETTINGS: list[tuple[str, Callable[[], object], str]] = [
         lambda: EnsembleLLM.from_pretrained("a.yaml", main_model=1),
         "options beside the configuration",
     ),
+    ("a file and a dtype", lambda: EnsembleLLM.from_pretrained("a.yaml", dtype="bfloat16"), "options beside"),
+    ("nobody's home", lambda: MemberConfig(path="~nobodyhere/x"), "home directory"),
     ("devices", lambda: EnsembleLLM.from_pretrained(["a", "b"], device=["cpu"]), "1 devices for 2 members"),
 ]
 

@@ -137,6 +137,23 @@ def test_cancelling_twice_is_cancelling() -> None:
     slow.remove()
 
 
+def test_an_event_loop_may_end_while_models_work() -> None:
+    llm = speaker()
+    slow = llm.members[0].model.register_forward_hook(lambda *_: time.sleep(0.05))  # type: ignore[attr-defined]
+    complaints: list[Any] = []
+
+    async def leave() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        task = asyncio.ensure_future(llm.agenerate(PROMPT))
+        await asyncio.sleep(0.12)
+        assert not task.done()
+
+    asyncio.run(leave())
+    slow.remove()
+    assert complaints == []
+    assert llm.generate(PROMPT).text == ANSWER
+
+
 async def _consume(llm: EnsembleLLM) -> None:
     async for _ in llm.astream(PROMPT):
         pass

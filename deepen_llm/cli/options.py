@@ -74,7 +74,7 @@ class Members:
             raise typer.BadParameter(f"{len(devices)} times --device for {len(members)} members")
         places = devices if len(devices) == len(members) else (devices or [None]) * len(members)
         return [
-            {**member, **_said({"dtype": self.dtype, "device": place})}
+            {**member, **_said({"dtype": self.dtype, "device": place}), **({"device_map": None} if place else {})}
             for member, place in zip(members, places, strict=True)
         ]
 

@@ -132,9 +132,9 @@ class CachedContext(LocalContext):
         """Read what is new in the rows of one cache; logits at the ends of the stale ones, ``[len(stale), V_i]``."""
         # A stale row's last token is always read: its logits are what is asked for.
         targets = [self._rows[row].ids[: -1 if row in stale else None] for row in members]
+        if self._rescaled(cache.lengths, members):
+            cache.roll_back([[] for _ in members])
         kept = cache.roll_back(targets)
-        if self._rescaled(kept, members):
-            kept = cache.roll_back([[] for _ in members])
         blocks = [self._rows[row].ids[count:] for row, count in zip(members, kept, strict=True)]
         mask, positions = cache.extend(blocks)
         places = [members.index(row) for row in stale]
@@ -142,10 +142,10 @@ class CachedContext(LocalContext):
             blocks, cache.cache, mask, positions, places, [len(blocks[place]) - 1 for place in places]
         )
 
-    def _rescaled(self, kept: Sequence[int], members: Sequence[int]) -> bool:
+    def _rescaled(self, cached: Sequence[int], members: Sequence[int]) -> bool:
         """Whether what is cached was encoded in another way than the text will be now."""
         bound = self._model.rescales_at()
-        lengths = [(count, len(self._rows[row].ids)) for count, row in zip(kept, members, strict=True)]
+        lengths = [(count, len(self._rows[row].ids)) for count, row in zip(cached, members, strict=True)]
         return bound is not None and any((count > bound) != (length > bound) for count, length in lengths)
 
 

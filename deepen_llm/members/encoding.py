@@ -64,14 +64,16 @@ class TextEncoder:
     def plain(self, text: str) -> Encoded:
         """Encode text in which special tokens, spelled out, are no more than their characters."""
         whole = self._encode(text, split_special_tokens=True)
-        control = next((place for place, id_ in enumerate(whole.ids) if id_ in self._control), None)
-        if control is None or whole.spans is None:
+        spans = whole.spans or ()
+        found = (a for id_, (a, b) in zip(whole.ids, spans, strict=False) if id_ in self._control and b - a > 1)
+        control = next(found, None)
+        if control is None:
             return whole
         # Unigram models hold their special tokens as pieces: encode the parts of such a one apart from each other.
-        cut = whole.spans[control][0] + 1
+        cut = control + 1
         left, right = self.plain(text[:cut]), self.following(_LEADS[1:], text[cut:])
-        spans = [*(left.spans or ()), *((a + cut, b + cut) for a, b in right.spans or ())]
-        return Encoded(left.ids + right.ids, spans)
+        placed = [*(left.spans or ()), *((a + cut, b + cut) for a, b in right.spans or ())]
+        return Encoded(left.ids + right.ids, placed)
 
     def following(self, leads: tuple[str, ...], text: str) -> Encoded:
         """`plain`, as the text is encoded after one of the leads (the first that stays apart from it)."""
@@ -92,24 +94,35 @@ class TextEncoder:
 
     def resumable(self, ids: list[int], text: str, added: int) -> Prompt:
         """Find out how to go on from ids that encode ``text``, the first ``added`` of them put before it."""
-        fixing = self._special if str(self._tokenizer.unk_token) in text else self._control
-        fixed = max((place + 1 for place, id_ in enumerate(ids) if id_ in fixing), default=0)
-        tail = text if fixed <= added else self._tail(ids[fixed:], text)
+        spelled = str(self._tokenizer.unk_token) in text  # else an unknown token is a word like any other
+        for fixing in (self._special, self._control) if spelled else (self._control, self._special):
+            if (found := self._resumed(ids, text, added, fixing)) is not None:
+                return found
+        return self.closed(ids)
+
+    def _resumed(self, ids: list[int], text: str, added: int, fixing: frozenset[int]) -> Prompt | None:
+        """`resumable`, where these special tokens fix all before them; None where the tokenizer goes on otherwise."""
+        fixed = max((place + 1 for place, id_ in enumerate(ids) if place < added or id_ in fixing), default=0)
+        tail = text if fixed <= added else self._tail(ids, fixed, text)
+        if tail is None:
+            return None
         probed = ids[:added] + self.recognising(text + _PROBE)
         for leads in (_LEADS[:1], _LEADS[1:]):
-            whole = tail is not None and self.following(leads, tail).ids == ids[fixed:]
-            if tail is not None and whole and self.following(leads, tail + _PROBE).ids == probed[fixed:]:
+            whole = self.following(leads, tail).ids == ids[fixed:]
+            if whole and self.following(leads, tail + _PROBE).ids == probed[fixed:]:
                 return Prompt(tuple(ids), fixed, tail, leads)
-        return self.closed(ids)
+        return None
 
     def closed(self, ids: list[int]) -> Prompt:
         """A prompt whose ids all stay as they are; what follows is encoded on its own."""
         return Prompt(tuple(ids), len(ids), "", _LEADS[1:])
 
-    def _tail(self, ids: list[int], text: str) -> str | None:
-        """The end of ``text`` that the ids encode, by their surfaces; None where these do not give it."""
-        spelled = b"".join(self._surfaces[id_] or b"" for id_ in ids).decode(errors="replace")
-        return next((tail for tail in (spelled, spelled[1:]) if text.endswith(tail)), None)
+    def _tail(self, ids: list[int], fixed: int, text: str) -> str | None:
+        """The end of ``text`` that ``ids[fixed:]`` encode: by their surfaces, or what follows the last fixed token."""
+        spelled = b"".join(self._surfaces[id_] or b"" for id_ in ids[fixed:]).decode(errors="replace")
+        last = self._tokenizer.convert_ids_to_tokens(ids[fixed - 1])
+        behind = text.rpartition(last)[2] if last and last in text else text
+        return next((tail for tail in (spelled, spelled[1:], behind) if text.endswith(tail)), None)
 
     def _find_prefix(self) -> list[int]:
         with TOKENIZER_LOCK:

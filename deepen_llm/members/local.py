@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -118,8 +117,17 @@ class LocalMember(Member):
             ) from error
 
     def _spells_special_tokens(self, conversation: list[dict[str, Any]]) -> bool:
-        written = json.dumps(conversation, ensure_ascii=False, default=str)
-        return any(token in written for token in self._special_tokens)
+        spoken = [said for message in conversation for said in _strings(message)]
+        return any(token in said for token in self._special_tokens for said in spoken)
+
+
+def _strings(given: Any) -> list[str]:
+    """All that a message says, wherever it stands in it, but for its role."""
+    if isinstance(given, Mapping):
+        return [said for key, value in given.items() if key != "role" for said in _strings(value)]
+    if isinstance(given, list | tuple):
+        return [said for value in given for said in _strings(value)]
+    return [str(given)]
 
 
 def _end_of_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -30,13 +30,18 @@ class SlotCache:
         self._slots: list[list[int]] = [[] for _ in range(rows)]  # and the slot of each
         self._length = 0  # slots in the cache
 
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens cached in each row."""
+        return [len(ids) for ids in self._ids]
+
     def roll_back(self, targets: Sequence[Sequence[int]]) -> list[int]:
         """Keep of each row what it has in common with its target ids; the number of tokens kept per row."""
         for ids, slots, target in zip(self._ids, self._slots, targets, strict=True):
             kept = common_prefix(ids, target)
             del ids[kept:], slots[kept:]
         self._trim()
-        return [len(ids) for ids in self._ids]
+        return self.lengths
 
     def extend(self, blocks: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Make room for each row's new ids, padded on the right to the longest.

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
 from deepen_llm import specialists
@@ -143,6 +144,49 @@ def test_a_prompt_that_ends_in_an_unknown_word_goes_on_as_the_whole_text_is_enco
         context = member.open([member.encode_prompt(prompt)])
         context.append_text([piece])
         assert context.ids == [afresh(member, prompt + piece)]
+
+
+def test_a_start_of_text_that_is_the_unknown_token_too_is_no_hindrance() -> None:
+    tokenizer = copy.deepcopy(SMALL["byte_level_bpe"]())
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|end|> $A", special_tokens=[("<|end|>", tokenizer.eos_token_id)]
+    )
+    tokenizer.unk_token = "<|end|>"
+    member = LocalMember(random_model("llama", len(tokenizer), tokenizer.eos_token_id), tokenizer)
+    text = "The quick brown fox jumps over the lazy dog."
+    for place in range(3, len(text) - 1):
+        context = member.open([member.encode_prompt(text[:place])])
+        context.append_text([text[place:]])
+        assert context.ids == [tokenizer(text)["input_ids"]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_special_token_of_one_character_in_an_answer_does_no_harm(kind: str) -> None:
+    tokenizer = copy.deepcopy(SMALL[kind]())
+    tokenizer.pad_token = "!"
+    member = LocalMember(random_model("llama", len(tokenizer), tokenizer.eos_token_id), tokenizer)
+    context = member.open([member.encode_prompt(PROMPT)])
+    context.append_text([", world! Fine."])
+    assert context.logits().isfinite().any()
+
+
+def test_a_special_token_that_is_a_role_is_no_part_of_what_is_said() -> None:
+    tokenizer = copy.deepcopy(SMALL["byte_level_bpe"]())
+    tokenizer.add_special_tokens({"additional_special_tokens": ["user"]})
+    member = LocalMember(random_model("llama", len(tokenizer), tokenizer.eos_token_id), tokenizer)
+    ids = member.encode_chat([{"role": "user", "content": "hello"}]).ids
+    assert ids.count(tokenizer.convert_tokens_to_ids("user")) == 1
+
+
+def test_no_cache_goes_across_the_bound_of_longrope_in_either_direction() -> None:
+    member = member_of("byte_level_bpe", "longrope")
+    context = member.open([member.encode_prompt("The")])
+    lengths = []
+    for piece in ["s over the lazy dog. What is the ", "l", "a", "zy dog. They", " are", "."]:
+        context.append_text([piece])
+        lengths.append(len(context.ids[0]))
+        torch.testing.assert_close(context.logits()[0], logits_of(member, context.ids[0]), atol=2e-4, rtol=1e-4)
+    assert max(lengths) > 16
 
 
 def test_a_prompt_that_spells_the_start_of_text_gets_no_second_one() -> None:
