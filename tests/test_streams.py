@@ -162,16 +162,15 @@ async def _consume(llm: EnsembleLLM) -> None:
 def test_the_event_loop_goes_on_while_models_work() -> None:
     llm = speaker()
 
-    async def run() -> float:
-        worst, task = 0.0, asyncio.ensure_future(llm.agenerate([PROMPT] * 4))
+    async def run() -> int:
+        ticks, task = 0, asyncio.ensure_future(llm.agenerate([PROMPT] * 4))
         while not task.done():
-            before = time.perf_counter()
             await asyncio.sleep(0.002)
-            worst = max(worst, time.perf_counter() - before)
+            ticks += 1
         assert (await task)[0].text == ANSWER
-        return worst
+        return ticks
 
-    assert asyncio.run(run()) < 0.5
+    assert asyncio.run(run()) > 10
 
 
 def test_a_member_that_fails_midway_surfaces_and_the_next_call_works() -> None:
