@@ -154,7 +154,7 @@ def test_logits_that_are_no_distribution_name_the_member_and_the_token(bad: floa
     model.strength = 0.0
     model.lm_head.register_forward_hook(lambda *given: given[2] * 0 + bad)
     llm = EnsembleLLM([small(*ONE), (model, tokenizer)])
-    with pytest.raises(LogitsError, match=r"ScriptedLlama .* after token \d+ of prompt 0"):
+    with pytest.raises(LogitsError, match=r"ScriptedLlama .* after token \d+ of row 0"):
         llm.generate("The quick", max_new_tokens=2)
 
 

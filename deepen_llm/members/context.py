@@ -92,7 +92,7 @@ class LocalContext(Context):
             if not good:
                 raise LogitsError(
                     f"member {self._name} gave logits that are no distribution (NaN, +inf or all -inf) "
-                    f"after token {len(self._rows[row].ids)} of prompt {row}",
+                    f"after token {len(self._rows[row].ids)} of row {row}",
                     hint="load it with dtype='float32' or 'bfloat16', and check its weights with transformers alone",
                 )
 
