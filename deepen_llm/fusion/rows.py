@@ -45,9 +45,8 @@ class TopRows:
         """See `Rows`."""
         out = []
         for row, ids, matrix in zip(p, self._tokens, self._rows, strict=True):
-            top = row[ids]
-            tail = row.clone().index_fill_(0, ids, 0.0).sum()
-            out.append(top @ matrix + tail * self._mean)
+            tail = row.index_fill(0, ids, 0.0).sum()
+            out.append(row[ids] @ matrix + tail * self._mean)
         return torch.stack(out)
 
     def back(self, g: Tensor) -> Tensor:

@@ -109,7 +109,7 @@ class CachedContext(LocalContext):
     def __init__(self, shared: bool, *arguments: Any) -> None:
         super().__init__(*arguments)
         count = len(self._rows)
-        self._shared = shared
+        self._shared, self._bound = shared, self._model.rescales_at()
         self._caches = [SlotCache(count, self._model.device)] if shared else [self._single() for _ in range(count)]
 
     def select(self, rows: Sequence[int]) -> None:
@@ -144,9 +144,10 @@ class CachedContext(LocalContext):
 
     def _rescaled(self, cached: Sequence[int], members: Sequence[int]) -> bool:
         """Whether what is cached was encoded in another way than the text will be now."""
-        bound = self._model.rescales_at()
+        if self._bound is None:
+            return False
         lengths = [(count, len(self._rows[row].ids)) for count, row in zip(cached, members, strict=True)]
-        return bound is not None and any((count > bound) != (length > bound) for count, length in lengths)
+        return any((count > self._bound) != (length > self._bound) for count, length in lengths)
 
 
 class AfreshContext(LocalContext):

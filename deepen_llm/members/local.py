@@ -27,7 +27,7 @@ class LocalMember(Member):
         name: What messages and traces call it; by default the model's own name.
 
     Raises:
-        LoadError: The model is no causal language model.
+        LoadError: The model is no causal language model, or its token embeddings are offloaded.
         VocabularyError: The tokenizer does not fit the model, or is of no known kind.
 
     Warns:
@@ -46,6 +46,11 @@ class LocalMember(Member):
         self._special_tokens = [token for token in spelled if token]  # more than all_special_tokens knows
         self._causal = CausalModel(model)
         self.embedding = self._causal.embedding
+        if self.embedding.is_meta:
+            raise LoadError(
+                f"the token embeddings of member {self.name} are offloaded, and fusion reads them at every step",
+                hint="keep them in memory: give a device_map with room for them, or a smaller dtype",
+            )
         self._memory = self._causal.memory()
         if self._memory is Memory.NONE:
             warnings.warn(
