@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import yaml
-from pydantic import Field, SerializeAsAny, field_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializeAsAny,
+    field_validator,
+    model_validator,
+)
 from typing_extensions import Self
 
 from deepen_llm.errors import ConfigError
 from deepen_llm.fusion import METHODS, Deepen, FixedWeights, FusionMethod
 from deepen_llm.options import Options
+from deepen_llm.structure.response_format import ResponseFormat
+from deepen_llm.tools.definitions import Toolbox
+
+_AS_SCHEMA = PlainSerializer(lambda asked: asked and dict(asked.schema), when_used="json")
 
 
 class GenerationOptions(Options):
@@ -31,7 +44,12 @@ class GenerationOptions(Options):
         n: Samples per prompt.
         logprobs: Report each token's log-probability and this many likeliest tokens beside it.
         trace: Report how each token came about.
+        response_format: What the answer must be: a pydantic model, a dataclass or another type that pydantic knows, a
+            JSON schema, or ``{"type": "json_object"}``. The fused distribution is held to it token by token, and the
+            answer is whole within ``max_new_tokens``.
     """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     max_new_tokens: int = Field(256, ge=1)
     temperature: float = Field(0.0, ge=0)
@@ -44,6 +62,7 @@ class GenerationOptions(Options):
     n: int = Field(1, ge=1)
     logprobs: int | None = Field(None, ge=0)
     trace: bool = False
+    response_format: Annotated[ResponseFormat | None, BeforeValidator(ResponseFormat.of), _AS_SCHEMA] = None
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -56,6 +75,42 @@ class GenerationOptions(Options):
         if "" in value:
             raise ValueError("a stop string must not be empty")
         return value
+
+    @model_validator(mode="after")
+    def _nothing_cuts_structure(self) -> Self:
+        if self.structured and self.stop:
+            raise ValueError(f"stop={self.stop!r} would cut a structured answer short; give stop=() with it")
+        return self
+
+    @property
+    def structured(self) -> bool:
+        """Whether all of the answer has a structure of its own."""
+        return self.response_format is not None
+
+
+class ChatOptions(GenerationOptions):
+    """How to answer a conversation.
+
+    Attributes:
+        tools: What the model may ask to be called: documented functions, pydantic models, or mappings as the APIs have
+            them.
+        tool_choice: ``auto`` (the model decides), ``none``, ``required`` or ``any``, or the name of the tool to call.
+        parallel_tool_calls: Whether an answer may hold several calls.
+    """
+
+    tools: Any = None
+    tool_choice: Any = "auto"
+    parallel_tool_calls: bool = True
+
+    @cached_property
+    def toolbox(self) -> Toolbox | None:
+        """The tools of this request; None where none may be called."""
+        return Toolbox.of(self.tools, self.tool_choice, self.parallel_tool_calls)
+
+    @property
+    def structured(self) -> bool:
+        """See `GenerationOptions`."""
+        return self.response_format is not None or (self.toolbox is not None and self.toolbox.choice.required)
 
 
 class MemberConfig(Options):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from deepen_llm.members.base import Context, Member
 from deepen_llm.members.encoding import Prompt
 from deepen_llm.row import Row
 from deepen_llm.sampling import Sampler
+from deepen_llm.structure import Room
 from deepen_llm.text import TextAssembler
 from deepen_llm.tracing import StepReport
 
@@ -85,14 +87,13 @@ class Contexts:
         for context in self.each:
             context.select(rows)
 
-    def full(self) -> list[bool]:
-        """For each row, whether some member's context window is."""
+    def rooms(self) -> list[Room]:
+        """For each row, how much more fits into the members' context windows."""
         lengths = [[len(ids) for ids in context.ids] for context in self.each]
-        bounds = [member.context_length for member in self._ensemble.members]
-        return [
-            any(bound and n >= bound for n, bound in zip(row, bounds, strict=True))
-            for row in zip(*lengths, strict=True)
-        ]
+        bounds = [member.context_length or sys.maxsize for member in self._ensemble.members]
+        left = [[bound - n for n, bound in zip(row, bounds, strict=True)] for row in zip(*lengths, strict=True)]
+        main = self._ensemble.main
+        return [Room(row[main], min([*row[:main], *row[main + 1 :]], default=sys.maxsize)) for row in left]
 
     def close(self) -> None:
         """Free all contexts."""
@@ -129,13 +130,16 @@ def decode(
         live = list(rows)
         while live:
             fused, report = contexts.fuse([row.mid_character for row in live])
-            tokens = sampler.choose(fused, contexts.each[ensemble.main].ids, [row.generator for row in live])
+            guided = _guided(fused, report.logits[ensemble.main], live)
+            chosen = sampler.choose(guided, contexts.each[ensemble.main].ids, [row.generator for row in live])
+            rooms = contexts.rooms()
+            tokens = [row.settle(token, room) for row, token, room in zip(live, chosen, rooms, strict=True)]
             pieces = [
                 row.commit(token, report, place) for place, (row, token) in enumerate(zip(live, tokens, strict=True))
             ]
             contexts.commit(tokens, pieces)
-            for row, full in zip(live, contexts.full(), strict=True):
-                row.bound(full)
+            for row, room in zip(live, contexts.rooms(), strict=True):
+                row.bound(min(room) < 1)
             yield
             going_on = [place for place, row in enumerate(live) if row.finish_reason is None]
             if len(going_on) < len(live):
@@ -143,6 +147,22 @@ def decode(
                 live = [live[place] for place in going_on]
     finally:
         contexts.close()
+
+
+def _guided(fused: Tensor, main: Tensor, rows: Sequence[Row]) -> Tensor:
+    """The fused logits, ``-inf`` where a row's structure allows no token.
+
+    Where fusion holds none of the allowed tokens possible (small probabilities become 0 in fp32), the main model's
+    logits choose among them.
+    """
+    masks = [row.allowed() for row in rows]
+    if all(mask is None for mask in masks):
+        return fused
+    free = torch.ones(fused.shape[-1], dtype=torch.bool)
+    barred = ~torch.stack([free if mask is None else mask for mask in masks]).to(fused.device)
+    guided = fused.masked_fill(barred, -torch.inf)
+    lost = guided.isneginf().all(-1, keepdim=True)  # [B, 1]
+    return torch.where(lost, main.masked_fill(barred, -torch.inf), guided)
 
 
 def score(ensemble: Ensemble, prompt: Sequence[Prompt], tokens: Sequence[int]) -> Generator[Tensor, None, None]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard, cast, overload
+from typing import Any, Literal, TypeGuard, overload
 
 import torch
 from torch import nn
@@ -16,14 +16,14 @@ from typing_extensions import Self
 
 from deepen_llm.config import EnsembleConfig, EnsembleSettings, GenerationOptions, MemberConfig
 from deepen_llm.decoding import Ensemble, score
-from deepen_llm.errors import ConfigError
+from deepen_llm.errors import ConfigError, DeepenError
 from deepen_llm.fusion import AggregationWeights, FixedWeights, FusionMethod
 from deepen_llm.members.base import Member, Message
 from deepen_llm.members.loading import check_source, load_member
 from deepen_llm.members.local import LocalMember
 from deepen_llm.outputs import Output, Score
-from deepen_llm.prompts import EncodedPrompt, encode_continuation, encode_conversation, encode_text
-from deepen_llm.run import Run
+from deepen_llm.prompts import encode_continuation, encode_text
+from deepen_llm.requests import Requests
 from deepen_llm.streaming import AsyncTextStream, TextStream
 from deepen_llm.tracing import candidate
 
@@ -81,6 +81,7 @@ class EnsembleLLM:
         aggregation = own or self.settings.aggregation_weights(len(members))
         self.members: tuple[Member, ...] = tuple(_member(one) for one in members)
         self._ensemble = self._bind(aggregation)
+        self._requests = Requests(self._ensemble, self.settings)
 
     def __repr__(self) -> str:
         """The members' names, the main model and the fusion method."""
@@ -198,12 +199,19 @@ class EnsembleLLM:
     @overload
     def generate(self, prompt: str, **options: Any) -> Output: ...
     @overload
-    def generate(self, prompt: Sequence[str], **options: Any) -> list[Output]: ...
-    def generate(self, prompt: str | Sequence[str], **options: Any) -> Output | list[Output]:
+    def generate(
+        self, prompt: Sequence[str], *, return_exceptions: Literal[False] = False, **options: Any
+    ) -> list[Output]: ...
+    @overload
+    def generate(
+        self, prompt: Sequence[str], *, return_exceptions: bool, **options: Any
+    ) -> list[Output | DeepenError]: ...
+    def generate(self, prompt: str | Sequence[str], *, return_exceptions: bool = False, **options: Any) -> Any:
         """Continue a prompt, or each of several.
 
         Args:
             prompt: One prompt or a list of them.
+            return_exceptions: Of several prompts, let one that cannot be used fail alone, with its error in its place.
             **options: Fields of `GenerationOptions`.
 
         Returns:
@@ -214,29 +222,43 @@ class EnsembleLLM:
             PromptError: A prompt is empty, or leaves no room in a context window.
             LogitsError: A member's logits are no distribution.
         """
-        run, many = self._continuing(prompt, options)
+        many = _is_many(prompt)
+        run = self._requests.continuing(prompt if many else [prompt], options, keep_errors=many and return_exceptions)
         outputs = run.finish()
         return outputs if many else outputs[0]
 
     @overload
     def chat(self, messages: Conversation, **options: Any) -> Output: ...
     @overload
-    def chat(self, messages: Sequence[Conversation], **options: Any) -> list[Output]: ...
-    def chat(self, messages: Conversation | Sequence[Conversation], **options: Any) -> Output | list[Output]:
+    def chat(
+        self, messages: Sequence[Conversation], *, return_exceptions: Literal[False] = False, **options: Any
+    ) -> list[Output]: ...
+    @overload
+    def chat(
+        self, messages: Sequence[Conversation], *, return_exceptions: bool, **options: Any
+    ) -> list[Output | DeepenError]: ...
+    def chat(
+        self, messages: Conversation | Sequence[Conversation], *, return_exceptions: bool = False, **options: Any
+    ) -> Any:
         """Answer a conversation, or each of several, through each member's own chat template.
 
         Args:
             messages: One list of messages (``role``, ``content``), or a list of such lists.
-            **options: Fields of `GenerationOptions`.
+            return_exceptions: See `generate`.
+            **options: Fields of `ChatOptions`: those of `generate`, and ``tools``, ``tool_choice``,
+                ``parallel_tool_calls``.
 
         Returns:
             One `Output` per conversation; a list for a list of lists.
 
         Raises:
             PromptError: There are no messages, a member has no template, or its template refuses them.
-            ConfigError: See `generate`, as for the others.
+            ConfigError: See `generate`, as for the others; also for tools that cannot be used.
         """
-        run, many = self._answering(messages, options)
+        many = _is_conversations(messages)
+        run = self._requests.answering(
+            messages if many else [messages], options, keep_errors=many and return_exceptions
+        )
         outputs = run.finish()
         return outputs if many else outputs[0]
 
@@ -252,29 +274,47 @@ class EnsembleLLM:
         Raises:
             ConfigError: See `generate`, as for the others; also for ``n`` above 1.
         """
-        return self._stream(encode_text(self._ensemble, prompt), options)
+        return self._requests.continuing([prompt], options).stream()
 
     def stream_chat(self, messages: Conversation, **options: Any) -> TextStream:
-        """`stream`, for a conversation as `chat` takes it."""
-        return self._stream(encode_conversation(self._ensemble, messages), options)
+        """`stream`, for a conversation as `chat` takes it; tool calls come with the pieces, beside their text."""
+        return self._requests.answering([messages], options).stream()
 
     @overload
     async def agenerate(self, prompt: str, **options: Any) -> Output: ...
     @overload
-    async def agenerate(self, prompt: Sequence[str], **options: Any) -> list[Output]: ...
-    async def agenerate(self, prompt: str | Sequence[str], **options: Any) -> Output | list[Output]:
+    async def agenerate(
+        self, prompt: Sequence[str], *, return_exceptions: Literal[False] = False, **options: Any
+    ) -> list[Output]: ...
+    @overload
+    async def agenerate(
+        self, prompt: Sequence[str], *, return_exceptions: bool, **options: Any
+    ) -> list[Output | DeepenError]: ...
+    async def agenerate(self, prompt: str | Sequence[str], *, return_exceptions: bool = False, **options: Any) -> Any:
         """`generate` in a thread, step by step: the event loop goes on, and cancelling stops the models."""
-        run, many = self._continuing(prompt, options)
+        many = _is_many(prompt)
+        run = self._requests.continuing(prompt if many else [prompt], options, keep_errors=many and return_exceptions)
         outputs = await run.afinish()
         return outputs if many else outputs[0]
 
     @overload
     async def achat(self, messages: Conversation, **options: Any) -> Output: ...
     @overload
-    async def achat(self, messages: Sequence[Conversation], **options: Any) -> list[Output]: ...
-    async def achat(self, messages: Conversation | Sequence[Conversation], **options: Any) -> Output | list[Output]:
+    async def achat(
+        self, messages: Sequence[Conversation], *, return_exceptions: Literal[False] = False, **options: Any
+    ) -> list[Output]: ...
+    @overload
+    async def achat(
+        self, messages: Sequence[Conversation], *, return_exceptions: bool, **options: Any
+    ) -> list[Output | DeepenError]: ...
+    async def achat(
+        self, messages: Conversation | Sequence[Conversation], *, return_exceptions: bool = False, **options: Any
+    ) -> Any:
         """`chat` in a thread, as `agenerate`."""
-        run, many = self._answering(messages, options)
+        many = _is_conversations(messages)
+        run = self._requests.answering(
+            messages if many else [messages], options, keep_errors=many and return_exceptions
+        )
         outputs = await run.afinish()
         return outputs if many else outputs[0]
 
@@ -302,33 +342,6 @@ class EnsembleLLM:
         steps = zip(tokens, score(self._ensemble, encoded, tokens), strict=True)
         return Score(tuple(candidate(main.vocabulary, logprobs, token) for token, logprobs in steps))
 
-    def _continuing(self, prompt: str | Sequence[str], options: Mapping[str, Any]) -> tuple[Run, bool]:
-        """A run over one prompt or several, and whether there were several."""
-        chosen, many = self._options(options), _is_many(prompt)
-        prompts = cast("Sequence[str]", prompt if many else [prompt])
-        return self._run([encode_text(self._ensemble, one) for one in prompts], chosen), many
-
-    def _answering(
-        self, messages: Conversation | Sequence[Conversation], options: Mapping[str, Any]
-    ) -> tuple[Run, bool]:
-        """A run over one conversation or several, and whether there were several."""
-        chosen = self._options(options)
-        many = _is_many(messages) and bool(messages) and not isinstance(messages[0], Mapping)
-        conversations = cast("Sequence[Conversation]", messages if many else [messages])
-        return self._run([encode_conversation(self._ensemble, one) for one in conversations], chosen), many
-
-    def _stream(self, prompt: EncodedPrompt, options: Mapping[str, Any]) -> TextStream:
-        chosen = self._options(options)
-        if chosen.n > 1:
-            raise ConfigError(f"a stream of n={chosen.n} samples", hint="stream one sample, or call generate()")
-        return TextStream(self._run([prompt], chosen).pieces())
-
-    def _options(self, given: Mapping[str, Any]) -> GenerationOptions:
-        return GenerationOptions(**{**dict(self.settings.generation), **given})
-
-    def _run(self, prompts: Sequence[EncodedPrompt], options: GenerationOptions) -> Run:
-        return Run(self._ensemble, prompts, options, self.settings.batch_size)
-
 
 def _member(given: object) -> Member:
     if isinstance(given, Member):
@@ -348,6 +361,10 @@ def _member(given: object) -> Member:
 
 def _is_many(given: object) -> TypeGuard[Sequence[Any]]:
     return isinstance(given, Sequence) and not isinstance(given, str | bytes)
+
+
+def _is_conversations(given: object) -> TypeGuard[Sequence[Any]]:
+    return _is_many(given) and bool(given) and not isinstance(given[0], Mapping)
 
 
 def _source(member: Member) -> MemberConfig:

@@ -45,3 +45,7 @@ class ContextLengthError(PromptError):
 
 class LogitsError(DeepenError, ArithmeticError):
     """Logits, a member's or the fused ones, that are no distribution."""
+
+
+class StructureError(DeepenError, ValueError):
+    """An answer that could not be given, or not be read, in the structure asked for."""

@@ -3,10 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from deepen_llm.structure.response_format import ResponseFormat
+from deepen_llm.tools.calls import CallDelta, ToolCall
 
 FinishReason = Literal["stop", "eos", "length"]
-"""A stop string appeared, the end of text was chosen, or a bound was reached (``max_new_tokens``, a context window)."""
+"""A stop string appeared, the end of text was chosen (or the structure was complete), or a bound was reached
+(``max_new_tokens``, a context window), for which a structured answer is brought to a short end."""
+
+
+class Piece(str):
+    """A piece of an answer while it is written: its text, and what else came with it.
+
+    Attributes:
+        tool_calls: Pieces of tool calls; the text may then be empty.
+        reasoning: A piece of what a reasoning model writes before its answer.
+    """
+
+    __slots__ = ("reasoning", "tool_calls")
+
+    def __new__(cls, text: str, tool_calls: tuple[CallDelta, ...] = (), reasoning: str = "") -> Piece:
+        """Make a piece."""
+        piece = super().__new__(cls, text)
+        piece.tool_calls, piece.reasoning = tool_calls, reasoning
+        return piece
+
+    tool_calls: tuple[CallDelta, ...]
+    reasoning: str
 
 
 @dataclass(frozen=True)
@@ -99,6 +123,9 @@ class Sample:
         finish_reason: Why it ended.
         logprobs: One per token, where asked for.
         trace: One per token, where asked for.
+        tool_calls: The calls that the model asks for; they are no part of the text.
+        reasoning: What a reasoning model wrote before its answer, where its tokenizer tells how to find it.
+        response_format: What the text was asked to be.
     """
 
     text: str
@@ -106,6 +133,24 @@ class Sample:
     finish_reason: FinishReason
     logprobs: tuple[TokenLogprob, ...] | None = None
     trace: tuple[TokenTrace, ...] | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    reasoning: str = ""
+    response_format: ResponseFormat | None = None
+
+    @property
+    def parsed(self) -> Any:
+        """The text as the ``response_format`` asked for it; None where nothing was asked for, or tools are called.
+
+        Raises:
+            StructureError: A rule beyond the schema, such as a validator's, refuses it.
+        """
+        return None if self.response_format is None or self.tool_calls else self.response_format.read(self.text)
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The answer as a message, to go on with the conversation."""
+        message: dict[str, Any] = {"role": "assistant", "content": self.text}
+        return {**message, "tool_calls": list(self.tool_calls)} if self.tool_calls else message
 
 
 @dataclass(frozen=True)
@@ -144,6 +189,26 @@ class Output:
     def trace(self) -> tuple[TokenTrace, ...] | None:
         """The first answer's trace, where asked for."""
         return self.samples[0].trace
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The first answer's tool calls."""
+        return self.samples[0].tool_calls
+
+    @property
+    def reasoning(self) -> str:
+        """The first answer's reasoning."""
+        return self.samples[0].reasoning
+
+    @property
+    def parsed(self) -> Any:
+        """The first answer as the ``response_format`` asked for it; see `Sample`."""
+        return self.samples[0].parsed
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The first answer as a message."""
+        return self.samples[0].message
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Sequence
 
 from deepen_llm.decoding import Ensemble
 from deepen_llm.errors import ContextLengthError, PromptError
 from deepen_llm.members.base import Member, Message
 from deepen_llm.members.encoding import Prompt
+from deepen_llm.structure import Room
+from deepen_llm.tools.definitions import Toolbox
+from deepen_llm.tools.messages import normalised
 
 EncodedPrompt = Sequence[Prompt]
 """One prompt, as each member encodes it."""
@@ -28,8 +32,13 @@ def encode_text(ensemble: Ensemble, text: str) -> EncodedPrompt:
     return _encode(ensemble, lambda member: member.encode_prompt(text))
 
 
-def encode_conversation(ensemble: Ensemble, messages: Sequence[Message]) -> EncodedPrompt:
+def encode_conversation(ensemble: Ensemble, messages: Sequence[Message], toolbox: Toolbox | None) -> EncodedPrompt:
     """Encode a conversation for every member, through its own chat template.
+
+    Args:
+        ensemble: The ensemble.
+        messages: The messages.
+        toolbox: The tools that the model may call.
 
     Raises:
         PromptError: There are no messages, one is malformed, or a member's template is missing or refuses them.
@@ -39,12 +48,11 @@ def encode_conversation(ensemble: Ensemble, messages: Sequence[Message]) -> Enco
         raise PromptError(
             f"{messages!r} is no conversation", hint="give a list like [{'role': 'user', 'content': 'Hello'}]"
         )
-    for message in messages:
-        if not _is_message(message):
-            raise PromptError(f"{message!r} is no message", hint="give messages as {'role': ..., 'content': ...}")
-        if isinstance(message.get("content"), str):
-            _check_text(message["content"])
-    return _encode(ensemble, lambda member: member.encode_chat(messages))
+    conversation = [normalised(message) for message in messages]
+    for message in conversation:
+        _check_text(message["content"])
+    tools = toolbox.tools if toolbox else ()
+    return _encode(ensemble, lambda member: member.encode_chat(conversation, tools))
 
 
 def encode_continuation(ensemble: Ensemble, prompt: EncodedPrompt, text: str) -> list[int]:
@@ -67,12 +75,6 @@ def encode_continuation(ensemble: Ensemble, prompt: EncodedPrompt, text: str) ->
                 hint="shorten either, or choose members with larger windows",
             )
     return continued[ensemble.main]
-
-
-def _is_message(message: object) -> bool:
-    if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-        return False
-    return message.get("content") is not None or bool(message.get("tool_calls"))
 
 
 def _encode(ensemble: Ensemble, encode: Callable[[Member], Prompt]) -> EncodedPrompt:
@@ -108,3 +110,13 @@ def _check_text(text: str) -> None:
             f"the prompt has a lone surrogate at character {error.start}",
             hint="decode it with errors='replace'",
         ) from None
+
+
+def room_after(ensemble: Ensemble, prompt: EncodedPrompt) -> Room:
+    """How much fits into the members' context windows behind a prompt."""
+    left = [
+        (member.context_length or sys.maxsize) - len(one.ids)
+        for member, one in zip(ensemble.members, prompt, strict=True)
+    ]
+    main = left.pop(ensemble.main)
+    return Room(main, min(left, default=sys.maxsize))

@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from deepen_llm.config import GenerationOptions
-from deepen_llm.outputs import FinishReason, Sample, TokenLogprob, TokenTrace
+from deepen_llm.outputs import FinishReason, Piece, Sample, TokenLogprob, TokenTrace
+from deepen_llm.structure import Guide, Room
 from deepen_llm.text import TextAssembler
+from deepen_llm.tools.calls import CallLog
+from deepen_llm.tools.reader import Event, Reader, Said, Thought
 from deepen_llm.tracing import StepReport
 from deepen_llm.vocabulary import Vocabulary
 
 
 class Row:
-    """The tokens committed so far, the text they spell, and why the answer ended.
+    """The tokens committed so far, what they say, and why the answer ended.
 
     Args:
         vocabulary: The main model's vocabulary.
         options: How to generate.
         generator: The row's own source of randomness.
+        guide: Holds the answer to a structure; None for a free one.
+        reader: Tells text from tool calls; None where all is text.
     """
 
-    def __init__(self, vocabulary: Vocabulary, options: GenerationOptions, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        options: GenerationOptions,
+        generator: torch.Generator,
+        guide: Guide | None = None,
+        reader: Reader | None = None,
+    ) -> None:
         self.generator = generator
         self.finish_reason: FinishReason | None = None
         self.tokens: list[int] = []
-        self._vocabulary, self._options = vocabulary, options
+        self._vocabulary, self._options, self._guide, self._reader = vocabulary, options, guide, reader
         self._assembler = TextAssembler(options.stop)
+        self._calls, self._thoughts, self._pondered = CallLog(), "", 0
         self._logprobs: list[TokenLogprob] = []
         self._trace: list[TokenTrace] = []
 
@@ -33,6 +47,22 @@ class Row:
     def mid_character(self) -> bool:
         """Whether the text ends inside a character, where only the main model can go on."""
         return self._assembler.mid_character
+
+    def allowed(self) -> Tensor | None:
+        """The tokens that the structure allows next, bool ``[V_m]``; None where it is free."""
+        return self._guide.allowed() if self._guide else None
+
+    def settle(self, token: int, room: Room) -> int:
+        """The token to commit: the given one, or another where the structure must come to its end.
+
+        Args:
+            token: The chosen token.
+            room: How much fits into the context windows.
+        """
+        if self._guide is None:
+            return token
+        left = self._options.max_new_tokens - len(self.tokens)
+        return self._guide.settle(token, Room(min(room.main, left), room.others))
 
     def commit(self, token: int, report: StepReport, place: int) -> str:
         """Take a token; returns the characters that it completed, for the other members to hear.
@@ -47,11 +77,14 @@ class Row:
         if self._options.trace:
             self._trace.append(report.trace(place, token, mid_character=self.mid_character))
         self.tokens.append(token)
-        piece = self._assembler.feed(self._vocabulary.surfaces[token] or b"")
+        surface, ends = self._vocabulary.surfaces[token], token in self._vocabulary.end_of_text
+        piece = self._assembler.decode(surface or b"")
+        spelled = self._reader and surface is None and not ends
+        self._hear(self._vocabulary.spellings.get(token, "") if spelled else piece)
         if self._assembler.stopped:
             self.finish_reason = "stop"
-        elif token in self._vocabulary.end_of_text:
-            self.finish_reason = "eos"
+        elif ends or (self._guide and self._guide.finished):
+            self.finish_reason = "length" if self._guide and self._guide.forced else "eos"
         self.bound(len(self.tokens) >= self._options.max_new_tokens)
         return piece
 
@@ -60,11 +93,16 @@ class Row:
         if reached and self.finish_reason is None:
             self.finish_reason = "length"
         if self.finish_reason in {"length", "eos"}:
-            self._assembler.feed(b"", final=True)
+            self._hear(self._assembler.decode(b"", final=True))
+            if self._reader:
+                self._take(self._reader.finish())
+                self._reader = None
 
-    def release(self) -> str:
-        """The text that may be shown now and was not before."""
-        return self._assembler.release(final=self.finish_reason is not None)
+    def release(self) -> Piece:
+        """What may be shown now and was not before."""
+        text = self._assembler.release(final=self.finish_reason is not None)
+        thoughts, self._pondered = self._thoughts[self._pondered :], len(self._thoughts)
+        return Piece(text, self._calls.release(), thoughts)
 
     def sample(self) -> Sample:
         """The answer as the user gets it; complete once `finish_reason` is set."""
@@ -74,4 +112,22 @@ class Row:
             finish_reason=self.finish_reason or "length",
             logprobs=tuple(self._logprobs) if self._options.logprobs is not None else None,
             trace=tuple(self._trace) if self._options.trace else None,
+            tool_calls=self._calls.whole(),
+            reasoning=self._thoughts,
+            response_format=self._options.response_format,
         )
+
+    def _hear(self, characters: str) -> None:
+        if self._reader:
+            self._take(self._reader.feed(characters))
+        else:
+            self._assembler.say(characters)
+
+    def _take(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, Said):
+                self._assembler.say(event.text)
+            elif isinstance(event, Thought):
+                self._thoughts += event.text
+            else:
+                self._calls.add(event)

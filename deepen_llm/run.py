@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 
 from deepen_llm.config import GenerationOptions
 from deepen_llm.decoding import Ensemble, decode
-from deepen_llm.outputs import Output, Usage
+from deepen_llm.errors import ConfigError, DeepenError
+from deepen_llm.outputs import Output, Piece, Usage
 from deepen_llm.prompts import EncodedPrompt
 from deepen_llm.row import Row
-from deepen_llm.sampling import generators
-from deepen_llm.streaming import in_thread
+from deepen_llm.streaming import TextStream, in_thread
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt, and the answers to it while they grow.
+
+    Attributes:
+        prompt: The prompt, as each member encodes it.
+        rows: One for each sample.
+    """
+
+    prompt: EncodedPrompt
+    rows: Sequence[Row]
 
 
 class Run:
-    """Decodes prompts in groups of at most ``batch_size`` rows.
+    """Decodes requests in groups of at most ``batch_size`` rows.
 
     Args:
         ensemble: The ensemble.
-        prompts: The prompts, encoded.
+        asked: The requests; in a failed one's place its error.
         options: How to generate.
         batch_size: The most rows at a time; one prompt's samples stay together.
     """
@@ -26,49 +40,57 @@ class Run:
     def __init__(
         self,
         ensemble: Ensemble,
-        prompts: Sequence[EncodedPrompt],
+        asked: Sequence[Request | DeepenError],
         options: GenerationOptions,
         batch_size: int,
     ) -> None:
-        vocabulary = ensemble.main_model.vocabulary
-        self.rows = [[Row(vocabulary, options, one) for one in generators(options)] for _ in prompts]
-        self._ensemble, self._prompts, self._options = ensemble, prompts, options
+        self._ensemble, self._asked, self._options = ensemble, asked, options
         self._group = max(1, batch_size // options.n)
 
     def steps(self) -> Generator[None, None, None]:
         """Decode; yields after every step, and stops the models where it is closed."""
-        for first in range(0, len(self._prompts), self._group):
-            group = slice(first, first + self._group)
-            rows = [row for samples in self.rows[group] for row in samples]
-            yield from decode(self._ensemble, self._prompts[group], rows, self._options)
+        able = [one for one in self._asked if isinstance(one, Request)]
+        for first in range(0, len(able), self._group):
+            group = able[first : first + self._group]
+            rows = [row for request in group for row in request.rows]
+            yield from decode(self._ensemble, [request.prompt for request in group], rows, self._options)
 
-    def finish(self) -> list[Output]:
-        """Decode to the end; one output per prompt."""
+    def finish(self) -> list[Output | DeepenError]:
+        """Decode to the end; one output per prompt, or its error."""
         for _ in self.steps():
             pass
         return self.outputs()
 
-    async def afinish(self) -> list[Output]:
+    async def afinish(self) -> list[Output | DeepenError]:
         """`finish` in a thread, step by step."""
         steps = self.steps()
         async for _ in in_thread(steps, steps.close):
             pass
         return self.outputs()
 
-    def pieces(self) -> Generator[str, None, Output]:
-        """The first prompt's first answer, piece by piece; returns its whole output."""
-        row = self.rows[0][0]
-        for _ in self.steps():
-            if piece := row.release():
-                yield piece
-        return self.outputs()[0]
+    def stream(self) -> TextStream:
+        """The only prompt's only answer, piece by piece.
 
-    def outputs(self) -> list[Output]:
+        Raises:
+            ConfigError: There are several samples.
+        """
+        if self._options.n > 1:
+            raise ConfigError(f"a stream of n={self._options.n} samples", hint="stream one sample, or call generate()")
+        (request,) = (one for one in self._asked if isinstance(one, Request))
+        return TextStream(self._pieces(request))
+
+    def _pieces(self, request: Request) -> Generator[Piece, None, Output]:
+        for _ in self.steps():
+            piece = request.rows[0].release()
+            if piece or piece.tool_calls or piece.reasoning:
+                yield piece
+        return self._output(request)
+
+    def outputs(self) -> list[Output | DeepenError]:
         """What came out, one per prompt."""
-        return [
-            Output(
-                tuple(row.sample() for row in samples),
-                Usage(len(prompt[self._ensemble.main].ids), sum(len(row.tokens) for row in samples)),
-            )
-            for prompt, samples in zip(self._prompts, self.rows, strict=True)
-        ]
+        return [self._output(one) if isinstance(one, Request) else one for one in self._asked]
+
+    def _output(self, request: Request) -> Output:
+        prompt_tokens = len(request.prompt[self._ensemble.main].ids)
+        samples = tuple(row.sample() for row in request.rows)
+        return Output(samples, Usage(prompt_tokens, sum(len(row.tokens) for row in request.rows)))

@@ -7,12 +7,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, 
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from deepen_llm.outputs import Output
+from deepen_llm.outputs import Output, Piece
 
 Item = TypeVar("Item")
 
 
-class TextStream(Iterator[str]):
+class TextStream(Iterator[Piece]):
     """Pieces of one answer's text; closing or abandoning it stops the models.
 
     Args:
@@ -22,12 +22,12 @@ class TextStream(Iterator[str]):
         output: The whole output, once the stream has ended; None before.
     """
 
-    def __init__(self, pieces: Generator[str, None, Output]) -> None:
+    def __init__(self, pieces: Generator[Piece, None, Output]) -> None:
         self.output: Output | None = None
         self._pieces = pieces
 
-    def __next__(self) -> str:
-        """The next piece, never empty."""
+    def __next__(self) -> Piece:
+        """The next piece; its text is empty only where it brings tool calls or reasoning."""
         try:
             return next(self._pieces)
         except StopIteration as end:
@@ -39,7 +39,7 @@ class TextStream(Iterator[str]):
         self._pieces.close()
 
 
-class AsyncTextStream(AsyncIterator[str]):
+class AsyncTextStream(AsyncIterator[Piece]):
     """A `TextStream` whose steps run in a thread, so that the event loop goes on.
 
     Args:
@@ -55,8 +55,8 @@ class AsyncTextStream(AsyncIterator[str]):
         """The whole output, once the stream has ended; None before."""
         return self._stream.output
 
-    async def __anext__(self) -> str:
-        """The next piece, never empty."""
+    async def __anext__(self) -> Piece:
+        """The next piece; its text is empty only where it brings tool calls or reasoning."""
         return await self._steps.__anext__()
 
     async def aclose(self) -> None:

@@ -26,12 +26,20 @@ class TextAssembler:
         return bool(self._utf8.getstate()[0])
 
     def feed(self, surface: bytes, *, final: bool = False) -> str:
-        """Take a token's surface; return the characters that it completed."""
-        whole = self._utf8.decode(surface, final)
-        before = len(self.text)
-        self.text += whole
-        self._cut(before)
+        """Take a token's surface as text; return the characters that it completed."""
+        whole = self.decode(surface, final=final)
+        self.say(whole)
         return whole
+
+    def decode(self, surface: bytes, *, final: bool = False) -> str:
+        """The characters that a token's surface completes, not yet taken as text."""
+        return self._utf8.decode(surface, final)
+
+    def say(self, characters: str) -> None:
+        """Take characters as text."""
+        before = len(self.text)
+        self.text += characters
+        self._cut(before)
 
     def release(self, *, final: bool = False) -> str:
         """The text that may be shown now: neither shown before, nor possibly part of a stop string."""

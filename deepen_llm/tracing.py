@@ -25,10 +25,13 @@ class StepReport:
         logits: Each member's logits, ``[B, V_i]``.
         weights: The aggregation weights in force, ``[B, N]``.
         fused: The fused logits, ``[B, V_m]``.
+
+    Attributes:
+        logits: Each member's logits, ``[B, V_i]``.
     """
 
     def __init__(self, ensemble: Ensemble, logits: Sequence[Tensor], weights: Tensor, fused: Tensor) -> None:
-        self._ensemble, self._logits, self._weights, self._fused = ensemble, logits, weights, fused
+        self._ensemble, self.logits, self._weights, self._fused = ensemble, logits, weights, fused
 
     def logprob(self, row: int, token: int, count: int) -> TokenLogprob:
         """The fused log-probability of a token, with the ``count`` likeliest beside it."""
@@ -40,7 +43,7 @@ class StepReport:
     def trace(self, row: int, token: int, *, mid_character: bool) -> TokenTrace:
         """What each member said, and why this token came out."""
         members = self._ensemble.members
-        logprobs = [one[row].log_softmax(-1) for one in self._logits]
+        logprobs = [one[row].log_softmax(-1) for one in self.logits]
         fused, main = self._fused[row].log_softmax(-1), self._ensemble.main_model.vocabulary
         own = logprobs[self._ensemble.main]
         chosen, main_choice = candidate(main, fused, token), candidate(main, own, int(own.argmax()))

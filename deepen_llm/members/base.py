@@ -10,6 +10,9 @@ from torch import Tensor
 
 from deepen_llm.config import MemberConfig
 from deepen_llm.members.encoding import Prompt
+from deepen_llm.tools.definitions import Tool, Toolbox
+from deepen_llm.tools.formats import ToolFormat
+from deepen_llm.tools.reader import Reader
 from deepen_llm.vocabulary import Vocabulary
 
 Message = Mapping[str, Any]
@@ -63,12 +66,25 @@ class Member(ABC):
         """Encode a plain prompt; special tokens spelled out in it are recognised, as everywhere in the field."""
 
     @abstractmethod
-    def encode_chat(self, messages: Sequence[Message]) -> Prompt:
+    def encode_chat(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Prompt:
         """Encode a conversation through the member's own chat template, ready for the assistant's answer.
+
+        Args:
+            messages: The messages.
+            tools: The tools that the assistant may call; a template that knows none is told in words.
 
         Raises:
             PromptError: The member has no template, or its template refuses the messages.
         """
+
+    @property
+    @abstractmethod
+    def tool_format(self) -> ToolFormat:
+        """How the member writes tool calls."""
+
+    @abstractmethod
+    def reader(self, prompt: Prompt, toolbox: Toolbox | None) -> Reader | None:
+        """Tells text from all else in the member's answer to a conversation; None where all is text."""
 
     @abstractmethod
     def encode_continuation(self, prompt: Prompt, text: str) -> list[int]:

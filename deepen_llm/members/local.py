@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from deepen_llm.errors import LoadError, PromptError
+from deepen_llm.errors import LoadError
 from deepen_llm.members.base import Context, Member, Message
+from deepen_llm.members.chat import ChatEncoder
 from deepen_llm.members.context import AfreshContext, CachedContext
-from deepen_llm.members.encoding import TOKENIZER_LOCK, Prompt, TextEncoder, is_mistral_common
+from deepen_llm.members.encoding import Prompt, TextEncoder
 from deepen_llm.members.model import CausalModel, Memory
 from deepen_llm.members.transcript import Transcript
+from deepen_llm.tools.definitions import Tool, Toolbox
+from deepen_llm.tools.formats import ToolFormat
+from deepen_llm.tools.reader import CallReader, Reader
+from deepen_llm.tools.template_reader import TemplateReader
 from deepen_llm.vocabulary import Vocabulary
 
 
@@ -42,8 +45,7 @@ class LocalMember(Member):
         self.vocabulary = Vocabulary.from_tokenizer(tokenizer, size=size, end_of_text=_end_of_text(model, tokenizer))
         self.context_length = _context_length(model)
         self._encoder = TextEncoder(tokenizer, self.vocabulary.special, self.vocabulary.surfaces)
-        spelled = tokenizer.convert_ids_to_tokens(sorted(self.vocabulary.special))
-        self._special_tokens = [token for token in spelled if token]  # more than all_special_tokens knows
+        self._chat = ChatEncoder(self.name, tokenizer, self.vocabulary, self._encoder)
         self._causal = CausalModel(model)
         self.embedding = self._causal.embedding
         if self.embedding.is_meta:
@@ -63,20 +65,21 @@ class LocalMember(Member):
         """See `Member`."""
         return self._encoder.prompt(text)
 
-    def encode_chat(self, messages: Sequence[Message]) -> Prompt:
+    def encode_chat(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Prompt:
         """See `Member`."""
-        conversation = [dict(message) for message in messages]
-        if is_mistral_common(self.tokenizer):  # which has its templates in code, and never renders them to text
-            return self._encoder.closed(self._rendered(conversation, tokenize=True))
-        if not self.tokenizer.chat_template:
-            raise PromptError(
-                f"member {self.name} has no chat template",
-                hint="choose an instruction-tuned checkpoint, set tokenizer.chat_template, or use generate()",
-            )
-        text = self._rendered(conversation, tokenize=False)
-        if self._spells_special_tokens(conversation):
-            return self._encoder.closed(self._sanitised(conversation))
-        return self._encoder.resumable(self._encoder.recognising(text), text, 0)
+        return self._chat.encode(messages, tools)
+
+    @property
+    def tool_format(self) -> ToolFormat:
+        """See `Member`."""
+        return self._chat.tool_format
+
+    def reader(self, prompt: Prompt, toolbox: Toolbox | None) -> Reader | None:
+        """See `Member`."""
+        tools = toolbox.callable_tools if toolbox else ()
+        if TemplateReader.fits(self.tokenizer) and (not toolbox or self._chat.own_format):
+            return TemplateReader(self.tokenizer, self._chat.spelled(prompt.ids), tools)
+        return CallReader(self.tool_format, [tool.name for tool in tools]) if toolbox else None
 
     def encode_continuation(self, prompt: Prompt, text: str) -> list[int]:
         """See `Member`."""
@@ -93,46 +96,6 @@ class LocalMember(Member):
         if self._memory is Memory.NONE:
             return AfreshContext(*arguments)
         return CachedContext(self._memory is Memory.BATCHED, *arguments)
-
-    def _rendered(self, conversation: list[dict[str, Any]], **options: Any) -> Any:
-        try:
-            return self._render(conversation, **options)
-        except Exception as error:  # templates are programs of the checkpoint's, and raise what they like
-            raise PromptError(
-                f"the chat template of member {self.name} refuses these messages: {error}",
-                hint="give messages as {'role': 'user', 'content': '...'}, roles in the order that the template knows",
-            ) from error
-
-    def _render(self, conversation: list[dict[str, Any]], **options: Any) -> Any:
-        with TOKENIZER_LOCK:
-            return self.tokenizer.apply_chat_template(
-                conversation, add_generation_prompt=True, return_dict=False, **options
-            )
-
-    def _sanitised(self, conversation: list[dict[str, Any]]) -> list[int]:
-        """Ids of a conversation in which special tokens spelled out in a message stay plain text."""
-        try:
-            if "sanitize_control_tokens" not in inspect.signature(self.tokenizer.apply_chat_template).parameters:
-                raise ValueError("this version of transformers obeys them")
-            return list(self._render(conversation, tokenize=True, sanitize_control_tokens=True))
-        except ValueError as error:
-            raise PromptError(
-                f"a message spells out a special token of member {self.name}, and it cannot stay plain text: {error}",
-                hint="remove the special token from the message, or upgrade transformers",
-            ) from error
-
-    def _spells_special_tokens(self, conversation: list[dict[str, Any]]) -> bool:
-        spoken = [said for message in conversation for said in _strings(message)]
-        return any(token in said for token in self._special_tokens for said in spoken)
-
-
-def _strings(given: Any) -> list[str]:
-    """All that a message says, wherever it stands in it, but for its role."""
-    if isinstance(given, Mapping):
-        return [said for key, value in given.items() if key != "role" for said in _strings(value)]
-    if isinstance(given, list | tuple):
-        return [said for value in given for said in _strings(value)]
-    return [str(given)]
 
 
 def _end_of_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -20,6 +20,7 @@ class Vocabulary:
             tokens, unused ids and padding beyond the tokenizer.
         end_of_text: The ids that have the end-of-text role, the tokenizer's own first; they have no surface.
         special: The special tokens' ids, the end-of-text ones among them.
+        spellings: How the special tokens are written.
         tokenizer_size: Ids from here on are padding of the logits: never chosen.
         ids: From a surface to the id that the tokenizer emits for it, where several have it.
         duplicates: From a surface to its other ids, which its tokenizer does not emit, such as the byte piece
@@ -30,6 +31,7 @@ class Vocabulary:
     surfaces: tuple[bytes | None, ...]
     end_of_text: tuple[int, ...]
     special: frozenset[int]
+    spellings: Mapping[int, str]
     tokenizer_size: int
     ids: Mapping[bytes, int]
     duplicates: Mapping[bytes, tuple[int, ...]]
@@ -67,6 +69,7 @@ class Vocabulary:
             surfaces=surfaces,
             end_of_text=roles,
             special=special,
+            spellings=_spellings(tokenizer, special),
             tokenizer_size=len(read),
             ids={surface: found[0] for surface, found in ids.items()},
             duplicates={surface: found[1:] for surface, found in ids.items() if found[1:]},
@@ -87,3 +90,8 @@ def _check_fit(tokenizer: PreTrainedTokenizerBase, tokenizer_size: int, size: in
             f"The end-of-text ids {outside} are none of {name}'s ids, 0 to {tokenizer_size - 1}.",
             hint="Correct eos_token_id in the model's generation_config.json or config.json.",
         )
+
+
+def _spellings(tokenizer: PreTrainedTokenizerBase, special: frozenset[int]) -> dict[int, str]:
+    ids = sorted(special)
+    return {id_: token for id_, token in zip(ids, tokenizer.convert_ids_to_tokens(ids), strict=True) if token}

@@ -22,6 +22,7 @@ def vocabulary(surfaces: Sequence[bytes | None], end_of_text: Sequence[int] = ()
         surfaces=(*surfaces, *[None] * padding),
         end_of_text=tuple(end_of_text),
         special=frozenset(end_of_text),
+        spellings={},
         tokenizer_size=len(surfaces),
         ids={surface: token for token, surface in enumerate(surfaces) if surface is not None},
         duplicates={},

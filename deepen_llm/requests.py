@@ -1,0 +1,133 @@
+"""What a call asks for: options checked, prompts encoded, the structure of the answer compiled."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
+from typing import Any
+
+from deepen_llm.config import ChatOptions, EnsembleSettings, GenerationOptions
+from deepen_llm.decoding import Ensemble
+from deepen_llm.errors import ConfigError, ContextLengthError, DeepenError
+from deepen_llm.prompts import EncodedPrompt, encode_conversation, encode_text, room_after
+from deepen_llm.row import Row
+from deepen_llm.run import Request, Run
+from deepen_llm.sampling import generators
+from deepen_llm.structure import Grammar, Grammars, Guide, Room, lark
+from deepen_llm.tools.definitions import Toolbox
+from deepen_llm.tools.reader import Reader
+
+
+class Requests:
+    """Makes runs of what callers ask for.
+
+    Args:
+        ensemble: The ensemble.
+        settings: Its settings.
+    """
+
+    def __init__(self, ensemble: Ensemble, settings: EnsembleSettings) -> None:
+        self._ensemble, self._settings = ensemble, settings
+
+    def continuing(self, prompts: Sequence[Any], given: Mapping[str, Any], *, keep_errors: bool = False) -> Run:
+        """A run over plain prompts.
+
+        Args:
+            prompts: The prompts.
+            given: Fields of `GenerationOptions`.
+            keep_errors: Let a prompt that cannot be used fail alone: its error stands in its place.
+        """
+        options = GenerationOptions(**self._in_force(given))
+        grammar = self._grammar(options, None)
+
+        def ask(prompt: Any) -> Request:
+            encoded = encode_text(self._ensemble, prompt)
+            return Request(encoded, self._rows(options, encoded, grammar))
+
+        return self._run(ask, prompts, options, keep_errors)
+
+    def answering(self, conversations: Sequence[Any], given: Mapping[str, Any], *, keep_errors: bool = False) -> Run:
+        """A run over conversations.
+
+        Args:
+            conversations: Each a list of messages.
+            given: Fields of `ChatOptions`.
+            keep_errors: See `continuing`.
+        """
+        options = ChatOptions(**self._in_force(given))
+        toolbox, main = options.toolbox, self._ensemble.main
+        grammar = self._grammar(options, toolbox)
+
+        def ask(messages: Any) -> Request:
+            encoded = encode_conversation(self._ensemble, messages, toolbox)
+            reader = partial(self._ensemble.main_model.reader, encoded[main], toolbox)
+            return Request(encoded, self._rows(options, encoded, grammar, reader))
+
+        return self._run(ask, conversations, options, keep_errors)
+
+    def _in_force(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        return {**dict(self._settings.generation), **given}
+
+    def _run(
+        self, ask: Callable[[Any], Request], prompts: Sequence[Any], options: GenerationOptions, keep_errors: bool
+    ) -> Run:
+        def attempt(prompt: Any) -> Request | DeepenError:
+            try:
+                return ask(prompt)
+            except DeepenError as error:
+                return error
+
+        asked = [attempt(prompt) if keep_errors else ask(prompt) for prompt in prompts]
+        return Run(self._ensemble, asked, options, self._settings.batch_size)
+
+    def _rows(
+        self,
+        options: GenerationOptions,
+        prompt: EncodedPrompt,
+        grammar: Grammar | None,
+        reader: Callable[[], Reader | None] = lambda: None,
+    ) -> list[Row]:
+        """One row for each sample of a prompt."""
+        vocabulary, rows = self._ensemble.main_model.vocabulary, []
+        for generator in generators(options):
+            guide = grammar.guide() if grammar else None
+            if guide:
+                _check_length(guide, options, room_after(self._ensemble, prompt))
+            rows.append(Row(vocabulary, options, generator, guide, reader()))
+        return rows
+
+    def _grammar(self, options: GenerationOptions, toolbox: Toolbox | None) -> Grammar | None:
+        """What the answer is held to; None for free text."""
+        asked = options.response_format
+        if toolbox is not None:
+            main = self._ensemble.main_model
+            special = {token: id_ for id_, token in main.vocabulary.spellings.items()}
+            schema = asked.schema if asked else None
+            return self._grammars.compile(lark.of_tools(main.tool_format, toolbox, special, schema))
+        return self._grammars.compile(lark.of_schema(asked.schema)) if asked else None
+
+    @cached_property
+    def _grammars(self) -> Grammars:
+        return Grammars(self._ensemble.main_model.vocabulary)
+
+
+def _check_length(guide: Guide, options: GenerationOptions, room: Room) -> None:
+    """The shortest answer must fit.
+
+    Raises:
+        ConfigError: It exceeds ``max_new_tokens``.
+        ContextLengthError: It exceeds a context window.
+    """
+    if not guide.fits(Room(options.max_new_tokens, sys.maxsize)):
+        raise ConfigError(
+            f"max_new_tokens={options.max_new_tokens} is too few for an answer of this structure: a short one takes "
+            f"{len(guide.closing)}",
+            hint="raise max_new_tokens, or ask for less",
+        )
+    if not guide.fits(room):
+        raise ContextLengthError(
+            "the prompt leaves no room in a context window for an answer of this structure: a short one takes "
+            f"{len(guide.closing)} tokens",
+            hint="shorten the prompt, or choose members with larger windows",
+        )

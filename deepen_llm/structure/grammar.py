@@ -1,0 +1,107 @@
+"""Grammars over a vocabulary, by llguidance: it takes surfaces as bytes and needs no pass over the vocabulary."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import lru_cache
+
+from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
+
+from deepen_llm.errors import ConfigError
+from deepen_llm.structure.guide import Guide
+from deepen_llm.vocabulary import Vocabulary
+
+
+class Grammars:
+    """Compiles grammars for one vocabulary.
+
+    Args:
+        vocabulary: The main model's vocabulary.
+
+    Raises:
+        ConfigError: The vocabulary has no end-of-text token, so that nothing could end an answer.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        if not vocabulary.end_of_text:
+            raise ConfigError(
+                "the main model has no end-of-text token, which ends a structured answer",
+                hint="set eos_token_id in its generation_config.json, or make another member the main model",
+            )
+        self.vocabulary = vocabulary
+        spelled = [
+            vocabulary.spellings.get(id_, "").encode() if surface is None else surface
+            for id_, surface in enumerate(vocabulary.surfaces)
+        ]
+        self._tokens = _tokenizer(vocabulary, spelled)
+        # The same grammar byte by byte, special tokens aside: what a shortest end is searched with.
+        own = [spelled[id_] if id_ in vocabulary.special else b"" for id_ in range(vocabulary.size)]
+        single = [bytes([byte]) for byte in range(256)]
+        self._bytes = _tokenizer(vocabulary, own + single)
+        self.compile: Callable[[str], Grammar] = lru_cache(maxsize=64)(self._compile)
+
+    def _compile(self, lark: str) -> Grammar:
+        """A grammar in llguidance's Lark form, ready to guide answers.
+
+        Raises:
+            ConfigError: It does not compile.
+        """
+        matchers = [LLMatcher(one, LLMatcher.grammar_from_lark(lark), log_level=0) for one in self._both]
+        if matchers[0].is_error():
+            raise ConfigError(
+                f"the structure cannot be compiled: {_reason(matchers[0].get_error())}",
+                hint="use the part of JSON Schema that llguidance knows; its documentation lists it",
+            )
+        return Grammar(self.vocabulary, matchers[0], matchers[1])
+
+    @property
+    def _both(self) -> tuple[LLTokenizer, LLTokenizer]:
+        return self._tokens, self._bytes
+
+
+class Grammar:
+    """A compiled grammar; each answer gets its own guide.
+
+    Args:
+        vocabulary: The main model's vocabulary.
+        tokens: A matcher at the grammar's start, over the vocabulary.
+        spelled: The same, over single bytes.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, tokens: LLMatcher, spelled: LLMatcher) -> None:
+        self._vocabulary, self._tokens, self._spelled = vocabulary, tokens, spelled
+        self._lock = threading.Lock()
+
+    def guide(self) -> Guide:
+        """A guide at the grammar's start.
+
+        Raises:
+            ConfigError: No end of an answer is found, such as where the vocabulary lacks a character that it needs.
+        """
+        with self._lock:  # llguidance lets one thread at a time touch a matcher, and raises in the others
+            tokens, spelled = self._tokens.deep_copy(), self._spelled.deep_copy()
+        return Guide(self._vocabulary, tokens, spelled)
+
+
+class _Spelled:
+    """What llguidance asks of a tokenizer; it encodes nothing, as the grammars set ``no_forcing``."""
+
+    bos_token_id = None
+
+    def __init__(self, vocabulary: Vocabulary, tokens: list[bytes]) -> None:
+        self.eos_token_id, self.tokens = vocabulary.end_of_text[0], tokens
+        self.special_token_ids = [id_ for id_, surface in enumerate(vocabulary.surfaces) if surface is None]
+
+    def __call__(self, text: bytes) -> list[int]:
+        return []
+
+
+def _tokenizer(vocabulary: Vocabulary, tokens: list[bytes]) -> LLTokenizer:
+    return LLTokenizer(TokenizerWrapper(_Spelled(vocabulary, tokens)), eos_token=list(vocabulary.end_of_text))
+
+
+def _reason(error: str) -> str:
+    """The first line of llguidance's message, without the place in a grammar that the user did not write."""
+    line = error.strip().splitlines()[0] if error.strip() else "unknown reason"
+    return line.partition("): ")[2] or line

@@ -1,0 +1,91 @@
+"""Grammars in llguidance's Lark form, from schemas and tool formats."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from deepen_llm.tools.definitions import Toolbox
+from deepen_llm.tools.formats import ToolFormat
+
+_SPACE = {"x-guidance": {"whitespace_pattern": "( |\\n {0,16})?"}}  # bounded, so that no answer is spent on it
+HEAD = '%llguidance {"no_forcing": true}\n'  # else it allows but one way of writing what leaves no choice
+_LEAD = "LEAD: /[ \\n]?/\n"  # the space that models begin an answer with
+
+
+def of_schema(schema: Mapping[str, Any]) -> str:
+    """A grammar of one JSON value.
+
+    Args:
+        schema: Its JSON schema.
+    """
+    return f"{HEAD}start: LEAD value\nvalue: {json_value(schema)}\n{_LEAD}"
+
+
+def json_value(schema: Mapping[str, Any]) -> str:
+    """A rule's body: a JSON value of that schema."""
+    return "%json " + json.dumps({**schema, **_SPACE})
+
+
+def literal(text: str, special: Mapping[str, int]) -> str:
+    """A rule's body: this very text, with special tokens by their ids.
+
+    Args:
+        text: The text.
+        special: Special tokens that it may spell.
+    """
+    spelled = [token for token in special if token in text]
+    parts = re.split("(" + "|".join(map(re.escape, spelled)) + ")", text) if spelled else [text]
+    return " ".join(f"<[{special[part]}]>" if part in special else json.dumps(part) for part in parts if part)
+
+
+def of_tools(form: ToolFormat, toolbox: Toolbox, special: Mapping[str, int], schema: Mapping[str, Any] | None) -> str:
+    """A grammar of tool calls; where they need not come, of free text or a JSON value, too.
+
+    Args:
+        form: How calls are written.
+        toolbox: The tools, and whether they must be called.
+        special: The main model's special tokens, by their spelling.
+        schema: JSON schema of an answer without calls; None for free text.
+    """
+    tools = list(enumerate(toolbox.callable_tools))
+    several = toolbox.parallel and not form.alone
+    again = f"({literal(form.between + form.begin, special)} call)*" if several else ""
+    rest = literal((form.opening + form.begin).removeprefix(form.trigger), special)
+    rules = [
+        *_start(form, toolbox.choice.required, special, schema),
+        f"calls: {rest} call {again} {literal(form.closing, special)}",
+        f"call: ({' | '.join(f'call_{i}' for i, _ in tools)}) {literal(form.end, special)}",
+    ]
+    for i, tool in tools:
+        name = literal(form.quoted(tool.name) + form.middle, special)
+        rules.append(f"call_{i}: {name} {json_value(tool.arguments)}")
+    return HEAD + "\n".join(rules) + "\n" + _LEAD
+
+
+def _start(
+    form: ToolFormat, required: bool, special: Mapping[str, int], schema: Mapping[str, Any] | None
+) -> Iterator[str]:
+    """The rules of what an answer begins with."""
+    trigger = literal(form.trigger, special)
+    if required:
+        yield f"start: LEAD {trigger} calls"
+    elif schema is not None:
+        yield f"start: LEAD {trigger} calls | LEAD value"
+        yield f"value: {json_value(schema)}"
+    elif form.alone:
+        yield f"start: LEAD {trigger} calls | TEXT"
+        yield f"TEXT: ~/[ \\n]?{_regex(form.trigger)}(.|\\n)*/"
+    elif form.trigger in special:
+        yield f"start: TEXT {trigger} calls | TEXT"
+        yield "TEXT: ~/[^\\x00-\\u{10FFFF}]/"
+    else:
+        yield "start: head calls | TEXT"
+        yield f"head[lazy]: TEXT {trigger}"
+        yield f"TEXT: ~/(.|\\n)*{_regex(form.trigger)}(.|\\n)*/"
+
+
+def _regex(text: str) -> str:
+    return re.sub(r"[^\w<>\" :]", lambda found: "\\" + found[0], text)
