@@ -5,7 +5,9 @@ Long for its signatures: each call has its options told, and its synchronous, as
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeGuard, overload
 
@@ -24,6 +26,7 @@ from deepen_llm.members.local import LocalMember
 from deepen_llm.outputs import Output, Score
 from deepen_llm.prompts import encode_continuation, encode_text
 from deepen_llm.requests import Requests
+from deepen_llm.run import Run
 from deepen_llm.streaming import AsyncTextStream, TextStream
 from deepen_llm.tracing import candidate
 
@@ -222,10 +225,8 @@ class EnsembleLLM:
             PromptError: A prompt is empty, or leaves no room in a context window.
             LogitsError: A member's logits are no distribution.
         """
-        many = _is_many(prompt)
-        run = self._requests.continuing(prompt if many else [prompt], options, keep_errors=many and return_exceptions)
-        outputs = run.finish()
-        return outputs if many else outputs[0]
+        outputs = self._continuing(prompt, return_exceptions, options).finish()
+        return outputs if _is_many(prompt) else outputs[0]
 
     @overload
     def chat(self, messages: Conversation, **options: Any) -> Output: ...
@@ -255,12 +256,8 @@ class EnsembleLLM:
             PromptError: There are no messages, a member has no template, or its template refuses them.
             ConfigError: See `generate`, as for the others; also for tools that cannot be used.
         """
-        many = _is_conversations(messages)
-        run = self._requests.answering(
-            messages if many else [messages], options, keep_errors=many and return_exceptions
-        )
-        outputs = run.finish()
-        return outputs if many else outputs[0]
+        outputs = self._answering(messages, return_exceptions, options).finish()
+        return outputs if _is_conversations(messages) else outputs[0]
 
     def stream(self, prompt: str, **options: Any) -> TextStream:
         """Continue a prompt piece by piece: whole characters, and never part of a stop string.
@@ -292,10 +289,9 @@ class EnsembleLLM:
     ) -> list[Output | DeepenError]: ...
     async def agenerate(self, prompt: str | Sequence[str], *, return_exceptions: bool = False, **options: Any) -> Any:
         """`generate` in a thread, step by step: the event loop goes on, and cancelling stops the models."""
-        many = _is_many(prompt)
-        run = self._requests.continuing(prompt if many else [prompt], options, keep_errors=many and return_exceptions)
+        run = await asyncio.to_thread(self._continuing, prompt, return_exceptions, options)
         outputs = await run.afinish()
-        return outputs if many else outputs[0]
+        return outputs if _is_many(prompt) else outputs[0]
 
     @overload
     async def achat(self, messages: Conversation, **options: Any) -> Output: ...
@@ -311,20 +307,17 @@ class EnsembleLLM:
         self, messages: Conversation | Sequence[Conversation], *, return_exceptions: bool = False, **options: Any
     ) -> Any:
         """`chat` in a thread, as `agenerate`."""
-        many = _is_conversations(messages)
-        run = self._requests.answering(
-            messages if many else [messages], options, keep_errors=many and return_exceptions
-        )
+        run = await asyncio.to_thread(self._answering, messages, return_exceptions, options)
         outputs = await run.afinish()
-        return outputs if many else outputs[0]
+        return outputs if _is_conversations(messages) else outputs[0]
 
     def astream(self, prompt: str, **options: Any) -> AsyncTextStream:
         """`stream` in a thread, as `agenerate`."""
-        return AsyncTextStream(self.stream(prompt, **options))
+        return AsyncTextStream(partial(self.stream, prompt, **options))
 
     def astream_chat(self, messages: Conversation, **options: Any) -> AsyncTextStream:
         """`stream_chat` in a thread, as `agenerate`."""
-        return AsyncTextStream(self.stream_chat(messages, **options))
+        return AsyncTextStream(partial(self.stream_chat, messages, **options))
 
     def score(self, prompt: str, continuation: str) -> Score:
         """The ensemble's log-probability of each main-model token of a continuation.
@@ -341,6 +334,18 @@ class EnsembleLLM:
         main = self._ensemble.main_model
         steps = zip(tokens, score(self._ensemble, encoded, tokens), strict=True)
         return Score(tuple(candidate(main.vocabulary, logprobs, token) for token, logprobs in steps))
+
+    def _continuing(self, prompt: str | Sequence[str], keep_errors: bool, options: Mapping[str, Any]) -> Run:
+        if _is_many(prompt):
+            return self._requests.continuing(prompt, options, keep_errors=keep_errors)
+        return self._requests.continuing([prompt], options)
+
+    def _answering(
+        self, messages: Conversation | Sequence[Conversation], keep_errors: bool, options: Mapping[str, Any]
+    ) -> Run:
+        if _is_conversations(messages):
+            return self._requests.answering(messages, options, keep_errors=keep_errors)
+        return self._requests.answering([messages], options)
 
 
 def _member(given: object) -> Member:

@@ -40,20 +40,21 @@ class TextStream(Iterator[Piece]):
 
 
 class AsyncTextStream(AsyncIterator[Piece]):
-    """A `TextStream` whose steps run in a thread, so that the event loop goes on.
+    """A `TextStream` that is opened and driven in a thread, so that the event loop goes on.
 
     Args:
-        stream: The stream to drive.
+        open_stream: Opens the stream to drive; called once, on the first step.
     """
 
-    def __init__(self, stream: TextStream) -> None:
-        self._stream = stream
-        self._steps = in_thread(stream, stream.close)
+    def __init__(self, open_stream: Callable[[], TextStream]) -> None:
+        self._open_stream = open_stream
+        self._stream: TextStream | None = None
+        self._steps = in_thread(self._pieces(), self._close)
 
     @property
     def output(self) -> Output | None:
         """The whole output, once the stream has ended; None before."""
-        return self._stream.output
+        return self._stream.output if self._stream else None
 
     async def __anext__(self) -> Piece:
         """The next piece; its text is empty only where it brings tool calls or reasoning."""
@@ -62,6 +63,14 @@ class AsyncTextStream(AsyncIterator[Piece]):
     async def aclose(self) -> None:
         """Stop the models and free what they hold."""
         await self._steps.aclose()
+
+    def _pieces(self) -> Iterator[Piece]:
+        self._stream = self._open_stream()
+        yield from self._stream
+
+    def _close(self) -> None:
+        if self._stream:
+            self._stream.close()
 
 
 async def in_thread(items: Iterator[Item], close: Callable[[], None]) -> AsyncGenerator[Item, None]:
