@@ -1,0 +1,136 @@
+"""The ensemble's outputs as LlamaIndex's responses."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    CompletionResponse,
+    ContentBlock,
+    LogProb,
+    MessageRole,
+    TextBlock,
+    ThinkingBlock,
+    ToolCallBlock,
+)
+
+from deepen_llm import EnsembleLLM, Output, Sample
+from deepen_llm.outputs import Candidate
+from deepen_llm.vocabulary import Vocabulary
+
+Call = tuple[str, str, dict[str, Any] | str]
+"""A call's id, its tool, and its arguments: as JSON while they are being written."""
+
+_IMPOSSIBLE = -9999.0  # stands for minus infinity, which JSON does not have, as in OpenAI's interface
+
+
+def completed(ensemble: EnsembleLLM, output: Output, delta: str | None = None) -> CompletionResponse:
+    """A continuation.
+
+    Args:
+        ensemble: Who wrote it.
+        output: What came out.
+        delta: What is new, at the end of a stream.
+    """
+    raw = _raw(ensemble, output)
+    return CompletionResponse(
+        text=output.text, delta=delta, raw=raw, logprobs=_logprobs(ensemble, output), additional_kwargs={**raw["usage"]}
+    )
+
+
+def answered(ensemble: EnsembleLLM, output: Output, delta: str | None = None) -> ChatResponse:
+    """An answer; see `completed`."""
+    raw = _raw(ensemble, output)
+    calls = [(call.id, call.name, dict(call.arguments)) for call in output.tool_calls]
+    return ChatResponse(
+        message=message(output.text, output.reasoning, calls),
+        delta=delta,
+        raw=raw,
+        logprobs=_logprobs(ensemble, output),
+        additional_kwargs={**raw["usage"]},
+    )
+
+
+def message(text: str, reasoning: str, calls: Sequence[Call]) -> ChatMessage:
+    """The assistant's message.
+
+    Args:
+        text: Its text.
+        reasoning: What was written before it.
+        calls: The calls that it asks for.
+    """
+    blocks: list[ContentBlock] = [ThinkingBlock(content=reasoning)] if reasoning else []
+    if text or not calls:
+        blocks.append(TextBlock(text=text))
+    blocks += [ToolCallBlock(tool_call_id=id_, tool_name=name, tool_kwargs=given) for id_, name, given in calls]
+    called = [
+        {"id": id_, "type": "function", "function": {"name": name, "arguments": _as_json(given)}}
+        for id_, name, given in calls
+    ]
+    return ChatMessage(
+        role=MessageRole.ASSISTANT, blocks=blocks, additional_kwargs={"tool_calls": called} if called else {}
+    )
+
+
+def _as_json(arguments: dict[str, Any] | str) -> str:
+    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+
+
+def _raw(ensemble: EnsembleLLM, output: Output) -> dict[str, Any]:
+    """All that is known of an answer, as JSON has it."""
+    names = [member.name for member in ensemble.members]
+    usage = {**asdict(output.usage), "total_tokens": output.usage.total_tokens}
+    raw: dict[str, Any] = _finite(
+        {
+            "model": model_name(names),
+            "members": names,
+            "main_model": names[ensemble.settings.main_model],
+            "choices": [{"index": index, **_choice(sample)} for index, sample in enumerate(output.samples)],
+            "finish_reason": output.finish_reason,
+            "usage": usage,
+        }
+    )
+    return raw
+
+
+def model_name(members: Sequence[str]) -> str:
+    """What an ensemble is called."""
+    return "+".join(members)
+
+
+def _choice(sample: Sample) -> dict[str, Any]:
+    made: dict[str, Any] = {"text": sample.text, "finish_reason": sample.finish_reason}
+    if sample.tool_calls:
+        made["tool_calls"] = [asdict(call) for call in sample.tool_calls]
+    if sample.trace is not None:
+        made["trace"] = [asdict(step) for step in sample.trace]
+    return made
+
+
+def _finite(given: Any) -> Any:
+    """The same with no infinite numbers."""
+    if isinstance(given, dict):
+        return {key: _finite(value) for key, value in given.items()}
+    if isinstance(given, list | tuple):
+        return [_finite(value) for value in given]
+    return _IMPOSSIBLE if isinstance(given, float) and not math.isfinite(given) else given
+
+
+def _logprobs(ensemble: EnsembleLLM, output: Output) -> list[list[LogProb]] | None:
+    """Per token, the chosen one and behind it the other likely ones; None where they were not asked for."""
+    if output.logprobs is None:
+        return None
+    vocabulary = ensemble.members[ensemble.settings.main_model].vocabulary
+    ranked = ([chosen, *(one for one in chosen.top if one.token != chosen.token)] for chosen in output.logprobs)
+    return [[_logprob(vocabulary, one) for one in candidates] for candidates in ranked]
+
+
+def _logprob(vocabulary: Vocabulary, one: Candidate) -> LogProb:
+    surface = vocabulary.surfaces[one.token] or b""
+    return LogProb(token=one.text, logprob=max(one.logprob, _IMPOSSIBLE), bytes=list(surface))

@@ -1,0 +1,134 @@
+"""Where an ensemble comes from, and its only loading."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig
+
+from deepen_llm import EnsembleConfig, EnsembleLLM, MemberConfig
+from deepen_llm.config import EnsembleSettings
+from deepen_llm.errors import ConfigError
+from deepen_llm.members.loading import check_source
+
+_LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx", "seq_length")  # as configurations say it
+
+
+class EnsembleSource:
+    """An ensemble that is there already, or is loaded on first use: once, whatever the number of threads.
+
+    Args:
+        given: The ensemble, or how to load it.
+
+    Attributes:
+        settings: What holds for the ensemble.
+
+    Raises:
+        ConfigError: A setting cannot be used.
+        LoadError: A member's folder holds no checkpoint.
+    """
+
+    def __init__(self, given: EnsembleLLM | EnsembleConfig) -> None:
+        self._members = given.members if isinstance(given, EnsembleConfig) else ()
+        self.settings: EnsembleSettings = given if isinstance(given, EnsembleConfig) else given.settings
+        self._given, self._lock = given, threading.Lock()
+        if isinstance(given, EnsembleConfig):
+            given.aggregation_weights(len(given.members))
+            for member in given.members:
+                check_source(member)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> EnsembleSource:
+        """Itself: copies of a model share its weights."""
+        return self
+
+    @classmethod
+    def of(
+        cls, ensemble: Any, members: Sequence[Any] | None, config: str | None, settings: Mapping[str, Any]
+    ) -> EnsembleSource:
+        """The source that a user has named.
+
+        Args:
+            ensemble: A live ensemble.
+            members: Folders, hub ids or fields of `MemberConfig`.
+            config: A configuration file.
+            settings: Fields of `EnsembleSettings`, for ``members``.
+
+        Raises:
+            ConfigError: None or several are given, or settings beside one that says everything itself.
+        """
+        sources = {"ensemble": ensemble, "members": members, "config": config}
+        given = [name for name, one in sources.items() if one is not None]
+        if len(given) != 1:
+            raise ConfigError(
+                f"an ensemble from {' and '.join(given) or 'nowhere'}",
+                hint="give exactly one of ensemble=EnsembleLLM(...), members=[...] and config='ensemble.yaml'",
+            )
+        if settings and members is None:
+            raise ConfigError(
+                f"{', '.join(settings)} beside {given[0]}=, which says everything itself",
+                hint="set them there, or give members=[...]",
+            )
+        if members is not None:
+            return cls(EnsembleConfig(members=members, **settings))
+        if config is not None:
+            return cls(EnsembleConfig.load(config))
+        if not isinstance(ensemble, EnsembleLLM):
+            raise ConfigError(f"ensemble={ensemble!r:.80} is no EnsembleLLM", hint="give folders or hub ids as members")
+        return cls(ensemble)
+
+    def load(self) -> EnsembleLLM:
+        """The ensemble, loaded if it was not.
+
+        Raises:
+            LoadError: A member cannot be loaded.
+            VocabularyError: The vocabularies do not fit.
+        """
+        with self._lock:
+            if isinstance(self._given, EnsembleConfig):
+                self._given = EnsembleLLM.from_config(self._given)
+            return self._given
+
+    async def aload(self) -> EnsembleLLM:
+        """`load`, in a thread where there is anything to load."""
+        given = self._given
+        return given if isinstance(given, EnsembleLLM) else await asyncio.to_thread(self.load)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The members' names."""
+        return tuple(map(_name, self._members)) or tuple(member.name for member in self.load().members)
+
+    @cached_property
+    def context_window(self) -> int | None:
+        """The smallest context window of those that take part; None where no member knows a bound."""
+        lengths = self._lengths()
+        weights = self.settings.aggregation_weights(len(lengths)).values
+        part = [i for i, weight in enumerate(weights) if weight > 0 or i == self.settings.main_model]
+        return min((length for i in part if (length := lengths[i])), default=None)
+
+    def _lengths(self) -> list[int | None]:
+        """Every member's context window, told by its configuration: nothing that waits for weights."""
+        if isinstance(self._given, EnsembleConfig):
+            try:
+                return [_declared_length(member) for member in self._members]
+            except (OSError, ValueError):
+                pass  # loading tells what is wrong, and what to do
+        return [member.context_length for member in self.load().members]
+
+
+def _name(member: MemberConfig) -> str:
+    folder = Path(member.path)
+    return member.name or (folder.resolve().name if folder.exists() else member.path)
+
+
+def _declared_length(member: MemberConfig) -> int | None:
+    whole = AutoConfig.from_pretrained(
+        member.path, revision=member.revision, trust_remote_code=member.trust_remote_code
+    )
+    config = whole.get_text_config(decoder=True)
+    return next((int(value) for name in _LENGTHS if (value := getattr(config, name, None) or 0) > 0), None)

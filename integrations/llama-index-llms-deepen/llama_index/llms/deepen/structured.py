@@ -1,0 +1,146 @@
+"""Structured prediction, held to its schema while it is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator, Mapping
+from typing import Any
+
+import llama_index.core.instrumentation as instrument
+from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
+from llama_index.core.bridge.pydantic import ValidationError
+from llama_index.core.instrumentation.events.llm import LLMStructuredPredictEndEvent, LLMStructuredPredictStartEvent
+from llama_index.core.llms.utils import parse_partial_json
+from llama_index.core.program.utils import FlexibleModel, create_flexible_model
+from llama_index.core.prompts import PromptTemplate
+from llama_index.core.types import Model, PydanticProgramMode
+from llama_index.llms.deepen.settings import Configured
+
+from deepen_llm.structure.response_format import ResponseFormat
+
+_OF_TOOLS = ("tool_choice", "tool_required", "allow_parallel_tool_calls")  # what callers add for models that need them
+_Response = ChatResponse | CompletionResponse
+dispatcher = instrument.get_dispatcher(__name__)
+
+
+class StructuredPrediction(Configured):
+    """Structured prediction by ``response_format``; another ``pydantic_program_mode`` than the default is obeyed."""
+
+    def structured_predict(
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Model:
+        """An object of the given class, whatever the weights.
+
+        Args:
+            output_cls: The class.
+            prompt: The prompt's template.
+            llm_kwargs: Options of the call.
+            **prompt_args: What fills the template.
+
+        Raises:
+            StructureError: A rule beyond the schema, such as a validator's, refuses the answer.
+        """
+        if not self._guided:
+            made: Model = super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+            return made
+        _announce(output_cls, prompt, prompt_args)
+        options = _options(output_cls, llm_kwargs)
+        if self.is_chat_model:
+            return _made(output_cls, self.chat(self._get_messages(prompt, **prompt_args), **options))
+        return _made(output_cls, self.complete(self._get_prompt(prompt, **prompt_args), formatted=True, **options))
+
+    async def astructured_predict(
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Model:
+        """See `structured_predict`."""
+        if not self._guided:
+            made: Model = await super().astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
+            return made
+        _announce(output_cls, prompt, prompt_args)
+        options = _options(output_cls, llm_kwargs)
+        if self.is_chat_model:
+            return _made(output_cls, await self.achat(self._get_messages(prompt, **prompt_args), **options))
+        written = self._get_prompt(prompt, **prompt_args)
+        return _made(output_cls, await self.acomplete(written, formatted=True, **options))
+
+    def _structured_stream_call(
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Generator[Any, None, None]:
+        if not self._guided:
+            return super()._structured_stream_call(output_cls, prompt, llm_kwargs, **prompt_args)
+        options = _options(output_cls, llm_kwargs)
+        stream: Generator[_Response, None, None]
+        if self.is_chat_model:
+            stream = self.stream_chat(self._get_messages(prompt, **prompt_args), **options)
+        else:
+            stream = self.stream_complete(self._get_prompt(prompt, **prompt_args), formatted=True, **options)
+        return (_so_far(output_cls, response) for response in stream)
+
+    async def _structured_astream_call(
+        self,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> AsyncGenerator[Any, None]:
+        if not self._guided:
+            return await super()._structured_astream_call(output_cls, prompt, llm_kwargs, **prompt_args)
+        options = _options(output_cls, llm_kwargs)
+        stream: AsyncGenerator[_Response, None]
+        if self.is_chat_model:
+            stream = await self.astream_chat(self._get_messages(prompt, **prompt_args), **options)
+        else:
+            written = self._get_prompt(prompt, **prompt_args)
+            stream = await self.astream_complete(written, formatted=True, **options)
+        return (_so_far(output_cls, response) async for response in stream)
+
+    @property
+    def _guided(self) -> bool:
+        return self.pydantic_program_mode == PydanticProgramMode.DEFAULT
+
+
+def _options(output_cls: type[Model], llm_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+    kept = {name: value for name, value in (llm_kwargs or {}).items() if name not in _OF_TOOLS}
+    return {**kept, "response_format": output_cls}
+
+
+def _announce(output_cls: type[Model], prompt: PromptTemplate, prompt_args: dict[str, Any]) -> None:
+    dispatcher.event(LLMStructuredPredictStartEvent(output_cls=output_cls, template=prompt, template_args=prompt_args))
+
+
+def _made(output_cls: type[Model], response: _Response) -> Model:
+    made = _read(output_cls, _said(response))
+    dispatcher.event(LLMStructuredPredictEndEvent(output=made))
+    return made
+
+
+def _said(response: _Response) -> str:
+    return response.text if isinstance(response, CompletionResponse) else response.message.content or ""
+
+
+def _read(output_cls: type[Model], said: str) -> Model:
+    made: Model = ResponseFormat({}, output_cls).read(said)
+    return made
+
+
+def _so_far(output_cls: type[Model], response: _Response) -> Model | FlexibleModel:
+    """The object of an answer, or what there is of it while it is being written."""
+    said = _said(response)
+    if response.raw is not None:  # the last response of a stream
+        return _read(output_cls, said)
+    partial = create_flexible_model(output_cls)
+    try:
+        return partial.model_validate(parse_partial_json(said))
+    except (ValidationError, ValueError):
+        return partial()

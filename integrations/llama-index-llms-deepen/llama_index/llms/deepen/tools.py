@@ -1,0 +1,69 @@
+"""Tools on their way to the ensemble, and its calls on their way back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole
+from llama_index.core.llms.llm import ToolSelection
+from llama_index.core.llms.utils import parse_partial_json
+from llama_index.core.tools.types import BaseTool
+from llama_index.llms.deepen.messages import tool_calls
+
+from deepen_llm.errors import StructureError
+
+
+def definition(tool: BaseTool) -> dict[str, Any]:
+    """A tool as the ensemble takes it; its name stays as LlamaIndex will look it up."""
+    about = tool.metadata
+    described = {
+        "name": about.get_name(),
+        "description": about.description,
+        "parameters": about.get_parameters_dict(),
+    }
+    return {"type": "function", "function": described}
+
+
+def asked(user_msg: str | ChatMessage | None, chat_history: Sequence[ChatMessage] | None) -> list[ChatMessage]:
+    """The conversation with the user's message at its end."""
+    history = list(chat_history or ())
+    if user_msg is None:
+        return history
+    return [*history, ChatMessage(role=MessageRole.USER, content=user_msg) if isinstance(user_msg, str) else user_msg]
+
+
+def selections(response: ChatResponse, *, required: bool) -> list[ToolSelection]:
+    """The calls that a response asks for; of one that is still being written, as far as it has come.
+
+    Args:
+        response: The response.
+        required: Whether there must be one.
+
+    Raises:
+        StructureError: There is none.
+    """
+    calls = tool_calls(response.message)
+    if required and not calls:
+        raise StructureError(
+            f"expected at least one tool call, but the answer is {response.message.content!r:.120}",
+            hint="give tool_required=True, or a tool_choice, so that the answer must be a call",
+        )
+    return [
+        ToolSelection(
+            tool_id=call["id"],
+            tool_name=call["function"]["name"],
+            tool_kwargs=_arguments(call["function"]["arguments"]),
+        )
+        for call in calls
+    ]
+
+
+def _arguments(given: Any) -> dict[str, Any]:
+    """Arguments as a mapping: as many of them as a piece of JSON holds."""
+    if not isinstance(given, str):
+        return dict(given)
+    try:
+        return dict(parse_partial_json(given))
+    except ValueError:
+        return {}

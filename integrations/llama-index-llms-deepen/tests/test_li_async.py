@@ -1,0 +1,165 @@
+"""Event loops that go on, streams that are left, members that fail, threads that load."""
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from deepen_li_members import fresh, speakers
+from llama_index.core.llms import ChatMessage
+from llama_index.llms.deepen import DeepenLLM, source
+from test_li_endpoints import ANSWER, PROMPT, Say, every_form
+
+from deepen_llm import EnsembleLLM, specialists
+
+
+def speaker() -> DeepenLLM:
+    """A model whose members may be slowed down, or made to fail."""
+    return DeepenLLM(ensemble=fresh(ANSWER, marks=("=>",)))
+
+
+async def ticks_during(work: Any) -> tuple[int, float, Any]:
+    """How often a ticker of 2 ms ticked while something was awaited, and how long that took."""
+    ticks, began, task = 0, time.perf_counter(), asyncio.ensure_future(work)
+    while not task.done():
+        await asyncio.sleep(0.002)
+        ticks += 1
+    return ticks, time.perf_counter() - began, await task
+
+
+asynchronous = pytest.mark.parametrize("form", ["acomplete", "astream_complete", "achat", "astream_chat"])
+
+
+async def _run(llm: DeepenLLM, form: str) -> str:
+    given = [ChatMessage(PROMPT)] if "chat" in form else PROMPT
+    made = await getattr(llm, form)(given)
+    last = [one async for one in made][-1] if "stream" in form else made
+    return last.message.content if "chat" in form else last.text
+
+
+@asynchronous
+async def test_the_event_loop_goes_on(form: str) -> None:
+    llm = speaker()
+    for model in speakers(llm.load()):
+        model.delay = 0.005
+    ticks, took, text = await ticks_during(_run(llm, form))
+    assert text == ANSWER
+    assert ticks > took / 0.02
+
+
+@asynchronous
+async def test_the_event_loop_goes_on_while_weights_load(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = EnsembleLLM.from_config
+
+    def slowly(config: Any) -> EnsembleLLM:
+        time.sleep(0.3)
+        return load(config)
+
+    monkeypatch.setattr(source.EnsembleLLM, "from_config", slowly)
+    llm = DeepenLLM(members=specialists.paths()[:2], max_new_tokens=3)
+    ticks, took, text = await ticks_during(_run(llm, form))
+    assert text
+    assert took > 0.3
+    assert ticks > 50
+
+
+def test_threads_load_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    load, loaded = EnsembleLLM.from_config, []
+
+    def counting(config: Any) -> EnsembleLLM:
+        loaded.append(1)
+        time.sleep(0.05)
+        return load(config)
+
+    monkeypatch.setattr(source.EnsembleLLM, "from_config", counting)
+    llm, barrier = DeepenLLM(members=specialists.paths()[:2], max_new_tokens=3), threading.Barrier(4)
+
+    def call(_: int) -> str:
+        barrier.wait()
+        return llm.complete("The capital of France is").text
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(call, range(4)))) == 1
+    assert len(loaded) == 1
+
+
+def test_a_failed_load_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    load, tried = EnsembleLLM.from_config, []
+
+    def failing_first(config: Any) -> EnsembleLLM:
+        tried.append(1)
+        if len(tried) == 1:
+            raise OSError("no memory")
+        return load(config)
+
+    monkeypatch.setattr(source.EnsembleLLM, "from_config", failing_first)
+    llm = DeepenLLM(members=specialists.paths()[:2], max_new_tokens=3)
+    with pytest.raises(OSError, match="no memory"):
+        llm.complete("The capital of France is")
+    assert llm.complete("The capital of France is").text
+
+
+@pytest.mark.parametrize("form", ["stream_complete", "stream_chat"])
+@pytest.mark.parametrize("leave", ["close", "drop"])
+def test_an_abandoned_stream_stops_the_models(form: str, leave: str) -> None:
+    llm = speaker()
+    models = speakers(llm.load())
+    stream = getattr(llm, form)([ChatMessage(PROMPT)] if "chat" in form else PROMPT)
+    next(stream), next(stream)
+    seen = [model.steps for model in models]
+    if leave == "close":
+        stream.close()
+    del stream
+    assert [model.steps for model in models] == seen
+    assert llm.complete(PROMPT).text == ANSWER
+
+
+@pytest.mark.parametrize("form", ["astream_complete", "astream_chat"])
+@pytest.mark.parametrize("leave", ["close", "drop"])
+async def test_an_abandoned_asynchronous_stream_stops_the_models_within_a_step(form: str, leave: str) -> None:
+    llm = speaker()
+    models = speakers(llm.load())
+    stream = await getattr(llm, form)([ChatMessage(PROMPT)] if "chat" in form else PROMPT)
+    await anext(stream), await anext(stream)
+    seen = [model.steps for model in models]
+    if leave == "close":
+        await stream.aclose()
+    del stream
+    await asyncio.sleep(0.1)
+    assert all(model.steps <= before + 1 for model, before in zip(models, seen, strict=True))
+    assert (await llm.acomplete(PROMPT)).text == ANSWER
+
+
+@pytest.mark.parametrize("form", ["acomplete", "achat"])
+async def test_a_cancelled_call_stops_the_models_within_a_step(form: str) -> None:
+    llm = speaker()
+    models = speakers(llm.load())
+    for model in models:
+        model.delay = 0.01
+    task = asyncio.ensure_future(_run(llm, form))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    seen = [model.steps for model in models]
+    await asyncio.sleep(0.1)
+    assert [model.steps for model in models] == seen
+
+
+@every_form
+async def test_a_member_that_fails_surfaces_at_once_and_the_next_call_works(say: Say) -> None:
+    llm = speaker()
+    speakers(llm.load())[1].fail_at = 5
+    began = time.perf_counter()
+    with pytest.raises(RuntimeError, match="fell off"):
+        await say(llm)
+    assert time.perf_counter() - began < 1
+    assert (await say(llm))[0] == ANSWER
+
+
+def test_many_threads_get_what_one_gets() -> None:
+    llm = speaker()
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: llm.chat([ChatMessage(PROMPT)]).message.content, range(8))) == {ANSWER}

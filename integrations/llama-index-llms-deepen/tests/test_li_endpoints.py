@@ -1,0 +1,184 @@
+"""The eight endpoints: one text in every form, options obeyed, responses that say what happened."""
+
+import json
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from deepen_li_members import generation_mark, random_members, speaking, tokenizer
+from llama_index.core.llms import ChatMessage
+from llama_index.llms.deepen import DeepenLLM
+from llama_index.llms.deepen.settings import SAMPLING
+
+from deepen_llm import EnsembleLLM, GenerationOptions
+
+PROMPT = "Say it =>"
+ANSWER = " jumps över the 🚀 lazy dog, and it was right! The end."
+BEGIN = tokenizer("atlas").bos_token
+STOP = " was right!"  # at least three tokens of either member
+Say = Callable[..., Awaitable[tuple[str, list[Any]]]]
+
+
+def speaker(**given: Any) -> DeepenLLM:
+    """A model that continues the prompt with the answer, and says the same to whoever asks."""
+    return DeepenLLM(ensemble=speaking(ANSWER, marks=("=>",)), **given)
+
+
+async def _complete(llm: DeepenLLM, **given: Any) -> tuple[str, list[Any]]:
+    response = llm.complete(PROMPT, **given)
+    return response.text, [response]
+
+
+async def _stream_complete(llm: DeepenLLM, **given: Any) -> tuple[str, list[Any]]:
+    responses = list(llm.stream_complete(PROMPT, **given))
+    return responses[-1].text, responses
+
+
+async def _acomplete(llm: DeepenLLM, **given: Any) -> tuple[str, list[Any]]:
+    response = await llm.acomplete(PROMPT, **given)
+    return response.text, [response]
+
+
+async def _astream_complete(llm: DeepenLLM, **given: Any) -> tuple[str, list[Any]]:
+    responses = [response async for response in await llm.astream_complete(PROMPT, **given)]
+    return responses[-1].text, responses
+
+
+async def _chat(llm: DeepenLLM, **given: Any) -> tuple[str, list[Any]]:
+    response = llm.chat([ChatMessage(PROMPT)], **given)
+    return response.message.content, [response]
+
+
+async def _stream_chat(llm: DeepenLLM, **given: Any) -> tuple[str, list[Any]]:
+    responses = list(llm.stream_chat([ChatMessage(PROMPT)], **given))
+    return responses[-1].message.content, responses
+
+
+async def _achat(llm: DeepenLLM, **given: Any) -> tuple[str, list[Any]]:
+    response = await llm.achat([ChatMessage(PROMPT)], **given)
+    return response.message.content, [response]
+
+
+async def _astream_chat(llm: DeepenLLM, **given: Any) -> tuple[str, list[Any]]:
+    responses = [response async for response in await llm.astream_chat([ChatMessage(PROMPT)], **given)]
+    return responses[-1].message.content, responses
+
+
+FORMS = [_complete, _stream_complete, _acomplete, _astream_complete, _chat, _stream_chat, _achat, _astream_chat]
+every_form = pytest.mark.parametrize("say", FORMS, ids=lambda form: form.__name__[1:])
+
+
+def text_of(response: Any) -> str:
+    return response.text if hasattr(response, "text") else response.message.content
+
+
+@every_form
+async def test_every_form_says_the_same_and_echoes_no_prompt(say: Say) -> None:
+    text, responses = await say(speaker())
+    assert text == ANSWER
+    if len(responses) > 1:
+        assert "".join(response.delta for response in responses) == ANSWER
+        for i, response in enumerate(responses):
+            assert text_of(response) == "".join(one.delta for one in responses[: i + 1])
+        assert any("🚀" in response.delta for response in responses)
+
+
+@every_form
+async def test_a_stop_string_of_three_tokens_is_never_shown_in_part(say: Say) -> None:
+    assert all(len(tokenizer(name).encode(STOP, add_special_tokens=False)) >= 3 for name in ("atlas", "curie"))
+    wanted = ANSWER[: ANSWER.index(STOP)]
+    for text, responses in (await say(speaker(), stop=[STOP]), await say(speaker(stop=STOP))):
+        assert text == wanted
+        assert responses[-1].raw["finish_reason"] == "stop"
+        assert len(responses) == 1 or "".join(response.delta for response in responses) == wanted
+
+
+@every_form
+async def test_raw_is_plain_json_with_usage(say: Say) -> None:
+    _, responses = await say(speaker(logprobs=3), trace=True)
+    raw = json.loads(json.dumps(responses[-1].raw, allow_nan=False))
+    assert (raw["model"], raw["members"], raw["main_model"]) == ("atlas+curie", ["atlas", "curie"], "atlas")
+    assert raw["finish_reason"] == "eos"
+    assert [choice["text"] for choice in raw["choices"]] == [ANSWER]
+    usage = raw["usage"]
+    assert usage["completion_tokens"] == len(raw["choices"][0]["trace"]) == len(responses[-1].logprobs)
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    assert all(response.raw is None for response in responses[:-1])
+
+
+@every_form
+async def test_logprobs_name_the_chosen_token_first(say: Say) -> None:
+    _, responses = await say(speaker(), logprobs=2, max_new_tokens=4)
+    logprobs = responses[-1].logprobs
+    chosen = [candidates[0] for candidates in logprobs]
+    assert (
+        bytes(byte for one in chosen for byte in one.bytes) == ANSWER.encode()[: sum(len(one.bytes) for one in chosen)]
+    )
+    assert all(len(candidates) == 2 and -9999 <= one.logprob <= 0 for candidates in logprobs for one in candidates)
+
+
+@every_form
+async def test_options_of_a_call_go_before_those_of_the_instance(say: Say) -> None:
+    llm = DeepenLLM(ensemble=random_members(0), max_new_tokens=6, temperature=1, seed=3)
+    first, responses = await say(llm)
+    assert responses[-1].raw["usage"]["completion_tokens"] <= 6
+    assert (await say(llm))[0] == first
+    assert (await say(llm, seed=4))[0] != first
+    assert (await say(llm, max_new_tokens=2))[1][-1].raw["usage"]["completion_tokens"] == 2
+
+
+def test_all_samples_are_in_raw() -> None:
+    response = DeepenLLM(ensemble=random_members(0), max_new_tokens=4, temperature=1, seed=3, n=3).complete(PROMPT)
+    assert len({choice["text"] for choice in response.raw["choices"]}) == 3
+    assert response.raw["choices"][0]["text"] == response.text
+
+
+def test_impossible_tokens_stay_plain_json() -> None:
+    llm = DeepenLLM(ensemble=random_members(0), logprobs=2000, max_new_tokens=1)
+    response = llm.complete(PROMPT, trace=True)
+    json.dumps(response.raw, allow_nan=False)
+    assert all(math.isfinite(one.logprob) for candidates in response.logprobs for one in candidates)
+
+
+def test_every_sampling_option_of_the_core_can_be_set() -> None:
+    assert {*SAMPLING, "trace", "response_format"} == {*GenerationOptions.model_fields}
+    assert set(SAMPLING) <= set(DeepenLLM.model_fields)
+
+
+def test_a_prompt_is_formatted_once() -> None:
+    heard: list[str] = []
+    ensemble = speaking(lambda prompt: heard.append(prompt) or ANSWER, marks=("=>",))
+    llm = DeepenLLM(ensemble=ensemble, completion_to_prompt=lambda prompt: f"Please: {prompt}")
+    llm.complete(PROMPT, max_new_tokens=1)
+    llm.complete(PROMPT, formatted=True, max_new_tokens=1)
+    of_main = [prompt for prompt in heard if prompt.startswith(BEGIN)]
+    assert of_main == [f"{BEGIN}Please: {PROMPT}", f"{BEGIN}{PROMPT}"]
+
+
+def test_messages_become_a_prompt_of_the_main_models_template_with_one_beginning() -> None:
+    heard: list[str] = []
+    llm = DeepenLLM(ensemble=speaking(lambda prompt: heard.append(prompt) or ANSWER), max_new_tokens=1)
+    messages = [ChatMessage("Be brief.", role="system"), ChatMessage("Hello.")]
+    prompt = llm.messages_to_prompt(messages)
+    assert prompt.count(BEGIN) == 1
+    assert prompt.endswith(generation_mark(tokenizer("atlas")))
+    continued, answered = llm.complete(prompt, formatted=True), llm.chat(messages)
+    assert continued.raw["usage"] == answered.raw["usage"]
+    assert heard[0] == heard[2] == prompt
+    main = llm.load().members[0]
+    assert main.encode_prompt(prompt).ids == tuple(tokenizer("atlas").encode(prompt, add_special_tokens=False))
+
+
+def test_metadata_tells_of_the_smallest_member() -> None:
+    llm = DeepenLLM(ensemble=speaking(ANSWER, windows=(700, 300)), max_new_tokens=77)
+    about = llm.metadata
+    assert (about.context_window, about.num_output, about.model_name) == (300, 77, "atlas+curie")
+    assert about.is_chat_model
+    assert about.is_function_calling_model
+    assert DeepenLLM(ensemble=llm.load(), is_chat_model=False).metadata.is_function_calling_model is False
+
+
+def test_a_member_without_weight_bounds_nothing() -> None:
+    both = speaking(ANSWER, windows=(700, 300))
+    assert DeepenLLM(ensemble=EnsembleLLM(both.members, weights=[1, 0])).metadata.context_window == 700
