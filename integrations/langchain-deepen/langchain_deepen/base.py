@@ -1,0 +1,154 @@
+"""What both models do alike: options, identity, calls of the core, batches."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, cast
+
+from langchain_core.language_models.base import LangSmithParams
+from langchain_core.runnables.config import get_config_list
+
+from deepen_llm.config import GenerationOptions
+from deepen_llm.ensemble import EnsembleLLM
+from deepen_llm.outputs import Output
+from langchain_deepen.batching import Call, Gathering, Results, atogether, seat_for, together
+from langchain_deepen.errors import as_langchain
+from langchain_deepen.fields import EnsembleModel
+from langchain_deepen.options import canonical, of_call
+
+
+class DeepenModel(EnsembleModel):
+    """An ensemble as a LangChain model; see `EnsembleModel` for its fields."""
+
+    @property
+    def model_name(self) -> str:
+        """The names of the members that answer."""
+        return self.model or "+".join(self._source.names)
+
+    @staticmethod
+    @abstractmethod
+    def _ls_type() -> Any:
+        """LangSmith's name for such a model."""
+
+    @staticmethod
+    @abstractmethod
+    def _kind() -> type[GenerationOptions]:
+        """The options that the core's call takes."""
+
+    @abstractmethod
+    def _ask(self, ensemble: EnsembleLLM) -> tuple[Any, Any]:
+        """The core's synchronous and asynchronous call for many items."""
+
+    def _options(self, stop: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of one call: the instance's, and over them the call's."""
+        own = {**self._set_here, "model": self.model} if self.model else self._set_here
+        return {**own, **of_call(stop, given)}
+
+    def _identity(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """What the answers depend on, as JSON."""
+        return {**self._source.identity, "options": canonical(self._kind(), self._source.generation, options)}
+
+    @property
+    def _identifying_params(self) -> Mapping[str, Any]:
+        return {"model_name": self.model_name, **self._identity(self._options(None, {}))}
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        in_force = {**dict(self._source.generation), **self._options(stop, kwargs)}
+        named = LangSmithParams(
+            ls_provider="deepen",
+            ls_model_type=self._ls_type(),
+            ls_model_name=str(kwargs.get("model") or self.model_name),
+        )
+        if isinstance(in_force["temperature"], int | float):
+            named["ls_temperature"] = in_force["temperature"]
+        if isinstance(in_force["max_new_tokens"], int):
+            named["ls_max_tokens"] = in_force["max_new_tokens"]
+        if in_force["stop"]:
+            named["ls_stop"] = [in_force["stop"]] if isinstance(in_force["stop"], str) else list(in_force["stop"])
+        return named
+
+    def _run(self, options: Mapping[str, Any], keep_errors: bool, items: Sequence[Any]) -> Sequence[Output]:
+        asked = dict(options)
+        ensemble = self._source.load(asked.pop("model", None))
+        outputs: Sequence[Output] = self._ask(ensemble)[0](items, return_exceptions=keep_errors, **asked)
+        return outputs
+
+    async def _arun(self, options: Mapping[str, Any], keep_errors: bool, items: Sequence[Any]) -> Sequence[Output]:
+        asked = dict(options)
+        ensemble = await self._source.aload(asked.pop("model", None))
+        outputs: Sequence[Output] = await self._ask(ensemble)[1](items, return_exceptions=keep_errors, **asked)
+        return outputs
+
+    def _answers(self, items: Sequence[Any], options: Mapping[str, Any]) -> Sequence[Output]:
+        """One output per item; in a batch, together with the others' items."""
+        seat = seat_for(self._source, options) if len(items) == 1 else None
+        if seat is not None:
+            return [seat.take(items[0]).result()]
+        with as_langchain():
+            return self._run(options, False, items)
+
+    async def _aanswers(self, items: Sequence[Any], options: Mapping[str, Any]) -> Sequence[Output]:
+        seat = seat_for(self._source, options) if len(items) == 1 else None
+        if seat is not None:
+            return [await seat.atake(items[0])]
+        with as_langchain():
+            return await self._arun(options, False, items)
+
+    def _chosen(self, options: Mapping[str, Any]) -> EnsembleLLM:
+        """The ensemble that has answered."""
+        return self._source.load(options.get("model"))
+
+    def batch(self, inputs: Any, config: Any = None, *, return_exceptions: bool = False, **kwargs: Any) -> Any:
+        """Invoke on every input; up to ``max_concurrency`` inputs, else all, are one batch of the core."""
+        results = self.batch_as_completed(inputs, config, return_exceptions=return_exceptions, **kwargs)
+        return [result for _, result in results]
+
+    async def abatch(self, inputs: Any, config: Any = None, *, return_exceptions: bool = False, **kwargs: Any) -> Any:
+        """`batch`, while the event loop goes on."""
+        results = self.abatch_as_completed(inputs, config, return_exceptions=return_exceptions, **kwargs)
+        return [result async for _, result in results]
+
+    def batch_as_completed(
+        self, inputs: Any, config: Any = None, *, return_exceptions: bool = False, **kwargs: Any
+    ) -> Iterator[Any]:
+        """`batch`, with each result's index; results of one batch of the core come together."""
+        options, invoke = self._shared(kwargs), partial(cast("Any", self).invoke, **kwargs)
+        run = partial(self._run, options, return_exceptions)
+        for first, calls in _portions(inputs, config):
+            results = together(Gathering(len(calls), self._source, options), calls, invoke, run)
+            yield from enumerate(_checked(results, return_exceptions), start=first)
+
+    async def abatch_as_completed(
+        self, inputs: Any, config: Any = None, *, return_exceptions: bool = False, **kwargs: Any
+    ) -> AsyncIterator[Any]:
+        """`batch_as_completed`, while the event loop goes on."""
+        options, invoke = self._shared(kwargs), partial(cast("Any", self).ainvoke, **kwargs)
+        run = partial(self._arun, options, return_exceptions)
+        for first, calls in _portions(inputs, config):
+            results = await atogether(Gathering(len(calls), self._source, options), calls, invoke, run)
+            for numbered in enumerate(_checked(results, return_exceptions), start=first):
+                yield numbered
+
+    def _shared(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The options that all calls of a batch have."""
+        given = dict(kwargs)
+        return self._options(given.pop("stop", None), given)
+
+
+def _portions(inputs: Sequence[Any], config: Any) -> Iterator[tuple[int, list[Call]]]:
+    """Inputs with their configurations, as many at a time as may run together, after the index of the first."""
+    if not inputs:
+        return
+    calls: list[Call] = list(zip(inputs, get_config_list(config, len(inputs)), strict=True))
+    size = calls[0][1].get("max_concurrency") or len(calls)
+    for first in range(0, len(calls), size):
+        yield first, calls[first : first + size]
+
+
+def _checked(results: Results, keep_errors: bool) -> Results:
+    for result in results:
+        if isinstance(result, BaseException) and not (keep_errors and isinstance(result, Exception)):
+            raise result
+    return results

@@ -1,0 +1,208 @@
+"""An ensemble as LangChain's chat model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, closing
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models.base import LanguageModelInput
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.language_models.model_profile import ModelProfile
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import Field
+
+from deepen_llm.config import ChatOptions, GenerationOptions
+from deepen_llm.ensemble import EnsembleLLM
+from deepen_llm.tools.definitions import Tool, Toolbox
+from langchain_deepen.base import DeepenModel
+from langchain_deepen.errors import as_langchain
+from langchain_deepen.messages import conversation
+from langchain_deepen.outputs import Chunks, chat_result
+from langchain_deepen.structured import Structured, Way
+from langchain_deepen.tokens import conversation_ids, text_ids
+
+
+class ChatDeepen(DeepenModel, BaseChatModel):
+    """Several local language models with different vocabularies that answer a conversation as one.
+
+    See `EnsembleModel` for the fields.
+
+    Attributes:
+        streaming: Let `invoke` work piece by piece too, so that callbacks hear every piece.
+
+    Example:
+        >>> from deepen_llm import specialists
+        >>> from langchain_deepen import ChatDeepen
+        >>> chat = ChatDeepen(members=specialists.paths(), fusion="bayes")
+        >>> chat.invoke("What is the capital of France?").text
+        ' Paris'
+    """
+
+    streaming: bool = Field(default=False, exclude=True)
+
+    @property
+    def _llm_type(self) -> str:
+        return "deepen-chat"
+
+    @staticmethod
+    def _ls_type() -> Any:
+        return "chat"
+
+    @staticmethod
+    def _kind() -> type[GenerationOptions]:
+        return ChatOptions
+
+    def _ask(self, ensemble: EnsembleLLM) -> tuple[Any, Any]:
+        return ensemble.chat, ensemble.achat
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        profile = ModelProfile(
+            name=self.model_name,
+            open_weights=True,
+            text_inputs=True,
+            image_inputs=False,
+            audio_inputs=False,
+            video_inputs=False,
+            pdf_inputs=False,
+            text_outputs=True,
+            image_outputs=False,
+            audio_outputs=False,
+            video_outputs=False,
+            tool_calling=True,
+            tool_choice=True,
+            structured_output=True,
+            temperature=True,
+        )
+        window = self._source.window
+        if window is not None:
+            profile["max_input_tokens"] = window
+        return profile
+
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        """The cache's key: all that the answer depends on, beside the messages."""
+        return json.dumps([self._llm_type, self._identity(self._options(stop, kwargs))], sort_keys=True)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        options = self._options(stop, kwargs)
+        (output,) = self._answers([conversation(messages)], options)
+        return chat_result(self._chosen(options), output)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        options = self._options(stop, kwargs)
+        (output,) = await self._aanswers([conversation(messages)], options)
+        return chat_result(self._chosen(options), output)
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        options, chunks = self._options(stop, kwargs), Chunks()
+        ensemble = self._source.load(options.pop("model", None))
+        with as_langchain(), closing(ensemble.stream_chat(conversation(messages), **options)) as pieces:
+            for piece in pieces:
+                yield chunks.piece(piece)
+        if pieces.output is not None:
+            yield chunks.last(ensemble, pieces.output)
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        options, chunks = self._options(stop, kwargs), Chunks()
+        ensemble = await self._source.aload(options.pop("model", None))
+        with as_langchain():
+            async with aclosing(ensemble.astream_chat(conversation(messages), **options)) as pieces:
+                async for piece in pieces:
+                    yield chunks.piece(piece)
+        if pieces.output is not None:
+            yield chunks.last(ensemble, pieces.output)
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: Any = None,
+        strict: bool | None = None,
+        parallel_tool_calls: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Let the model call tools; its calls are valid by their schemas, whatever the weights.
+
+        Args:
+            tools: Tools, functions, pydantic models or mappings as the APIs have them.
+            tool_choice: None, False or ``auto`` (the model decides), ``none``, ``any``, ``required`` or True, a tool's
+                name, or a mapping as the APIs have it.
+            strict: Accepted for the sake of other models; arguments always keep to their schema.
+            parallel_tool_calls: Whether an answer may hold several calls.
+            **kwargs: Further options of every call, such as ``response_format``.
+
+        Raises:
+            ConfigError: Something is no tool, or the choice names none of them.
+        """
+        choice = ("required" if tool_choice else "auto") if isinstance(tool_choice, bool | None) else tool_choice
+        made = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
+        parallel = True if parallel_tool_calls is None else parallel_tool_calls
+        by_name = {Tool.of(tool).name: tool for tool in made}
+        Toolbox.of(
+            list(by_name.values()), choice, parallel
+        )  # a wrong choice is told here, not when the model is called
+        return self.bind(tools=made, tool_choice=choice, parallel_tool_calls=parallel, **kwargs)
+
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | type | None = None,
+        *,
+        method: Way = "json_schema",
+        include_raw: bool = False,
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Answers in a structure; they are valid by its schema, whatever the weights.
+
+        Args:
+            schema: A pydantic model, dataclass, ``TypedDict`` or JSON schema; not needed with ``json_mode``.
+            method: ``json_schema`` and ``function_calling`` hold the answer to the schema, ``json_mode`` to JSON.
+            include_raw: Return the message as well, and an error of the parser's in place of raising it.
+            strict: See `bind_tools`.
+            **kwargs: Further options of every call.
+
+        Raises:
+            ConfigError: The method is unknown, or the schema is none.
+        """
+        return Structured(schema, method, strict).over(self, include_raw, kwargs)
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """The text's tokens by the main model's tokenizer."""
+        if self.custom_get_token_ids is not None:
+            return self.custom_get_token_ids(text)
+        return text_ids(self._source.load(self.model), text)
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+        """The number of tokens of the conversation, as the main model reads it, tools included."""
+        told = [convert_to_openai_tool(tool) for tool in tools] if tools else None
+        return len(conversation_ids(self._source.load(self.model), conversation(messages), told))

@@ -1,0 +1,171 @@
+"""What a user may set on either model, and how it is written down."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from langchain_core.language_models import BaseLanguageModel
+from langchain_core.load.serializable import Serializable, SerializedConstructor, SerializedNotImplemented
+from pydantic import ConfigDict, Field, SkipValidation, ValidationError, model_validator
+from typing_extensions import Self
+
+from deepen_llm.config import EnsembleConfig, GenerationOptions, MemberConfig
+from deepen_llm.ensemble import AnyFusion, EnsembleLLM
+from deepen_llm.errors import ConfigError
+from langchain_deepen.options import OPTIONS, from_user
+from langchain_deepen.source import Source
+from langchain_deepen.version import __version__
+
+_SETTINGS = ("main_model", "weights", "fusion", "eos_policy", "batch_size")
+_PLACED = ("dtype", "device")
+AnyMember = str | Path | Mapping[str, Any] | MemberConfig
+
+
+class EnsembleModel(Serializable):
+    """The fields of both models.
+
+    Exactly one of ``ensemble``, ``members`` and ``config`` says which models answer. Options that are None leave it to
+    the ensemble's own generation options; every call may set them otherwise.
+
+    Attributes:
+        ensemble: A live ensemble.
+        members: Local folders, hub ids, `MemberConfig` or mappings with its fields. Their weights are loaded on first
+            use, once for all models with equal settings.
+        config: A configuration file, as `EnsembleLLM.save_config` writes it.
+        main_model: With ``members``: index of the member whose vocabulary tokens are chosen from.
+        weights: With ``members``: aggregation weights.
+        fusion: With ``members``: a fusion method, its name, or a mapping with its ``method`` and options.
+        eos_policy: With ``members``: who ends a text, ``fused`` or ``main``.
+        batch_size: With ``members``: the most texts decoded together.
+        dtype: With ``members`` given by path alone: ``auto`` or a torch dtype.
+        device: With ``members`` given by path alone: ``auto`` or a torch device.
+        model: Names of the members that answer, joined by ``+``; None for all.
+        max_new_tokens: See `GenerationOptions`, as for all that follow; LangChain's ``max_tokens`` is the same.
+        temperature: 0 is greedy.
+        top_p: Nucleus.
+        top_k: Most tokens to sample from.
+        min_p: Least share of the likeliest token's probability.
+        seed: Makes sampling repeat.
+        stop: Strings before which the text ends; LangChain's ``stop_sequences`` is the same.
+        repetition_penalty: Above 1, tokens of prompt and answer become less likely.
+        n: Answers per prompt.
+        logprobs: Report each token's log-probability and this many likeliest tokens beside it.
+        trace: Report how each token came about.
+        response_format: What every answer must be.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    ensemble: EnsembleLLM | None = Field(default=None, exclude=True)
+    members: SkipValidation[AnyMember | Sequence[AnyMember] | None] = None
+    config: SkipValidation[str | Path | None] = None
+    main_model: int | None = None
+    weights: SkipValidation[Sequence[float] | None] = None
+    fusion: SkipValidation[AnyFusion | None] = None
+    eos_policy: str | None = None
+    batch_size: int | None = None
+    dtype: Any = Field(default=None, exclude=True)
+    device: Any = Field(default=None, exclude=True)
+    model: str | None = None
+    max_new_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    seed: int | None = None
+    stop: list[str] | None = None
+    repetition_penalty: float | None = None
+    n: int | None = None
+    logprobs: int | None = None
+    trace: bool | None = None
+    response_format: Any = None
+
+    def __init__(self, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            own = (detail.get("ctx", {}).get("error") for detail in error.errors())
+            found = next((one for one in own if isinstance(one, ConfigError)), None)
+            raise found or ConfigError(str(error), hint=f"see {type(self).__name__} for what it takes") from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_options(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):  # a model that is a field of another
+            return given
+        made = from_user(given)
+        unknown = next((name for name in made if name not in cls.model_fields), None)
+        if unknown is not None:
+            near = difflib.get_close_matches(unknown, cls.model_fields, n=1)
+            meant = f", did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(
+                f"{cls.__name__}: unknown option {unknown!r}{meant}",
+                hint=f"known options: {', '.join(EnsembleModel.model_fields)}",
+            )
+        GenerationOptions(**{name: made[name] for name in OPTIONS if made.get(name) is not None})
+        return made
+
+    @model_validator(mode="after")
+    def _check_source(self) -> Self:
+        self._source.check(self.model)
+        return self
+
+    @model_validator(mode="after")
+    def _tell_deepen_version(self) -> Self:
+        cast("BaseLanguageModel[Any]", self)._add_version("langchain-deepen", __version__)
+        return self
+
+    @cached_property
+    def _source(self) -> Source:
+        given = {
+            name: value for name in ("ensemble", "members", "config") if (value := getattr(self, name)) is not None
+        }
+        if len(given) != 1:
+            raise ConfigError(
+                f"{' and '.join(given) or 'nothing'} given to say which models answer",
+                hint="give exactly one of ensemble=, members= and config=",
+            )
+        beside = [name for name in _SETTINGS + _PLACED if getattr(self, name) is not None]
+        if beside and "members" not in given:
+            raise ConfigError(
+                f"{beside[0]}={getattr(self, beside[0])!r} beside {next(iter(given))}=, which says it itself",
+                hint="set it where the ensemble is made, or give members=",
+            )
+        if self.ensemble is not None:
+            return Source.live(self.ensemble)
+        return Source.of(EnsembleConfig.load(self.config) if self.config is not None else self._configured())
+
+    def _configured(self) -> EnsembleConfig:
+        placed = {name: value for name in _PLACED if (value := getattr(self, name)) is not None}
+        members: Any = [self.members] if isinstance(self.members, (str, Path, Mapping, MemberConfig)) else self.members
+        sources = [{"path": str(one), **placed} if isinstance(one, str | Path) else one for one in members]
+        settings = {name: value for name in _SETTINGS if (value := getattr(self, name)) is not None}
+        return EnsembleConfig(members=sources, **settings)
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """It is; a live ensemble whose members no configuration can name is written down as not implemented."""
+        return True
+
+    @property
+    def lc_attributes(self) -> dict[str, Any]:
+        """Constructor arguments, as JSON: the ensemble's, and the options."""
+        described = self._source.described
+        if described is None:
+            return {}
+        own = self._source.generation.model_dump(mode="json", exclude_defaults=True)
+        set_here = GenerationOptions(**self._set_here).model_dump(mode="json", exclude_unset=True)
+        return {**described, **own, **set_here, "config": None}
+
+    def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
+        """See `Serializable`; weights are never written, and there are no secrets."""
+        return self.to_json_not_implemented() if self._source.described is None else super().to_json()
+
+    @property
+    def _set_here(self) -> dict[str, Any]:
+        """The generation options that this instance sets."""
+        return {name: value for name in OPTIONS if (value := getattr(self, name)) is not None}

@@ -1,0 +1,155 @@
+"""An ensemble as LangChain's text completion model."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, closing
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models.llms import BaseLLM
+from langchain_core.messages import BaseMessage, get_buffer_string
+from langchain_core.outputs import GenerationChunk, LLMResult
+from typing_extensions import Self
+
+from deepen_llm.config import GenerationOptions
+from deepen_llm.ensemble import EnsembleLLM
+from deepen_llm.outputs import Output
+from langchain_deepen.base import DeepenModel
+from langchain_deepen.errors import as_langchain
+from langchain_deepen.options import canonical
+from langchain_deepen.outputs import info, llm_result, usage
+from langchain_deepen.tokens import text_ids
+
+
+class DeepenLLM(DeepenModel, BaseLLM):
+    """Several local language models with different vocabularies that continue a text as one.
+
+    See `EnsembleModel` for the fields.
+
+    Example:
+        >>> from deepen_llm import specialists
+        >>> from langchain_deepen import DeepenLLM
+        >>> llm = DeepenLLM(members=specialists.paths(), fusion="bayes", max_new_tokens=8, stop=["."])
+        >>> llm.invoke("The capital of France is")
+        ' Paris'
+    """
+
+    @property
+    def _llm_type(self) -> str:
+        return "deepen"
+
+    @staticmethod
+    def _ls_type() -> Any:
+        return "llm"
+
+    @staticmethod
+    def _kind() -> type[GenerationOptions]:
+        return GenerationOptions
+
+    def _ask(self, ensemble: EnsembleLLM) -> tuple[Any, Any]:
+        return ensemble.generate, ensemble.agenerate
+
+    def generate(self, prompts: list[str], stop: list[str] | None = None, *args: Any, **kwargs: Any) -> LLMResult:
+        """See `BaseLLM`, which asks its cache and its callbacks for the instance's options only."""
+        passed, options = self._split(kwargs)
+        model = self._with(stop, options)
+        return super(DeepenLLM, model).generate(prompts, model.stop or None, *args, **passed)
+
+    async def agenerate(
+        self, prompts: list[str], stop: list[str] | None = None, *args: Any, **kwargs: Any
+    ) -> LLMResult:
+        """`generate`, while the event loop goes on."""
+        passed, options = self._split(kwargs)
+        model = self._with(stop, options)
+        return await super(DeepenLLM, model).agenerate(prompts, model.stop or None, *args, **passed)
+
+    @staticmethod
+    def _split(kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What is LangChain's own, and what are options."""
+        own = {"callbacks", "tags", "metadata", "run_name", "run_id"}
+        return (
+            {name: value for name, value in kwargs.items() if name in own},
+            {name: value for name, value in kwargs.items() if name not in own},
+        )
+
+    def _with(self, stop: list[str] | None, given: dict[str, Any]) -> Self:
+        """This model with a call's options as its own, on the same ensemble."""
+        options = self._options(stop, given)
+        canonical(GenerationOptions, self._source.generation, options)
+        made = self.model_copy(update=options)
+        made.__dict__.pop("_serialized", None)
+        return made
+
+    def _generate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        options = self._options(stop, kwargs)
+        outputs = self._answers(prompts, options)
+        return llm_result(self._chosen(options), outputs)
+
+    async def _agenerate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        options = self._options(stop, kwargs)
+        outputs = await self._aanswers(prompts, options)
+        return llm_result(self._chosen(options), outputs)
+
+    def _stream(
+        self,
+        prompt: str,
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[GenerationChunk]:
+        options = self._options(stop, kwargs)
+        ensemble = self._source.load(options.pop("model", None))
+        with as_langchain(), closing(ensemble.stream(prompt, **options)) as pieces:
+            for piece in pieces:
+                chunk = GenerationChunk(text=str(piece))
+                if run_manager:
+                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+        yield _last(ensemble, pieces.output)
+
+    async def _astream(
+        self,
+        prompt: str,
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[GenerationChunk]:
+        options = self._options(stop, kwargs)
+        ensemble = await self._source.aload(options.pop("model", None))
+        with as_langchain():
+            async with aclosing(ensemble.astream(prompt, **options)) as pieces:
+                async for piece in pieces:
+                    chunk = GenerationChunk(text=str(piece))
+                    if run_manager:
+                        await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                    yield chunk
+        yield _last(ensemble, pieces.output)
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """The text's tokens by the main model's tokenizer."""
+        if self.custom_get_token_ids is not None:
+            return self.custom_get_token_ids(text)
+        return text_ids(self._source.load(self.model), text)
+
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
+        """The number of tokens of the messages in the form in which this model reads them."""
+        return self.get_num_tokens(get_buffer_string(messages))
+
+
+def _last(ensemble: EnsembleLLM, output: Output | None) -> GenerationChunk:
+    """The chunk that says how it ended."""
+    said = {**info(ensemble, output.samples[0]), "token_usage": usage(output)} if output else {}
+    return GenerationChunk(text="", generation_info=said)

@@ -1,0 +1,191 @@
+"""Where a model's ensemble comes from: a live one, or a configuration whose weights are loaded on first use."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import threading
+import uuid
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from deepen_llm.config import EnsembleConfig, EnsembleSettings, GenerationOptions, MemberConfig
+from deepen_llm.ensemble import EnsembleLLM
+from deepen_llm.errors import ConfigError
+from deepen_llm.fusion import FixedWeights
+from deepen_llm.members.loading import check_source
+from langchain_deepen.window import window_of
+
+_TOKENS: WeakKeyDictionary[EnsembleLLM, str] = WeakKeyDictionary()  # names of ensembles that no configuration names
+_SOURCES: WeakValueDictionary[str, Source] = WeakValueDictionary()
+_LOCK = threading.Lock()
+
+
+class Source:
+    """An ensemble, loaded or not.
+
+    Args:
+        settings: Its settings.
+        members: Where its members come from; None where they live in memory only.
+        names: The members' names.
+        live: The ensemble, where it is loaded.
+
+    Attributes:
+        identity: What its answers depend on, as JSON; equal for equal ensembles, different for others.
+    """
+
+    def __init__(
+        self,
+        settings: EnsembleSettings,
+        members: tuple[MemberConfig, ...] | None,
+        names: tuple[str, ...],
+        live: EnsembleLLM | None = None,
+    ) -> None:
+        self.settings, self.members, self.names = settings, members, names
+        self._lock = threading.Lock()
+        self._ready: dict[str | None, EnsembleLLM] = {None: live} if live else {}
+        self.identity = _identity(self, live)
+
+    @classmethod
+    def live(cls, ensemble: EnsembleLLM) -> Source:
+        """The source that is an ensemble."""
+        sources = tuple(member.source for member in ensemble.members)
+        fixed = isinstance(ensemble._ensemble.weights, FixedWeights)  # others cannot be written down
+        members = tuple(one for one in sources if one is not None) if fixed and all(sources) else None
+        return cls(ensemble.settings, members, tuple(member.name for member in ensemble.members), ensemble)
+
+    @classmethod
+    def of(cls, config: EnsembleConfig) -> Source:
+        """The source of a configuration; models with equal ones share it, and so the weights.
+
+        Raises:
+            ConfigError: The settings do not fit the members.
+            LoadError: A member is no checkpoint.
+        """
+        config.aggregation_weights(len(config.members))
+        for member in config.members:
+            check_source(member)
+        made = cls(config, config.members, tuple(_name(member) for member in config.members))
+        key = json.dumps([config.model_dump(mode="json"), made.identity], sort_keys=True)
+        with _LOCK:
+            return _SOURCES.setdefault(key, made)
+
+    @property
+    def generation(self) -> GenerationOptions:
+        """The ensemble's own generation options."""
+        return self.settings.generation
+
+    @property
+    def window(self) -> int | None:
+        """The smallest member's context window, where it can be told without loading weights."""
+        loaded = self._ready.get(None)
+        if loaded is not None:
+            return min((one.context_length for one in loaded.members if one.context_length), default=None)
+        windows = [window_of(member) for member in self.members or ()]
+        return None if None in windows else min(one for one in windows if one is not None)
+
+    @property
+    def described(self) -> dict[str, Any] | None:
+        """Constructor arguments that name the ensemble, as JSON; None where nothing can."""
+        if self.members is None:
+            return None
+        given = self.settings.model_dump(mode="json", exclude_defaults=True, exclude={"members", "generation"})
+        if "fusion" in given:
+            given["fusion"] = _fusion(self.settings)
+        members = [member.model_dump(mode="json", exclude_defaults=True) for member in self.members]
+        return {"members": [{**one, "path": _absolute(one["path"])} for one in members], **given}
+
+    def check(self, model: str | None) -> None:
+        """Refuse a choice of members that are not there.
+
+        Raises:
+            ConfigError: No member has such a name.
+        """
+        asked = model.split("+") if model is not None and model != "+".join(self.names) else ()
+        unknown = next((name for name in asked if name not in self.names), None)
+        if unknown is not None:
+            raise ConfigError(
+                f"model={model!r}: {unknown!r} is no member of this ensemble",
+                hint=f"members are {', '.join(self.names)}; join several with '+'",
+            )
+
+    def load(self, model: str | None = None) -> EnsembleLLM:
+        """The ensemble, its weights loaded once, whatever the number of threads.
+
+        Args:
+            model: Names of the members that are to answer, joined by ``+``; None for all.
+
+        Raises:
+            ConfigError: No member has such a name.
+            LoadError: A member cannot be loaded.
+        """
+        if model not in self._ready:
+            self.check(model)
+            with self._lock:
+                if None not in self._ready:
+                    config = EnsembleConfig(members=self.members or (), **_settings(self.settings))
+                    self._ready[None] = EnsembleLLM.from_config(config)
+                if model is not None and model not in self._ready:
+                    self._ready[model] = _part(self._ready[None], model)
+        return self._ready[model]
+
+    async def aload(self, model: str | None = None) -> EnsembleLLM:
+        """`load` in a thread: the event loop goes on."""
+        return self._ready[model] if model in self._ready else await asyncio.to_thread(self.load, model)
+
+
+def _part(whole: EnsembleLLM, model: str) -> EnsembleLLM:
+    """The ensemble of some of the members; the main model stays main where it is among them."""
+    names, settings = [member.name for member in whole.members], whole.settings
+    if model == "+".join(names):
+        return whole
+    places = [names.index(name) for name in model.split("+")]
+    chosen = _settings(settings)
+    chosen["main_model"] = places.index(settings.main_model) if settings.main_model in places else 0
+    chosen["weights"] = settings.weights and [settings.weights[place] for place in places]
+    return EnsembleLLM([whole.members[place] for place in places], **chosen)
+
+
+def _settings(settings: EnsembleSettings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in EnsembleSettings.model_fields}
+
+
+def _identity(source: Source, live: EnsembleLLM | None) -> dict[str, Any]:
+    settings = source.settings
+    named: dict[str, Any] = {"members": list(source.names)}
+    if source.members is not None:
+        weights = list(settings.aggregation_weights(len(source.names)).values)
+        named |= {"sources": [_member(one) for one in source.members], "weights": weights}
+    elif live is not None:
+        with _LOCK:
+            named["ensemble"] = _TOKENS.setdefault(live, uuid.uuid4().hex)
+    return {
+        **named,
+        "main_model": settings.main_model,
+        "fusion": _fusion(settings),
+        "eos_policy": settings.eos_policy,
+    }
+
+
+def _fusion(settings: EnsembleSettings) -> dict[str, Any]:
+    return {"method": settings.fusion.method, **settings.fusion.model_dump(mode="json")}
+
+
+def _member(member: MemberConfig) -> dict[str, Any]:
+    """What a member is: where it comes from and, of a folder, which files are there."""
+    said = member.model_dump(mode="json", exclude_defaults=True) | {"path": _absolute(member.path)}
+    folder = Path(member.path)
+    if folder.is_dir():
+        files = sorted((one.name, one.stat().st_size, one.stat().st_mtime_ns) for one in folder.iterdir())
+        said["files"] = hashlib.sha256(repr(files).encode()).hexdigest()[:16]
+    return said
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).resolve()) if Path(path).exists() else path
+
+
+def _name(member: MemberConfig) -> str:
+    return member.name or (Path(member.path).resolve().name if Path(member.path).exists() else member.path)

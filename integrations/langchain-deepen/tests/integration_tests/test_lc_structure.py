@@ -1,0 +1,233 @@
+"""Tools and structured output: valid whatever the weights, in every way of asking."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from langchain_core.exceptions import OutputParserException
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, RemoveMessage, SystemMessage, ToolMessage
+from langchain_core.tools import tool
+from langchain_deepen import ChatDeepen
+from langchain_script import ANSWERS, JOKE
+from langchain_scripted import KNOWS_NONE, byte_level, pieces, scripted
+from pydantic import BaseModel, Field, field_validator
+from transformers import LlamaConfig, LlamaForCausalLM
+from typing_extensions import TypedDict
+
+from deepen_llm import EnsembleLLM
+from deepen_llm.errors import ConfigError, PromptError
+
+
+@tool
+def weather(city: str) -> str:
+    """The weather in a city."""
+    return city
+
+
+@tool
+def add(a: int, b: int) -> int:
+    """The sum."""
+    return a + b
+
+
+TOOLS = [weather, add]
+BY_NAME = {"type": "function", "function": {"name": "add"}}
+
+
+class Joke(BaseModel):
+    setup: str
+    punchline: str = Field(max_length=60)
+
+
+class JokeDict(TypedDict):
+    setup: str
+    punchline: str
+
+
+@dataclass
+class JokeData:
+    setup: str
+    punchline: str
+
+
+SCHEMA = {"type": "object", "properties": {"setup": {"type": "string"}, "punchline": {"type": "string"}}}
+
+
+@pytest.mark.parametrize(
+    ("choice", "called"),
+    [
+        (None, []),
+        (False, []),
+        ("auto", []),
+        ("none", []),
+        ("any", None),
+        ("required", None),
+        (True, None),
+        ("add", ["add"]),
+        (BY_NAME, ["add"]),
+        ({"type": "tool", "name": "add"}, ["add"]),
+        ({"type": "any"}, None),
+    ],
+)
+def test_every_tool_choice(chat: ChatDeepen, choice: Any, called: list[str] | None) -> None:
+    bound = chat.bind_tools(TOOLS, tool_choice=choice)
+    said = bound.invoke("How are you, Ada?")
+    names = [one["name"] for one in said.tool_calls]
+    if called is None:
+        assert names
+        assert set(names) <= {"weather", "add"}
+    else:
+        assert names == called
+    assert said.invalid_tool_calls == []
+    assert bool(said.text) == (called == [])
+
+
+def test_the_model_decides_by_what_it_is_asked(chat: ChatDeepen) -> None:
+    bound = chat.bind_tools(TOOLS, strict=True)
+    assert [one["args"] for one in bound.invoke("What is 1 plus 2?").tool_calls] == [{"a": 1, "b": 2}]
+    assert bound.invoke("How are you, Ada?").tool_calls == []
+    assert chat.bind_tools(TOOLS, tool_choice="none").invoke("What is 1 plus 2?").tool_calls == []
+    both = chat.bind_tools(TOOLS).invoke("both")
+    assert [one["name"] for one in both.tool_calls] == ["weather", "add"]
+    assert both.text == "I ask both."
+    one = chat.bind_tools(TOOLS, parallel_tool_calls=False).invoke("both")
+    assert [call["name"] for call in one.tool_calls] == ["weather"]
+
+
+def test_a_conversation_with_calls_and_results_goes_on(chat: ChatDeepen) -> None:
+    asked = HumanMessage([{"type": "text", "text": "What is "}, "the weather in Oslo?"])
+    bound = chat.bind_tools(TOOLS)
+    for version in (None, "v1"):
+        called = ChatDeepen(ensemble=chat.ensemble, output_version=version).bind_tools(TOOLS).invoke([asked])
+        result = ToolMessage("sunny", tool_call_id=called.tool_calls[0]["id"])
+        said = bound.invoke([SystemMessage("Be brief."), asked, called, result])
+        assert said.text == "It says sunny."
+        assert bound.invoke([asked, called, result, said, HumanMessage("How are you, Bo?")]).text.startswith(
+            "I am fine"
+        )
+
+
+@pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
+@pytest.mark.parametrize("schema", [Joke, JokeDict, JokeData, SCHEMA, {"title": "Joke", **SCHEMA}])
+async def test_every_way_to_a_structure(chat: ChatDeepen, method: Any, schema: Any) -> None:
+    chain = chat.with_structured_output(schema, method=method)
+    wanted = json.loads(JOKE)
+    if isinstance(schema, type) and schema is not JokeDict:
+        wanted = schema(**wanted)
+    if method == "function_calling" and schema not in (Joke, {"title": "Joke", **SCHEMA}):
+        chain.invoke("Give me one")  # the script has no call of such a name; the grammar makes one
+        return
+    assert chain.invoke("A joke") == wanted
+    assert await chain.ainvoke("A joke") == wanted
+    assert chain.batch(["A joke"] * 2) == [wanted] * 2
+    assert list(chain.stream("A joke"))[-1] == wanted
+    raw = chat.with_structured_output(schema, method=method, include_raw=True).invoke("A joke")
+    assert raw["parsed"] == wanted
+    assert isinstance(raw["raw"], AIMessage)
+    assert raw["parsing_error"] is None
+
+
+def test_json_without_a_schema(chat: ChatDeepen) -> None:
+    assert isinstance(chat.with_structured_output(method="json_mode").invoke("A joke"), dict)
+    assert set(chat.invoke("A joke", response_format=Joke).text) > {"{", "}"}
+    assert ChatDeepen(ensemble=chat.ensemble, response_format=Joke).invoke("A joke").text == JOKE
+
+
+def test_a_rule_beyond_the_schema_is_the_parsers_error(chat: ChatDeepen) -> None:
+    class Picky(Joke):
+        @field_validator("setup")
+        @classmethod
+        def _never(cls, value: str) -> str:
+            raise ValueError("not funny")
+
+    with pytest.raises(OutputParserException, match="not funny"):
+        chat.with_structured_output(Picky).invoke("A joke")
+    kept = chat.with_structured_output(Picky, include_raw=True).invoke("A joke")
+    assert kept["raw"].text == JOKE
+    assert kept["parsed"] is None
+    assert isinstance(kept["parsing_error"], OutputParserException)
+
+
+def random_ensemble(seed: int) -> EnsembleLLM:
+    """Two members with random weights."""
+
+    def member(tokenizer: Any) -> Any:
+        torch.manual_seed(seed)
+        config = LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=1,
+            max_position_embeddings=4096,
+            eos_token_id=tokenizer.eos_token_id,
+            bos_token_id=None,
+        )
+        return LlamaForCausalLM(config), tokenizer
+
+    return EnsembleLLM([member(byte_level()), member(pieces())], fusion="bayes")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_weights_give_valid_calls_and_structures(seed: int) -> None:
+    chat = ChatDeepen(ensemble=random_ensemble(seed), max_tokens=100, temperature=1.0, seed=seed)
+    said = chat.bind_tools(TOOLS, tool_choice="any").invoke("Hello")
+    assert said.tool_calls
+    assert said.invalid_tool_calls == []
+    for one in said.tool_calls:
+        (weather if one["name"] == "weather" else add).invoke(one["args"])
+    assert isinstance(chat.with_structured_output(Joke).invoke("Hello"), Joke)
+    assert isinstance(chat.with_structured_output(Joke, method="function_calling").invoke("Hello"), Joke)
+    full: Any = None
+    for chunk in chat.bind_tools(TOOLS, tool_choice="any").stream("Hello"):
+        full = chunk if full is None else full + chunk
+    assert isinstance(full, AIMessageChunk)
+    assert [one["args"] for one in full.tool_calls] == [one["args"] for one in said.tool_calls]
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda chat: chat.bind_tools(TOOLS, tool_choice="divide"), "names none of the tools weather, add"),
+        (lambda chat: chat.bind_tools([], tool_choice="any"), "without tools"),
+        (lambda chat: chat.bind_tools([{"type": "web_search_preview"}]), "is no tool"),
+        (lambda chat: chat.bind_tools([weather, weather.model_copy()]).invoke("hi"), "two tools are called"),
+        (lambda chat: chat.bind_tools(TOOLS, tool_choice="any").invoke("hi", stop=["x"]), "stop"),
+        (lambda chat: chat.with_structured_output(Joke).invoke("hi", max_tokens=2), "max_new_tokens=2"),
+        (lambda chat: chat.with_structured_output(Joke, method="magic"), "method='magic'"),
+        (lambda chat: chat.with_structured_output(), "no schema"),
+        (lambda chat: chat.invoke("hi", response_format={"type": "json_schema"}), "holds no schema"),
+        (lambda chat: chat.invoke("hi", response_format={"type": "nonsense"}), "nonsense"),
+        (lambda chat: chat.invoke("hi", tempratur=1), "did you mean 'temperature'"),
+        (lambda chat: list(chat.stream("hi", n=2)), "a stream of n=2"),
+    ],
+)
+def test_what_cannot_be_asked_is_told_clearly(chat: ChatDeepen, ask: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ask(chat)
+
+
+def test_messages_that_nobody_reads_are_told_clearly(chat: ChatDeepen) -> None:
+    with pytest.raises(PromptError, match="is no text"):
+        chat.invoke([HumanMessage([{"type": "image", "url": "https://example.com/cat.png"}])])
+    with pytest.raises(PromptError, match="RemoveMessage"):
+        chat.invoke([RemoveMessage(id="1")])
+    with pytest.raises(PromptError):
+        chat.invoke([])
+
+
+def test_an_order_that_the_template_refuses_is_told_clearly() -> None:
+    strict = pieces().__class__(
+        tokenizer_object=pieces().backend_tokenizer,
+        eos_token="<|end|>",
+        unk_token="<unk>",
+        additional_special_tokens=["<|turn|>"],
+        chat_template="{% if messages[0]['role'] != 'user' %}{{ raise_exception('begin with the user') }}{% endif %}"
+        + KNOWS_NONE,
+    )
+    chat = ChatDeepen(ensemble=EnsembleLLM([scripted("strict", strict, ANSWERS)]))
+    assert chat.invoke("Hello").text
+    with pytest.raises(PromptError, match="begin with the user"):
+        chat.invoke([SystemMessage("Be brief."), HumanMessage("Hello")])

@@ -1,0 +1,176 @@
+"""Where a model's ensemble comes from, and what is refused before any weights are read."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.language_models import BaseLLM
+from langchain_core.runnables import ConfigurableField
+from langchain_deepen import ChatDeepen, DeepenLLM
+from pydantic import BaseModel
+from transformers import AutoConfig
+
+from deepen_llm import Bayes, EnsembleLLM, MemberConfig, specialists
+from deepen_llm.errors import ConfigError, LoadError
+
+PATHS = specialists.paths()[:2]
+Kind = type[ChatDeepen] | type[DeepenLLM]
+both = pytest.mark.parametrize("kind", [ChatDeepen, DeepenLLM])
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every ensemble that is loaded."""
+    seen: list[Any] = []
+    own = EnsembleLLM.from_config.__func__  # type: ignore[attr-defined]
+    monkeypatch.setattr(EnsembleLLM, "from_config", classmethod(lambda cls, config: seen.append(1) or own(cls, config)))
+    return seen
+
+
+@both
+def test_weights_are_loaded_on_first_use_and_once(kind: Kind, loads: list[Any]) -> None:
+    model = kind(members=PATHS, fusion=Bayes(self_mass=0.8), max_new_tokens=3)
+    assert loads == []
+    barrier = threading.Barrier(8)
+
+    def call(_: int) -> Any:
+        barrier.wait()
+        return model.invoke("What is the capital of France?")
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(call, range(8)))
+    assert len({str(getattr(answer, "text", answer)) for answer in answers}) == 1
+    assert loads == [1]
+
+
+def test_models_with_equal_settings_share_their_weights(loads: list[Any]) -> None:
+    chat = ChatDeepen(members=PATHS, fusion="bayes", temperature=0.5)
+    llm = DeepenLLM(members=[str(path) for path in PATHS], fusion="bayes")
+    other = DeepenLLM(members=PATHS, fusion="bayes", weights=[0.9, 0.1])
+    assert chat._source.load() is llm._source.load()
+    assert loads == [1]
+    assert other._source.load() is not llm._source.load()
+
+
+@both
+def test_members_are_paths_mappings_or_configurations(kind: Kind) -> None:
+    forms: list[Any] = [
+        PATHS,
+        [{"path": str(path)} for path in PATHS],
+        [MemberConfig(path=str(path)) for path in PATHS],
+    ]
+    assert len({kind(members=form).model_name for form in forms}) == 1
+    assert kind(members=[{"path": str(PATHS[0]), "name": "a"}]).model_name == "a"
+    assert kind(members=str(PATHS[0])).model_name == "atlas"
+
+
+@both
+def test_a_configuration_file_says_everything(kind: Kind, tmp_path: Path) -> None:
+    file = tmp_path / "ensemble.yaml"
+    EnsembleLLM.from_pretrained(
+        PATHS, fusion="bayes", weights=[0.7, 0.3], generation={"max_new_tokens": 5}
+    ).save_config(file)
+    model = kind(config=file)
+    assert model.model_name == "atlas+curie"
+    assert model._get_ls_params()["ls_max_tokens"] == 5
+    with pytest.raises(ConfigError, match="beside config="):
+        kind(config=file, fusion="deepen")
+
+
+@both
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "nothing given"),
+        ({"members": PATHS, "config": "a.yaml"}, "members and config given"),
+        ({"config": "nowhere.yaml"}, "cannot be read"),
+        ({"members": []}, "0 members"),
+        ({"members": PATHS, "main_model": 2}, "main_model=2"),
+        ({"members": PATHS, "weights": [1, 2, 3]}, "3 weights for 2 members"),
+        ({"members": PATHS, "fusion": "magic"}, "unknown fusion method"),
+        ({"members": PATHS, "temprature": 1}, "did you mean 'temperature'"),
+        ({"members": PATHS, "temperature": -1}, "temperature=-1"),
+        ({"members": PATHS, "temperature": "hot"}, "temperature='hot'"),
+        ({"members": PATHS, "max_tokens": 1, "max_new_tokens": 2}, "beside max_new_tokens"),
+        ({"members": PATHS, "stop": [""]}, "must not be empty"),
+        ({"members": PATHS, "model": "nobody"}, "'nobody' is no member"),
+        ({"ensemble": "gpt"}, "instance of EnsembleLLM"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_at_once(kind: Kind, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        kind(**given)
+
+
+@both
+def test_a_folder_without_a_checkpoint_is_refused_at_once(kind: Kind, tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match="is no checkpoint"):
+        kind(members=[PATHS[0], tmp_path])
+
+
+@both
+def test_standard_names_are_understood(kind: Kind) -> None:
+    model = kind(
+        members=PATHS, max_tokens=7, stop_sequences="x", temperature=0, timeout=60, max_retries=2, api_key="none"
+    )
+    assert (model.max_new_tokens, model.stop, model.temperature) == (7, ["x"], 0)
+    assert model._get_ls_params() == {
+        "ls_provider": "deepen",
+        "ls_model_type": "chat" if kind is ChatDeepen else "llm",
+        "ls_model_name": "atlas+curie",
+        "ls_temperature": 0.0,
+        "ls_max_tokens": 7,
+        "ls_stop": ["x"],
+    }
+    asked = model._get_ls_params(stop=["y"], temperature=0.5, max_tokens=3, model="curie")
+    assert (asked["ls_stop"], asked["ls_temperature"], asked["ls_max_tokens"]) == (["y"], 0.5, 3)
+    assert asked["ls_model_name"] == "curie"
+
+
+def test_the_profile_tells_what_the_smallest_member_reads(live: EnsembleLLM) -> None:
+    smallest = min(AutoConfig.from_pretrained(path).max_position_embeddings for path in PATHS)
+    for profile, window in ((ChatDeepen(members=PATHS).profile, smallest), (ChatDeepen(ensemble=live).profile, 8192)):
+        assert profile is not None
+        assert profile["max_input_tokens"] == window
+        assert profile["tool_calling"]
+        assert profile["structured_output"]
+        assert not profile["image_inputs"]
+
+
+@both
+def test_a_call_may_choose_among_the_members(kind: Kind) -> None:
+    model: Any = kind(members=PATHS, fusion="bayes", max_new_tokens=4)
+    alone = EnsembleLLM.from_pretrained(PATHS[1])
+    question = "What is the capital of France?"
+    expected = (
+        alone.generate(question, max_new_tokens=4)
+        if kind is DeepenLLM
+        else alone.chat([{"role": "user", "content": question}], max_new_tokens=4)
+    )
+    said = model.invoke(question, model="curie")
+    assert (said if isinstance(said, str) else said.text) == expected.text
+    with pytest.raises(ConfigError, match="members are atlas, curie"):
+        model.invoke(question, model="gpt-5")
+
+
+def test_a_field_may_be_configured_later_without_loading_again(loads: list[Any]) -> None:
+    chat = ChatDeepen(members=PATHS, fusion="bayes", max_new_tokens=1)
+    later = chat.configurable_fields(max_new_tokens=ConfigurableField(id="most"))
+    for most in (1, 2):
+        said = later.with_config(configurable={"most": most}).invoke("What is the capital of France?")
+        assert said.usage_metadata["output_tokens"] == most
+    assert loads == [1]
+
+
+def test_a_model_may_be_a_field_of_another(chat: ChatDeepen, llm: DeepenLLM) -> None:
+    class Holder(BaseModel):
+        chat: ChatDeepen
+        llm: BaseLLM
+
+    held = Holder(chat=chat, llm=llm)
+    assert held.chat is chat
+    assert held.llm is llm
+    assert chat.metadata is not None
+    assert "langchain-deepen" in chat.metadata["lc_versions"]
