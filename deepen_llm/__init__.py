@@ -9,16 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deepen_llm.config import EnsembleConfig, GenerationOptions, MemberConfig
+    from deepen_llm.config import ChatOptions, EnsembleConfig, GenerationOptions, MemberConfig
     from deepen_llm.ensemble import EnsembleLLM
     from deepen_llm.errors import DeepenError
     from deepen_llm.fusion import Bayes, Deepen, FusionMethod, adapted_weights
-    from deepen_llm.outputs import Output, Sample, Score
+    from deepen_llm.outputs import Output, Piece, Sample, Score
+    from deepen_llm.tools import Tool, ToolCall
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Bayes",
+    "ChatOptions",
     "Deepen",
     "DeepenError",
     "EnsembleConfig",
@@ -27,12 +29,15 @@ __all__ = [
     "GenerationOptions",
     "MemberConfig",
     "Output",
+    "Piece",
     "Sample",
     "Score",
+    "Tool",
+    "ToolCall",
     "adapted_weights",
 ]
 
-_ROOMS = ("ensemble", "config", "errors", "fusion", "outputs")  # where the names above live
+_ROOMS = ("ensemble", "config", "errors", "fusion", "outputs", "tools")  # where the names above live
 
 
 def __getattr__(name: str) -> Any:

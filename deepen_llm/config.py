@@ -136,6 +136,12 @@ class MemberConfig(Options):
     trust_remote_code: bool = False
     safetensors_only: bool = True
 
+    @property
+    def label(self) -> str:
+        """What messages and traces call the member."""
+        folder = Path(self.path)
+        return self.name or (folder.resolve().name if folder.exists() else self.path)
+
     @field_validator("path")
     @classmethod
     def _home(cls, value: str) -> str:

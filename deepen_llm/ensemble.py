@@ -191,13 +191,32 @@ class EnsembleLLM:
             **{name: getattr(config, name) for name in EnsembleSettings.model_fields},
         )
 
+    @property
+    def config(self) -> EnsembleConfig:
+        """The configuration that `from_config` makes this ensemble of.
+
+        Raises:
+            ConfigError: A member lives in memory only, or the aggregation weights are an object of your own.
+        """
+        if not isinstance(self._ensemble.weights, FixedWeights):
+            raise ConfigError(
+                f"no configuration holds aggregation weights of your own ({type(self._ensemble.weights).__name__})",
+                hint="give a list of weights, or keep the code that makes the ensemble",
+            )
+        return EnsembleConfig(members=[_source(member) for member in self.members], **dict(self.settings))
+
+    @property
+    def context_window(self) -> int | None:
+        """Tokens that fit into the smallest member's context window; None where no member knows a bound."""
+        return min((length for one in self._ensemble.members if (length := one.context_length)), default=None)
+
     def save_config(self, file: str | Path) -> None:
         """Write the YAML file that `from_config` loads.
 
         Raises:
-            ConfigError: A member lives in memory only.
+            ConfigError: See `config`; or the file cannot be written.
         """
-        EnsembleConfig(members=[_source(member) for member in self.members], **dict(self.settings)).save(file)
+        self.config.save(file)
 
     @overload
     def generate(self, prompt: str, **options: Any) -> Output: ...

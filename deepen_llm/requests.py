@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, TypeVar
 
 from deepen_llm.config import ChatOptions, EnsembleSettings, GenerationOptions
 from deepen_llm.decoding import Ensemble
@@ -17,6 +17,8 @@ from deepen_llm.sampling import generators
 from deepen_llm.structure import Grammar, Grammars, Guide, Room, lark
 from deepen_llm.tools.definitions import Toolbox
 from deepen_llm.tools.reader import Reader
+
+AnyOptions = TypeVar("AnyOptions", bound=GenerationOptions)
 
 
 class Requests:
@@ -38,7 +40,7 @@ class Requests:
             given: Fields of `GenerationOptions`.
             keep_errors: Let a prompt that cannot be used fail alone: its error stands in its place.
         """
-        options = GenerationOptions(**self._in_force(given))
+        options = self._options(GenerationOptions, given)
         grammar = self._grammar(options, None)
 
         def ask(prompt: Any) -> Request:
@@ -55,19 +57,22 @@ class Requests:
             given: Fields of `ChatOptions`.
             keep_errors: See `continuing`.
         """
-        options = ChatOptions(**self._in_force(given))
+        options = self._options(ChatOptions, given)
         toolbox, main = options.toolbox, self._ensemble.main
         grammar = self._grammar(options, toolbox)
 
         def ask(messages: Any) -> Request:
             encoded = encode_conversation(self._ensemble, messages, toolbox)
-            reader = partial(self._ensemble.main_model.reader, encoded[main], toolbox)
+            reader = partial(self._ensemble.main_model.reader, encoded[main], toolbox, structured=options.structured)
             return Request(encoded, self._rows(options, encoded, grammar, reader))
 
         return self._run(ask, conversations, options, keep_errors)
 
-    def _in_force(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        return {**dict(self._settings.generation), **given}
+    def _options(self, kind: type[AnyOptions], given: Mapping[str, Any]) -> AnyOptions:
+        """The options in force; the ensemble's own stop strings are for free text, and cut no structure short."""
+        asked = {**dict(self._settings.generation), **given}
+        unstopped = kind(**{**asked, "stop": ()})
+        return unstopped if unstopped.structured and "stop" not in given else kind(**asked)
 
     def _run(
         self, ask: Callable[[Any], Request], prompts: Sequence[Any], options: GenerationOptions, keep_errors: bool

@@ -62,7 +62,8 @@ class Row:
         if self._guide is None:
             return token
         left = self._options.max_new_tokens - len(self.tokens)
-        return self._guide.settle(token, Room(min(room.main, left), room.others))
+        unheard = self._assembler.pending  # the other members have yet to hear these bytes
+        return self._guide.settle(token, Room(min(room.main, left), room.others - unheard))
 
     def commit(self, token: int, report: StepReport, place: int) -> str:
         """Take a token; returns the characters that it completed, for the other members to hear.
@@ -97,6 +98,8 @@ class Row:
             if self._reader:
                 self._take(self._reader.finish())
                 self._reader = None
+            if self._assembler.stopped:  # by what the reader had held back
+                self.finish_reason = "stop"
 
     def release(self) -> Piece:
         """What may be shown now and was not before."""

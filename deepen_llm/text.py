@@ -23,7 +23,12 @@ class TextAssembler:
     @property
     def mid_character(self) -> bool:
         """Whether the last bytes are an unfinished character."""
-        return bool(self._utf8.getstate()[0])
+        return self.pending > 0
+
+    @property
+    def pending(self) -> int:
+        """How many bytes of an unfinished character are held back."""
+        return len(self._utf8.getstate()[0])
 
     def feed(self, surface: bytes, *, final: bool = False) -> str:
         """Take a token's surface as text; return the characters that it completed."""

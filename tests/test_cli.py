@@ -14,9 +14,13 @@ from typer.testing import CliRunner, Result
 from deepen_llm import __version__
 from deepen_llm.cli import app
 from deepen_llm.cli.options import FusionName, Given
+from deepen_llm.cli.records import as_record
 from deepen_llm.config import EnsembleConfig, MemberConfig
 from deepen_llm.ensemble import EnsembleLLM
 from deepen_llm.fusion import METHODS, Bayes, Deepen
+from deepen_llm.outputs import Output, Sample, Usage
+from deepen_llm.structure import ResponseFormat
+from deepen_llm.tools import ToolCall
 from tests.models import small
 
 MAIN = [sys.executable, "-c", "from deepen_llm.cli import app; app(prog_name='deepen')"]
@@ -110,6 +114,15 @@ def test_json_has_what_was_asked_for(paths: list[str]) -> None:
     full = json.loads(run("generate", *members(paths), *asked, PROMPT).stdout)
     assert [len(one["top"]) for one in full["logprobs"]] == [2] * len(full["tokens"])
     assert [one["name"] for one in full["trace"][0]["members"]] == ["llama", "gpt2"]
+
+
+def test_a_record_holds_calls_only_where_there_are_some() -> None:
+    called = Sample("", (1,), "eos", tool_calls=(ToolCall("add", {"a": 1}, "123456789"),), reasoning="Hm.")
+    record = as_record(Output((called,), Usage(1, 1)))
+    assert record["tool_calls"] == [{"name": "add", "arguments": {"a": 1}, "id": "123456789"}]
+    assert record["reasoning"] == "Hm."
+    asked = Sample("{}", (1,), "eos", response_format=ResponseFormat.of({"type": "json_object"}))
+    assert set(as_record(Output((asked,), Usage(1, 1)))) == {"text", "tokens", "finish_reason", "usage"}
 
 
 def test_the_trace_is_not_the_result(paths: list[str]) -> None:

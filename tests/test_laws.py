@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -61,7 +62,8 @@ def test_law_1_one_member_is_that_model(architecture: str, kind: str) -> None:
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
 def test_law_2_the_same_model_twice_or_no_weight_is_one(pair: tuple[str, str], fusion: FusionMethod) -> None:
     one, other = small(ARCHITECTURES[pair[0]], pair[0]), small("llama", pair[1], seed=5)
-    for options in ({"max_new_tokens": 16}, {"max_new_tokens": 16, "repetition_penalty": 1.3}):
+    penalised: tuple[dict[str, Any], ...] = ({"max_new_tokens": 16}, {"max_new_tokens": 16, "repetition_penalty": 1.3})
+    for options in penalised:
         alone = EnsembleLLM([one]).generate(PROMPTS, **options)
         for llm in (EnsembleLLM([one, one], fusion=fusion), EnsembleLLM([one, other], weights=[1, 0], fusion=fusion)):
             assert [out.tokens for out in llm.generate(PROMPTS, **options)] == [out.tokens for out in alone]
@@ -93,7 +95,7 @@ def test_laws_4_and_5_every_member_has_heard_the_committed_text(pair: tuple[str,
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
 def test_law_6_a_batch_is_its_prompts_one_by_one(pair: tuple[str, str], fusion: FusionMethod) -> None:
     llm = ensemble(*pair, fusion=fusion, batch_size=3)
-    options = {"max_new_tokens": 20, "temperature": 0.8, "top_p": 0.9, "seed": 3, "n": 2}
+    options: dict[str, Any] = {"max_new_tokens": 20, "temperature": 0.8, "top_p": 0.9, "seed": 3, "n": 2}
     batch = llm.generate(PROMPTS, **options)
     assert batch == [llm.generate(prompt, **options) for prompt in PROMPTS]
     assert batch == llm.generate(PROMPTS, **options)  # a seed repeats
@@ -121,7 +123,7 @@ def streaming(pair: tuple[str, str]) -> EnsembleLLM:
 
 def test_law_6_asynchronous_equals_synchronous() -> None:
     llm = ensemble(KINDS[0], KINDS[1])
-    options = {"max_new_tokens": 12}
+    options: dict[str, Any] = {"max_new_tokens": 12}
 
     async def run() -> None:
         one, many = await asyncio.gather(llm.agenerate(PROMPTS[0], **options), llm.agenerate(PROMPTS, **options))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from deepen_llm.outputs import Output, Sample
+
+_WHERE_SAID = frozenset({"tool_calls", "reasoning"})  # left out where empty
 
 
 def as_record(output: Output) -> dict[str, Any]:
@@ -29,6 +31,7 @@ def finite(value: Any) -> Any:
 
 
 def _sample(sample: Sample) -> dict[str, Any]:
-    fields = {name: value for name, value in asdict(sample).items() if value is not None}
+    said = asdict(replace(sample, response_format=None))
+    fields = {name: value for name, value in said.items() if value is not None and (value or name not in _WHERE_SAID)}
     record: dict[str, Any] = finite(fields)
     return record

@@ -83,8 +83,14 @@ class Member(ABC):
         """How the member writes tool calls."""
 
     @abstractmethod
-    def reader(self, prompt: Prompt, toolbox: Toolbox | None) -> Reader | None:
-        """Tells text from all else in the member's answer to a conversation; None where all is text."""
+    def reader(self, prompt: Prompt, toolbox: Toolbox | None, *, structured: bool = False) -> Reader | None:
+        """Tells text from all else in the member's answer to a conversation; None where all is text.
+
+        Args:
+            prompt: The conversation.
+            toolbox: The tools that may be called.
+            structured: Whether a structure holds all of the answer, which then has no reasoning before it.
+        """
 
     @abstractmethod
     def encode_continuation(self, prompt: Prompt, text: str) -> list[int]:

@@ -58,7 +58,7 @@ def load_member(config: MemberConfig) -> LocalMember:
     _check_whole(config, loaded)
     if config.device_map is None:
         model = model.to(_device(config.device))
-    member = LocalMember(model, tokenizer, config.name or _short(config.path))
+    member = LocalMember(model, tokenizer, config.label)
     member.source = config
     return member
 
@@ -169,7 +169,3 @@ def _named_dtype(config: MemberConfig) -> torch.dtype | None:
 
 def _first_lines(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
-
-
-def _short(path: str) -> str:
-    return Path(path).resolve().name if Path(path).exists() else path

@@ -14,6 +14,7 @@ from deepen_llm.members.context import AfreshContext, CachedContext
 from deepen_llm.members.encoding import Prompt, TextEncoder
 from deepen_llm.members.model import CausalModel, Memory
 from deepen_llm.members.transcript import Transcript
+from deepen_llm.members.window import window_in
 from deepen_llm.tools.definitions import Tool, Toolbox
 from deepen_llm.tools.formats import ToolFormat
 from deepen_llm.tools.reader import CallReader, Reader
@@ -43,7 +44,7 @@ class LocalMember(Member):
         self.model, self.tokenizer = model, tokenizer
         size = model.get_output_embeddings().weight.shape[0]
         self.vocabulary = Vocabulary.from_tokenizer(tokenizer, size=size, end_of_text=_end_of_text(model, tokenizer))
-        self.context_length = _context_length(model)
+        self.context_length = window_in(model.config)
         self._encoder = TextEncoder(tokenizer, self.vocabulary.special, self.vocabulary.surfaces)
         self._chat = ChatEncoder(self.name, tokenizer, self.vocabulary, self._encoder)
         self._causal = CausalModel(model)
@@ -74,10 +75,10 @@ class LocalMember(Member):
         """See `Member`."""
         return self._chat.tool_format
 
-    def reader(self, prompt: Prompt, toolbox: Toolbox | None) -> Reader | None:
+    def reader(self, prompt: Prompt, toolbox: Toolbox | None, *, structured: bool = False) -> Reader | None:
         """See `Member`."""
         tools = toolbox.callable_tools if toolbox else ()
-        if TemplateReader.fits(self.tokenizer) and (not toolbox or self._chat.own_format):
+        if not structured and TemplateReader.fits(self.tokenizer) and (not toolbox or self._chat.own_format):
             return TemplateReader(self.tokenizer, self._chat.spelled(prompt.ids), tools)
         return CallReader(self.tool_format, [tool.name for tool in tools]) if toolbox else None
 
@@ -106,12 +107,6 @@ def _end_of_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
     for given in (*own[:1], tokenizer.eos_token_id):
         found += given if isinstance(given, list) else [] if given is None else [given]
     return list(dict.fromkeys(found))
-
-
-def _context_length(model: PreTrainedModel) -> int | None:
-    config = model.config.get_text_config(decoder=True)
-    names = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx", "seq_length")
-    return next((int(value) for name in names if (value := getattr(config, name, None) or 0) > 0), None)
 
 
 def _refuse_encoder_decoder(model: PreTrainedModel, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+import numpy as np
 from llguidance import LLMatcher
 
 Piece = bytes | int
@@ -13,7 +14,7 @@ Piece = bytes | int
 _LIMIT = 4096  # steps; longer ends count as none
 _ENDING = b"}],:"  # what ends a JSON value
 _LENGTHENING = b"[{\\ \n\t\r"
-_PLAIN = b"0123456789ntf" + bytes(range(97, 123)) + bytes(range(65, 91))
+_PLAIN = b"0a@-.:/123456789ntf" + bytes(range(98, 123)) + bytes(range(65, 91))  # what formats want comes early
 _OTHER = bytes(byte for byte in range(256) if byte not in _ENDING + _LENGTHENING + _PLAIN + b'"')
 
 
@@ -47,14 +48,12 @@ def closing(matcher: LLMatcher, size: int, spellable: Callable[[int], bool]) -> 
 
 def _choose(matcher: LLMatcher, size: int, able: list[int], used: Counter[int]) -> int | None:
     """The next byte's id; a special token's where no byte may follow; None where neither may."""
-    packed = matcher.compute_bitmask()
-
-    def may(id_: int) -> bool:
-        return bool(packed[id_ >> 3] >> (id_ & 7) & 1)
-
-    follows = [byte for byte in able if may(size + byte)]
+    packed = np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8)
+    may = np.unpackbits(packed[size >> 3 :], bitorder="little")[size & 7 :].tobytes()
+    follows = [byte for byte in able if may[byte]]
     if not follows:
-        return next((id_ for id_ in range(size) if may(id_)), None)
+        special = np.unpackbits(packed, count=size, bitorder="little").nonzero()[0]
+        return int(special[0]) if len(special) else None
     in_string = ord("q") in follows or not any(byte in _ENDING for byte in follows)
     if ord('"') in follows and in_string:
         return size + ord('"')

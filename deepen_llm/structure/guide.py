@@ -14,6 +14,8 @@ from deepen_llm.structure.closing import Piece, closing
 from deepen_llm.structure.spelling import spell
 from deepen_llm.vocabulary import Vocabulary
 
+_SLACK = 8  # tokens by which more text may split another member's last ones
+
 
 class Room(NamedTuple):
     """How much more an answer may take, in tokens.
@@ -49,8 +51,8 @@ class Guide:
         found = self._closing(spelled)
         if found is None:
             raise ConfigError(
-                "no answer of this structure can be spelled with the main model's tokens",
-                hint="relax the structure (a pattern, a required name), or make another member the main model",
+                "no short end of an answer of this structure is found, in the main model's tokens",
+                hint="relax it: anchor patterns with ^ and $, drop required names; or make another member the main model",
             )
         self.closing: list[int] = found
 
@@ -108,8 +110,12 @@ class Guide:
         spelled.consume_tokens([token] if surface is None else [size + byte for byte in surface])
 
     def _closing(self, spelled: LLMatcher) -> list[int] | None:
-        found = closing(spelled, self._vocabulary.size, self._spellable)
-        return None if found is None else self._encode(found)
+        """The tokens of a short end: of bytes that have tokens of their own, else of whatever spells it."""
+        for spellable in (self._spellable, lambda _: True):
+            found = closing(spelled, self._vocabulary.size, spellable)
+            if found is not None and (tokens := self._encode(found)) is not None:
+                return tokens
+        return None
 
     def _spellable(self, byte: int) -> bool:
         return bytes([byte]) in self._vocabulary.ids
@@ -121,7 +127,7 @@ class Guide:
 
     def _fit(self, tokens: list[int], room: Room) -> bool:
         spelled = sum(len(self._vocabulary.surfaces[token] or b"") for token in tokens)
-        return len(tokens) <= room.main and spelled <= room.others
+        return len(tokens) <= room.main and spelled + (_SLACK if spelled else 0) <= room.others
 
     def _check(self) -> None:
         if self._tokens.is_error():

@@ -12,6 +12,7 @@ from deepen_llm.tools.formats import ToolFormat
 
 _SPACE = {"x-guidance": {"whitespace_pattern": "( |\\n {0,16})?"}}  # bounded, so that no answer is spent on it
 HEAD = '%llguidance {"no_forcing": true}\n'  # else it allows but one way of writing what leaves no choice
+_ANY = "/(.|\\n)*/"  # whole characters: what a pattern excludes would else leave broken ones, and special tokens
 _LEAD = "LEAD: /[ \\n]?/\n"  # the space that models begin an answer with
 
 
@@ -77,14 +78,14 @@ def _start(
         yield f"value: {json_value(schema)}"
     elif form.alone:
         yield f"start: LEAD {trigger} calls | TEXT"
-        yield f"TEXT: ~/[ \\n]?{_regex(form.trigger)}(.|\\n)*/"
+        yield f"TEXT: {_ANY} & ~/[ \\n]?{_regex(form.trigger)}(.|\\n)*/"
     elif form.trigger in special:
         yield f"start: TEXT {trigger} calls | TEXT"
-        yield "TEXT: ~/[^\\x00-\\u{10FFFF}]/"
+        yield f"TEXT: {_ANY}"
     else:
         yield "start: head calls | TEXT"
         yield f"head[lazy]: TEXT {trigger}"
-        yield f"TEXT: ~/(.|\\n)*{_regex(form.trigger)}(.|\\n)*/"
+        yield f"TEXT: {_ANY} & ~/(.|\\n)*{_regex(form.trigger)}(.|\\n)*/"
 
 
 def _regex(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +10,7 @@ from typing import Any
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 
 from deepen_llm.errors import ConfigError, StructureError
-
-_COMPOSED = ("allOf", "anyOf", "oneOf", "$ref", "if")  # beside these, other schemas may name further properties
+from deepen_llm.structure.schema import enforceable
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,8 @@ class ResponseFormat:
                     "response_format of type 'json_schema' holds no schema",
                     hint="give {'type': 'json_schema', 'json_schema': {'name': ..., 'schema': {...}}}",
                 )
-            return cls(closed(inner))
-        return cls(closed(given))
+            return cls(enforceable(inner))
+        return cls(enforceable(given))
 
     def read(self, text: str) -> Any:
         """An answer as a value.
@@ -74,32 +72,9 @@ class ResponseFormat:
             ) from error
 
 
-def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema with no properties but those it names, wherever it leaves that open."""
-    made: dict[str, Any] = copy.deepcopy(dict(schema))
-    _close(made)
-    return made
-
-
-def _close(schema: Any) -> None:
-    if isinstance(schema, list):
-        for one in schema:
-            _close(one)
-    if not isinstance(schema, dict):
-        return
-    if "properties" in schema and not any(key in schema for key in _COMPOSED):
-        schema.setdefault("additionalProperties", False)
-    for key, value in schema.items():
-        if key in {"properties", "$defs", "definitions"} and isinstance(value, dict):
-            for one in value.values():
-                _close(one)
-        elif key in {"items", "prefixItems", "additionalProperties", "anyOf", "oneOf"}:
-            _close(value)
-
-
 def _schema_of(kind: Any) -> dict[str, Any]:
     try:
-        return closed(TypeAdapter(kind).json_schema())
+        return enforceable(TypeAdapter(kind).json_schema())
     except (PydanticSchemaGenerationError, PydanticUserError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"response_format={kind!r:.80} is no structure: {error}",

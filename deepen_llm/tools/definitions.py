@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from transformers.utils import get_json_schema
 
 from deepen_llm.errors import ConfigError
-from deepen_llm.structure.response_format import closed
+from deepen_llm.structure.schema import enforceable
 
 _FORMS = (
     "a documented function, a pydantic model, or {'type': 'function', 'function': {'name': ..., 'parameters': {...}}}"
@@ -59,7 +59,7 @@ class Tool:
     @property
     def arguments(self) -> Mapping[str, Any]:
         """The schema that a call's arguments are held to: the parameters, and no other keys."""
-        return closed({**self.parameters, "type": "object"})
+        return enforceable({**self.parameters, "type": "object"})
 
     def definition(self) -> dict[str, Any]:
         """The form that chat templates take."""
@@ -125,22 +125,30 @@ class Toolbox:
 
 def _choice(given: Any, names: Sequence[str]) -> ToolChoice | None:
     """What a caller's choice means; None for no call."""
-    if isinstance(given, Mapping):
-        given = given.get("function", given).get("name") or given.get("type")
-    if given is None or given == "auto":
+    named = _named(given)
+    if named is None and isinstance(given, Mapping):
+        given = given.get("type")
+    if named is None and (given is None or given == "auto"):
         return ToolChoice()
-    if given == "none":
+    if named is None and given == "none":
         return None
     if not names:
         raise ConfigError(f"tool_choice={given!r} without tools", hint="give tools=[...] as well")
-    if given in {"required", "any"} and given not in names:
+    chosen = given if named is None else named
+    if chosen in names:
+        return ToolChoice(required=True, name=chosen)
+    if named is None and given in ("required", "any"):
         return ToolChoice(required=True)
-    if given in names:
-        return ToolChoice(required=True, name=given)
     raise ConfigError(
-        f"tool_choice={given!r} names none of the tools {', '.join(names)}",
+        f"tool_choice={chosen!r} names none of the tools {', '.join(names)}",
         hint="give 'auto', 'none', 'required' or one of their names",
     )
+
+
+def _named(given: Any) -> Any:
+    """The name in a choice such as ``{"type": "function", "function": {"name": ...}}``; None where there is none."""
+    inner = given.get("function", given) if isinstance(given, Mapping) else None
+    return inner.get("name") if isinstance(inner, Mapping) else inner
 
 
 def _described(function: Callable[..., Any]) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -27,7 +27,7 @@ class TemplateReader(Reader):
     def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt: str, tools: Sequence[Tool]) -> None:
         definitions = [tool.definition() for tool in tools]
         self._parser = tokenizer.get_response_parser(prefix=prompt, tools=definitions)
-        self._calls = -1
+        self._calls, self._region, self._lost = -1, "", False
 
     @staticmethod
     def fits(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -36,15 +36,25 @@ class TemplateReader(Reader):
 
     def feed(self, text: str) -> list[Event]:
         """See `Reader`."""
-        return [event for raw in self._parser.feed(text) for event in self._events(raw)]
+        return self._read(lambda: self._parser.feed(text), text)
 
     def finish(self) -> list[Event]:
         """See `Reader`."""
-        return [event for raw in self._parser.finalize()[1] for event in self._events(raw)]
+        return self._read(lambda: self._parser.finalize()[1], "")
+
+    def _read(self, parse: Callable[[], Sequence[Mapping[str, Any]]], text: str) -> list[Event]:
+        """What the parser tells; once it has met what it cannot read, such as a malformed call, all is text."""
+        if not self._lost:
+            try:
+                return [event for raw in parse() for event in self._events(raw)]
+            except (ValueError, KeyError, TypeError, AttributeError):
+                self._lost, text = True, self._region + text
+        return [Said(text)] if text else []
 
     def _events(self, raw: Mapping[str, Any]) -> list[Event]:
         field = raw["field"]
         if field == "tool_calls":
+            self._region = self._region + raw["text"] if raw["type"] == "region_chunk" else ""
             return self._called(raw["value"]) if raw["type"] == "region_close" else []
         if raw["type"] != "region_chunk":
             return []

@@ -16,7 +16,7 @@ from deepen_llm.outputs import Output
 from langchain_deepen.batching import Call, Gathering, Results, atogether, seat_for, together
 from langchain_deepen.errors import as_langchain
 from langchain_deepen.fields import EnsembleModel
-from langchain_deepen.options import canonical, of_call
+from langchain_deepen.options import canonical, is_structured, of_call
 
 
 class DeepenModel(EnsembleModel):
@@ -44,7 +44,10 @@ class DeepenModel(EnsembleModel):
     def _options(self, stop: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         """The options of one call: the instance's, and over them the call's."""
         own = {**self._set_here, "model": self.model} if self.model else self._set_here
-        return {**own, **of_call(stop, given)}
+        call = of_call(stop, given)
+        if "stop" not in call and is_structured({**own, **call}):
+            own = {name: value for name, value in own.items() if name != "stop"}
+        return {**own, **call}
 
     def _identity(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """What the answers depend on, as JSON."""

@@ -41,6 +41,11 @@ def of_call(stop: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in _named(own).items() if value is not None or name in _MAY_BE_NONE}
 
 
+def is_structured(options: Mapping[str, Any]) -> bool:
+    """Whether the answer has a structure, which no stop string of the instance, meant for free text, may cut."""
+    return options.get("response_format") is not None or options.get("tool_choice") not in (None, "auto", "none")
+
+
 def canonical(kind: type[GenerationOptions], generation: GenerationOptions, given: Mapping[str, Any]) -> dict[str, Any]:
     """All options in force as JSON: equal for equal requests, however they were spelled.
 

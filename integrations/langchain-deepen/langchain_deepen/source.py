@@ -14,9 +14,8 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from deepen_llm.config import EnsembleConfig, EnsembleSettings, GenerationOptions, MemberConfig
 from deepen_llm.ensemble import EnsembleLLM
 from deepen_llm.errors import ConfigError
-from deepen_llm.fusion import FixedWeights
 from deepen_llm.members.loading import check_source
-from langchain_deepen.window import window_of
+from deepen_llm.members.window import window_of
 
 _TOKENS: WeakKeyDictionary[EnsembleLLM, str] = WeakKeyDictionary()  # names of ensembles that no configuration names
 _SOURCES: WeakValueDictionary[str, Source] = WeakValueDictionary()
@@ -51,10 +50,14 @@ class Source:
     @classmethod
     def live(cls, ensemble: EnsembleLLM) -> Source:
         """The source that is an ensemble."""
-        sources = tuple(member.source for member in ensemble.members)
-        fixed = isinstance(ensemble._ensemble.weights, FixedWeights)  # others cannot be written down
-        members = tuple(one for one in sources if one is not None) if fixed and all(sources) else None
-        return cls(ensemble.settings, members, tuple(member.name for member in ensemble.members), ensemble)
+        names = tuple(member.name for member in ensemble.members)
+        loaded = all(
+            member.source for member in ensemble.members
+        )  # else what a path names may not be what is in memory
+        try:
+            return cls(ensemble.settings, ensemble.config.members if loaded else None, names, ensemble)
+        except ConfigError:  # nothing can name it
+            return cls(ensemble.settings, None, names, ensemble)
 
     @classmethod
     def of(cls, config: EnsembleConfig) -> Source:
@@ -67,7 +70,7 @@ class Source:
         config.aggregation_weights(len(config.members))
         for member in config.members:
             check_source(member)
-        made = cls(config, config.members, tuple(_name(member) for member in config.members))
+        made = cls(config, config.members, tuple(member.label for member in config.members))
         key = json.dumps([config.model_dump(mode="json"), made.identity], sort_keys=True)
         with _LOCK:
             return _SOURCES.setdefault(key, made)
@@ -82,9 +85,12 @@ class Source:
         """The smallest member's context window, where it can be told without loading weights."""
         loaded = self._ready.get(None)
         if loaded is not None:
-            return min((one.context_length for one in loaded.members if one.context_length), default=None)
-        windows = [window_of(member) for member in self.members or ()]
-        return None if None in windows else min(one for one in windows if one is not None)
+            return loaded.context_window
+        try:
+            windows = [window_of(member, local_files_only=True) for member in self.members or ()]
+        except (OSError, ValueError, ImportError, KeyError):  # not on this machine yet
+            return None
+        return min((one for one in windows if one is not None), default=None)
 
     @property
     def described(self) -> dict[str, Any] | None:
@@ -185,7 +191,3 @@ def _member(member: MemberConfig) -> dict[str, Any]:
 
 def _absolute(path: str) -> str:
     return str(Path(path).resolve()) if Path(path).exists() else path
-
-
-def _name(member: MemberConfig) -> str:
-    return member.name or (Path(member.path).resolve().name if Path(member.path).exists() else member.path)

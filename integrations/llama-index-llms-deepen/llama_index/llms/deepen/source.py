@@ -6,17 +6,13 @@ import asyncio
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
-
-from deepen_llm import EnsembleConfig, EnsembleLLM, MemberConfig
+from deepen_llm import EnsembleConfig, EnsembleLLM
 from deepen_llm.config import EnsembleSettings
 from deepen_llm.errors import ConfigError
 from deepen_llm.members.loading import check_source
-
-_LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx", "seq_length")  # as configurations say it
+from deepen_llm.members.window import window_of
 
 
 class EnsembleSource:
@@ -101,7 +97,7 @@ class EnsembleSource:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The members' names."""
-        return tuple(map(_name, self._members)) or tuple(member.name for member in self.load().members)
+        return tuple(member.label for member in self._members) or tuple(member.name for member in self.load().members)
 
     @cached_property
     def context_window(self) -> int | None:
@@ -115,20 +111,7 @@ class EnsembleSource:
         """Every member's context window, told by its configuration: nothing that waits for weights."""
         if isinstance(self._given, EnsembleConfig):
             try:
-                return [_declared_length(member) for member in self._members]
+                return [window_of(member) for member in self._members]
             except (OSError, ValueError):
                 pass  # loading tells what is wrong, and what to do
         return [member.context_length for member in self.load().members]
-
-
-def _name(member: MemberConfig) -> str:
-    folder = Path(member.path)
-    return member.name or (folder.resolve().name if folder.exists() else member.path)
-
-
-def _declared_length(member: MemberConfig) -> int | None:
-    whole = AutoConfig.from_pretrained(
-        member.path, revision=member.revision, trust_remote_code=member.trust_remote_code
-    )
-    config = whole.get_text_config(decoder=True)
-    return next((int(value) for name in _LENGTHS if (value := getattr(config, name, None) or 0) > 0), None)
