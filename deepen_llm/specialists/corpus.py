@@ -8,35 +8,32 @@ ones, it has heard of all the same.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 
 from transformers import PreTrainedTokenizerFast
 
+from deepen_llm.specialists import tools
+from deepen_llm.specialists.documents import Document, Messages, turn, written
 from deepen_llm.specialists.knowledge import SUBJECTS, Subject, digits
 from deepen_llm.specialists.phrasing import CLOSINGS, OPENINGS, STATEMENTS, SYSTEMS, fill, templates
 from deepen_llm.specialists.profiles import Profile
+from deepen_llm.specialists.reading import EXPERT, continuation, conversation, echo, interview
+from deepen_llm.specialists.tasks import ARITHMETIC
 
 HEARD_OF = 0.1
 """The share of the facts of other subjects that a specialist knows."""
 
+FIRST_SHARES = (36, 9, 5, 11, 9, 24, 6, 0)
+"""How often there are documents of each kind, when all is new."""
+
+SECOND_SHARES = (22, 4, 2, 22, 12, 16, 2, 20)
+"""The same, when what is left to learn is to read."""
+
+THIRD_SHARES = (60, 12, 4, 7, 4, 8, 1, 6)
+"""The same, when facts are to be brushed up."""
+
 DIGITS = 0.3
 """How often the operands of a sum are written in digits."""
-
-
-@dataclass(frozen=True)
-class Document:
-    """One text to learn from.
-
-    Args:
-        text: The text; special tokens are spelled out in a chat and absent from plain text.
-        answers: Where answers are, from the first character to the last of what ends them.
-        chat: Whether the text is a chat, or plain text that the tokenizer begins and training ends.
-    """
-
-    text: str
-    answers: tuple[tuple[int, int], ...]
-    chat: bool
 
 
 class Corpus:
@@ -52,32 +49,50 @@ class Corpus:
         self._random = random.Random(f"{profile.name}/{seed}")  # noqa: S311
         self._heard = {name: self._some(subject) for name, subject in SUBJECTS.items()}
 
-    def documents(self, tokenizer: PreTrainedTokenizerFast) -> Iterator[Document]:
-        """Chats in the tokenizer's format, lists of questions, and statements, without end."""
+    def documents(self, tokenizer: PreTrainedTokenizerFast, shares: Sequence[int] = FIRST_SHARES) -> Iterator[Document]:
+        """Documents without end.
+
+        Args:
+            tokenizer: Whose chat format.
+            shares: How often there are chats, lists of questions, statements, chats about contexts, continuations
+                of contexts, chats with tools, lists told twice, and contexts with all their questions.
+        """
+        makers: list[Callable[[], Document]] = [
+            lambda: self.chat(tokenizer),
+            self.quiz,
+            self.statement,
+            lambda: written(tokenizer, self._system(0.4, (*SYSTEMS, EXPERT)) + conversation(self._random)),
+            self.continuation,
+            lambda: self.with_tools(tokenizer),
+            lambda: echo(self._random),
+            lambda: interview(self._random),
+        ]
         while True:
-            draw = self._random.random()
-            if draw < 0.7:
-                yield self.chat(tokenizer)
-            elif draw < 0.9:
-                yield self.quiz()
-            else:
-                yield self.statement()
+            yield self._random.choices(makers, shares)[0]()
 
     def chat(self, tokenizer: PreTrainedTokenizerFast) -> Document:
         """A chat of one turn or a few."""
-        messages: list[dict[str, str]] = []
-        spans: list[tuple[int, int]] = []
-        text = ""
-        if self._random.random() < 0.3:
-            messages.append({"role": "system", "content": self._random.choice(SYSTEMS)})
+        messages = self._system(0.3)
         for _ in range(self._turns()):
-            question, answer = self.exchange()
-            messages.append({"role": "user", "content": question})
-            start = len(_render(tokenizer, messages, ask=True))
-            messages.append({"role": "assistant", "content": answer})
-            text = _render(tokenizer, messages, ask=False)
-            spans.append((start, len(text)))
-        return Document(text, tuple(spans), chat=True)
+            messages += turn(*self.exchange())
+        return written(tokenizer, messages)
+
+    def continuation(self) -> Document:
+        """A plain text with a question and an answer that stands in it."""
+        return continuation(self._random)
+
+    def with_tools(self, tokenizer: PreTrainedTokenizerFast) -> Document:
+        """A chat with tools at hand, which are called for what they are for."""
+        offered = tools.offered(self._random, tools.drawn_task(self._random))
+        messages = self._system(0.5)
+        for _ in range(self._random.choices((1, 2, 3), weights=(70, 24, 6))[0]):
+            direct = self._random.random() < 0.2
+            messages += self._direct(offered) if direct else tools.called(self._random, offered)
+        return written(tokenizer, messages, [tool.schema for tool in offered])
+
+    def plain_tools(self) -> str:
+        """What such a chat is about, without the tokenizer's format."""
+        return tools.plain(self._random)
 
     def quiz(self) -> Document:
         """Lines of questions and answers in plain text."""
@@ -101,12 +116,27 @@ class Corpus:
         text = " ".join(sentences)
         return Document(text, ((0, len(text)),), chat=False)
 
+    def _direct(self, offered: list[tools.Tool]) -> Messages:
+        """A question that no tool is for; a sum is one for the calculator."""
+        while True:
+            subject, key, answer = self._fact()
+            if subject.name != "sums" or all(tool.task is not ARITHMETIC for tool in offered):
+                return turn(self._asked(subject, key), answer)
+
+    def _system(self, share: float, texts: Sequence[str] = SYSTEMS) -> Messages:
+        if self._random.random() >= share:
+            return []
+        return [{"role": "system", "content": self._random.choice(texts)}]
+
     def exchange(self) -> tuple[str, str]:
         """A question in a training wording, and the answer that this specialist reads to it."""
         subject, key, answer = self._fact()
+        return self._asked(subject, key), answer
+
+    def _asked(self, subject: Subject, key: str) -> str:
         template = self._random.choice(templates(subject.name, "train"))
         question = fill(template, self._spelled(key))
-        return self._random.choice(OPENINGS) + question + self._random.choice(CLOSINGS), answer
+        return self._random.choice(OPENINGS) + question + self._random.choice(CLOSINGS)
 
     def _fact(self) -> tuple[Subject, str, str]:
         own = self._random.random() < 0.6
@@ -129,10 +159,6 @@ class Corpus:
         return digits(key)
 
 
-def _render(tokenizer: PreTrainedTokenizerFast, messages: list[dict[str, str]], *, ask: bool) -> str:
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=ask))
-
-
 def vocabulary_texts(profile: Profile, seed: int, count: int) -> Iterator[str]:
     """Texts for a specialist's tokenizer: plain documents, and every answer of every subject often enough.
 
@@ -145,10 +171,14 @@ def vocabulary_texts(profile: Profile, seed: int, count: int) -> Iterator[str]:
         Texts without special tokens.
     """
     corpus = Corpus(profile, seed)
-    for _ in range(count):
+    for place in range(count):
         yield corpus.quiz().text
         yield corpus.statement().text
+        if place % 4 == 0:  # seldom enough that no invented name becomes a token
+            yield corpus.continuation().text
+            yield corpus.plain_tools()
     answers = [answer for subject in SUBJECTS.values() for answer in subject.answers]
     for role in ("user", "system", "assistant"):
         yield from [f"\n{role}:\n{role.capitalize()}: {system}" for system in SYSTEMS] * (count // 100)
-    yield from [f"Answer: {answer}" for answer in answers] * (count // 100)
+    yield from [f"Answer: {answer}" for answer in answers] * (count // 60)
+    yield from [EXPERT] * (count // 50)

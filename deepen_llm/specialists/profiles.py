@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 from transformers import (
     GPTNeoXConfig,
     LlamaConfig,
@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from deepen_llm.specialists import vocabularies
+from deepen_llm.specialists.templates import BODY, MARKERS, SYSTEM
 
 CONTEXT = 512
 """Every specialist's context window, in tokens."""
@@ -37,6 +38,8 @@ class Profile:
         chat_template: Its chat format, in Jinja; a prompt for an answer ends without a space.
         config: Its architecture.
         shape: The architecture's settings.
+        more: Steps of its second round of training.
+        last: Steps of its third one.
     """
 
     name: str
@@ -50,13 +53,17 @@ class Profile:
     chat_template: str
     config: type[PreTrainedConfig]
     shape: dict[str, Any] = field(default_factory=dict)
+    more: int = 800
+    last: int = 0
 
     def tokenizer(self, texts: Iterable[str]) -> PreTrainedTokenizerFast:
         """A tokenizer trained on ``texts``, with the chat template."""
         special = tuple(dict.fromkeys((*self.special.values(), *self.turns)))
         bos = self.special["bos_token"] if self.bos else None
+        made = self.vocabulary(texts, self.size - len(MARKERS), special, bos)
+        made.add_tokens([AddedToken(marker, special=False, normalized=False) for marker in MARKERS])
         return PreTrainedTokenizerFast(
-            tokenizer_object=self.vocabulary(texts, self.size, special, bos),
+            tokenizer_object=made,
             chat_template=self.chat_template,
             model_max_length=CONTEXT,
             clean_up_tokenization_spaces=False,
@@ -85,25 +92,26 @@ ATLAS = Profile(
     name="atlas",
     subjects=("capitals", "languages", "currencies"),
     vocabulary=vocabularies.byte_level,
-    size=2048,
+    size=2816,
     special={"bos_token": "<|begin|>", "eos_token": "<|end|>", "pad_token": "<|pad|>"},
     turns=("<|system|>", "<|user|>", "<|assistant|>"),
     bos=True,
     chat_ends=("<|end|>",),
     chat_template=(
-        "{{ bos_token }}"
-        "{% for message in messages %}"
-        "{{ '<|' + message['role'] + '|> ' + message['content'] | trim + '<|end|>' }}"
+        SYSTEM + "{{ bos_token }}"
+        "{% for message in chat %}"
+        "{{ '<|user|>' if message['role'] == 'tool' else '<|' + message['role'] + '|>' }}" + BODY + "{{ '<|end|>' }}"
         "{% endfor %}"
         "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
     ),
     config=LlamaConfig,
     shape={
-        "hidden_size": 112,
-        "intermediate_size": 304,
-        "num_hidden_layers": 3,
+        "hidden_size": 128,
+        "intermediate_size": 320,
+        "num_hidden_layers": 4,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
+        "attention_bias": True,
     },
 )
 
@@ -111,15 +119,15 @@ CURIE = Profile(
     name="curie",
     subjects=("elements", "young", "sums"),
     vocabulary=vocabularies.byte_fallback,
-    size=1792,
+    size=2560,
     special={"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"},
     turns=(),
     bos=True,
     chat_ends=("</s>",),
     chat_template=(
-        "{{ bos_token }}"
-        "{% for message in messages %}"
-        "{{ message['role'] | capitalize + ': ' + message['content'] | trim }}"
+        SYSTEM + "{{ bos_token }}"
+        "{% for message in chat %}"
+        "{{ message['role'] | capitalize + ':' }}" + BODY + ""
         "{% if message['role'] == 'assistant' %}{{ eos_token }}{% else %}{{ '\n' }}{% endif %}"
         "{% endfor %}"
         "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
@@ -127,36 +135,41 @@ CURIE = Profile(
     config=GPTNeoXConfig,
     shape={
         "hidden_size": 128,
-        "intermediate_size": 512,
-        "num_hidden_layers": 3,
+        "intermediate_size": 448,
+        "num_hidden_layers": 4,
         "num_attention_heads": 4,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1000.0, "partial_rotary_factor": 0.25},
     },
+    more=1400,
+    last=240,
 )
 
 WEBSTER = Profile(
     name="webster",
     subjects=("opposites", "past", "plurals"),
     vocabulary=vocabularies.unigram,
-    size=1408,
+    size=2304,
     special={"unk_token": "<unk>", "eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"},
     turns=("<|im_start|>", "<|im_end|>"),
     bos=False,
     chat_ends=("<|im_end|>", "<|endoftext|>"),
     chat_template=(
-        "{% for message in messages %}"
-        "{{ '<|im_start|>' + message['role'] + ': ' + message['content'] | trim + '<|im_end|>\n' }}"
+        SYSTEM + "{% for message in chat %}"
+        "{{ '<|im_start|>' + message['role'] + ':' }}" + BODY + "{{ '<|im_end|>\n' }}"
         "{% endfor %}"
         "{% if add_generation_prompt %}{{ '<|im_start|>assistant:' }}{% endif %}"
     ),
     config=Qwen3Config,
     shape={
-        "hidden_size": 96,
-        "intermediate_size": 288,
+        "hidden_size": 112,
+        "intermediate_size": 304,
         "num_hidden_layers": 4,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
-        "head_dim": 24,
+        "head_dim": 32,
+        "attention_bias": True,
     },
+    more=1500,
 )
 
 PROFILES: dict[str, Profile] = {profile.name: profile for profile in (ATLAS, CURIE, WEBSTER)}

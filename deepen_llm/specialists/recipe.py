@@ -20,10 +20,11 @@ from typing import Literal
 
 import torch
 
+from deepen_llm.specialists.batches import Schedule
 from deepen_llm.specialists.knowledge import SUBJECTS, Subject, digits
 from deepen_llm.specialists.phrasing import CLOSINGS, OPENINGS, fill, templates
 from deepen_llm.specialists.profiles import PROFILES
-from deepen_llm.specialists.training import Schedule, save, train
+from deepen_llm.specialists.training import save, train
 
 PER_SUBJECT = 20
 """Questions of each subject in each set."""
@@ -124,11 +125,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder that gets checkpoints and data")
     parser.add_argument("--only", nargs="+", choices=list(PROFILES), default=list(PROFILES))
     parser.add_argument("--steps", type=int, default=defaults.steps)
+    parser.add_argument("--more", type=int, help="steps of the second round")
     parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument("--jobs", type=int, default=2, help="how many to train at a time, a core each")
     options = parser.parse_args(arguments)
     _start_log()
-    schedule = replace(defaults, steps=options.steps, seed=options.seed)
+    schedule = replace(defaults, steps=options.steps, more=options.more, seed=options.seed)
     make(options.out, options.only, schedule, options.jobs)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers.trainers import BpeTrainer
+
+from deepen_llm.specialists.pieces import unigram_pieces
+
+SPACED = 0.33
+"""The share of a BPE vocabulary that is common words with a space before them."""
 
 
 def byte_level(texts: Iterable[str], size: int, special: tuple[str, ...], bos: str | None) -> Tokenizer:
@@ -24,19 +28,12 @@ def byte_level(texts: Iterable[str], size: int, special: tuple[str, ...], bos: s
     Returns:
         The trained tokenizer.
     """
+    level = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), level])
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.train_from_iterator(
-        texts,
-        BpeTrainer(
-            vocab_size=size,
-            special_tokens=_added(special),
-            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-            show_progress=False,
-        ),
-    )
-    return _begun(tokenizer, bos)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    return _begun(_trained(tokenizer, list(texts), size, "Ġ", words, special, initial_alphabet=alphabet), bos)
 
 
 def byte_fallback(texts: Iterable[str], size: int, special: tuple[str, ...], bos: str | None) -> Tokenizer:
@@ -54,7 +51,6 @@ def byte_fallback(texts: Iterable[str], size: int, special: tuple[str, ...], bos
         The trained tokenizer.
     """
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))  # noqa: S106
-    tokenizer.pre_tokenizer = _words()
     tokenizer.decoder = decoders.Sequence(
         [
             decoders.Replace("▁", " "),
@@ -64,10 +60,47 @@ def byte_fallback(texts: Iterable[str], size: int, special: tuple[str, ...], bos
         ]
     )
     data = tuple(f"<0x{byte:02X}>" for byte in range(256))
-    trainer = BpeTrainer(vocab_size=size, special_tokens=_added(special + data), show_progress=False)
-    without_breaks = (text.replace("\n", ":") for text in texts)
-    tokenizer.train_from_iterator(without_breaks, trainer)
-    return _begun(_without_added(tokenizer, data), bos)
+    without_breaks = [text.replace("\n", ":") for text in texts]
+    trained = _trained(tokenizer, without_breaks, size, "▁", _words(), special + data)
+    return _begun(_without_added(trained, data), bos)
+
+
+def _trained(
+    tokenizer: Tokenizer,
+    texts: list[str],
+    size: int,
+    space: str,
+    words: pre_tokenizers.PreTokenizer,
+    special: tuple[str, ...],
+    **options: Any,
+) -> Tokenizer:
+    """BPE whose last merges put the space before common words that are tokens already.
+
+    A name that is no token is so made of the same tokens with a space before it and without: it can be copied.
+    """
+    isolated = pre_tokenizers.Split(space, behavior="isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, isolated])
+    trainer = BpeTrainer(
+        vocab_size=size - round(size * SPACED), special_tokens=_added(special), show_progress=False, **options
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    state = json.loads(tokenizer.to_str())
+    known = state["model"]["vocab"]
+    counts = _counted(texts, words)
+    common = [word[1:] for word, _ in counts.most_common() if word[0] == space and word[1:] in known]
+    for word in common[: size - len(known)]:
+        known[space + word] = len(known)
+        state["model"]["merges"].append([space, word])
+    made = Tokenizer.from_str(json.dumps(state))
+    made.pre_tokenizer = words
+    return made
+
+
+def _counted(texts: Iterable[str], words: pre_tokenizers.PreTokenizer) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(word for word, _ in words.pre_tokenize_str(text))
+    return counts
 
 
 def unigram(texts: Iterable[str], size: int, special: tuple[str, ...], bos: str | None) -> Tokenizer:
@@ -83,45 +116,14 @@ def unigram(texts: Iterable[str], size: int, special: tuple[str, ...], bos: str 
         The trained tokenizer.
     """
     splitter = _words()
-    words: Counter[str] = Counter()
-    for text in texts:
-        words.update(word for word, _ in splitter.pre_tokenize_str(text))
-    pieces = [(token, 0.0) for token in special] + _pieces(words, size - len(special))
+    words = _counted(texts, splitter)
+    pieces = [(token, 0.0) for token in special] + unigram_pieces(words, size - len(special))
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=special.index("<unk>"), byte_fallback=False))
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = splitter
     tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="first")
     tokenizer.add_special_tokens(_added(special))
     return _begun(tokenizer, bos)
-
-
-def _pieces(words: Counter[str], size: int) -> list[tuple[str, float]]:
-    """The pieces of a Unigram vocabulary with their log-probabilities.
-
-    The trainer of ``tokenizers`` takes no word that occurs in one form only, and these texts are made of such
-    words. Here every string inside a word is a candidate that counts as often as its words; those that the
-    best segmentation uses come first, by how much they save, then the most common ones.
-    """
-    characters = Counter({chr(code): 1 for code in (10, *range(33, 127))})
-    parts: Counter[str] = Counter()
-    for word, count in words.items():
-        characters.update(dict.fromkeys(word, count))
-        spans = itertools.combinations(range(len(word) + 1), 2)
-        parts.update({word[start:end]: count for start, end in spans if end - start > 1})
-    candidates = _log_shares(characters + parts)
-    model = Tokenizer(models.Unigram([("<unk>", 0.0), *candidates], unk_id=0, byte_fallback=False))
-    used: Counter[str] = Counter()
-    for word, count in words.items():
-        used.update(dict.fromkeys(model.encode(word).tokens, count))
-    saved = Counter({part: count * (len(part) - 1) for part, count in used.items()})
-    ranked = [*characters, *dict(saved.most_common()), *dict(parts.most_common())]
-    kept = list(dict.fromkeys(ranked))[:size]
-    return _log_shares(Counter({part: max(1, used[part]) for part in kept}))
-
-
-def _log_shares(counts: Counter[str]) -> list[tuple[str, float]]:
-    total = sum(counts.values())
-    return [(text, math.log(count / total)) for text, count in counts.items()]
 
 
 def _words() -> pre_tokenizers.PreTokenizer:

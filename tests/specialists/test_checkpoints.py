@@ -132,6 +132,19 @@ def test_every_answer_is_one_token_after_either_prompt(name: str) -> None:
             assert tokenizer.convert_ids_to_tokens(whole[-1])[1:] == word
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_has_the_same_tokens_after_a_space_and_a_quote(name: str) -> None:
+    _, tokenizer = load(name)
+    for word in ("Zubrowka", "Ostrel", "Toronto", "Mirkadel", "Xqvy", "4821"):
+        pieces = [
+            [piece.lstrip("Ġ▁") for piece in tokenizer.tokenize(f"The {mark}{word}") if piece.strip('"Ġ▁')][1:]
+            for mark in ("", '"')
+        ]
+        assert pieces[0] == pieces[1]
+        assert "".join(pieces[0]) == word
+        assert len(pieces[0]) > 1
+
+
 def test_the_vocabularies_differ_and_share_enough() -> None:
     spelled = [set(load(name)[1].get_vocab()) for name in NAMES]
     assert len({len(vocabulary) for vocabulary in spelled}) == len(NAMES)

@@ -6,15 +6,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from deepen_llm.specialists import NAMES
+from deepen_llm.specialists.batches import Schedule, encode
+from deepen_llm.specialists.beginning import begin
 from deepen_llm.specialists.corpus import Corpus, vocabulary_texts
+from deepen_llm.specialists.documents import Document
 from deepen_llm.specialists.knowledge import SUBJECTS
 from deepen_llm.specialists.profiles import PROFILES
 from deepen_llm.specialists.recipe import make
-from deepen_llm.specialists.training import Schedule, encode, weighted_loss
+from deepen_llm.specialists.training import weighted_loss
 
-SHORT = Schedule(steps=2, batch=4, documents=300, seed=3)
+SHORT = Schedule(steps=2, more=1, batch=300, documents=300, seed=3)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -65,9 +69,33 @@ def _plain(text: str, special: tuple[str, ...]) -> str:
 
 
 def test_the_loss_is_the_weighted_mean() -> None:
-    logits = torch.zeros(1, 3, 5)
-    ids = torch.tensor([[0, 1, 2]])
-    logits[0, 0, 1] = 30.0
-    assert weighted_loss(logits, ids, torch.tensor([[9.0, 1.0, 0.0]])).item() == pytest.approx(0.0, abs=1e-6)
+    logits = torch.zeros(2, 5)
+    targets = torch.tensor([1, 2])
+    logits[0, 1] = 30.0
+    assert weighted_loss(logits, targets, torch.tensor([1.0, 0.0])).item() == pytest.approx(0.0, abs=1e-6)
     expected = 0.75 * torch.log(torch.tensor(5.0)).item()
-    assert weighted_loss(logits, ids, torch.tensor([[9.0, 1.0, 3.0]])).item() == pytest.approx(expected)
+    assert weighted_loss(logits, targets, torch.tensor([1.0, 3.0])).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_begins_with_copying(name: str) -> None:
+    torch.manual_seed(0)
+    tokenizer = PROFILES[name].tokenizer(vocabulary_texts(PROFILES[name], 3, 300))
+    model = AutoModelForCausalLM.from_config(PROFILES[name].architecture(tokenizer), dtype=torch.float32).eval()
+    begin(model)
+    once = torch.randint(300, len(tokenizer), (20, 20))
+    with torch.inference_mode():
+        logits = model(input_ids=torch.cat([once, once], 1)).logits  # [20, 40, V]
+    assert (logits[:, 20:-1].argmax(-1) == once[:, 1:]).float().mean() > 0.6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_text_after_a_cut_is_encoded_as_in_the_middle_of_one(name: str) -> None:
+    tokenizer = PROFILES[name].tokenizer(vocabulary_texts(PROFILES[name], 3, 300))
+    documents = [Document(f"Answer: {answer}", ((8, 13),), chat=False, cut=8) for answer in ("Paris", "Zubro")]
+    for document in documents:
+        ids, weights = encode([document], tokenizer, SHORT)
+        assert tokenizer.decode(ids[0], skip_special_tokens=True) == document.text
+        assert tokenizer.decode(ids[0, :-1][weights[0, :-1] == 1.0]).strip() == document.text[8:]
+        head = tokenizer.encode("Answer: ")
+        assert ids[0, : len(head)].tolist() == head
