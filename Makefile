@@ -7,12 +7,12 @@ BIN    := $(VENV)/bin
 TORCH_INDEX ?=
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint format specialists clean
+.PHONY: demo test lint format cookbooks specialists clean
 demo: $(VENV)/.installed
 	HF_HUB_OFFLINE=1 $(BIN)/deepen demo
 
 test: $(VENV)/.dev
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses auto
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -22,6 +22,9 @@ lint: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+cookbooks: $(VENV)/.dev
+	$(BIN)/python cookbooks/execute.py
 
 specialists: $(VENV)/.installed
 	$(BIN)/python -m deepen_llm.specialists.recipe --out build/specialists
@@ -39,6 +42,6 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml
 	$(PIP) --editable .
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.installed
-	$(PIP) --group dev
+$(VENV)/.dev: $(VENV)/.installed $(wildcard integrations/*/pyproject.toml)
+	$(PIP) --group dev --editable integrations/langchain-deepen --editable integrations/llama-index-llms-deepen
 	touch $@

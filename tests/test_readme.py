@@ -9,15 +9,19 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.mark.parametrize("block", BLOCKS)
+PRINTED = ["Usage(", " Cold", "weather", " Cold"]
+
+
+@pytest.mark.parametrize(("block", "expected"), list(zip(BLOCKS, PRINTED, strict=True)))
 def test_the_code_runs(
-    block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    block: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     named = '["meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen2.5-7B-Instruct"]'
-    exec(block.replace(named, "__import__('deepen_llm').specialists.paths()[:2]"), {})  # noqa: S102
+    exec(block.replace(named, "__import__('deepen_llm.specialists').specialists.paths()[:2]"), {})  # noqa: S102
     printed = capsys.readouterr().out
-    assert " Cold\n" in printed or (tmp_path / "ensemble.yaml").exists()
+    assert expected in printed
+    assert (tmp_path / "ensemble.yaml").exists() == ("save_config" in block)
 
 
 def test_the_api_is_ten_lines() -> None:
