@@ -87,6 +87,22 @@ class GenerationOptions(Options):
         """Whether all of the answer has a structure of its own."""
         return self.response_format is not None
 
+    @classmethod
+    def merged(cls, standing: Mapping[str, Any], call: Mapping[str, Any]) -> dict[str, Any]:
+        """A call's options over standing ones, whose stop strings are for free text and cut no structure short.
+
+        Args:
+            standing: Options that hold for every call.
+            call: Those of one call.
+
+        Raises:
+            ConfigError: An option is unknown or cannot be used.
+        """
+        both = {**standing, **call}
+        if "stop" in standing and "stop" not in call and cls(**{**both, "stop": ()}).structured:
+            del both["stop"]
+        return both
+
 
 class ChatOptions(GenerationOptions):
     """How to answer a conversation.

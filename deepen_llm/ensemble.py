@@ -206,6 +206,11 @@ class EnsembleLLM:
         return EnsembleConfig(members=[_source(member) for member in self.members], **dict(self.settings))
 
     @property
+    def main_model(self) -> Member:
+        """The member whose vocabulary tokens are chosen from."""
+        return self._ensemble.main_model
+
+    @property
     def context_window(self) -> int | None:
         """Tokens that fit into the smallest member's context window; None where no member knows a bound."""
         return min((length for one in self._ensemble.members if (length := one.context_length)), default=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any, TypeVar
+from typing import Any
 
 from deepen_llm.config import ChatOptions, EnsembleSettings, GenerationOptions
 from deepen_llm.decoding import Ensemble
@@ -18,8 +18,6 @@ from deepen_llm.structure import Grammar, Grammars, Guide, Room, lark
 from deepen_llm.tools.definitions import Toolbox
 from deepen_llm.tools.reader import Reader
 
-AnyOptions = TypeVar("AnyOptions", bound=GenerationOptions)
-
 
 class Requests:
     """Makes runs of what callers ask for.
@@ -31,6 +29,7 @@ class Requests:
 
     def __init__(self, ensemble: Ensemble, settings: EnsembleSettings) -> None:
         self._ensemble, self._settings = ensemble, settings
+        self._standing = dict(settings.generation)
 
     def continuing(self, prompts: Sequence[Any], given: Mapping[str, Any], *, keep_errors: bool = False) -> Run:
         """A run over plain prompts.
@@ -40,7 +39,7 @@ class Requests:
             given: Fields of `GenerationOptions`.
             keep_errors: Let a prompt that cannot be used fail alone: its error stands in its place.
         """
-        options = self._options(GenerationOptions, given)
+        options = GenerationOptions(**GenerationOptions.merged(self._standing, given))
         grammar = self._grammar(options, None)
 
         def ask(prompt: Any) -> Request:
@@ -57,7 +56,7 @@ class Requests:
             given: Fields of `ChatOptions`.
             keep_errors: See `continuing`.
         """
-        options = self._options(ChatOptions, given)
+        options = ChatOptions(**ChatOptions.merged(self._standing, given))
         toolbox, main = options.toolbox, self._ensemble.main
         grammar = self._grammar(options, toolbox)
 
@@ -67,12 +66,6 @@ class Requests:
             return Request(encoded, self._rows(options, encoded, grammar, reader))
 
         return self._run(ask, conversations, options, keep_errors)
-
-    def _options(self, kind: type[AnyOptions], given: Mapping[str, Any]) -> AnyOptions:
-        """The options in force; the ensemble's own stop strings are for free text, and cut no structure short."""
-        asked = {**dict(self._settings.generation), **given}
-        unstopped = kind(**{**asked, "stop": ()})
-        return unstopped if unstopped.structured and "stop" not in given else kind(**asked)
 
     def _run(
         self, ask: Callable[[Any], Request], prompts: Sequence[Any], options: GenerationOptions, keep_errors: bool

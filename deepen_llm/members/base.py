@@ -77,6 +77,14 @@ class Member(ABC):
             PromptError: The member has no template, or its template refuses the messages.
         """
 
+    @abstractmethod
+    def render(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
+        """The text that `encode_chat` encodes, special tokens spelled out.
+
+        Raises:
+            PromptError: See `encode_chat`.
+        """
+
     @property
     @abstractmethod
     def tool_format(self) -> ToolFormat:

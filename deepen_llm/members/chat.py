@@ -68,26 +68,39 @@ class ChatEncoder:
         Raises:
             PromptError: The member has no template, or its template refuses the messages.
         """
-        if (tools or speaks_of_tools(messages)) and self.own_format is None:
-            messages, tools = in_words(messages, tools), ()
-        conversation = [dict(message) for message in messages]
+        plain, tools = self._in_own_terms(messages, tools)
         if is_mistral_common(self._tokenizer):  # which has its templates in code, and never renders them to text
-            return self._encoder.closed(self._rendered(conversation, tools, tokenize=True))
-        if not self._tokenizer.chat_template:
-            raise PromptError(
-                f"member {self._name} has no chat template",
-                hint="choose an instruction-tuned checkpoint, set tokenizer.chat_template, or use generate()",
-            )
-        text = self._rendered(conversation, tools, tokenize=False)
-        if self._spells_special_tokens(conversation):
-            return self._encoder.closed(self._sanitised(conversation, tools))
+            return self._encoder.closed(self._rendered(plain, tools, tokenize=True))
+        text = self._rendered(plain, tools, tokenize=False)
+        if self._spells_special_tokens(plain):
+            return self._encoder.closed(self._sanitised(plain, tools))
         return self._encoder.resumable(self._encoder.recognising(text), text, 0)
+
+    def render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Tool]) -> str:
+        """The text of a conversation as the member reads it, special tokens spelled out; see `encode`."""
+        plain, tools = self._in_own_terms(messages, tools)
+        if is_mistral_common(self._tokenizer):
+            return self.spelled(self._rendered(plain, tools, tokenize=True))
+        return str(self._rendered(plain, tools, tokenize=False))
 
     def spelled(self, ids: Sequence[int]) -> str:
         """Token ids as text, special tokens spelled out."""
         vocabulary = self._vocabulary
         parts = [vocabulary.surfaces[id_] or vocabulary.spellings.get(id_, "").encode() for id_ in ids]
         return b"".join(parts).decode(errors="replace")
+
+    def _in_own_terms(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Tool]
+    ) -> tuple[list[dict[str, Any]], Sequence[Tool]]:
+        """Messages that the template understands, and the tools that it is to tell of."""
+        if not is_mistral_common(self._tokenizer) and not self._tokenizer.chat_template:
+            raise PromptError(
+                f"member {self._name} has no chat template",
+                hint="choose an instruction-tuned checkpoint, set tokenizer.chat_template, or use generate()",
+            )
+        if (tools or speaks_of_tools(messages)) and self.own_format is None:
+            return in_words(messages, tools), ()
+        return [dict(message) for message in messages], tools
 
     def _ids(self, conversation: list[dict[str, Any]], tools: Sequence[Tool]) -> list[int]:
         if is_mistral_common(self._tokenizer):

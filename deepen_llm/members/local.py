@@ -70,6 +70,10 @@ class LocalMember(Member):
         """See `Member`."""
         return self._chat.encode(messages, tools)
 
+    def render(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
+        """See `Member`."""
+        return self._chat.render(messages, tools)
+
     @property
     def tool_format(self) -> ToolFormat:
         """See `Member`."""

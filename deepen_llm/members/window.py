@@ -6,7 +6,8 @@ from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig
 
-from deepen_llm.config import MemberConfig
+from deepen_llm.config import EnsembleConfig, MemberConfig
+from deepen_llm.errors import LoadError
 
 _NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx", "seq_length")  # what families call it
 
@@ -21,22 +22,34 @@ def window_in(config: PretrainedConfig) -> int | None:
     return next((int(value) for name in _NAMES if (value := getattr(text, name, None) or 0) > 0), None)
 
 
-def window_of(member: MemberConfig, *, local_files_only: bool = False) -> int | None:
-    """A member's context window, without loading its weights.
+def declared_window(config: EnsembleConfig, *, local_files_only: bool = False) -> int | None:
+    """The smallest context window of the members that take part, without loading weights; None where none is known.
 
     Args:
-        member: Where the member comes from.
-        local_files_only: Ask no hub.
+        config: The ensemble.
+        local_files_only: Ask no hub; a member that is not on this machine yet cannot be read.
 
     Raises:
-        OSError: Its configuration cannot be read.
-        ValueError: It is none that `transformers` knows.
+        LoadError: A member's configuration cannot be read.
     """
-    return window_in(
-        AutoConfig.from_pretrained(
-            member.path,
-            revision=member.revision,
-            trust_remote_code=member.trust_remote_code,
-            local_files_only=local_files_only,
+    weights = config.aggregation_weights(len(config.members)).values
+    part = [member for i, member in enumerate(config.members) if weights[i] > 0 or i == config.main_model]
+    windows = [_window_of(member, local_files_only) for member in part]
+    return min((window for window in windows if window is not None), default=None)
+
+
+def _window_of(member: MemberConfig, local_files_only: bool) -> int | None:
+    try:
+        return window_in(
+            AutoConfig.from_pretrained(
+                member.path,
+                revision=member.revision,
+                trust_remote_code=member.trust_remote_code,
+                local_files_only=local_files_only,
+            )
         )
-    )
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise LoadError(
+            f"the configuration of member {member.label} cannot be read: {error}",
+            hint="give a folder that save_pretrained wrote, or a hub id that can be reached",
+        ) from error

@@ -47,17 +47,15 @@ class Grammars:
         Raises:
             ConfigError: It does not compile.
         """
-        matchers = [LLMatcher(one, LLMatcher.grammar_from_lark(lark), log_level=0) for one in self._both]
+        matchers = [
+            LLMatcher(one, LLMatcher.grammar_from_lark(lark), log_level=0) for one in (self._tokens, self._bytes)
+        ]
         if matchers[0].is_error():
             raise ConfigError(
                 f"the structure cannot be compiled: {_reason(matchers[0].get_error())}",
                 hint="use the part of JSON Schema that llguidance knows; its documentation lists it",
             )
         return Grammar(self.vocabulary, matchers[0], matchers[1])
-
-    @property
-    def _both(self) -> tuple[LLTokenizer, LLTokenizer]:
-        return self._tokens, self._bytes
 
 
 class Grammar:

@@ -52,7 +52,7 @@ class Guide:
         if found is None:
             raise ConfigError(
                 "no short end of an answer of this structure is found, in the main model's tokens",
-                hint="relax it: anchor patterns with ^ and $, drop required names; or make another member the main model",
+                hint="anchor patterns with ^ and $, or require less; or make another member the main model",
             )
         self.closing: list[int] = found
 
