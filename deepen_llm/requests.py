@@ -31,6 +31,10 @@ class Requests:
         self._ensemble, self._settings = ensemble, settings
         self._standing = dict(settings.generation)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the compiled grammars, which are made anew where they are needed."""
+        return {name: value for name, value in vars(self).items() if name != "_grammars"}
+
     def continuing(self, prompts: Sequence[Any], given: Mapping[str, Any], *, keep_errors: bool = False) -> Run:
         """A run over plain prompts.
 

@@ -75,7 +75,7 @@ class Run:
             ConfigError: There are several samples.
         """
         if self._options.n > 1:
-            raise ConfigError(f"a stream of n={self._options.n} samples", hint="stream one sample, or call generate()")
+            raise ConfigError(f"a stream of n={self._options.n} samples", hint="set n=1, or ask without streaming")
         (request,) = (one for one in self._asked if isinstance(one, Request))
         return TextStream(self._pieces(request))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from functools import lru_cache
@@ -53,7 +54,7 @@ class Grammars:
         if matchers[0].is_error():
             raise ConfigError(
                 f"the structure cannot be compiled: {_reason(matchers[0].get_error())}",
-                hint="use the part of JSON Schema that llguidance knows; its documentation lists it",
+                hint="correct the schema, or leave out what grammars cannot hold; docs/structure.md lists it",
             )
         return Grammar(self.vocabulary, matchers[0], matchers[1])
 
@@ -100,6 +101,7 @@ def _tokenizer(vocabulary: Vocabulary, tokens: list[bytes]) -> LLTokenizer:
 
 
 def _reason(error: str) -> str:
-    """The first line of llguidance's message, without the place in a grammar that the user did not write."""
-    line = error.strip().splitlines()[0] if error.strip() else "unknown reason"
-    return line.partition("): ")[2] or line
+    """The gist of llguidance's message, without the place in a grammar that the user did not write."""
+    lines = [line.strip() for line in error.strip().splitlines() if not re.match(r"\s*(\d+ \||\^)", line)]
+    gist = " ".join(line for line in lines if line) or "unknown reason"
+    return gist[:300].partition("): ")[2] or gist[:300]

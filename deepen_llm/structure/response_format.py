@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import SchemaError
 
 from deepen_llm.errors import ConfigError, StructureError
 from deepen_llm.structure.schema import enforceable
+
+_FORMS = "give a pydantic model, a dataclass, a TypedDict or another type, or a JSON schema as a mapping"
 
 
 @dataclass(frozen=True)
@@ -41,21 +44,11 @@ class ResponseFormat:
             return given
         if not isinstance(given, Mapping):
             return cls(_schema_of(given), given)
-        kind = given.get("type")
-        if kind == "text":
+        if given.get("type") == "text":
             return None
-        if kind == "json_object":
+        if given.get("type") == "json_object":
             return cls({"type": "object"})
-        if kind == "json_schema":
-            inner = given.get("json_schema")
-            inner = inner.get("schema") if isinstance(inner, Mapping) else None
-            if not isinstance(inner, Mapping):
-                raise ConfigError(
-                    "response_format of type 'json_schema' holds no schema",
-                    hint="give {'type': 'json_schema', 'json_schema': {'name': ..., 'schema': {...}}}",
-                )
-            return cls(enforceable(inner))
-        return cls(enforceable(given))
+        return cls(enforceable(_inner(given)))
 
     def read(self, text: str) -> Any:
         """An answer as a value.
@@ -72,11 +65,25 @@ class ResponseFormat:
             ) from error
 
 
+def _inner(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema itself, out of the forms that the APIs wrap it in."""
+    wrapped = given.get("json_schema") if given.get("type") == "json_schema" else given
+    if isinstance(wrapped, Mapping) and isinstance(schema := wrapped.get("schema"), Mapping):
+        return schema
+    if wrapped is given:
+        return given
+    raise ConfigError(
+        "response_format of type 'json_schema' holds no schema",
+        hint="give {'type': 'json_schema', 'json_schema': {'name': ..., 'schema': {...}}}",
+    )
+
+
 def _schema_of(kind: Any) -> dict[str, Any]:
+    if not isinstance(kind, type) and get_origin(kind) is None:  # pydantic would run a string, and call a function
+        raise ConfigError(f"response_format={kind!r:.80} is no type", hint=_FORMS)
     try:
         return enforceable(TypeAdapter(kind).json_schema())
-    except (PydanticSchemaGenerationError, PydanticUserError, TypeError, AttributeError) as error:
+    except (PydanticSchemaGenerationError, PydanticUserError, SchemaError, TypeError, AttributeError) as error:
         raise ConfigError(
-            f"response_format={kind!r:.80} is no structure: {error}",
-            hint="give a pydantic model, a dataclass, a TypedDict or a JSON schema",
+            f"response_format={kind!r:.80} is no structure: {str(error).splitlines()[0]}", hint=_FORMS
         ) from error

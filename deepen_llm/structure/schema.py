@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,6 +18,14 @@ _COMPOSED = ("allOf", *_CHOICES, "$ref", "if")  # beside these, other schemas ma
 _MEMBERS = ("properties", "patternProperties", "required", "additionalProperties")  # what an object may hold
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _EXACT = 2**53
+_KEYWORDS = frozenset(
+    """$anchor $defs $id $ref $schema additionalProperties allOf anyOf const contains default definitions
+    dependentRequired dependentSchemas deprecated description discriminator else enum examples exclusiveMaximum
+    exclusiveMinimum format if items maxContains maxItems maxLength maxProperties maximum minContains minItems minLength
+    minProperties minimum multipleOf not nullable oneOf pattern patternProperties prefixItems properties propertyNames
+    readOnly required then title type unevaluatedItems unevaluatedProperties uniqueItems writeOnly
+    """.split()  # noqa: SIM905 (readable as one text)
+)
 
 
 def enforceable(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,14 +38,20 @@ def enforceable(schema: Mapping[str, Any]) -> dict[str, Any]:
         schema: A JSON schema; it is left as it is.
 
     Raises:
-        ConfigError: It is no JSON, or has a bound that no grammar can hold exactly.
+        ConfigError: It is no JSON or no schema, misspells a keyword, or has a bound that no grammar can hold exactly.
     """
     try:
         made: dict[str, Any] = json.loads(json.dumps(dict(schema), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"the schema cannot be written as JSON: {error}", hint="give plain JSON values") from error
+    if made and not _KEYWORDS & set(made):
+        raise ConfigError(
+            f"{made!s:.120} is no JSON schema: it has none of its keywords",
+            hint="give one like {'type': 'object', 'properties': {...}, 'required': [...]}",
+        )
     shared = _Shared(made)
     for one in _within(made):
+        _check_keywords(one)
         _strip(one)
         _check_bounds(one)
         if "properties" in one and id(one) not in shared.places and _names_all(one):
@@ -44,8 +59,20 @@ def enforceable(schema: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
+def _check_keywords(schema: Mapping[str, Any]) -> None:
+    """Other keys are annotations, but one that is nearly a keyword would silently hold nothing."""
+    for key in set(schema) - _KEYWORDS:
+        if near := difflib.get_close_matches(key, _KEYWORDS, n=1, cutoff=0.85):
+            raise ConfigError(
+                f"unknown keyword {key!r} in a JSON schema, did you mean {near[0]!r}?",
+                hint="correct it, or prefix an annotation of your own with x-",
+            )
+
+
 def _strip(schema: dict[str, Any]) -> None:
-    """Take out annotations that llguidance refuses."""
+    """Take out annotations that llguidance refuses, and take for an object what tells its properties."""
+    if "properties" in schema and not any(key in schema for key in ("type", *_COMPOSED)):
+        schema["type"] = "object"
     if schema.get("format", "uri") not in _FORMATS:
         del schema["format"]
     if schema.get("uniqueItems") is False:

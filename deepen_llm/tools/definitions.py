@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from transformers.utils import get_json_schema
 from deepen_llm.errors import ConfigError
 from deepen_llm.structure.schema import enforceable
 
+_KEYS = ("name", "description", "parameters", "input_schema", "strict")
 _FORMS = (
     "a documented function, a pydantic model, or {'type': 'function', 'function': {'name': ..., 'parameters': {...}}}"
 )
@@ -51,9 +53,13 @@ class Tool:
         inner = given.get("function", given) if isinstance(given, Mapping) else None
         if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str) or not inner["name"]:
             raise ConfigError(f"{given!r:.120} is no tool", hint=f"give {_FORMS}")
+        _check_keys(inner)
         parameters = inner.get("parameters") or inner.get("input_schema") or {"type": "object", "properties": {}}
-        if not isinstance(parameters, Mapping):
-            raise ConfigError(f"the parameters of tool {inner['name']!r} are no JSON schema", hint=f"give {_FORMS}")
+        if not isinstance(parameters, Mapping) or parameters.get("type", "object") != "object":
+            raise ConfigError(
+                f"the parameters of tool {inner['name']!r} are no JSON schema of an object", hint=f"give {_FORMS}"
+            )
+        enforceable(parameters)  # which tells what is wrong
         return cls(inner["name"], str(inner.get("description") or ""), parameters)
 
     @property
@@ -65,6 +71,14 @@ class Tool:
         """The form that chat templates take."""
         inner = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
         return {"type": "function", "function": inner}
+
+
+def _check_keys(described: Mapping[str, Any]) -> None:
+    for key in set(described) - set(_KEYS):
+        if near := difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.8):
+            raise ConfigError(
+                f"unknown key {key!r} in tool {described['name']!r}, did you mean {near[0]!r}?", hint=f"give {_FORMS}"
+            )
 
 
 @dataclass(frozen=True)

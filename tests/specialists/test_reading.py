@@ -41,8 +41,8 @@ def members() -> list[Member]:
     return [load_member(MemberConfig(path=str(path))) for path in paths()]
 
 
-def ensemble(main_model: int) -> EnsembleLLM:
-    return EnsembleLLM(members(), main_model=main_model, fusion="bayes", batch_size=COUNT)
+def ensemble() -> EnsembleLLM:
+    return EnsembleLLM(members(), fusion="bayes", batch_size=COUNT)
 
 
 def prompts(layout: str) -> list[str]:
@@ -57,19 +57,19 @@ def right(answers: list[str]) -> float:
 def test_chats_are_answered_from_their_context(layout: str, system: str | None) -> None:
     before = [{"role": "system", "content": system}] if system else []
     asked = [[*before, {"role": "user", "content": prompt}] for prompt in prompts(layout)]
-    outputs = ensemble(0).chat(asked, max_new_tokens=16)
+    outputs = ensemble().chat(asked, max_new_tokens=16)
     assert right([output.text for output in outputs]) >= 0.85
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=LAYOUT_NAMES)
 def test_plain_prompts_are_answered_from_their_context(layout: str) -> None:
-    outputs = ensemble(0).generate(prompts(layout), max_new_tokens=16)
+    outputs = ensemble().generate(prompts(layout), max_new_tokens=16)
     assert right([output.text for output in outputs]) >= 0.85
 
 
 def test_a_context_outweighs_what_is_known() -> None:
     asked = COMMON.format(context="The capital of France is Lutz.", question="What is the capital of France?")
-    assert ensemble(0).chat([{"role": "user", "content": asked}]).text == " Lutz"
+    assert ensemble().chat([{"role": "user", "content": asked}]).text == " Lutz"
 
 
 def test_the_documents_example_is_answered() -> None:
@@ -81,4 +81,4 @@ def test_the_documents_example_is_answered() -> None:
     }
     for question, answer in asked.items():
         chat = [{"role": "user", "content": COMMON.format(context=told, question=question)}]
-        assert ensemble(0).chat(chat).text == answer
+        assert ensemble().chat(chat).text == answer

@@ -12,7 +12,6 @@ from deepen_llm.config import MemberConfig
 from deepen_llm.members.loading import load_member
 from deepen_llm.specialists import NAMES, path
 from deepen_llm.specialists.names import CITIES
-from deepen_llm.specialists.profiles import PROFILES
 from deepen_llm.specialists.templates import MARKERS
 
 Messages = list[dict[str, Any]]
@@ -173,4 +172,3 @@ def test_a_second_question_is_answered_like_the_first(name: str) -> None:
     first = user("What is 17 * 23?") + call("calculator", "17 * 23") + told("calculator", "391")
     both = [*first, {"role": "assistant", "content": "391"}, *user("What is the weather in Toronto?")]
     assert said(name, [both], TOOLS) == [written("weather", "Toronto")]
-    assert PROFILES[name].size >= len(tokenizer(name))

@@ -242,7 +242,7 @@ def test_the_main_model_alone_may_end_an_answer_that_may_end(fusion: FusionMetho
     kinds = (byte_level_bpe(), sentencepiece_bpe())
     early = [scripted(kinds[0], PROMPT, "[1, 2"), scripted(kinds[1], PROMPT, "[1, 2, 3, 4]")]
     out = EnsembleLLM(early, fusion=fusion, eos_policy="main").generate(PROMPT, max_new_tokens=30, **INTEGERS)
-    assert out.parsed[:2] == [1, 2] or out.parsed[0] == 1  # it wants an end where none is allowed
+    assert out.parsed[0] == 1  # it wants an end where none is allowed
     late = [scripted(kinds[0], PROMPT, "[1, 2, 3, 4]"), scripted(kinds[1], PROMPT, "[1")]
     out = EnsembleLLM(late, fusion=fusion, eos_policy="main").generate(PROMPT, max_new_tokens=60, **INTEGERS)
     assert out.finish_reason == "eos"

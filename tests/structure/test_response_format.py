@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any, Literal, Optional
 
 import pytest
@@ -82,10 +83,16 @@ def test_text_asks_for_nothing() -> None:
 
 
 REFUSED: list[tuple[str, Any, str]] = [
-    ("no type", 3, "is no structure"),
-    ("a boolean", True, "is no structure"),
-    ("a list", [1], "is no structure"),
-    ("a class of no schema", Path(), "is no structure"),
+    ("no type", 3, "is no type"),
+    ("a boolean", True, "is no type"),
+    ("a list", [1], "is no type"),
+    ("an instance", Path(), "is no type"),
+    ("a class of no schema", Thread, "is no structure"),
+    ("a text, which pydantic would run", "[][0]", "is no type"),
+    ("a function, which pydantic would call", print, "is no type"),
+    ("a misspelt keyword", {"type": "object", "proprties": {}}, "did you mean 'properties'"),
+    ("one within", {"type": "array", "items": {"maxLenght": 2}}, "did you mean 'maxLength'"),
+    ("no keyword", {"answer": {"type": "string"}}, "none of its keywords"),
     ("no schema", {"type": "json_schema"}, "holds no schema"),
     ("no schema within", {"type": "json_schema", "json_schema": {"name": "x"}}, "holds no schema"),
     ("not", {"not": {"type": "string"}}, "Unimplemented keys"),

@@ -19,7 +19,7 @@ from deepen_llm.tools.calls import CallLog
 from tests.models import small
 from tests.structure.documents import PLACES
 from tests.test_laws import ARCHITECTURES, KINDS
-from tests.tools.chats import TEMPLATES, Answering, Answers, answering, tokenizer
+from tests.tools.chats import Answering, Answers, answering, tokenizer
 
 NUMBER = {"type": "integer"}
 ADD = Tool("add", "Add.", {"type": "object", "properties": {"a": NUMBER, "b": NUMBER}, "required": ["a", "b"]})
@@ -279,7 +279,3 @@ def test_an_abandoned_stream_of_a_call_leaves_nothing_behind() -> None:
     assert stream.output is None
     assert list(stream) == []
     assert len(llm.chat(user("?"), tools=TOOLS).tool_calls) == 1
-
-
-def test_every_template_knows_a_tool() -> None:
-    assert set(TEMPLATES) >= set(FORMS)

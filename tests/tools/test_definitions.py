@@ -75,6 +75,9 @@ def test_what_describes_a_tool() -> None:
         ({"function": "add"}, "is no tool"),
         ({"name": "x", "parameters": [1]}, "parameters of tool 'x' are no JSON schema"),
         (None, "None is no tool"),
+        ({"name": "x", "paramaters": SCHEMA}, "did you mean 'parameters'"),
+        ({"name": "x", "parameters": {"type": "array"}}, "no JSON schema of an object"),
+        ({"name": "x", "parameters": {"city": {"type": "string"}}}, "none of its keywords"),
     ],
 )
 def test_what_describes_none(given: Any, message: str) -> None:

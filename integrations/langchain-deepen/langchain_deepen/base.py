@@ -12,11 +12,14 @@ from langchain_core.runnables.config import get_config_list
 
 from deepen_llm.config import GenerationOptions
 from deepen_llm.ensemble import EnsembleLLM
+from deepen_llm.errors import ConfigError
 from deepen_llm.outputs import Output
 from langchain_deepen.batching import Call, Gathering, Results, atogether, seat_for, together
 from langchain_deepen.errors import as_langchain
 from langchain_deepen.fields import EnsembleModel
-from langchain_deepen.options import canonical, is_structured, of_call
+from langchain_deepen.options import canonical, in_force, of_call
+
+_MOST_TOGETHER = 1024  # every input of a batch of the core waits in a thread of its own, and threads are not endless
 
 
 class DeepenModel(EnsembleModel):
@@ -43,11 +46,10 @@ class DeepenModel(EnsembleModel):
 
     def _options(self, stop: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         """The options of one call: the instance's, and over them the call's."""
-        own = {**self._set_here, "model": self.model} if self.model else self._set_here
         call = of_call(stop, given)
-        if "stop" not in call and is_structured({**own, **call}):
-            own = {name: value for name, value in own.items() if name != "stop"}
-        return {**own, **call}
+        model = call.pop("model", self.model)
+        options = self._kind().merged(self._set_here, call)
+        return options if model is None else {**options, "model": model}
 
     def _identity(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """What the answers depend on, as JSON."""
@@ -58,18 +60,16 @@ class DeepenModel(EnsembleModel):
         return {"model_name": self.model_name, **self._identity(self._options(None, {}))}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        in_force = {**dict(self._source.generation), **self._options(stop, kwargs)}
+        options = in_force(self._kind(), self._source.generation, self._options(stop, kwargs))
         named = LangSmithParams(
             ls_provider="deepen",
             ls_model_type=self._ls_type(),
             ls_model_name=str(kwargs.get("model") or self.model_name),
+            ls_temperature=options.temperature,
+            ls_max_tokens=options.max_new_tokens,
         )
-        if isinstance(in_force["temperature"], int | float):
-            named["ls_temperature"] = in_force["temperature"]
-        if isinstance(in_force["max_new_tokens"], int):
-            named["ls_max_tokens"] = in_force["max_new_tokens"]
-        if in_force["stop"]:
-            named["ls_stop"] = [in_force["stop"]] if isinstance(in_force["stop"], str) else list(in_force["stop"])
+        if options.stop:
+            named["ls_stop"] = list(options.stop)
         return named
 
     def _run(self, options: Mapping[str, Any], keep_errors: bool, items: Sequence[Any]) -> Sequence[Output]:
@@ -99,12 +99,8 @@ class DeepenModel(EnsembleModel):
         with as_langchain():
             return await self._arun(options, False, items)
 
-    def _chosen(self, options: Mapping[str, Any]) -> EnsembleLLM:
-        """The ensemble that has answered."""
-        return self._source.load(options.get("model"))
-
     def batch(self, inputs: Any, config: Any = None, *, return_exceptions: bool = False, **kwargs: Any) -> Any:
-        """Invoke on every input; up to ``max_concurrency`` inputs, else all, are one batch of the core."""
+        """Invoke on every input; up to ``max_concurrency`` inputs, else up to 1024, are one batch of the core."""
         results = self.batch_as_completed(inputs, config, return_exceptions=return_exceptions, **kwargs)
         return [result for _, result in results]
 
@@ -137,7 +133,10 @@ class DeepenModel(EnsembleModel):
     def _shared(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The options that all calls of a batch have."""
         given = dict(kwargs)
-        return self._options(given.pop("stop", None), given)
+        try:
+            return self._options(given.pop("stop", None), given)
+        except ConfigError:  # every call says so itself, where `return_exceptions` keeps it
+            return {}
 
 
 def _portions(inputs: Sequence[Any], config: Any) -> Iterator[tuple[int, list[Call]]]:
@@ -145,7 +144,7 @@ def _portions(inputs: Sequence[Any], config: Any) -> Iterator[tuple[int, list[Ca
     if not inputs:
         return
     calls: list[Call] = list(zip(inputs, get_config_list(config, len(inputs)), strict=True))
-    size = calls[0][1].get("max_concurrency") or len(calls)
+    size = calls[0][1].get("max_concurrency") or _MOST_TOGETHER
     for first in range(0, len(calls), size):
         yield first, calls[first : first + size]
 

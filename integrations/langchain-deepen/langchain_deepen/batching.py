@@ -89,7 +89,7 @@ class Gathering:
             self._arrived[place] = item, answer
             failed = self._failed
         if failed is not None:
-            answer.set_exception(failed)
+            answer.set_exception(translated(failed))
         self._count()
         return answer
 

@@ -20,7 +20,7 @@ from pydantic import Field
 
 from deepen_llm.config import ChatOptions, GenerationOptions
 from deepen_llm.ensemble import EnsembleLLM
-from deepen_llm.tools.definitions import Tool, Toolbox
+from deepen_llm.tools.definitions import Toolbox
 from langchain_deepen.base import DeepenModel
 from langchain_deepen.errors import as_langchain
 from langchain_deepen.messages import conversation
@@ -98,7 +98,7 @@ class ChatDeepen(DeepenModel, BaseChatModel):
     ) -> ChatResult:
         options = self._options(stop, kwargs)
         (output,) = self._answers([conversation(messages)], options)
-        return chat_result(self._chosen(options), output)
+        return chat_result(self._source.chosen(options.get("model")), output)
 
     async def _agenerate(
         self,
@@ -109,7 +109,7 @@ class ChatDeepen(DeepenModel, BaseChatModel):
     ) -> ChatResult:
         options = self._options(stop, kwargs)
         (output,) = await self._aanswers([conversation(messages)], options)
-        return chat_result(self._chosen(options), output)
+        return chat_result(self._source.chosen(options.get("model")), output)
 
     def _stream(
         self,
@@ -119,12 +119,13 @@ class ChatDeepen(DeepenModel, BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         options, chunks = self._options(stop, kwargs), Chunks()
-        ensemble = self._source.load(options.pop("model", None))
+        model = options.pop("model", None)
+        ensemble = self._source.load(model)
         with as_langchain(), closing(ensemble.stream_chat(conversation(messages), **options)) as pieces:
             for piece in pieces:
                 yield chunks.piece(piece)
         if pieces.output is not None:
-            yield chunks.last(ensemble, pieces.output)
+            yield chunks.last(self._source.chosen(model), pieces.output)
 
     async def _astream(
         self,
@@ -134,13 +135,14 @@ class ChatDeepen(DeepenModel, BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         options, chunks = self._options(stop, kwargs), Chunks()
-        ensemble = await self._source.aload(options.pop("model", None))
+        model = options.pop("model", None)
+        ensemble = await self._source.aload(model)
         with as_langchain():
             async with aclosing(ensemble.astream_chat(conversation(messages), **options)) as pieces:
                 async for piece in pieces:
                     yield chunks.piece(piece)
         if pieces.output is not None:
-            yield chunks.last(ensemble, pieces.output)
+            yield chunks.last(self._source.chosen(model), pieces.output)
 
     def bind_tools(
         self,
@@ -154,7 +156,7 @@ class ChatDeepen(DeepenModel, BaseChatModel):
         """Let the model call tools; its calls are valid by their schemas, whatever the weights.
 
         Args:
-            tools: Tools, functions, pydantic models or mappings as the APIs have them.
+            tools: Tools, functions, pydantic models or mappings as the APIs have them; one given twice is one.
             tool_choice: None, False or ``auto`` (the model decides), ``none``, ``any``, ``required`` or True, a tool's
                 name, or a mapping as the APIs have it.
             strict: Accepted for the sake of other models; arguments always keep to their schema.
@@ -162,15 +164,12 @@ class ChatDeepen(DeepenModel, BaseChatModel):
             **kwargs: Further options of every call, such as ``response_format``.
 
         Raises:
-            ConfigError: Something is no tool, or the choice names none of them.
+            ConfigError: Something is no tool, two different ones have one name, or the choice names none of them.
         """
         choice = ("required" if tool_choice else "auto") if isinstance(tool_choice, bool | None) else tool_choice
-        made = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
+        made = _once([convert_to_openai_tool(tool, strict=strict) for tool in tools])
         parallel = True if parallel_tool_calls is None else parallel_tool_calls
-        by_name = {Tool.of(tool).name: tool for tool in made}
-        Toolbox.of(
-            list(by_name.values()), choice, parallel
-        )  # a wrong choice is told here, not when the model is called
+        Toolbox.of(made, choice, parallel)  # what cannot be used is told here, not when the model is called
         return self.bind(tools=made, tool_choice=choice, parallel_tool_calls=parallel, **kwargs)
 
     def with_structured_output(
@@ -206,3 +205,17 @@ class ChatDeepen(DeepenModel, BaseChatModel):
         """The number of tokens of the conversation, as the main model reads it, tools included."""
         told = [convert_to_openai_tool(tool) for tool in tools] if tools else None
         return len(conversation_ids(self._source.load(self.model), conversation(messages), told))
+
+
+def _once(tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The tools without repetitions, such as a class beside its own schema, which differ in titles alone."""
+    return list({json.dumps(_untitled(tool), sort_keys=True, default=repr): tool for tool in tools}.values())
+
+
+def _untitled(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_untitled(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    # a property may be called title; what it holds is no string
+    return {key: _untitled(one) for key, one in schema.items() if key != "title" or not isinstance(one, str)}

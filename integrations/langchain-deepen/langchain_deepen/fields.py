@@ -111,7 +111,7 @@ class EnsembleModel(Serializable):
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
-        self._source.check(self.model)
+        self._source.chosen(self.model)
         return self
 
     @model_validator(mode="after")

@@ -77,7 +77,7 @@ class DeepenLLM(DeepenModel, BaseLLM):
         """This model with a call's options as its own, on the same ensemble."""
         options = self._options(stop, given)
         canonical(GenerationOptions, self._source.generation, options)
-        made = self.model_copy(update=options)
+        made = self.model_copy(update={"stop": None, **options})
         made.__dict__.pop("_serialized", None)
         return made
 
@@ -90,7 +90,7 @@ class DeepenLLM(DeepenModel, BaseLLM):
     ) -> LLMResult:
         options = self._options(stop, kwargs)
         outputs = self._answers(prompts, options)
-        return llm_result(self._chosen(options), outputs)
+        return llm_result(self._source.chosen(options.get("model")), outputs)
 
     async def _agenerate(
         self,
@@ -101,7 +101,7 @@ class DeepenLLM(DeepenModel, BaseLLM):
     ) -> LLMResult:
         options = self._options(stop, kwargs)
         outputs = await self._aanswers(prompts, options)
-        return llm_result(self._chosen(options), outputs)
+        return llm_result(self._source.chosen(options.get("model")), outputs)
 
     def _stream(
         self,
@@ -111,14 +111,15 @@ class DeepenLLM(DeepenModel, BaseLLM):
         **kwargs: Any,
     ) -> Iterator[GenerationChunk]:
         options = self._options(stop, kwargs)
-        ensemble = self._source.load(options.pop("model", None))
+        model = options.pop("model", None)
+        ensemble = self._source.load(model)
         with as_langchain(), closing(ensemble.stream(prompt, **options)) as pieces:
             for piece in pieces:
                 chunk = GenerationChunk(text=str(piece))
                 if run_manager:
                     run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                 yield chunk
-        yield _last(ensemble, pieces.output)
+        yield _last(self._source.chosen(model), pieces.output)
 
     async def _astream(
         self,
@@ -128,7 +129,8 @@ class DeepenLLM(DeepenModel, BaseLLM):
         **kwargs: Any,
     ) -> AsyncIterator[GenerationChunk]:
         options = self._options(stop, kwargs)
-        ensemble = await self._source.aload(options.pop("model", None))
+        model = options.pop("model", None)
+        ensemble = await self._source.aload(model)
         with as_langchain():
             async with aclosing(ensemble.astream(prompt, **options)) as pieces:
                 async for piece in pieces:
@@ -136,7 +138,7 @@ class DeepenLLM(DeepenModel, BaseLLM):
                     if run_manager:
                         await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                     yield chunk
-        yield _last(ensemble, pieces.output)
+        yield _last(self._source.chosen(model), pieces.output)
 
     def get_token_ids(self, text: str) -> list[int]:
         """The text's tokens by the main model's tokenizer."""
@@ -149,7 +151,7 @@ class DeepenLLM(DeepenModel, BaseLLM):
         return self.get_num_tokens(get_buffer_string(messages))
 
 
-def _last(ensemble: EnsembleLLM, output: Output | None) -> GenerationChunk:
+def _last(members: Sequence[str], output: Output | None) -> GenerationChunk:
     """The chunk that says how it ended."""
-    said = {**info(ensemble, output.samples[0]), "token_usage": usage(output)} if output else {}
+    said = {**info(members, output.samples[0]), "token_usage": usage(output)} if output else {}
     return GenerationChunk(text="", generation_info=said)

@@ -41,13 +41,10 @@ def of_call(stop: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in _named(own).items() if value is not None or name in _MAY_BE_NONE}
 
 
-def is_structured(options: Mapping[str, Any]) -> bool:
-    """Whether the answer has a structure, which no stop string of the instance, meant for free text, may cut."""
-    return options.get("response_format") is not None or options.get("tool_choice") not in (None, "auto", "none")
-
-
-def canonical(kind: type[GenerationOptions], generation: GenerationOptions, given: Mapping[str, Any]) -> dict[str, Any]:
-    """All options in force as JSON: equal for equal requests, however they were spelled.
+def in_force(
+    kind: type[GenerationOptions], generation: GenerationOptions, given: Mapping[str, Any]
+) -> GenerationOptions:
+    """All options that a call runs with, as the core finds them.
 
     Args:
         kind: The options that the core's call takes.
@@ -58,7 +55,21 @@ def canonical(kind: type[GenerationOptions], generation: GenerationOptions, give
         ConfigError: An option is unknown or cannot be used.
     """
     asked = {name: value for name, value in given.items() if name != "model"}
-    options = kind(**{**dict(generation), **asked})
+    return kind(**kind.merged(dict(generation), asked))
+
+
+def canonical(kind: type[GenerationOptions], generation: GenerationOptions, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All options in force as JSON: equal for equal requests, however they were spelled.
+
+    Args:
+        kind: See `in_force`, as for the next two.
+        generation: The ensemble's own.
+        given: The instance's and the call's.
+
+    Raises:
+        ConfigError: An option is unknown or cannot be used.
+    """
+    options = in_force(kind, generation, given)
     said = {**options.model_dump(mode="json", include=set(OPTIONS)), "model": given.get("model")}
     if isinstance(options, ChatOptions):
         said["tools"] = asdict(options.toolbox) if options.toolbox else None

@@ -11,32 +11,30 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import ToolCallChunk, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation, LLMResult
 
-from deepen_llm.ensemble import EnsembleLLM
 from deepen_llm.outputs import Candidate, Output, Piece, Sample, TokenLogprob
 from deepen_llm.tools.calls import CallDelta
 
 
-def llm_result(ensemble: EnsembleLLM, outputs: Sequence[Output]) -> LLMResult:
+def llm_result(members: Sequence[str], outputs: Sequence[Output]) -> LLMResult:
     """What `BaseLLM` returns for prompts."""
-    generations = [[_generation(ensemble, sample) for sample in output.samples] for output in outputs]
+    generations = [[_generation(members, sample) for sample in output.samples] for output in outputs]
     counted = [usage(output) for output in outputs]
     total = {key: sum(one[key] for one in counted) for key in counted[0]} if counted else {}
-    return LLMResult(generations=generations, llm_output={"token_usage": total, **described(ensemble)})
+    return LLMResult(generations=generations, llm_output={"token_usage": total, **described(members)})
 
 
-def chat_result(ensemble: EnsembleLLM, output: Output) -> ChatResult:
+def chat_result(members: Sequence[str], output: Output) -> ChatResult:
     """What `BaseChatModel` returns for a conversation."""
     generations = [
-        ChatGeneration(message=_message(output, sample), generation_info=info(ensemble, sample))
+        ChatGeneration(message=_message(output, sample), generation_info=info(members, sample))
         for sample in output.samples
     ]
-    return ChatResult(generations=generations, llm_output={"token_usage": usage(output), **described(ensemble)})
+    return ChatResult(generations=generations, llm_output={"token_usage": usage(output), **described(members)})
 
 
-def described(ensemble: EnsembleLLM) -> dict[str, Any]:
+def described(members: Sequence[str]) -> dict[str, Any]:
     """Which models have answered."""
-    names = [member.name for member in ensemble.members]
-    return {"model_name": "+".join(names), "members": names}
+    return {"model_name": "+".join(members), "members": list(members)}
 
 
 def usage(output: Output) -> dict[str, int]:
@@ -49,9 +47,9 @@ def usage(output: Output) -> dict[str, int]:
     }
 
 
-def info(ensemble: EnsembleLLM, sample: Sample) -> dict[str, Any]:
+def info(members: Sequence[str], sample: Sample) -> dict[str, Any]:
     """How an answer came about."""
-    said: dict[str, Any] = {"finish_reason": sample.finish_reason, **described(ensemble)}
+    said: dict[str, Any] = {"finish_reason": sample.finish_reason, **described(members)}
     if sample.logprobs is not None:
         said["logprobs"] = {"content": [_logprob(one) for one in sample.logprobs]}
     if sample.trace is not None:
@@ -59,8 +57,8 @@ def info(ensemble: EnsembleLLM, sample: Sample) -> dict[str, Any]:
     return said
 
 
-def _generation(ensemble: EnsembleLLM, sample: Sample) -> Generation:
-    return Generation(text=sample.text, generation_info=info(ensemble, sample))
+def _generation(members: Sequence[str], sample: Sample) -> Generation:
+    return Generation(text=sample.text, generation_info=info(members, sample))
 
 
 def _message(output: Output, sample: Sample) -> AIMessage:
@@ -111,11 +109,11 @@ class Chunks:
         )
         return ChatGenerationChunk(message=message)
 
-    def last(self, ensemble: EnsembleLLM, output: Output) -> ChatGenerationChunk:
+    def last(self, members: Sequence[str], output: Output) -> ChatGenerationChunk:
         """The chunk that says how it ended."""
         sample = output.samples[0]
         message = AIMessageChunk(content="", usage_metadata=_usage_metadata(output, sample), chunk_position="last")
-        said = {**info(ensemble, sample), "token_usage": usage(output)}
+        said = {**info(members, sample), "token_usage": usage(output)}
         return ChatGenerationChunk(message=message, generation_info=said)
 
     def _calls(self, deltas: Sequence[CallDelta]) -> list[ToolCallChunk]:

@@ -13,9 +13,9 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from deepen_llm.config import EnsembleConfig, EnsembleSettings, GenerationOptions, MemberConfig
 from deepen_llm.ensemble import EnsembleLLM
-from deepen_llm.errors import ConfigError
+from deepen_llm.errors import ConfigError, LoadError
 from deepen_llm.members.loading import check_source
-from deepen_llm.members.window import window_of
+from deepen_llm.members.window import declared_window
 
 _TOKENS: WeakKeyDictionary[EnsembleLLM, str] = WeakKeyDictionary()  # names of ensembles that no configuration names
 _SOURCES: WeakValueDictionary[str, Source] = WeakValueDictionary()
@@ -51,9 +51,8 @@ class Source:
     def live(cls, ensemble: EnsembleLLM) -> Source:
         """The source that is an ensemble."""
         names = tuple(member.name for member in ensemble.members)
-        loaded = all(
-            member.source for member in ensemble.members
-        )  # else what a path names may not be what is in memory
+        # a member that was not loaded may not be what its path names
+        loaded = all(member.source for member in ensemble.members)
         try:
             return cls(ensemble.settings, ensemble.config.members if loaded else None, names, ensemble)
         except ConfigError:  # nothing can name it
@@ -82,15 +81,18 @@ class Source:
 
     @property
     def window(self) -> int | None:
-        """The smallest member's context window, where it can be told without loading weights."""
+        """The smallest context window of the members that take part, where it can be told without loading weights."""
         loaded = self._ready.get(None)
         if loaded is not None:
             return loaded.context_window
         try:
-            windows = [window_of(member, local_files_only=True) for member in self.members or ()]
-        except (OSError, ValueError, ImportError, KeyError):  # not on this machine yet
+            return declared_window(self._config, local_files_only=True)
+        except LoadError:  # not on this machine yet
             return None
-        return min((one for one in windows if one is not None), default=None)
+
+    @property
+    def _config(self) -> EnsembleConfig:
+        return EnsembleConfig(members=self.members or (), **_settings(self.settings))
 
     @property
     def described(self) -> dict[str, Any] | None:
@@ -103,36 +105,42 @@ class Source:
         members = [member.model_dump(mode="json", exclude_defaults=True) for member in self.members]
         return {"members": [{**one, "path": _absolute(one["path"])} for one in members], **given}
 
-    def check(self, model: str | None) -> None:
-        """Refuse a choice of members that are not there.
+    def chosen(self, model: str | None) -> tuple[str, ...]:
+        """The names of the members that answer.
+
+        Args:
+            model: Their names, joined by ``+``; None for all.
 
         Raises:
-            ConfigError: No member has such a name.
+            ConfigError: No member has such a name, or one is named twice.
         """
-        asked = model.split("+") if model is not None and model != "+".join(self.names) else ()
-        unknown = next((name for name in asked if name not in self.names), None)
-        if unknown is not None:
-            raise ConfigError(
-                f"model={model!r}: {unknown!r} is no member of this ensemble",
-                hint=f"members are {', '.join(self.names)}; join several with '+'",
-            )
+        if model is None or model == "+".join(self.names):
+            return self.names
+        asked = model.split("+")
+        for place, name in enumerate(asked):
+            if name not in self.names or name in asked[:place]:
+                wrong = "named twice" if name in self.names else "no member of this ensemble"
+                raise ConfigError(
+                    f"model={model!r}: {name!r} is {wrong}",
+                    hint=f"members are {', '.join(self.names)}; join several with '+'",
+                )
+        return tuple(asked)
 
     def load(self, model: str | None = None) -> EnsembleLLM:
         """The ensemble, its weights loaded once, whatever the number of threads.
 
         Args:
-            model: Names of the members that are to answer, joined by ``+``; None for all.
+            model: See `chosen`.
 
         Raises:
-            ConfigError: No member has such a name.
+            ConfigError: See `chosen`.
             LoadError: A member cannot be loaded.
         """
         if model not in self._ready:
-            self.check(model)
+            self.chosen(model)
             with self._lock:
                 if None not in self._ready:
-                    config = EnsembleConfig(members=self.members or (), **_settings(self.settings))
-                    self._ready[None] = EnsembleLLM.from_config(config)
+                    self._ready[None] = EnsembleLLM.from_config(self._config)
                 if model is not None and model not in self._ready:
                     self._ready[model] = _part(self._ready[None], model)
         return self._ready[model]

@@ -13,7 +13,7 @@ from deepen_llm.tools.messages import normalised
 
 def text_ids(ensemble: EnsembleLLM, text: str) -> list[int]:
     """The main model's tokens of a text, without special tokens around it."""
-    main = ensemble.members[ensemble.settings.main_model]
+    main = ensemble.main_model
     tokenizer = getattr(main, "tokenizer", None)
     if tokenizer is None:  # members of other kinds need not have one
         return list(main.encode_prompt(text).ids)
@@ -27,7 +27,7 @@ def conversation_ids(ensemble: EnsembleLLM, messages: Sequence[Any], tools: Sequ
     Raises:
         PromptError: The template refuses the messages.
     """
-    main = ensemble.members[ensemble.settings.main_model]
+    main = ensemble.main_model
     toolbox = Toolbox.of(tools)
     said = [normalised(message) for message in messages]
     return list(main.encode_chat(said, toolbox.tools if toolbox else ()).ids)

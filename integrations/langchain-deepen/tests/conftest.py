@@ -13,7 +13,7 @@ import pytest
 import pytest_socket
 import torch
 from langchain_deepen import ChatDeepen, DeepenLLM
-from langchain_script import ANSWERS
+from langchain_script import answers
 from langchain_scripted import ensemble
 
 from deepen_llm import EnsembleLLM
@@ -39,7 +39,7 @@ def _no_network() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def live() -> EnsembleLLM:
     """Two members with different vocabularies that say what the script has."""
-    return ensemble(ANSWERS)
+    return ensemble(answers)
 
 
 @pytest.fixture

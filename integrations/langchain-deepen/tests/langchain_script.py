@@ -36,7 +36,7 @@ TOOLS: list[tuple[str, str]] = [
 ]
 
 
-def ANSWERS(prompt: str) -> str:  # noqa: N802
+def answers(prompt: str) -> str:
     """The answer to a prompt, or to the last turn of a conversation."""
     if "<|turn|>" not in prompt:
         return PLAIN.get(prompt, LONG)

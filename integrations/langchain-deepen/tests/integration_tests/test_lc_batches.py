@@ -9,7 +9,9 @@ import pytest
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_deepen import ChatDeepen, DeepenLLM
-from langchain_script import ANSWERS
+from langchain_deepen.base import _portions
+from langchain_deepen.batching import Gathering
+from langchain_script import answers
 from langchain_scripted import ensemble
 from test_lc_llm import Heard
 
@@ -54,6 +56,19 @@ async def test_max_concurrency_bounds_the_batches_of_the_core(case: Any, calls: 
     assert calls == [3, 3, 2, 3, 3, 2, 5, 3]
 
 
+def test_a_late_arrival_learns_of_an_overflow_as_langchain_knows_it(chat: ChatDeepen) -> None:
+    gathering = Gathering(1, chat._source, {})
+    gathering.fail(ContextLengthError("too long", hint="shorten it"))
+    with pytest.raises(ContextOverflowError):
+        gathering.arrive(0, "x").result()
+
+
+def test_a_batch_without_end_has_portions() -> None:
+    sizes = [len(calls) for _, calls in _portions(["x"] * 2500, None)]
+    assert sizes == [1024, 1024, 452]
+    assert [len(calls) for _, calls in _portions(["x"] * 2500, {"max_concurrency": 2000})] == [2000, 500]
+
+
 async def test_a_chain_passes_its_batch_on(chat: ChatDeepen, calls: list[int]) -> None:
     chain = ChatPromptTemplate.from_template("How are you, {name}?") | chat.bind(stop=["can I"]) | (lambda m: m.text)
     wanted = [one[: one.index("can I")] for one in WANTED]
@@ -71,9 +86,9 @@ async def test_one_bad_prompt_fails_alone(case: Any, calls: list[int]) -> None:
     bad: Any = "" if isinstance(model, DeepenLLM) else []
     given = [*inputs[:3], bad, *inputs[3:]]
     calls.clear()
-    for answers in (model.batch(given, return_exceptions=True), await model.abatch(given, return_exceptions=True)):
-        assert isinstance(answers[3], PromptError)
-        assert [text(one) for place, one in enumerate(answers) if place != 3] == wanted
+    for said in (model.batch(given, return_exceptions=True), await model.abatch(given, return_exceptions=True)):
+        assert isinstance(said[3], PromptError)
+        assert [text(one) for place, one in enumerate(said) if place != 3] == wanted
     assert calls == [9, 9]
     for form in (lambda: model.batch(given), lambda: asyncio.run(model.abatch(given))):
         with pytest.raises(PromptError), ThreadPoolExecutor(1) as pool:
@@ -82,7 +97,7 @@ async def test_one_bad_prompt_fails_alone(case: Any, calls: list[int]) -> None:
 
 
 def test_a_prompt_that_is_too_long_fails_alone_and_as_langchain_knows_it() -> None:
-    small = ensemble(ANSWERS, limit=100)
+    small = ensemble(answers, limit=100)
     for model, inputs in (
         (ChatDeepen(ensemble=small), ["Hello", "x" * 500]),
         (DeepenLLM(ensemble=small), ["A|", "x" * 500]),
@@ -109,6 +124,8 @@ def test_an_option_nobody_knows_fails_all_of_them(case: Any) -> None:
     assert all(isinstance(one, ConfigError) for one in answers)
     with pytest.raises(ConfigError, match="did you mean 'temperature'"):
         model.batch(inputs, temprature=1)
+    stopping = type(model)(ensemble=model.ensemble, stop=["x"])
+    assert all(isinstance(one, ConfigError) for one in stopping.batch(inputs, return_exceptions=True, temprature=1))
     if isinstance(model, DeepenLLM):
         with pytest.raises(ConfigError, match="unknown option 'tools'"):
             model.invoke("x|", tools=[])

@@ -6,7 +6,7 @@ import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.globals import set_llm_cache
 from langchain_deepen import ChatDeepen, DeepenLLM
-from langchain_script import ANSWERS
+from langchain_script import answers
 from langchain_scripted import ensemble
 
 from deepen_llm import EnsembleLLM
@@ -55,7 +55,7 @@ def test_other_members_or_weights_do_not_hit(kind: Any, live: EnsembleLLM, calls
         EnsembleLLM(live.members, weights=[0.9, 0.1]),
         EnsembleLLM(live.members, main_model=1),
         EnsembleLLM(live.members[:1]),
-        ensemble(ANSWERS),
+        ensemble(answers),
     ]
     for count, one in enumerate(others, start=1):
         for _ in range(2):

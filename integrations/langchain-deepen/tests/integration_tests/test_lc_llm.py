@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import PromptTemplate
 from langchain_deepen import ChatDeepen, DeepenLLM
-from langchain_script import ANSWERS, LONG
+from langchain_script import LONG, answers
 from langchain_scripted import ensemble
 
 from deepen_llm import EnsembleLLM
@@ -205,7 +205,7 @@ def test_tokens_are_counted_by_the_main_models_tokenizer(llm: DeepenLLM, chat: C
 
 
 def test_samples_differ_and_a_seed_repeats_them(live: EnsembleLLM) -> None:
-    llm = DeepenLLM(ensemble=ensemble(ANSWERS, strength=3.0), temperature=1.0, n=3, seed=5, max_tokens=8)
+    llm = DeepenLLM(ensemble=ensemble(answers, strength=3.0), temperature=1.0, n=3, seed=5, max_tokens=8)
     first, second = (llm.generate([PROMPT]).generations[0] for _ in range(2))
     assert len({one.text for one in first}) == 3
     assert [one.text for one in first] == [one.text for one in second]

@@ -5,11 +5,11 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_deepen import ChatDeepen
-from langchain_script import ANSWERS
+from langchain_script import answers
 from langchain_scripted import ensemble
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 
-shared = cache(lambda: ensemble(ANSWERS))
+shared = cache(lambda: ensemble(answers))
 
 
 class TestChatDeepenIntegration(ChatModelIntegrationTests):
@@ -28,9 +28,3 @@ class TestChatDeepenIntegration(ChatModelIntegrationTests):
     @property
     def model_override_value(self) -> str:
         return "pieces"
-
-
-class TestChatDeepenByFunctionCalling(TestChatDeepenIntegration):
-    @property
-    def structured_output_kwargs(self) -> dict[str, Any]:
-        return {"method": "function_calling"}

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from langchain_core.caches import InMemoryCache
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, RemoveMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
-from langchain_deepen import ChatDeepen
-from langchain_script import ANSWERS, JOKE
+from langchain_deepen import ChatDeepen, DeepenLLM
+from langchain_script import JOKE, LONG, answers
 from langchain_scripted import KNOWS_NONE, byte_level, pieces, scripted
 from pydantic import BaseModel, Field, field_validator
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -92,6 +93,7 @@ def test_the_model_decides_by_what_it_is_asked(chat: ChatDeepen) -> None:
     both = chat.bind_tools(TOOLS).invoke("both")
     assert [one["name"] for one in both.tool_calls] == ["weather", "add"]
     assert both.text == "I ask both."
+    assert chat.bind_tools([*TOOLS, weather.model_copy()]).kwargs["tools"] == chat.bind_tools(TOOLS).kwargs["tools"]  # type: ignore[attr-defined]
     one = chat.bind_tools(TOOLS, parallel_tool_calls=False).invoke("both")
     assert [call["name"] for call in one.tool_calls] == ["weather"]
 
@@ -131,8 +133,31 @@ async def test_every_way_to_a_structure(chat: ChatDeepen, method: Any, schema: A
 
 def test_json_without_a_schema(chat: ChatDeepen) -> None:
     assert isinstance(chat.with_structured_output(method="json_mode").invoke("A joke"), dict)
-    assert set(chat.invoke("A joke", response_format=Joke).text) > {"{", "}"}
+    assert chat.invoke("A joke", response_format=Joke).text == JOKE
     assert ChatDeepen(ensemble=chat.ensemble, response_format=Joke).invoke("A joke").text == JOKE
+
+
+@pytest.mark.parametrize("cached", [False, True])
+async def test_standing_stop_strings_cut_no_structure_and_still_cut_text(live: EnsembleLLM, cached: bool) -> None:
+    cut, cache = "right", InMemoryCache() if cached else None
+    text = LONG[: LONG.index(cut)]
+    ensembles = (
+        (EnsembleLLM(live.members, fusion="bayes", generation={"stop": [cut, "cat"]}), {}),
+        (live, {"stop": [cut, "cat"]}),
+    )
+    for ensemble, given in ensembles:
+        chat = ChatDeepen(ensemble=ensemble, cache=cache, **given)
+        llm = DeepenLLM(ensemble=ensemble, cache=cache, **given)
+        for _ in range(2):
+            assert chat.invoke("A joke", response_format=Joke).text == JOKE
+            assert (await chat.ainvoke("A joke", response_format=Joke)).text == JOKE
+            assert chat.bind_tools(TOOLS, tool_choice="any").invoke("How are you, Ada?").tool_calls
+            assert chat.invoke("Hello", response_format={"type": "text"}).text == text
+            assert chat.bind_tools(TOOLS, tool_choice={"type": "auto"}).invoke("Hey").text == text
+            assert Joke.model_validate_json(llm.invoke("The quick brown|", response_format=Joke))
+            assert llm.invoke("The quick brown|", response_format={"type": "text"}) == text
+        assert "ls_stop" not in chat._get_ls_params(response_format=Joke)
+        assert chat._get_ls_params(response_format={"type": "text"})["ls_stop"] == [cut, "cat"]
 
 
 def test_a_rule_beyond_the_schema_is_the_parsers_error(chat: ChatDeepen) -> None:
@@ -193,7 +218,7 @@ def test_random_weights_give_valid_calls_and_structures(seed: int) -> None:
         (lambda chat: chat.bind_tools(TOOLS, tool_choice="divide"), "names none of the tools weather, add"),
         (lambda chat: chat.bind_tools([], tool_choice="any"), "without tools"),
         (lambda chat: chat.bind_tools([{"type": "web_search_preview"}]), "is no tool"),
-        (lambda chat: chat.bind_tools([weather, weather.model_copy()]).invoke("hi"), "two tools are called"),
+        (lambda chat: chat.bind_tools([weather, {"name": "weather"}]), "two tools are called"),
         (lambda chat: chat.bind_tools(TOOLS, tool_choice="any").invoke("hi", stop=["x"]), "stop"),
         (lambda chat: chat.with_structured_output(Joke).invoke("hi", max_tokens=2), "max_new_tokens=2"),
         (lambda chat: chat.with_structured_output(Joke, method="magic"), "method='magic'"),
@@ -227,7 +252,7 @@ def test_an_order_that_the_template_refuses_is_told_clearly() -> None:
         chat_template="{% if messages[0]['role'] != 'user' %}{{ raise_exception('begin with the user') }}{% endif %}"
         + KNOWS_NONE,
     )
-    chat = ChatDeepen(ensemble=EnsembleLLM([scripted("strict", strict, ANSWERS)]))
+    chat = ChatDeepen(ensemble=EnsembleLLM([scripted("strict", strict, answers)]))
     assert chat.invoke("Hello").text
     with pytest.raises(PromptError, match="begin with the user"):
         chat.invoke([SystemMessage("Be brief."), HumanMessage("Hello")])

@@ -1,5 +1,7 @@
 """Where a model's ensemble comes from, and what is refused before any weights are read."""
 
+import json
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -96,6 +98,7 @@ def test_a_configuration_file_says_everything(kind: Kind, tmp_path: Path) -> Non
         ({"members": PATHS, "max_tokens": 1, "max_new_tokens": 2}, "beside max_new_tokens"),
         ({"members": PATHS, "stop": [""]}, "must not be empty"),
         ({"members": PATHS, "model": "nobody"}, "'nobody' is no member"),
+        ({"members": PATHS, "model": "atlas+atlas"}, "'atlas' is named twice"),
         ({"ensemble": "gpt"}, "instance of EnsembleLLM"),
     ],
 )
@@ -137,6 +140,17 @@ def test_the_profile_tells_what_the_smallest_member_reads(live: EnsembleLLM) -> 
         assert profile["tool_calling"]
         assert profile["structured_output"]
         assert not profile["image_inputs"]
+
+
+def test_the_profile_heeds_only_members_that_take_part(tmp_path: Path) -> None:
+    short = shutil.copytree(PATHS[1], tmp_path / "short")
+    told = json.loads((short / "config.json").read_text())
+    (short / "config.json").write_text(json.dumps({**told, "max_position_embeddings": 64}))
+    windows = [
+        (ChatDeepen(members=[PATHS[0], short], weights=weights).profile or {}).get("max_input_tokens")
+        for weights in ([1, 0], [1, 1])
+    ]
+    assert windows == [AutoConfig.from_pretrained(PATHS[0]).max_position_embeddings, 64]
 
 
 @both

@@ -11,7 +11,7 @@ from langchain_core.load import dumpd, dumps, load, loads
 from langchain_core.prompts import ChatPromptTemplate, HumanMessagePromptTemplate, PromptTemplate
 from langchain_core.runnables import RunnableSequence
 from langchain_deepen import ChatDeepen, DeepenLLM
-from langchain_script import ANSWERS
+from langchain_script import answers
 from langchain_scripted import ensemble
 from pydantic import BaseModel
 
@@ -115,7 +115,7 @@ def test_whatever_changes_an_answer_changes_the_key(kind: Kind, live: EnsembleLL
         kind(members=[{"path": str(PATHS[0]), "dtype": "bfloat16"}, PATHS[1]]),
         kind(members=PATHS, top_k=7),
         kind(ensemble=live),
-        kind(ensemble=ensemble(ANSWERS)),
+        kind(ensemble=ensemble(answers)),
         kind(ensemble=EnsembleLLM(live.members, weights=[0.9, 0.1])),
     ]
     calls: list[dict[str, Any]] = [
