@@ -146,6 +146,20 @@ class EnsembleModel(Serializable):
         settings = {name: value for name in _SETTINGS if (value := getattr(self, name)) is not None}
         return EnsembleConfig(members=sources, **settings)
 
+    def __getstate__(self) -> dict[Any, Any]:
+        """What is pickled: the configuration, and no weights.
+
+        Raises:
+            ConfigError: No configuration can name the ensemble.
+        """
+        if self._source.members is None:
+            raise ConfigError(
+                "a model over an ensemble that lives in memory only cannot be pickled",
+                hint="name its members by folders or hub ids, or save them with save_pretrained first",
+            )
+        state = super().__getstate__()
+        return {**state, "__dict__": {**state["__dict__"], "ensemble": None}}
+
     @classmethod
     def is_lc_serializable(cls) -> bool:
         """It is; a live ensemble whose members no configuration can name is written down as not implemented."""

@@ -47,6 +47,14 @@ class Source:
         self._ready: dict[str | None, EnsembleLLM] = {None: live} if live else {}
         self.identity = _identity(self, live)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Source:
+        """Itself: copies of a model share its weights."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without weights: the copy loads them on first use."""
+        return Source.of, (self._config,)
+
     @classmethod
     def live(cls, ensemble: EnsembleLLM) -> Source:
         """The source that is an ensemble."""

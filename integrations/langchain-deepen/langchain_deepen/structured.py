@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage
@@ -57,6 +57,10 @@ class Structured:
     def _asking(self, model: BaseChatModel, options: Mapping[str, Any]) -> Runnable[Any, Any]:
         told = {"kwargs": {"method": self.method, "strict": self.strict}, "schema": self._told()}
         if self.method == "function_calling":
+            if isinstance(self._told(), Mapping) and self._told().get("type", "object") != "object":
+                raise ConfigError(
+                    "only an object can be the arguments of a function", hint="use method='json_schema', the default"
+                )
             return model.bind_tools(
                 [self._told()],
                 tool_choice=self._tool["function"]["name"],
@@ -74,16 +78,22 @@ class Structured:
 
     def _told(self) -> Any:
         """The schema as LangChain's own helpers know it: they know no dataclasses, and no schema without a title."""
-        if isinstance(self.schema, type) and hasattr(self.schema, "__dataclass_fields__"):
-            return TypeAdapter(self.schema).json_schema()
-        if isinstance(self.schema, Mapping) and "properties" in self.schema and "title" not in self.schema:
-            return {"title": "answer", **self.schema}
-        return self.schema
+        if hasattr(self.schema, "__dataclass_fields__") or get_origin(self.schema) is not None:
+            return {"title": "answer", **TypeAdapter(self.schema).json_schema()}
+        if not isinstance(self.schema, Mapping) or "parameters" in self.schema or "function" in self.schema:
+            return self.schema
+        wrapped = self.schema.get("json_schema", self.schema)  # the form of the APIs' own response_format
+        inner = wrapped.get("schema") if isinstance(wrapped, Mapping) else None
+        if isinstance(inner, Mapping):
+            return {"title": wrapped.get("name", "answer"), **inner}
+        return {"title": "answer", **self.schema}
 
     def _response_format(self) -> dict[str, Any]:
         schema = self._told()
         if isinstance(schema, type) and issubclass(schema, BaseModel):
             found = schema.model_json_schema()  # LangChain's form has no room for recursive models
+        elif isinstance(schema, Mapping) and not {"parameters", "function"} & set(schema):
+            found = dict(schema)
         else:
             found = convert_to_json_schema(schema)
         return {"type": "json_schema", "json_schema": {"name": found.get("title", "answer"), "schema": found}}

@@ -124,6 +124,14 @@ def speakers(llm: EnsembleLLM) -> list[Any]:
     return [member.model for member in llm.members]  # type: ignore[attr-defined]
 
 
+async def gathered(form: str, made: Any) -> list[Any]:
+    """What a method of this name gave: a stream's responses, or its only one."""
+    made = await made if form.startswith("a") else made
+    if "stream" not in form:
+        return [made]
+    return [one async for one in made] if form.startswith("a") else list(made)
+
+
 @cache
 def random_members(seed: int) -> EnsembleLLM:
     """Two Llamas with random weights and different vocabularies."""

@@ -10,7 +10,7 @@ import pytest
 from deepen_li_members import fresh, speakers
 from llama_index.core.llms import ChatMessage
 from llama_index.llms.deepen import DeepenLLM, source
-from test_li_endpoints import ANSWER, PROMPT, Say, every_form
+from test_li_endpoints import ANSWER, FORMS, PROMPT, Say, every_form, form
 
 from deepen_llm import EnsembleLLM, specialists
 
@@ -29,28 +29,22 @@ async def ticks_during(work: Any) -> tuple[int, float, Any]:
     return ticks, time.perf_counter() - began, await task
 
 
-asynchronous = pytest.mark.parametrize("form", ["acomplete", "astream_complete", "achat", "astream_chat"])
-
-
-async def _run(llm: DeepenLLM, form: str) -> str:
-    given = [ChatMessage(PROMPT)] if "chat" in form else PROMPT
-    made = await getattr(llm, form)(given)
-    last = [one async for one in made][-1] if "stream" in form else made
-    return last.message.content if "chat" in form else last.text
+ASYNCHRONOUS = [name for name in FORMS if name.startswith("a")]
+asynchronous = pytest.mark.parametrize("say", [form(name) for name in ASYNCHRONOUS], ids=ASYNCHRONOUS)
 
 
 @asynchronous
-async def test_the_event_loop_goes_on(form: str) -> None:
+async def test_the_event_loop_goes_on(say: Say) -> None:
     llm = speaker()
     for model in speakers(llm.load()):
         model.delay = 0.005
-    ticks, took, text = await ticks_during(_run(llm, form))
+    ticks, took, (text, _) = await ticks_during(say(llm))
     assert text == ANSWER
     assert ticks > took / 0.02
 
 
 @asynchronous
-async def test_the_event_loop_goes_on_while_weights_load(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_event_loop_goes_on_while_weights_load(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     load = EnsembleLLM.from_config
 
     def slowly(config: Any) -> EnsembleLLM:
@@ -59,7 +53,7 @@ async def test_the_event_loop_goes_on_while_weights_load(form: str, monkeypatch:
 
     monkeypatch.setattr(source.EnsembleLLM, "from_config", slowly)
     llm = DeepenLLM(members=specialists.paths()[:2], max_new_tokens=3)
-    ticks, took, text = await ticks_during(_run(llm, form))
+    ticks, took, (text, _) = await ticks_during(say(llm))
     assert text
     assert took > 0.3
     assert ticks > 50
@@ -101,12 +95,12 @@ def test_a_failed_load_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert llm.complete("The capital of France is").text
 
 
-@pytest.mark.parametrize("form", ["stream_complete", "stream_chat"])
+@pytest.mark.parametrize("name", ["stream_complete", "stream_chat"])
 @pytest.mark.parametrize("leave", ["close", "drop"])
-def test_an_abandoned_stream_stops_the_models(form: str, leave: str) -> None:
+def test_an_abandoned_stream_stops_the_models(name: str, leave: str) -> None:
     llm = speaker()
     models = speakers(llm.load())
-    stream = getattr(llm, form)([ChatMessage(PROMPT)] if "chat" in form else PROMPT)
+    stream = getattr(llm, name)([ChatMessage(PROMPT)] if "chat" in name else PROMPT)
     next(stream), next(stream)
     seen = [model.steps for model in models]
     if leave == "close":
@@ -116,12 +110,12 @@ def test_an_abandoned_stream_stops_the_models(form: str, leave: str) -> None:
     assert llm.complete(PROMPT).text == ANSWER
 
 
-@pytest.mark.parametrize("form", ["astream_complete", "astream_chat"])
+@pytest.mark.parametrize("name", ["astream_complete", "astream_chat"])
 @pytest.mark.parametrize("leave", ["close", "drop"])
-async def test_an_abandoned_asynchronous_stream_stops_the_models_within_a_step(form: str, leave: str) -> None:
+async def test_an_abandoned_asynchronous_stream_stops_the_models_within_a_step(name: str, leave: str) -> None:
     llm = speaker()
     models = speakers(llm.load())
-    stream = await getattr(llm, form)([ChatMessage(PROMPT)] if "chat" in form else PROMPT)
+    stream = await getattr(llm, name)([ChatMessage(PROMPT)] if "chat" in name else PROMPT)
     await anext(stream), await anext(stream)
     seen = [model.steps for model in models]
     if leave == "close":
@@ -132,13 +126,13 @@ async def test_an_abandoned_asynchronous_stream_stops_the_models_within_a_step(f
     assert (await llm.acomplete(PROMPT)).text == ANSWER
 
 
-@pytest.mark.parametrize("form", ["acomplete", "achat"])
-async def test_a_cancelled_call_stops_the_models_within_a_step(form: str) -> None:
+@pytest.mark.parametrize("name", ["acomplete", "achat"])
+async def test_a_cancelled_call_stops_the_models_within_a_step(name: str) -> None:
     llm = speaker()
     models = speakers(llm.load())
     for model in models:
         model.delay = 0.01
-    task = asyncio.ensure_future(_run(llm, form))
+    task = asyncio.ensure_future(form(name)(llm))
     await asyncio.sleep(0.1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from deepen_li_members import generation_mark, random_members, speaking, tokenizer
+from deepen_li_members import gathered, generation_mark, random_members, speaking, tokenizer
 from llama_index.core.llms import ChatMessage
 from llama_index.llms.deepen import DeepenLLM
 from llama_index.llms.deepen.settings import SAMPLING
 
-from deepen_llm import EnsembleLLM, GenerationOptions
+from deepen_llm import EnsembleLLM, GenerationOptions, specialists
+from deepen_llm.errors import PromptError
 
 PROMPT = "Say it =>"
 ANSWER = " jumps över the 🚀 lazy dog, and it was right! The end."
@@ -25,52 +26,24 @@ def speaker(**given: Any) -> DeepenLLM:
     return DeepenLLM(ensemble=speaking(ANSWER, marks=("=>",)), **given)
 
 
-async def _complete(llm: DeepenLLM, **given: Any) -> tuple[str, list[Any]]:
-    response = llm.complete(PROMPT, **given)
-    return response.text, [response]
-
-
-async def _stream_complete(llm: DeepenLLM, **given: Any) -> tuple[str, list[Any]]:
-    responses = list(llm.stream_complete(PROMPT, **given))
-    return responses[-1].text, responses
-
-
-async def _acomplete(llm: DeepenLLM, **given: Any) -> tuple[str, list[Any]]:
-    response = await llm.acomplete(PROMPT, **given)
-    return response.text, [response]
-
-
-async def _astream_complete(llm: DeepenLLM, **given: Any) -> tuple[str, list[Any]]:
-    responses = [response async for response in await llm.astream_complete(PROMPT, **given)]
-    return responses[-1].text, responses
-
-
-async def _chat(llm: DeepenLLM, **given: Any) -> tuple[str, list[Any]]:
-    response = llm.chat([ChatMessage(PROMPT)], **given)
-    return response.message.content, [response]
-
-
-async def _stream_chat(llm: DeepenLLM, **given: Any) -> tuple[str, list[Any]]:
-    responses = list(llm.stream_chat([ChatMessage(PROMPT)], **given))
-    return responses[-1].message.content, responses
-
-
-async def _achat(llm: DeepenLLM, **given: Any) -> tuple[str, list[Any]]:
-    response = await llm.achat([ChatMessage(PROMPT)], **given)
-    return response.message.content, [response]
-
-
-async def _astream_chat(llm: DeepenLLM, **given: Any) -> tuple[str, list[Any]]:
-    responses = [response async for response in await llm.astream_chat([ChatMessage(PROMPT)], **given)]
-    return responses[-1].message.content, responses
-
-
-FORMS = [_complete, _stream_complete, _acomplete, _astream_complete, _chat, _stream_chat, _achat, _astream_chat]
-every_form = pytest.mark.parametrize("say", FORMS, ids=lambda form: form.__name__[1:])
-
-
 def text_of(response: Any) -> str:
     return response.text if hasattr(response, "text") else response.message.content
+
+
+def form(name: str) -> Say:
+    """An endpoint, asked with the prompt."""
+
+    async def say(llm: DeepenLLM, **given: Any) -> tuple[str, list[Any]]:
+        asked = [ChatMessage(PROMPT)] if "chat" in name else PROMPT
+        responses = await gathered(name, getattr(llm, name)(asked, **given))
+        return text_of(responses[-1]), responses
+
+    say.__name__ = name
+    return say
+
+
+FORMS = [f"{kind}{what}" for what in ("complete", "chat") for kind in ("", "stream_", "a", "astream_")]
+every_form = pytest.mark.parametrize("say", [form(name) for name in FORMS], ids=FORMS)
 
 
 @every_form
@@ -92,6 +65,16 @@ async def test_a_stop_string_of_three_tokens_is_never_shown_in_part(say: Say) ->
         assert text == wanted
         assert responses[-1].raw["finish_reason"] == "stop"
         assert len(responses) == 1 or "".join(response.delta for response in responses) == wanted
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"response_format": {"type": "text"}}, {"tool_choice": {"type": "auto"}}], ids=str
+)
+def test_a_stop_string_of_the_instance_ends_whatever_is_free_text(given: dict[str, Any]) -> None:
+    llm, wanted = speaker(stop=STOP), ANSWER[: ANSWER.index(STOP)]
+    assert llm.chat([ChatMessage(PROMPT)], **given).message.content == wanted
+    if "tool_choice" not in given:
+        assert llm.complete(PROMPT, **given).text == wanted
 
 
 @every_form
@@ -182,3 +165,14 @@ def test_metadata_tells_of_the_smallest_member() -> None:
 def test_a_member_without_weight_bounds_nothing() -> None:
     both = speaking(ANSWER, windows=(700, 300))
     assert DeepenLLM(ensemble=EnsembleLLM(both.members, weights=[1, 0])).metadata.context_window == 700
+
+
+@pytest.mark.parametrize("name", [name for name in FORMS if "complete" in name])
+@pytest.mark.parametrize("formatted", [False, True])
+async def test_a_prompt_that_is_no_string_is_refused_before_anything_is_loaded(name: str, formatted: bool) -> None:
+    llm = DeepenLLM(members=specialists.paths(), completion_to_prompt=str)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delattr(EnsembleLLM, "from_config")
+        for prompt in (["a"], None, 3):
+            with pytest.raises(PromptError, match="a prompt of type"):
+                await gathered(name, getattr(llm, name)(prompt, formatted=formatted))

@@ -1,16 +1,18 @@
 """What can be set, what is refused, and what can be written down and read back."""
 
 import copy
-import doctest
 import json
+import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from deepen_li_members import REFUSING, speaking
 from llama_index.core import Settings
+from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler
 from llama_index.core.llms import LLM, ChatMessage, ImageBlock, TextBlock
-from llama_index.llms.deepen import DeepenLLM, base, source
+from llama_index.llms.deepen import DeepenLLM, source
 
 from deepen_llm import Deepen, EnsembleLLM, MemberConfig, specialists
 from deepen_llm.errors import ConfigError, ContextLengthError, LoadError, PromptError
@@ -72,6 +74,16 @@ def test_nothing_is_loaded_before_it_is_used(monkeypatch: pytest.MonkeyPatch) ->
         llm.complete(QUESTION)
 
 
+def test_a_configuration_that_cannot_be_read_is_told_without_loading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(source.EnsembleLLM, "from_config")
+    folder = shutil.copytree(MEMBERS[0], tmp_path / "broken")
+    (folder / "config.json").write_text("{")
+    with pytest.raises(LoadError, match="configuration of member broken"):
+        _ = DeepenLLM(members=[folder, MEMBERS[1]]).metadata
+
+
 def test_metadata_is_the_same_before_and_after_loading() -> None:
     llm = DeepenLLM(members=MEMBERS)
     before = llm.metadata
@@ -121,8 +133,10 @@ def test_a_live_ensemble_is_left_out_of_serialised_forms_and_shared_by_copies() 
     assert copy.deepcopy(llm).load() is llm.model_copy().load() is llm.load()
     written = llm.to_json()
     assert "ensemble" not in json.loads(written)
-    with pytest.raises(ConfigError, match="from nowhere"):
+    with pytest.raises(ConfigError, match="from nowhere") as caught:
         DeepenLLM.from_json(written)
+    assert "from_json(..., ensemble=" in (caught.value.hint or "")
+    assert DeepenLLM.from_json(written, ensemble=llm.load()).load() is llm.load()
 
 
 @pytest.mark.parametrize(
@@ -162,12 +176,75 @@ def test_roles_have_the_names_that_templates_know() -> None:
     assert heard[0].endswith("<system> Be brief.\n<user> Well?\n<assistant> So.\n<assistant>")
 
 
-def test_the_docstring_runs() -> None:
-    assert doctest.testmod(base) == doctest.TestResults(failed=0, attempted=4)
-
-
 def test_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
     code = Path(__file__).parents[1].joinpath("README.md").read_text().split("```python\n")[1].split("```")[0]
     exec(code.replace("max_new_tokens=64", "max_new_tokens=40"), {"__name__": "readme"})  # noqa: S102 - our own
     assert capsys.readouterr().out.startswith(" Cold\n Paris")
     assert isinstance(Settings.llm, LLM)
+
+
+def test_it_can_be_shown() -> None:
+    llm = Settings.llm = DeepenLLM(members=MEMBERS)
+    for shown in (repr(llm), str(llm), repr(Settings)):
+        assert str(MEMBERS[0]) in shown
+
+
+def pickled(llm: DeepenLLM) -> Any:
+    return pickle.loads(pickle.dumps(llm))  # noqa: S301 - our own
+
+
+@pytest.mark.parametrize("way", [pickled, copy.deepcopy, copy.copy])
+@pytest.mark.parametrize("form", ["members", "config", "live"])
+def test_copies_say_the_same_and_leave_the_original_whole(way: Any, form: str, tmp_path: Path) -> None:
+    live = EnsembleLLM.from_pretrained(MEMBERS, generation={"max_new_tokens": 3})
+    live.save_config(file := tmp_path / "ensemble.yaml")
+    given = {"members": {"members": MEMBERS, "max_new_tokens": 3}, "config": {"config": file}}
+    llm = DeepenLLM(**given.get(form, {"ensemble": live}), callback_manager=CallbackManager([LlamaDebugHandler()]))
+    before = {name: getattr(llm, name) for name in type(llm).model_fields}
+    copied = way(llm)
+    assert {name: getattr(llm, name) for name in type(llm).model_fields} == before
+    assert copied.to_dict() == llm.to_dict()
+    assert copied.complete(QUESTION).text == llm.complete(QUESTION).text
+    asked = [ChatMessage("What is the opposite of hot?")]
+    assert copied.messages_to_prompt(asked) == llm.messages_to_prompt(asked)
+    assert len(pickle.dumps(llm)) < 10_000  # loaded by now, and no weights in it
+    if way in (copy.copy, copy.deepcopy):
+        assert copied.load() is llm.load()
+
+
+def test_a_pickled_model_loads_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    copied = pickled(DeepenLLM(members=MEMBERS))
+    copied.messages_to_prompt([ChatMessage("Hello.")])
+    monkeypatch.delattr(source.EnsembleLLM, "from_config")
+    copied.complete(QUESTION, max_new_tokens=1)
+
+
+def test_models_in_memory_are_not_pickled() -> None:
+    llm = DeepenLLM(ensemble=speaking("x"))
+    with pytest.raises(ConfigError, match="lives in memory only") as caught:
+        pickle.dumps(llm)
+    assert caught.value.hint
+    assert llm.chat([ChatMessage("Hello.")]).message.content == "x"
+    assert llm.messages_to_prompt([ChatMessage("Hello.")])
+
+
+def test_a_live_ensemble_that_a_configuration_names_is_serialised() -> None:
+    live = EnsembleLLM.from_pretrained(
+        MEMBERS, fusion=Deepen(relr=0.3), weights=[2, 1], generation={"max_new_tokens": 3, "stop": ["."]}
+    )
+    again = DeepenLLM.from_json(DeepenLLM(ensemble=live, seed=1, max_new_tokens=4).to_json())
+    assert (again.max_new_tokens, again.seed, again.stop) == (4, 1, ["."])
+    assert again.load().settings.fusion == live.settings.fusion
+    assert again.load().settings.weights == live.settings.weights
+
+
+def test_what_says_which_models_is_fixed() -> None:
+    llm = DeepenLLM(members=MEMBERS)
+    for change in ({"members": MEMBERS[:1]}, {"weights": [1, 2]}, {"fusion": "bayes"}, {"ensemble": None}):
+        with pytest.raises(ConfigError, match="fixed") as caught:
+            llm.model_copy(update=change)
+        assert "new DeepenLLM" in (caught.value.hint or "")
+        with pytest.raises(ConfigError, match="fixed"):
+            setattr(llm, *next(iter(change.items())))
+    llm.temperature, llm.system_prompt = 0.5, "Be brief."
+    assert llm.model_copy(update={"seed": 1}).seed == 1

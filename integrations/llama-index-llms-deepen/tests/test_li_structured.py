@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import pytest
-from deepen_li_members import random_members, speaking
+from deepen_li_members import gathered, random_members, speakers, speaking
 from llama_index.core import PromptTemplate
 from llama_index.core.llms import ChatMessage
 from llama_index.core.types import PydanticProgramMode
@@ -47,11 +47,7 @@ every_way = pytest.mark.parametrize("way", ["structured", "astructured", *STREAM
 
 async def predicted(llm: DeepenLLM, way: str, kind: type[BaseModel] = City, **given: Any) -> list[Any]:
     made = getattr(llm, f"{way}_predict")(kind, PROMPT, city="Paris", **given)
-    if way.startswith("a"):
-        made = await made
-    if "stream" not in way:
-        return [made]
-    return [one async for one in made] if way.startswith("a") else list(made)
+    return await gathered(way, made)
 
 
 @pytest.mark.parametrize(
@@ -115,3 +111,13 @@ async def test_a_structured_llm() -> None:
 def test_a_schema_may_be_given_with_a_call() -> None:
     response = DeepenLLM(ensemble=random_members(0), max_new_tokens=160).complete("City =>", response_format=City)
     City.model_validate_json(response.text)
+
+
+@every_way
+@pytest.mark.parametrize("kind", [{"type": "object"}, "City", int], ids=str)
+async def test_what_is_no_model_is_refused_before_any_model_runs(way: str, kind: Any) -> None:
+    llm = DeepenLLM(ensemble=speaking(PARIS))
+    ran = [speaker.steps for speaker in speakers(llm.load())]
+    with pytest.raises(ConfigError, match="is no pydantic model"):
+        await predicted(llm, way, kind)
+    assert [speaker.steps for speaker in speakers(llm.load())] == ran

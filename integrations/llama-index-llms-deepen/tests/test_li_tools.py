@@ -5,14 +5,14 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from deepen_li_members import random_members, speaking
-from llama_index.core.base.llms.types import ChatMessage, MessageRole, ToolCallBlock
+from deepen_li_members import REFUSING, TEMPLATE, fresh, gathered, random_members, speaking
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole, ToolCallBlock
 from llama_index.core.tools import FunctionTool
 from llama_index.llms.deepen import DeepenLLM
 from llama_index.llms.deepen.messages import conversation
 from llama_index.llms.deepen.streams import GrowingChat
 
-from deepen_llm.errors import ConfigError, StructureError
+from deepen_llm.errors import ConfigError, PromptError, StructureError
 from deepen_llm.outputs import Piece
 
 
@@ -34,11 +34,7 @@ every_way = pytest.mark.parametrize("way", ["chat", "achat", "stream_chat", "ast
 
 async def with_tools(llm: DeepenLLM, way: str, **given: Any) -> list[Any]:
     made = getattr(llm, f"{way}_with_tools")(TOOLS, **{"user_msg": "What is 2 + 40?", **given})
-    if way.startswith("a"):
-        made = await made
-    if "stream" not in way:
-        return [made]
-    return [one async for one in made] if way.startswith("a") else list(made)
+    return await gathered(way, made)
 
 
 @every_way
@@ -139,8 +135,49 @@ def test_tools_reach_the_prompt_and_so_does_the_history() -> None:
         assert told in heard[0].replace("<tool_call>\n", "<tool_call>").replace("}}\n<", "}}<")
 
 
+HISTORY = [
+    ChatMessage("What is 2 + 40?"),
+    ChatMessage(
+        role=MessageRole.ASSISTANT,
+        additional_kwargs={"tool_calls": [{"function": {"name": "add", "arguments": '{"a": 2, "b": 40}'}}]},
+    ),
+    ChatMessage("42", role=MessageRole.TOOL),
+]
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, REFUSING])
+def test_a_history_with_calls_becomes_the_prompt_that_chat_reads(template: str) -> None:
+    heard: list[str] = []
+    llm = DeepenLLM(
+        ensemble=fresh(lambda prompt: heard.append(prompt) or " 42.", marks=("<answer>",), template=template)
+    )
+    written = llm.messages_to_prompt(HISTORY)
+    assert '{"name": "add", "arguments": {"a": 2, "b": 40}}' in written
+    assert "<tool_response>\n42" in written
+    llm.chat(HISTORY)
+    assert heard[0] == written
+
+
+def test_a_call_needs_no_id_but_a_tool() -> None:
+    llm = DeepenLLM(ensemble=speaking(" 42."))
+    assert conversation(HISTORY)[1]["tool_calls"][0]["id"] == ""
+    (call,) = llm.get_tool_calls_from_response(ChatResponse(message=HISTORY[1]))
+    assert (call.tool_id, call.tool_name, call.tool_kwargs) == ("", "add", {"a": 2, "b": 40})
+    nameless = ChatMessage(role=MessageRole.ASSISTANT, additional_kwargs={"tool_calls": [{"id": "abc"}]})
+    for way in (llm.chat, llm.messages_to_prompt):
+        with pytest.raises(PromptError, match="is no tool call"):
+            way([HISTORY[0], nameless])
+
+
 async def test_a_tool_is_predicted_and_called() -> None:
     llm = DeepenLLM(ensemble=speaking(CALL))
     assert llm.predict_and_call(TOOLS, "What is 2 + 40?").response == "42"
     answer = await llm.apredict_and_call(TOOLS, "What is 2 + 40?")
     assert [source.raw_output for source in answer.sources] == [42]
+
+
+@every_way
+async def test_a_plain_function_is_refused(way: str) -> None:
+    with pytest.raises(ConfigError, match="is no tool") as caught:
+        await gathered(way, getattr(DeepenLLM(ensemble=speaking(CALL)), f"{way}_with_tools")([add], "What is 2 + 40?"))
+    assert "FunctionTool.from_defaults" in (caught.value.hint or "")

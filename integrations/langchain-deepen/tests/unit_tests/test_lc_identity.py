@@ -1,6 +1,8 @@
 """What a model is: written down, loaded back, and told apart from others."""
 
+import copy
 import json
+import pickle
 import shutil
 import warnings
 from pathlib import Path
@@ -16,6 +18,7 @@ from langchain_scripted import ensemble
 from pydantic import BaseModel
 
 from deepen_llm import Bayes, EnsembleLLM, specialists
+from deepen_llm.errors import ConfigError
 
 PATHS = specialists.paths()[:2]
 Kind = type[ChatDeepen] | type[DeepenLLM]
@@ -152,3 +155,15 @@ def test_a_checkpoint_that_has_changed_is_another_model(tmp_path: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes() + b" ")
     assert ChatDeepen(members=[folder])._get_llm_string() != before
+
+
+@both
+def test_copies_share_the_weights_and_pickles_leave_them_out(kind: Kind) -> None:
+    model = kind(members=PATHS, max_new_tokens=4)
+    answer = model.invoke("Question: What is the capital of France?")
+    assert len(pickle.dumps(model)) < 20_000
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):  # noqa: S301
+        told = other.invoke("Question: What is the capital of France?")
+        assert getattr(told, "content", told) == getattr(answer, "content", answer)
+    with pytest.raises(ConfigError, match="memory only"):
+        pickle.dumps(kind(ensemble=ensemble(answers)))

@@ -6,7 +6,7 @@ Long for LlamaIndex's signatures, each of which has its own decorator.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from llama_index.core.base.llms.types import (
     ChatMessage,
@@ -22,25 +22,27 @@ from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools.types import BaseTool
 from llama_index.llms.deepen.messages import conversation
 from llama_index.llms.deepen.responses import answered, completed
+from llama_index.llms.deepen.source import EnsembleSource
 from llama_index.llms.deepen.streams import GrowingChat, GrowingCompletion, arelay, relay
 from llama_index.llms.deepen.structured import StructuredPrediction
 from llama_index.llms.deepen.tools import asked, definition, selections
 
 from deepen_llm import EnsembleLLM
-from deepen_llm.members.encoding import TOKENIZER_LOCK
-from deepen_llm.members.local import LocalMember
-from deepen_llm.tools.messages import normalised
+from deepen_llm.errors import PromptError
 
 
 class DeepenLLM(StructuredPrediction):
     """Several local language models with different vocabularies, as one LlamaIndex model.
 
-    Exactly one of ``ensemble``, ``members`` and ``config`` says which ones; weights are loaded on first use. Options
-    of generation have the names that `deepen_llm.GenerationOptions` has, here and with every call; those left out are
-    the ensemble's own. A ``stop`` set here ends free text; structured answers and required tool calls come whole.
+    Exactly one of ``ensemble``, ``members`` and ``config`` says which ones. Every instance loads its weights once, on
+    first use; copies share them, and so do instances with the same ``ensemble``. Options of generation have the names
+    that `deepen_llm.GenerationOptions` has, here and with every call; those left out are the ensemble's own. A ``stop``
+    set here ends free text; structured answers and required tool calls come whole. Pickles hold no weights: what they
+    make loads them on first use.
 
     Args:
-        ensemble: A live `deepen_llm.EnsembleLLM`; it is left out of serialised forms.
+        ensemble: A live `deepen_llm.EnsembleLLM`; serialised forms say where its members are, if they are anywhere but
+            in memory.
         members: Folders, hub ids, `deepen_llm.MemberConfig` or their fields.
         config: A configuration file, as `EnsembleLLM.save_config` writes it.
         main_model: Index of the member whose vocabulary tokens are chosen from; this and the next four with
@@ -67,7 +69,7 @@ class DeepenLLM(StructuredPrediction):
     def __init__(self, *, ensemble: EnsembleLLM | None = None, **given: Any) -> None:
         super().__init__(ensemble=ensemble, **given)
         if self.is_chat_model and given.get("messages_to_prompt") is None:
-            self.messages_to_prompt = self._in_template
+            self.messages_to_prompt = _InTemplate(self._source)
 
     @llm_completion_callback()
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
@@ -77,29 +79,30 @@ class DeepenLLM(StructuredPrediction):
             prompt: The prompt; it is continued as it is, unless ``completion_to_prompt`` changes it.
             formatted: Whether that was done already.
             **kwargs: Fields of `deepen_llm.GenerationOptions`.
+
+        Raises:
+            PromptError: The prompt is no string, or empty.
         """
-        ensemble = self.load()
-        return completed(ensemble, ensemble.generate(self._prompt(prompt, formatted), **self._options(kwargs)))
+        written, ensemble = self._prompt(prompt, formatted), self.load()
+        return completed(ensemble, ensemble.generate(written, **self._completing(kwargs)))
 
     @llm_completion_callback()
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         """`complete`, piece by piece."""
-        ensemble = self.load()
-        stream = ensemble.stream(self._prompt(prompt, formatted), **self._options(kwargs))
-        return relay(stream, GrowingCompletion(ensemble))
+        written, ensemble = self._prompt(prompt, formatted), self.load()
+        return relay(ensemble.stream(written, **self._completing(kwargs)), GrowingCompletion(ensemble))
 
     @llm_completion_callback()
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """`complete`, while the event loop goes on."""
-        ensemble = await self._source.aload()
-        return completed(ensemble, await ensemble.agenerate(self._prompt(prompt, formatted), **self._options(kwargs)))
+        written, ensemble = self._prompt(prompt, formatted), await self._source.aload()
+        return completed(ensemble, await ensemble.agenerate(written, **self._completing(kwargs)))
 
     @llm_completion_callback()
     async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
         """`stream_complete`, while the event loop goes on."""
-        ensemble = await self._source.aload()
-        stream = ensemble.astream(self._prompt(prompt, formatted), **self._options(kwargs))
-        return arelay(stream, GrowingCompletion(ensemble))
+        written, ensemble = self._prompt(prompt, formatted), await self._source.aload()
+        return arelay(ensemble.astream(written, **self._completing(kwargs)), GrowingCompletion(ensemble))
 
     @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
@@ -111,25 +114,25 @@ class DeepenLLM(StructuredPrediction):
                 ``parallel_tool_calls``.
         """
         ensemble = self.load()
-        return answered(ensemble, ensemble.chat(conversation(messages), **self._options(kwargs)))
+        return answered(ensemble, ensemble.chat(conversation(messages), **self._chatting(kwargs)))
 
     @llm_chat_callback()
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """`chat`, piece by piece."""
         ensemble = self.load()
-        return relay(ensemble.stream_chat(conversation(messages), **self._options(kwargs)), GrowingChat(ensemble))
+        return relay(ensemble.stream_chat(conversation(messages), **self._chatting(kwargs)), GrowingChat(ensemble))
 
     @llm_chat_callback()
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """`chat`, while the event loop goes on."""
         ensemble = await self._source.aload()
-        return answered(ensemble, await ensemble.achat(conversation(messages), **self._options(kwargs)))
+        return answered(ensemble, await ensemble.achat(conversation(messages), **self._chatting(kwargs)))
 
     @llm_chat_callback()
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
         """`stream_chat`, while the event loop goes on."""
         ensemble = await self._source.aload()
-        return arelay(ensemble.astream_chat(conversation(messages), **self._options(kwargs)), GrowingChat(ensemble))
+        return arelay(ensemble.astream_chat(conversation(messages), **self._chatting(kwargs)), GrowingChat(ensemble))
 
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
@@ -166,16 +169,21 @@ class DeepenLLM(StructuredPrediction):
         }
 
     def _prompt(self, prompt: str, formatted: bool) -> str:
-        if formatted or self.completion_to_prompt is None:
-            return prompt
-        return self.completion_to_prompt(prompt)
+        if not isinstance(prompt, str):
+            raise PromptError(
+                f"a prompt of type {type(prompt).__name__}", hint="give a string; a call for each of several"
+            )
+        return prompt if formatted or self.completion_to_prompt is None else self.completion_to_prompt(prompt)
 
-    def _in_template(self, messages: Sequence[ChatMessage]) -> str:
-        """The conversation as the main model's template writes it, ready to be continued."""
-        ensemble = self.load()
-        main = cast("LocalMember", ensemble.members[ensemble.settings.main_model])
-        plain = [normalised(message) for message in conversation(messages)]
-        main.encode_chat(plain)  # which tells what the template refuses
-        with TOKENIZER_LOCK:
-            written: str = main.tokenizer.apply_chat_template(plain, add_generation_prompt=True, tokenize=False)
-        return written
+
+class _InTemplate:
+    """Writes a conversation as the main model's template does, ready to be continued.
+
+    It holds no model, so that one can be shown, copied and pickled.
+    """
+
+    def __init__(self, source: EnsembleSource) -> None:
+        self._source = source
+
+    def __call__(self, messages: Sequence[ChatMessage]) -> str:
+        return self._source.load().main_model.render(conversation(messages))

@@ -15,6 +15,7 @@ from llama_index.core.base.llms.types import (
 )
 
 from deepen_llm.errors import PromptError
+from deepen_llm.tools.messages import normalised
 
 _ROLES = {
     MessageRole.DEVELOPER: "system",
@@ -33,12 +34,12 @@ def conversation(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
         messages: The messages; tool messages name their call as ``additional_kwargs["tool_call_id"]``.
 
     Raises:
-        PromptError: A message has a block that is no text.
+        PromptError: A message has a block that is no text, or a tool call that is none.
     """
     called: dict[str, str] = {}
     made = []
     for message in messages:
-        plain = _plain(message)
+        plain = normalised(_plain(message))
         called |= {call["id"]: call["function"]["name"] for call in plain.get("tool_calls", ())}
         if plain["role"] == "tool":  # LlamaIndex leaves the tool's name out, and some templates want it
             plain.setdefault("name", called.get(plain.get("tool_call_id", ""), ""))

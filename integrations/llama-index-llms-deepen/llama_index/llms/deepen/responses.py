@@ -90,7 +90,7 @@ def _raw(ensemble: EnsembleLLM, output: Output) -> dict[str, Any]:
         {
             "model": model_name(names),
             "members": names,
-            "main_model": names[ensemble.settings.main_model],
+            "main_model": ensemble.main_model.name,
             "choices": [{"index": index, **_choice(sample)} for index, sample in enumerate(output.samples)],
             "finish_reason": output.finish_reason,
             "usage": usage,
@@ -126,7 +126,7 @@ def _logprobs(ensemble: EnsembleLLM, output: Output) -> list[list[LogProb]] | No
     """Per token, the chosen one and behind it the other likely ones; None where they were not asked for."""
     if output.logprobs is None:
         return None
-    vocabulary = ensemble.members[ensemble.settings.main_model].vocabulary
+    vocabulary = ensemble.main_model.vocabulary
     ranked = ([chosen, *(one for one in chosen.top if one.token != chosen.token)] for chosen in output.logprobs)
     return [[_logprob(vocabulary, one) for one in candidates] for candidates in ranked]
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from llama_index.core.base.llms.types import LLMMetadata
-from llama_index.core.bridge.pydantic import Field, PrivateAttr
+from llama_index.core.bridge.pydantic import BaseModel, Field, PrivateAttr
+from llama_index.core.callbacks import CallbackManager
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.llms.deepen.responses import model_name
 from llama_index.llms.deepen.source import EnsembleSource
+from typing_extensions import Self
 
 from deepen_llm import EnsembleLLM, FusionMethod, GenerationOptions, MemberConfig
+from deepen_llm.config import ChatOptions
 from deepen_llm.errors import ConfigError
 
 SETTINGS = ("main_model", "weights", "fusion", "eos_policy", "batch_size")
+_FIXED = ("ensemble", "members", "config", *SETTINGS)
 SAMPLING = tuple(name for name in GenerationOptions.model_fields if name not in {"trace", "response_format"})
-_FREE = (None, "auto", "none")  # the choices of tools that leave an answer free
 
 
 class Configured(FunctionCallingLLM):
@@ -60,6 +63,41 @@ class Configured(FunctionCallingLLM):
         super().__init__(**given)
         self._source = source
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a field; what says which ensemble it is stays as it is."""
+        _refuse_change([name])
+        super().__setattr__(name, value)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy that shares the weights.
+
+        Args:
+            update: What is different in it: nothing that says which ensemble it is.
+            deep: Whether all else is copied too.
+
+        Raises:
+            ConfigError: It would be another ensemble.
+        """
+        _refuse_change(update or ())
+        return super().model_copy(update=update, deep=deep)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """All but the weights, and but who listens in this process."""
+        state = BaseModel.__getstate__(self)  # LlamaIndex's own takes attributes away from this instance
+        here = {"callback_manager": CallbackManager([]), "rate_limiter": None}
+        return {**state, "__dict__": {**state["__dict__"], **here}}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """See `__getstate__`."""
+        BaseModel.__setstate__(self, state)  # LlamaIndex's own would make a second source
+
+    def to_dict(self, **kwargs: Any) -> dict[str, Any]:
+        """What `from_dict` makes the model of; of a live ensemble, what its configuration says, if it has one."""
+        written: dict[str, Any] = super().to_dict(**kwargs)
+        if self.members is None and self.config is None:
+            written |= _written(self._source) | self._sampling()
+        return written
+
     @classmethod
     def class_name(cls) -> str:
         """The name in serialised forms."""
@@ -67,7 +105,11 @@ class Configured(FunctionCallingLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What LlamaIndex plans with; told without loading weights."""
+        """What LlamaIndex plans with; told without loading weights.
+
+        Raises:
+            LoadError: A member's configuration cannot be read.
+        """
         asked = self.max_new_tokens
         return LLMMetadata(
             context_window=self._source.context_window or DEFAULT_CONTEXT_WINDOW,
@@ -94,10 +136,13 @@ class Configured(FunctionCallingLLM):
         """The options set on this instance."""
         return {name: value for name in SAMPLING if (value := getattr(self, name)) is not None}
 
-    def _options(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The options in force for a call; a ``stop`` set for free text does not cut a structured answer short."""
-        structured = given.get("response_format") is not None or given.get("tool_choice") not in _FREE
-        return {**self._sampling(), **({"stop": ()} if structured else {}), **given}
+    def _completing(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The options in force for a completion."""
+        return GenerationOptions.merged(self._sampling(), given)
+
+    def _chatting(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The options in force for a chat."""
+        return ChatOptions.merged(self._sampling(), given)
 
 
 def _refuse_unknown(given: Mapping[str, Any], known: Sequence[str]) -> None:
@@ -106,6 +151,24 @@ def _refuse_unknown(given: Mapping[str, Any], known: Sequence[str]) -> None:
         near = difflib.get_close_matches(unknown, known, n=1)
         guess = f", did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"DeepenLLM: unknown option {unknown!r}{guess}", hint=f"known options: {', '.join(known)}")
+
+
+def _refuse_change(names: Iterable[str]) -> None:
+    fixed = next((name for name in names if name in _FIXED), None)
+    if fixed is not None:
+        raise ConfigError(f"{fixed} is fixed once a DeepenLLM is made", hint="make a new DeepenLLM")
+
+
+def _written(source: EnsembleSource) -> dict[str, Any]:
+    """A live ensemble in fields that serialise; none where they cannot say everything."""
+    try:
+        config = source.configuration
+    except ConfigError:
+        return {}
+    generation = config.generation.model_dump(exclude_defaults=True)
+    if not generation.keys() <= set(SAMPLING):
+        return {}
+    return {name: _plain(name, getattr(config, name)) for name in ("members", *SETTINGS)} | generation
 
 
 def _plain(name: str, value: Any) -> Any:

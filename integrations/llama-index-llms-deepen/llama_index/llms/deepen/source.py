@@ -12,7 +12,7 @@ from deepen_llm import EnsembleConfig, EnsembleLLM
 from deepen_llm.config import EnsembleSettings
 from deepen_llm.errors import ConfigError
 from deepen_llm.members.loading import check_source
-from deepen_llm.members.window import window_of
+from deepen_llm.members.window import declared_window
 
 
 class EnsembleSource:
@@ -42,6 +42,20 @@ class EnsembleSource:
         """Itself: copies of a model share its weights."""
         return self
 
+    def __reduce__(self) -> tuple[type[EnsembleSource], tuple[EnsembleConfig]]:
+        """Where the ensemble comes from, without its weights."""
+        return type(self), (self.configuration,)
+
+    @property
+    def configuration(self) -> EnsembleConfig:
+        """What the ensemble can be loaded of anew.
+
+        Raises:
+            ConfigError: See `EnsembleLLM.config`: it lives in memory only.
+        """
+        given = self._given
+        return given if isinstance(given, EnsembleConfig) else given.config
+
     @classmethod
     def of(
         cls, ensemble: Any, members: Sequence[Any] | None, config: str | None, settings: Mapping[str, Any]
@@ -62,7 +76,8 @@ class EnsembleSource:
         if len(given) != 1:
             raise ConfigError(
                 f"an ensemble from {' and '.join(given) or 'nowhere'}",
-                hint="give exactly one of ensemble=EnsembleLLM(...), members=[...] and config='ensemble.yaml'",
+                hint="give exactly one of ensemble=EnsembleLLM(...), members=[...] and config='ensemble.yaml'; what "
+                "was serialised of models in memory needs from_json(..., ensemble=EnsembleLLM(...))",
             )
         if settings and members is None:
             raise ConfigError(
@@ -101,17 +116,10 @@ class EnsembleSource:
 
     @cached_property
     def context_window(self) -> int | None:
-        """The smallest context window of those that take part; None where no member knows a bound."""
-        lengths = self._lengths()
-        weights = self.settings.aggregation_weights(len(lengths)).values
-        part = [i for i, weight in enumerate(weights) if weight > 0 or i == self.settings.main_model]
-        return min((length for i in part if (length := lengths[i])), default=None)
+        """The smallest one of those that take part, told without loading weights; None where no member knows a bound.
 
-    def _lengths(self) -> list[int | None]:
-        """Every member's context window, told by its configuration: nothing that waits for weights."""
-        if isinstance(self._given, EnsembleConfig):
-            try:
-                return [window_of(member) for member in self._members]
-            except (OSError, ValueError):
-                pass  # loading tells what is wrong, and what to do
-        return [member.context_length for member in self.load().members]
+        Raises:
+            LoadError: A member's configuration cannot be read.
+        """
+        given = self._given
+        return declared_window(given) if isinstance(given, EnsembleConfig) else given.context_window

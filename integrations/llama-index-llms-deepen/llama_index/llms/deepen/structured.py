@@ -7,7 +7,7 @@ from typing import Any
 
 import llama_index.core.instrumentation as instrument
 from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
-from llama_index.core.bridge.pydantic import ValidationError
+from llama_index.core.bridge.pydantic import BaseModel, ValidationError
 from llama_index.core.instrumentation.events.llm import LLMStructuredPredictEndEvent, LLMStructuredPredictStartEvent
 from llama_index.core.llms.utils import parse_partial_json
 from llama_index.core.program.utils import FlexibleModel, create_flexible_model
@@ -15,6 +15,7 @@ from llama_index.core.prompts import PromptTemplate
 from llama_index.core.types import Model, PydanticProgramMode
 from llama_index.llms.deepen.settings import Configured
 
+from deepen_llm.errors import ConfigError
 from deepen_llm.structure.response_format import ResponseFormat
 
 _OF_TOOLS = ("tool_choice", "tool_required", "allow_parallel_tool_calls")  # what callers add for models that need them
@@ -41,16 +42,14 @@ class StructuredPrediction(Configured):
             **prompt_args: What fills the template.
 
         Raises:
+            ConfigError: The class is none, or cannot be enforced.
             StructureError: A rule beyond the schema, such as a validator's, refuses the answer.
         """
-        if not self._guided:
+        if not self._guides(output_cls):
             made: Model = super().structured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
             return made
         _announce(output_cls, prompt, prompt_args)
-        options = _options(output_cls, llm_kwargs)
-        if self.is_chat_model:
-            return _made(output_cls, self.chat(self._get_messages(prompt, **prompt_args), **options))
-        return _made(output_cls, self.complete(self._get_prompt(prompt, **prompt_args), formatted=True, **options))
+        return _made(output_cls, self._held("", output_cls, prompt, llm_kwargs, prompt_args))
 
     async def astructured_predict(
         self,
@@ -60,15 +59,11 @@ class StructuredPrediction(Configured):
         **prompt_args: Any,
     ) -> Model:
         """See `structured_predict`."""
-        if not self._guided:
+        if not self._guides(output_cls):
             made: Model = await super().astructured_predict(output_cls, prompt, llm_kwargs, **prompt_args)
             return made
         _announce(output_cls, prompt, prompt_args)
-        options = _options(output_cls, llm_kwargs)
-        if self.is_chat_model:
-            return _made(output_cls, await self.achat(self._get_messages(prompt, **prompt_args), **options))
-        written = self._get_prompt(prompt, **prompt_args)
-        return _made(output_cls, await self.acomplete(written, formatted=True, **options))
+        return _made(output_cls, await self._held("a", output_cls, prompt, llm_kwargs, prompt_args))
 
     def _structured_stream_call(
         self,
@@ -77,14 +72,9 @@ class StructuredPrediction(Configured):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> Generator[Any, None, None]:
-        if not self._guided:
+        if not self._guides(output_cls):
             return super()._structured_stream_call(output_cls, prompt, llm_kwargs, **prompt_args)
-        options = _options(output_cls, llm_kwargs)
-        stream: Generator[_Response, None, None]
-        if self.is_chat_model:
-            stream = self.stream_chat(self._get_messages(prompt, **prompt_args), **options)
-        else:
-            stream = self.stream_complete(self._get_prompt(prompt, **prompt_args), formatted=True, **options)
+        stream = self._held("stream_", output_cls, prompt, llm_kwargs, prompt_args)
         return (_so_far(output_cls, response) for response in stream)
 
     async def _structured_astream_call(
@@ -94,25 +84,34 @@ class StructuredPrediction(Configured):
         llm_kwargs: dict[str, Any] | None = None,
         **prompt_args: Any,
     ) -> AsyncGenerator[Any, None]:
-        if not self._guided:
+        if not self._guides(output_cls):
             return await super()._structured_astream_call(output_cls, prompt, llm_kwargs, **prompt_args)
-        options = _options(output_cls, llm_kwargs)
-        stream: AsyncGenerator[_Response, None]
-        if self.is_chat_model:
-            stream = await self.astream_chat(self._get_messages(prompt, **prompt_args), **options)
-        else:
-            written = self._get_prompt(prompt, **prompt_args)
-            stream = await self.astream_complete(written, formatted=True, **options)
+        stream = await self._held("astream_", output_cls, prompt, llm_kwargs, prompt_args)
         return (_so_far(output_cls, response) async for response in stream)
 
-    @property
-    def _guided(self) -> bool:
+    def _held(
+        self,
+        form: str,
+        output_cls: type[Model],
+        prompt: PromptTemplate,
+        llm_kwargs: Mapping[str, Any] | None,
+        prompt_args: Mapping[str, Any],
+    ) -> Any:
+        """What the chat or completion endpoint of this form gives, held to the class."""
+        kept = {name: value for name, value in (llm_kwargs or {}).items() if name not in _OF_TOOLS}
+        options = {**kept, "response_format": output_cls}
+        if self.is_chat_model:
+            return getattr(self, f"{form}chat")(self._get_messages(prompt, **prompt_args), **options)
+        return getattr(self, f"{form}complete")(self._get_prompt(prompt, **prompt_args), formatted=True, **options)
+
+    def _guides(self, output_cls: Any) -> bool:
+        """Whether decoding is held to the class, once it is found to be one."""
+        if not (isinstance(output_cls, type) and issubclass(output_cls, BaseModel)):
+            raise ConfigError(
+                f"output_cls={output_cls!r:.80} is no pydantic model",
+                hint="give a subclass of pydantic.BaseModel; chat and complete take other types as response_format",
+            )
         return self.pydantic_program_mode == PydanticProgramMode.DEFAULT
-
-
-def _options(output_cls: type[Model], llm_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
-    kept = {name: value for name, value in (llm_kwargs or {}).items() if name not in _OF_TOOLS}
-    return {**kept, "response_format": output_cls}
 
 
 def _announce(output_cls: type[Model], prompt: PromptTemplate, prompt_args: dict[str, Any]) -> None:

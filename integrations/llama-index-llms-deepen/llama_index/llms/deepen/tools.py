@@ -11,11 +11,17 @@ from llama_index.core.llms.utils import parse_partial_json
 from llama_index.core.tools.types import BaseTool
 from llama_index.llms.deepen.messages import tool_calls
 
-from deepen_llm.errors import StructureError
+from deepen_llm.errors import ConfigError, StructureError
 
 
 def definition(tool: BaseTool) -> dict[str, Any]:
-    """A tool as the ensemble takes it; its name stays as LlamaIndex will look it up."""
+    """A tool as the ensemble takes it; its name stays as LlamaIndex will look it up.
+
+    Raises:
+        ConfigError: It is no tool of LlamaIndex's.
+    """
+    if not isinstance(tool, BaseTool):
+        raise ConfigError(f"{tool!r:.80} is no tool", hint="give tools, such as FunctionTool.from_defaults(function)")
     about = tool.metadata
     described = {
         "name": about.get_name(),
@@ -51,9 +57,9 @@ def selections(response: ChatResponse, *, required: bool) -> list[ToolSelection]
         )
     return [
         ToolSelection(
-            tool_id=call["id"],
+            tool_id=call.get("id") or "",
             tool_name=call["function"]["name"],
-            tool_kwargs=_arguments(call["function"]["arguments"]),
+            tool_kwargs=_arguments(call["function"].get("arguments") or {}),
         )
         for call in calls
     ]
