@@ -1,7 +1,7 @@
 """The recipe: remake the bundled specialists and their question sets.
 
-Run as ``python -m deepen_llm.specialists.recipe --out FOLDER``. Nothing is downloaded. It took less than an hour on two cores
-that had other work beside (2026-11-21), and equal seeds give equal files.
+Run as ``python -m deepen_llm.specialists.recipe --out FOLDER``. Nothing is downloaded, and equal
+seeds give equal files. It took less than an hour on two cores that had other work beside (2026-11-21).
 """
 
 from __future__ import annotations
