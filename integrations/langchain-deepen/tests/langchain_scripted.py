@@ -4,13 +4,15 @@ What a member has read stands in its cache, as with any model: ids in the place 
 caches and its fusion really run.
 """
 
+import asyncio
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
@@ -169,3 +171,16 @@ def pieces() -> PreTrainedTokenizerBase:
         eos_token=END,
         additional_special_tokens=[TURN],
     )
+
+
+async def cancel(call: Coroutine[Any, Any, Any], forwards: list[int]) -> None:
+    """Cancel a call once the models have worked for it, and see that they stop."""
+    task = asyncio.ensure_future(call)
+    while len(forwards) < 3:
+        await asyncio.sleep(0.001)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    seen = len(forwards)
+    await asyncio.sleep(0.05)
+    assert len(forwards) == seen

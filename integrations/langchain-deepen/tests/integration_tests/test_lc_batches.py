@@ -12,7 +12,7 @@ from langchain_deepen import ChatDeepen, DeepenLLM
 from langchain_deepen.base import _portions
 from langchain_deepen.batching import Gathering
 from langchain_script import answers
-from langchain_scripted import ensemble
+from langchain_scripted import cancel, ensemble
 from test_lc_llm import Heard
 
 from deepen_llm.errors import ConfigError, ContextLengthError, PromptError
@@ -197,15 +197,7 @@ async def test_many_batches_on_one_loop(case: Any, calls: list[int]) -> None:
 
 
 async def test_a_cancelled_batch_stops_the_models(chat: ChatDeepen, forwards: list[int]) -> None:
-    task = asyncio.ensure_future(chat.abatch(ASKED))
-    while len(forwards) < 3:
-        await asyncio.sleep(0.001)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    seen = len(forwards)
-    await asyncio.sleep(0.05)
-    assert len(forwards) == seen
+    await cancel(chat.abatch(ASKED), forwards)
     assert (await chat.ainvoke(ASKED[0])).text == WANTED[0]
 
 

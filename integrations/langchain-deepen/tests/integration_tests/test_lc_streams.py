@@ -10,6 +10,7 @@ import pytest
 from langchain_core.tools import tool
 from langchain_deepen import ChatDeepen, DeepenLLM
 from langchain_script import LONG
+from langchain_scripted import cancel
 
 from deepen_llm import EnsembleLLM, specialists
 
@@ -84,15 +85,7 @@ async def test_an_abandoned_asynchronous_stream_stops_the_models(case: Any, forw
 
 async def test_a_cancelled_call_stops_the_models(case: Any, forwards: list[int]) -> None:
     model, given = case
-    task = asyncio.ensure_future(model.ainvoke(given))
-    while len(forwards) < 2:
-        await asyncio.sleep(0.001)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    seen = len(forwards)
-    await asyncio.sleep(0.05)
-    assert len(forwards) == seen
+    await cancel(model.ainvoke(given), forwards)
 
 
 async def test_a_member_that_fails_midway_surfaces_at_once(case: Any, live: EnsembleLLM) -> None:
