@@ -9,10 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deepen_llm.config import ChatOptions, EnsembleConfig, GenerationOptions, MemberConfig
+    from deepen_llm.config import EnsembleConfig, MemberConfig
     from deepen_llm.ensemble import EnsembleLLM
     from deepen_llm.errors import DeepenError
     from deepen_llm.fusion import Bayes, Deepen, FusionMethod, adapted_weights
+    from deepen_llm.generation import ChatOptions, GenerationOptions
     from deepen_llm.outputs import Output, Piece, Sample, Score
     from deepen_llm.tools import Tool, ToolCall
 
@@ -37,7 +38,7 @@ __all__ = [
     "adapted_weights",
 ]
 
-_ROOMS = ("ensemble", "config", "errors", "fusion", "outputs", "tools")  # where the names above live
+_ROOMS = ("ensemble", "config", "generation", "errors", "fusion", "outputs", "tools")  # where the names above live
 
 
 def __getattr__(name: str) -> Any:

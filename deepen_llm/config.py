@@ -1,132 +1,20 @@
-"""What a user may set."""
+"""What a user may set for an ensemble: its members, and how they decode as one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 import yaml
-from pydantic import (
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    SerializeAsAny,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, SerializeAsAny, field_validator
 from typing_extensions import Self
 
 from deepen_llm.errors import ConfigError
 from deepen_llm.fusion import METHODS, Deepen, FixedWeights, FusionMethod
+from deepen_llm.generation import GenerationOptions
 from deepen_llm.options import Options
-from deepen_llm.structure.response_format import ResponseFormat
-from deepen_llm.tools.definitions import Toolbox
-
-_AS_SCHEMA = PlainSerializer(lambda asked: asked and dict(asked.schema), when_used="json")
-
-
-class GenerationOptions(Options):
-    """How to generate.
-
-    Attributes:
-        max_new_tokens: The most tokens of the main model to commit.
-        temperature: 0 (or less than 1e-5) is greedy; else the fused distribution is sampled.
-        top_p: Sample from the likeliest tokens that together have this probability.
-        top_k: Sample from this many likeliest tokens; 0 is no bound.
-        min_p: Sample from tokens with at least this share of the likeliest one's probability.
-        seed: Makes sampling repeat; sample ``i`` of a prompt uses ``seed + i``.
-        stop: Strings before which the text ends.
-        repetition_penalty: Above 1, tokens of prompt and answer become less likely.
-        n: Samples per prompt.
-        logprobs: Report each token's log-probability and this many likeliest tokens beside it.
-        trace: Report how each token came about.
-        response_format: What the answer must be: a pydantic model, a dataclass or another type that pydantic knows, a
-            JSON schema, or ``{"type": "json_object"}``. The fused distribution is held to it token by token, and the
-            answer is whole within ``max_new_tokens``.
-    """
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-
-    max_new_tokens: int = Field(256, ge=1)
-    temperature: float = Field(0.0, ge=0)
-    top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(0, ge=0)
-    min_p: float = Field(0.0, ge=0, le=1)
-    seed: int | None = Field(None, ge=0, lt=2**63)
-    stop: tuple[str, ...] = ()
-    repetition_penalty: float = Field(1.0, gt=0)
-    n: int = Field(1, ge=1)
-    logprobs: int | None = Field(None, ge=0)
-    trace: bool = False
-    response_format: Annotated[ResponseFormat | None, BeforeValidator(ResponseFormat.of), _AS_SCHEMA] = None
-
-    @field_validator("stop", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else () if value is None else value
-
-    @field_validator("stop")
-    @classmethod
-    def _none_empty(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if "" in value:
-            raise ValueError("a stop string must not be empty")
-        return value
-
-    @model_validator(mode="after")
-    def _nothing_cuts_structure(self) -> Self:
-        if self.structured and self.stop:
-            raise ValueError(f"stop={self.stop!r} would cut a structured answer short; give stop=() with it")
-        return self
-
-    @property
-    def structured(self) -> bool:
-        """Whether all of the answer has a structure of its own."""
-        return self.response_format is not None
-
-    @classmethod
-    def merged(cls, standing: Mapping[str, Any], call: Mapping[str, Any]) -> dict[str, Any]:
-        """A call's options over standing ones, whose stop strings are for free text and cut no structure short.
-
-        Args:
-            standing: Options that hold for every call.
-            call: Those of one call.
-
-        Raises:
-            ConfigError: An option is unknown or cannot be used.
-        """
-        both = {**standing, **call}
-        if "stop" in standing and "stop" not in call and cls(**{**both, "stop": ()}).structured:
-            del both["stop"]
-        return both
-
-
-class ChatOptions(GenerationOptions):
-    """How to answer a conversation.
-
-    Attributes:
-        tools: What the model may ask to be called: documented functions, pydantic models, or mappings as the APIs have
-            them.
-        tool_choice: ``auto`` (the model decides), ``none``, ``required`` or ``any``, or the name of the tool to call.
-        parallel_tool_calls: Whether an answer may hold several calls.
-    """
-
-    tools: Any = None
-    tool_choice: Any = "auto"
-    parallel_tool_calls: bool = True
-
-    @cached_property
-    def toolbox(self) -> Toolbox | None:
-        """The tools of this request; None where none may be called."""
-        return Toolbox.of(self.tools, self.tool_choice, self.parallel_tool_calls)
-
-    @property
-    def structured(self) -> bool:
-        """See `GenerationOptions`."""
-        return self.response_format is not None or (self.toolbox is not None and self.toolbox.choice.required)
 
 
 class MemberConfig(Options):

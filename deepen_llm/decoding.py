@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deepen_llm.config import GenerationOptions
 from deepen_llm.errors import LogitsError
 from deepen_llm.fusion import AggregationWeights, Fusion
+from deepen_llm.generation import GenerationOptions
 from deepen_llm.members.base import Context, Member
 from deepen_llm.members.encoding import Prompt
 from deepen_llm.row import Row

@@ -16,10 +16,11 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from typing_extensions import Self
 
-from deepen_llm.config import EnsembleConfig, EnsembleSettings, GenerationOptions, MemberConfig
+from deepen_llm.config import EnsembleConfig, EnsembleSettings, MemberConfig
 from deepen_llm.decoding import Ensemble, score
 from deepen_llm.errors import ConfigError, DeepenError
 from deepen_llm.fusion import AggregationWeights, FixedWeights, FusionMethod
+from deepen_llm.generation import GenerationOptions
 from deepen_llm.members.base import Member, Message
 from deepen_llm.members.loading import check_source, load_member
 from deepen_llm.members.local import LocalMember

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
-from deepen_llm.config import ChatOptions, EnsembleSettings, GenerationOptions
+from deepen_llm.config import EnsembleSettings
 from deepen_llm.decoding import Ensemble
 from deepen_llm.errors import ConfigError, ContextLengthError, DeepenError
+from deepen_llm.generation import ChatOptions, GenerationOptions
 from deepen_llm.prompts import EncodedPrompt, encode_conversation, encode_text, room_after
 from deepen_llm.row import Row
 from deepen_llm.run import Request, Run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from deepen_llm.config import GenerationOptions
+from deepen_llm.generation import GenerationOptions
 from deepen_llm.outputs import FinishReason, Piece, Sample, TokenLogprob, TokenTrace
 from deepen_llm.structure import Guide, Room
 from deepen_llm.text import TextAssembler

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from deepen_llm.config import GenerationOptions
 from deepen_llm.decoding import Ensemble, decode
 from deepen_llm.errors import ConfigError, DeepenError
+from deepen_llm.generation import GenerationOptions
 from deepen_llm.outputs import Output, Piece, Usage
 from deepen_llm.prompts import EncodedPrompt
 from deepen_llm.row import Row

@@ -15,7 +15,7 @@ from transformers.generation import (
     TopPLogitsWarper,
 )
 
-from deepen_llm.config import GenerationOptions
+from deepen_llm.generation import GenerationOptions
 
 _GREEDY = 1e-5  # temperatures below it would overflow
 

@@ -120,7 +120,7 @@ class Given(Members):
             return EnsembleLLM.from_config(config)
 
     def _overrides(self, base: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str, Any]:
-        from deepen_llm.config import GenerationOptions
+        from deepen_llm.generation import GenerationOptions
 
         said = {name: getattr(self, name, None) for name in GenerationOptions.model_fields} | dict(generation)
         return {

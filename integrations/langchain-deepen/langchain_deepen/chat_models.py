@@ -18,8 +18,8 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import Field
 
-from deepen_llm.config import ChatOptions, GenerationOptions
 from deepen_llm.ensemble import EnsembleLLM
+from deepen_llm.generation import ChatOptions, GenerationOptions
 from deepen_llm.tools.definitions import Toolbox
 from langchain_deepen.base import DeepenModel
 from langchain_deepen.errors import as_langchain

@@ -13,9 +13,10 @@ from langchain_core.load.serializable import Serializable, SerializedConstructor
 from pydantic import ConfigDict, Field, SkipValidation, ValidationError, model_validator
 from typing_extensions import Self
 
-from deepen_llm.config import EnsembleConfig, GenerationOptions, MemberConfig
+from deepen_llm.config import EnsembleConfig, MemberConfig
 from deepen_llm.ensemble import AnyFusion, EnsembleLLM
 from deepen_llm.errors import ConfigError
+from deepen_llm.generation import GenerationOptions
 from langchain_deepen.options import OPTIONS, from_user
 from langchain_deepen.source import Source
 from langchain_deepen.version import __version__

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from deepen_llm.config import EnsembleConfig, EnsembleSettings, GenerationOptions, MemberConfig
+from deepen_llm.config import EnsembleConfig, EnsembleSettings, MemberConfig
 from deepen_llm.ensemble import EnsembleLLM
 from deepen_llm.errors import ConfigError, LoadError
+from deepen_llm.generation import GenerationOptions
 from deepen_llm.members.loading import check_source
 from deepen_llm.members.window import declared_window
 

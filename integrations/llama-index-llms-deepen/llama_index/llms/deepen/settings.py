@@ -17,8 +17,8 @@ from llama_index.llms.deepen.source import EnsembleSource
 from typing_extensions import Self
 
 from deepen_llm import EnsembleLLM, FusionMethod, GenerationOptions, MemberConfig
-from deepen_llm.config import ChatOptions
 from deepen_llm.errors import ConfigError
+from deepen_llm.generation import ChatOptions
 
 SETTINGS = ("main_model", "weights", "fusion", "eos_policy", "batch_size")
 _FIXED = ("ensemble", "members", "config", *SETTINGS)
