@@ -127,24 +127,24 @@ def decode(
     try:
         if options.n > 1:
             contexts.select([place for place in range(len(prompts)) for _ in range(options.n)])
-        live = list(rows)
+        live, rooms = list(rows), contexts.rooms()
         while live:
             fused, report = contexts.fuse([row.mid_character for row in live])
             guided = _guided(fused, report.logits[ensemble.main], live)
             chosen = sampler.choose(guided, contexts.each[ensemble.main].ids, [row.generator for row in live])
-            rooms = contexts.rooms()
             tokens = [row.settle(token, room) for row, token, room in zip(live, chosen, rooms, strict=True)]
             pieces = [
                 row.commit(token, report, place) for place, (row, token) in enumerate(zip(live, tokens, strict=True))
             ]
             contexts.commit(tokens, pieces)
-            for row, room in zip(live, contexts.rooms(), strict=True):
+            rooms = contexts.rooms()
+            for row, room in zip(live, rooms, strict=True):
                 row.bound(min(room) < 1)
             yield
             going_on = [place for place, row in enumerate(live) if row.finish_reason is None]
             if len(going_on) < len(live):
                 contexts.select(going_on)
-                live = [live[place] for place in going_on]
+                live, rooms = [live[place] for place in going_on], [rooms[place] for place in going_on]
     finally:
         contexts.close()
 
