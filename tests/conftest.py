@@ -1,10 +1,15 @@
 """Every test runs offline, and on one thread: the models are so small that threads would wait for each other."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["DEEPEN_CACHE"] = tempfile.mkdtemp(prefix="deepen-tests-")  # never the user's, in no fixture or subprocess
 
 import torch
 
+atexit.register(shutil.rmtree, os.environ["DEEPEN_CACHE"], ignore_errors=True)
 torch.set_num_threads(1)

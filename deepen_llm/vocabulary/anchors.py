@@ -1,18 +1,23 @@
 """Anchors: the tokens that every member has."""
 
 from collections.abc import Sequence
+from itertools import repeat
 
+import numpy as np
 import torch
 
+from deepen_llm import fingerprints, store
 from deepen_llm.errors import VocabularyError
+from deepen_llm.vocabulary.stored import LEAST
 from deepen_llm.vocabulary.vocabulary import Vocabulary
 
 
-def shared_anchors(vocabularies: Sequence[Vocabulary]) -> torch.Tensor:
+def shared_anchors(vocabularies: Sequence[Vocabulary], *, least: int = LEAST) -> torch.Tensor:
     """Align the tokens that every vocabulary has: equal surfaces, and the end-of-text role.
 
     Args:
         vocabularies: One per member, N of them.
+        least: Tokens that each vocabulary must have for their anchors to be kept on disk.
 
     Returns:
         Ids, int64 `[N, A]`: a column per anchor, by the first vocabulary's ids, the empty surface left out;
@@ -22,20 +27,40 @@ def shared_anchors(vocabularies: Sequence[Vocabulary]) -> torch.Tensor:
     Raises:
         VocabularyError: No surface is shared.
     """
-    first, *others = [vocabulary.ids for vocabulary in vocabularies]
-    shared = [s for s in sorted(first, key=first.__getitem__) if s and all(s in ids for ids in others)]
-    if not shared:
+    if min(vocabulary.size for vocabulary in vocabularies) < least:
+        return _aligned(vocabularies)
+    key = fingerprints.fingerprint(["anchors", *map(_identity, vocabularies)])
+    return store.kept("anchors", key, lambda: {"ids": _aligned(vocabularies)})["ids"]
+
+
+def _identity(vocabulary: Vocabulary) -> tuple[object, ...]:
+    """All that anchors depend on."""
+    return vocabulary.fingerprint, vocabulary.end_of_text[:1], sorted(vocabulary.duplicates.items())
+
+
+def _aligned(vocabularies: Sequence[Vocabulary]) -> torch.Tensor:
+    surfaces = [surface or b"" for surface in vocabularies[0].surfaces]
+    found = np.stack([_found(vocabulary, surfaces) for vocabulary in vocabularies])  # [N, V]
+    emitted = found[0] == np.arange(len(surfaces))
+    nonempty = np.fromiter(map(bool, surfaces), bool, len(surfaces))
+    columns = found[:, (found >= 0).all(0) & emitted & nonempty]
+    if not columns.size:
         raise VocabularyError(
             f"The vocabularies, of sizes {[vocabulary.size for vocabulary in vocabularies]}, share no token.",
             hint="Choose members whose tokenizers were trained on the same languages.",
         )
-    columns = [[vocabulary.ids[s] for s in shared] for vocabulary in vocabularies]
-    for surface in filter(None, vocabularies[0].duplicates):
-        twice = zip(*(vocabulary.duplicates.get(surface, ()) for vocabulary in vocabularies), strict=False)
-        for aligned in twice:  # a surface that every vocabulary has twice is two anchors
-            for column, id_ in zip(columns, aligned, strict=True):
-                column.append(id_)
+    behind: list[tuple[int, ...]] = []
+    for surface in filter(None, vocabularies[0].duplicates):  # a surface that every vocabulary has twice is two anchors
+        behind += zip(*(vocabulary.duplicates.get(surface, ()) for vocabulary in vocabularies), strict=False)
     if all(vocabulary.end_of_text for vocabulary in vocabularies):
-        for column, vocabulary in zip(columns, vocabularies, strict=True):
-            column.append(vocabulary.end_of_text[0])
-    return torch.tensor(columns, dtype=torch.int64)  # [N, A]
+        behind.append(tuple(vocabulary.end_of_text[0] for vocabulary in vocabularies))
+    ids = [columns, np.array(behind, np.int64).reshape(-1, len(vocabularies)).T]
+    return torch.from_numpy(np.concatenate(ids, axis=1))  # [N, A]
+
+
+def _found(vocabulary: Vocabulary, surfaces: Sequence[bytes]) -> "np.typing.NDArray[np.int64]":
+    """The ids that a tokenizer emits for some surfaces, -1 where it has none."""
+    ids = dict(zip(vocabulary.surfaces, range(vocabulary.size), strict=True))
+    for surface in vocabulary.duplicates:
+        ids[surface] = vocabulary.ids[surface]
+    return np.fromiter(map(ids.get, surfaces, repeat(-1)), np.int64, len(surfaces))

@@ -5,13 +5,14 @@ decoder says how tokens become text, whoever trained or converted them.
 """
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from deepen_llm.errors import VocabularyError
-from deepen_llm.vocabulary.rules import Rule, byte_level, sentencepiece, wordpiece
+from deepen_llm.vocabulary.rules import Rule, all_byte_level, byte_level, sentencepiece, wordpiece
 
 KNOWN_KINDS = "byte-level BPE (tiktoken's, converted, too), SentencePiece (BPE or Unigram), WordPiece, tekken"
 _JOINING = {"ByteFallback", "Fuse", "Strip"}
@@ -26,12 +27,18 @@ class Kind:
         surface: From a token, as `convert_ids_to_tokens` gives it, to the bytes it adds in mid-text.
         added: The same for a token that was added to the model's own.
         exact: Whether decoding joins surfaces exactly; False where it puts in spaces that no text had.
+        at_once: `surface` of many tokens, where there is a quicker way than one by one.
     """
 
     name: str
     surface: Rule
     added: Rule = str.encode
     exact: bool = True
+    at_once: Callable[[Sequence[str]], list[bytes]] | None = None
+
+    def read(self, tokens: Sequence[str]) -> list[bytes]:
+        """The surfaces of many tokens."""
+        return self.at_once(tokens) if self.at_once else list(map(self.surface, tokens))
 
 
 def find_kind(tokenizer: PreTrainedTokenizerBase) -> Kind:
@@ -59,7 +66,7 @@ def _from_decoder(backend: Any) -> Kind | None:
     steps = _steps(json.loads(backend.decoder.__getstate__())) if backend.decoder else []
     names = {step["type"] for step in steps}
     if "ByteLevel" in names and names <= _JOINING | {"ByteLevel", "Replace"}:
-        return Kind("byte-level BPE", byte_level)
+        return Kind("byte-level BPE", byte_level, at_once=all_byte_level)
     if names == {"WordPiece"}:
         return Kind("WordPiece", wordpiece(steps[0]["prefix"], cleanup=steps[0]["cleanup"]), exact=False)
     replacements = _replacements(steps)
@@ -73,11 +80,11 @@ def _from_python(tokenizer: PreTrainedTokenizerBase) -> Kind | None:
     """A kind by the parts of a tokenizer without a `tokenizers` backend."""
     mistral = mistral_model(tokenizer)
     if hasattr(mistral, "id_to_byte_piece"):
-        return Kind("tekken", byte_level)
+        return Kind("tekken", byte_level, at_once=all_byte_level)
     if mistral is not None or hasattr(tokenizer, "sp_model"):
         return _sentencepiece_kind({"▁": " "}, byte_pieces=True)
     if hasattr(tokenizer, "byte_decoder"):
-        return Kind("byte-level BPE", byte_level)
+        return Kind("byte-level BPE", byte_level, at_once=all_byte_level)
     return None
 
 

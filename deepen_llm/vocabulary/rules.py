@@ -1,13 +1,17 @@
 """From one token's string to its surface: a rule for each kind of tokenizer."""
 
+import codecs
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _CJK = re.compile(
     "[\u4e00-\u9fff\u3400-\u4dbf\uf900-\ufaff\U00020000-\U0002a6df\U0002a700-\U0002ceaf\U0002f800-\U0002fa1f]"
 )
 _ATTACHED = (".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re")  # by the WordPiece decoder's clean-up
+
+_BLOCK = 4096  # tokens that are read at a time
 
 Rule = Callable[[str], bytes]
 
@@ -20,6 +24,7 @@ def _byte_table() -> dict[str, int]:
 
 
 _BYTES = _byte_table()
+_TABLE = codecs.charmap_build("".join(sorted(_BYTES, key=_BYTES.__getitem__)))
 
 
 def byte_level(token: str) -> bytes:
@@ -29,9 +34,24 @@ def byte_level(token: str) -> bytes:
     (b' \xe9', b'a b')
     """
     try:
-        return bytes([_BYTES[character] for character in token])
-    except KeyError:
+        return codecs.charmap_encode(token, "strict", _TABLE)[0]
+    except UnicodeEncodeError:
         return token.encode()
+
+
+def all_byte_level(tokens: Sequence[str]) -> list[bytes]:
+    """`byte_level` of many tokens: where every character is in the table, it is one byte, so blocks are read whole."""
+    surfaces: list[bytes] = []
+    for start in range(0, len(tokens), _BLOCK):
+        block = tokens[start : start + _BLOCK]
+        try:
+            joined = codecs.charmap_encode("".join(block), "strict", _TABLE)[0]
+        except UnicodeEncodeError:
+            surfaces += map(byte_level, block)
+        else:
+            ends = list(accumulate(map(len, block)))
+            surfaces += [joined[first:last] for first, last in zip([0, *ends], ends, strict=False)]
+    return surfaces
 
 
 def sentencepiece(replacements: dict[str, str], *, byte_pieces: bool) -> Rule:
@@ -43,7 +63,7 @@ def sentencepiece(replacements: dict[str, str], *, byte_pieces: bool) -> Rule:
     """
 
     def surface(token: str) -> bytes:
-        piece = BYTE_PIECE.fullmatch(token) if byte_pieces else None
+        piece = BYTE_PIECE.fullmatch(token) if byte_pieces and token.startswith("<0x") else None
         if piece:
             return bytes.fromhex(piece[1])
         for pattern, content in replacements.items():

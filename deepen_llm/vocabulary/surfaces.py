@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Sequence, Set
-from typing import Any
+from itertools import compress
+from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
@@ -10,6 +11,7 @@ from deepen_llm.errors import VocabularyError
 from deepen_llm.vocabulary.kinds import Kind, find_kind, mistral_model
 from deepen_llm.vocabulary.rules import BYTE_PIECE
 
+_PLAIN = re.compile(b" ?[A-Za-z]{2,}")
 SAMPLE = 256  # tokens that a tokenizer decodes as a check
 Surfaces = list[bytes | None]
 
@@ -32,22 +34,41 @@ def read_surfaces(tokenizer: PreTrainedTokenizerBase) -> tuple[Surfaces, frozens
     mistral = mistral_model(tokenizer)
     if kind.name == "tekken":
         special = frozenset[int](tokenizer.all_special_ids)
-        raw: Surfaces = [mistral.id_to_byte_piece(id_) for id_ in range(len(tokenizer))]
+        surfaces: Surfaces = list(map(mistral.id_to_byte_piece, range(len(tokenizer))))
         added: dict[int, Any] = {}
     else:
-        tokens = _tokens(tokenizer, mistral)
         added = {} if mistral is not None else tokenizer.added_tokens_decoder
+        others = added.keys() - _own_ids(tokenizer, added)
+        tokens = _tokens(tokenizer, mistral, added, others)
         special = _special_ids(tokenizer, tokens, added)
-        raw = [None if token is None else kind.surface(token) for token in tokens]
-        for id_ in added.keys() - _own_ids(tokenizer, added):
-            raw[id_] = kind.added(added[id_].content)
-    surfaces = [None if id_ in special else surface for id_, surface in enumerate(raw)]
+        surfaces = _surfaces(kind, tokens)
+        for id_ in others:
+            surfaces[id_] = kind.added(added[id_].content)
+    for id_ in special:
+        if id_ < len(surfaces):
+            surfaces[id_] = None
     _check(tokenizer, kind, surfaces, skipped=added.keys())
     return surfaces, special
 
 
-def _tokens(tokenizer: PreTrainedTokenizerBase, mistral: Any) -> Sequence[str | None]:
+def _surfaces(kind: Kind, tokens: Sequence[str | None]) -> Surfaces:
+    missing = [id_ for id_, token in enumerate(tokens) if token is None]
+    surfaces: Surfaces = [*kind.read([token or "" for token in tokens] if missing else cast("Sequence[str]", tokens))]
+    for id_ in missing:
+        surfaces[id_] = None
+    return surfaces
+
+
+def _tokens(
+    tokenizer: PreTrainedTokenizerBase, mistral: Any, added: dict[int, Any], others: Set[int]
+) -> Sequence[str | None]:
     """The token of every id up to the highest; None where there is none."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:  # asking for the whole vocabulary, a dictionary, takes longer than all the rest
+        size = backend.get_vocab_size(with_added_tokens=False)
+        found: list[str | None] = list(map(backend.id_to_token, range(max(size, 1 + max(added, default=-1)))))
+        if len(found) - found.count(None) - len(others) == size:  # no id of the model's own is beyond
+            return found
     count = len(tokenizer) if mistral is not None else 1 + max(tokenizer.get_vocab().values(), default=-1)
     tokens: list[str | None] = tokenizer.convert_ids_to_tokens(list(range(count)))
     return tokens
@@ -79,16 +100,18 @@ def _special_ids(
 
 def _check(tokenizer: PreTrainedTokenizerBase, kind: Kind, surfaces: Surfaces, *, skipped: Set[int]) -> None:
     """Decode a sample of tokens between two plain words, and compare with their surfaces."""
-    texts = {id_: text for id_, text in enumerate(map(_text, surfaces)) if text and id_ not in skipped}
+    readable = list(compress(range(len(surfaces)), surfaces))
+    sample = readable[:: max(1, len(readable) // SAMPLE)]
+    texts = {id_: text for id_ in sample if id_ not in skipped and (text := _text(surfaces[id_]))}
     if not texts:
         return
-    plain = re.compile(" ?[A-Za-z]{2,}")
-    word = next((id_ for id_, text in texts.items() if plain.fullmatch(text)), next(iter(texts)))
-    start = _decode(tokenizer, [word])
-    for id_ in list(texts)[:: max(1, len(texts) // SAMPLE)]:
+    plain = (id_ for id_ in readable if id_ not in skipped and _PLAIN.fullmatch(surfaces[id_] or b""))
+    word = next(plain, next(iter(texts)))
+    start, middle = _decode(tokenizer, [word]), _text(surfaces[word])
+    for id_, text in texts.items():
         if BYTE_PIECE.fullmatch(str(tokenizer.convert_ids_to_tokens(id_))):
             continue
-        got, expected = _decode(tokenizer, [word, id_, word]), start + texts[id_] + texts[word]
+        got, expected = _decode(tokenizer, [word, id_, word]), f"{start}{text}{middle}"
         if got != expected and (kind.exact or got.replace(" ", "") != expected.replace(" ", "")):
             raise VocabularyError(
                 f"The tokenizer {type(tokenizer).__name__} looks like {kind.name}, but it decodes token {id_}"

@@ -4,10 +4,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from deepen_llm.errors import VocabularyError
-from deepen_llm.vocabulary.emitted import emitted_ids
+from deepen_llm.vocabulary.emitted import EmittedIds, shared_ids
 from deepen_llm.vocabulary.surfaces import read_surfaces
 
 
@@ -62,19 +63,36 @@ class Vocabulary:
         own = tokenizer.eos_token_id
         roles = tuple(sorted(dict.fromkeys(end_of_text), key=lambda id_: id_ != own))
         special |= frozenset(roles)
-        padding: list[bytes | None] = [None] * (size - len(read))
-        surfaces = tuple(None if id_ in special else surface for id_, surface in enumerate(read + padding))
-        ids = emitted_ids(tokenizer, surfaces)
+        for id_ in roles:
+            read[id_] = None
+        surfaces = (*read, *[None] * (size - len(read)))
+        shared = shared_ids(tokenizer, surfaces)
         return cls(
             surfaces=surfaces,
             end_of_text=roles,
             special=special,
             spellings=_spellings(tokenizer, special),
             tokenizer_size=len(read),
-            ids={surface: found[0] for surface, found in ids.items()},
-            duplicates={surface: found[1:] for surface, found in ids.items() if found[1:]},
-            fingerprint=hashlib.sha256(repr(surfaces[: len(read)]).encode()).hexdigest(),
+            ids=EmittedIds(surfaces, shared),
+            duplicates=duplicates_of(surfaces, shared),
+            fingerprint=_fingerprint(read),
         )
+
+
+def lengths_of(surfaces: Sequence[bytes | None]) -> "np.typing.NDArray[np.int32]":
+    """The length of every surface, -1 for none: with their bytes joined it tells them all, ``[V]``."""
+    return np.fromiter((-1 if one is None else len(one) for one in surfaces), np.int32, len(surfaces))
+
+
+def duplicates_of(surfaces: Sequence[bytes | None], shared: Sequence[Sequence[int]]) -> dict[bytes, tuple[int, ...]]:
+    """From a surface that several ids have to those of them behind the first."""
+    return {surfaces[first] or b"": tuple(others) for first, *others in shared}
+
+
+def _fingerprint(surfaces: Sequence[bytes | None]) -> str:
+    digest = hashlib.sha256(lengths_of(surfaces).astype("<i4").tobytes())
+    digest.update(b"".join(filter(None, surfaces)))
+    return digest.hexdigest()
 
 
 def _check_fit(tokenizer: PreTrainedTokenizerBase, tokenizer_size: int, size: int, end_of_text: Sequence[int]) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import BertGenerationTokenizer, ClvpTokenizer
 from transformers.tokenization_mistral_common import MistralCommonBackend
 
-from deepen_llm.vocabulary.rules import byte_level
+from deepen_llm.vocabulary.rules import all_byte_level, byte_level
 from tests.tokenizers import SMALL, TEXTS, UNKNOWN, byte_level_bpe, folder_with, sentencepiece_bpe, wordpiece
 from tests.vocabulary.reading import (
     ALL,
@@ -109,6 +109,12 @@ def test_byte_pieces_are_their_bytes(name: str) -> None:
 )
 def test_byte_level_reads_characters_outside_the_table_literally(token: str, surface: bytes) -> None:
     assert byte_level(token) == surface
+
+
+@given(tokens=st.lists(st.text(st.sampled_from("aĠĊâé ▁0"), max_size=4)), repeated=st.sampled_from([1, 5000]))
+@settings(max_examples=50, deadline=None)
+def test_byte_level_reads_many_tokens_as_one_by_one(tokens: list[str], repeated: int) -> None:
+    assert all_byte_level(tokens * repeated) == list(map(byte_level, tokens)) * repeated
 
 
 @pytest.mark.parametrize("content", ["<tool_call>", "naïve!", "a  b", "\n\n\n", "▁x!"])
