@@ -7,12 +7,20 @@ BIN    := $(VENV)/bin
 TORCH_INDEX ?=
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint format cookbooks specialists clean
+.PHONY: demo test gpu lint format cookbooks specialists clean
 demo: $(VENV)/.installed
 	HF_HUB_OFFLINE=1 $(BIN)/deepen demo
 
 test: $(VENV)/.dev
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses auto
+
+# On a machine with a GPU whose own Python has torch and transformers: no installation, `make gpu OUT=folder`.
+gpu: export PYTHONPATH := .
+gpu: export HF_HUB_OFFLINE := 1
+gpu:
+	@test -n "$(OUT)" || { echo "make gpu OUT=folder: where the benchmark's results go" >&2; exit 2; }
+	$(PYTHON) -m pytest -c tests/gpu/pytest.ini tests/gpu
+	$(PYTHON) -m deepen_llm.cli bench --gpu --out $(OUT)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

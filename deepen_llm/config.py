@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,9 @@ from deepen_llm.fusion import METHODS, Deepen, FixedWeights, FusionMethod
 from deepen_llm.generation import GenerationOptions
 from deepen_llm.options import Options
 
+Quantization = Literal["bnb-int8", "bnb-nf4", "torchao-int8"]
+"""How weights are quantised while they are loaded: the package, and what it makes of them."""
+
 
 class MemberConfig(Options):
     """Where a member comes from.
@@ -25,8 +28,15 @@ class MemberConfig(Options):
         name: What messages and traces call it; by default the path's last part.
         revision: The hub revision.
         dtype: ``auto`` (the checkpoint's own; float16 becomes float32 on a CPU, which is slow in it) or a torch dtype.
-        device: ``auto`` (a GPU where there is one) or a torch device.
+        device: A torch device, or ``auto``: an ensemble's members go, the largest first, to the GPU with most free
+            memory; one that fits on none alone is split over several, and one that fits on none at all goes to the CPU,
+            with a warning. Where there is no GPU, all go to the CPU.
         device_map: Accelerate's ``device_map``, to spread one member over devices, in place of ``device``.
+        quantization: Quantise the linear layers' weights while they are loaded: ``bnb-int8`` (LLM.int8) and ``bnb-nf4``
+            (4 bits) by bitsandbytes, ``torchao-int8`` (8 bits) by torchao. Checkpoints that are quantised already need
+            nothing here.
+        compile: Compile one-token steps with ``torch.compile``: about a minute at the first of them, and fewer kernels
+            in each.
         trust_remote_code: Run code that comes with the checkpoint.
         safetensors_only: Refuse weights in pickle formats, which can run code.
     """
@@ -37,6 +47,8 @@ class MemberConfig(Options):
     dtype: str = "auto"
     device: str = "auto"
     device_map: str | dict[str, int | str] | None = None
+    quantization: Quantization | None = None
+    compile: bool = False
     trust_remote_code: bool = False
     safetensors_only: bool = True
 
@@ -70,6 +82,8 @@ class EnsembleSettings(Options):
         fusion: A fusion method, its name, or a mapping with its ``method`` and options.
         eos_policy: Who ends a text: the ``fused`` distribution, or the ``main`` model's most likely token alone.
         batch_size: The most texts decoded together; further ones wait.
+        draft_tokens: The most tokens that are drafted ahead, for the members to read at once; 0 for none. The length
+            adapts to what has been accepted, and no answer changes but for rounding.
         generation: Generation options in force unless a call says otherwise.
     """
 
@@ -78,6 +92,7 @@ class EnsembleSettings(Options):
     fusion: SerializeAsAny[FusionMethod] = Deepen()
     eos_policy: Literal["fused", "main"] = "fused"
     batch_size: int = Field(16, ge=1)
+    draft_tokens: int = Field(0, ge=0, le=32)
     generation: GenerationOptions = GenerationOptions()
 
     @field_validator("fusion", mode="before")
@@ -118,9 +133,16 @@ class EnsembleConfig(EnsembleSettings):
 
     Attributes:
         members: Where each member comes from; a plain string is its path.
+        draft_model: Where a model that drafts for the main model comes from; None where that drafts itself.
     """
 
     members: tuple[MemberConfig, ...]
+    draft_model: MemberConfig | None = None
+
+    @field_validator("draft_model", mode="before")
+    @classmethod
+    def _plain_path(cls, value: Any) -> Any:
+        return {"path": str(value)} if isinstance(value, str | Path) else value
 
     @field_validator("members", mode="before")
     @classmethod
@@ -153,7 +175,7 @@ class EnsembleConfig(EnsembleSettings):
                 f"the configuration {file} has a key that is no text: {error}", hint="write every key as a word"
             ) from error
         beside = Path(file).parent
-        return config.model_copy(update={"members": tuple(_from_beside(member, beside) for member in config.members)})
+        return config._moved(lambda member: _from_beside(member, beside))
 
     def save(self, file: str | Path) -> None:
         """Write the YAML file that `load` reads; options at their defaults are left out, local paths made absolute.
@@ -161,8 +183,7 @@ class EnsembleConfig(EnsembleSettings):
         Raises:
             ConfigError: The file cannot be written.
         """
-        members = tuple(_absolute(member) for member in self.members)
-        given = self.model_copy(update={"members": members}).model_dump(mode="json", exclude_defaults=True)
+        given = self._moved(_absolute).model_dump(mode="json", exclude_defaults=True)
         if "fusion" in given:
             given["fusion"] = {"method": self.fusion.method, **given["fusion"]}
         try:
@@ -171,6 +192,10 @@ class EnsembleConfig(EnsembleSettings):
             raise ConfigError(
                 f"the configuration {file} cannot be written: {error}", hint="give a file to write to"
             ) from error
+
+    def _moved(self, place: Callable[[MemberConfig], MemberConfig]) -> Self:
+        drafting = self.draft_model and place(self.draft_model)
+        return self.model_copy(update={"members": tuple(map(place, self.members)), "draft_model": drafting})
 
 
 def _absolute(member: MemberConfig) -> MemberConfig:

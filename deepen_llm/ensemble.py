@@ -16,13 +16,14 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from typing_extensions import Self
 
-from deepen_llm.config import EnsembleConfig, EnsembleSettings, MemberConfig
-from deepen_llm.decoding import Ensemble, score
+from deepen_llm.config import EnsembleConfig, EnsembleSettings, MemberConfig, Quantization
+from deepen_llm.contexts import Ensemble
+from deepen_llm.decoding import score
 from deepen_llm.errors import ConfigError, DeepenError
 from deepen_llm.fusion import AggregationWeights, FixedWeights, FusionMethod
 from deepen_llm.generation import GenerationOptions
 from deepen_llm.members.base import Member, Message
-from deepen_llm.members.loading import check_source, load_member
+from deepen_llm.members.loading import load_members
 from deepen_llm.members.local import LocalMember
 from deepen_llm.outputs import Output, Score
 from deepen_llm.prompts import encode_continuation, encode_text
@@ -46,7 +47,11 @@ class EnsembleLLM:
             no part, unless it is the main model. Or `AggregationWeights` of your own, which no configuration can hold.
         fusion: A fusion method's name or a configured one, such as ``Deepen(relr=0.15, search_steps=5)``.
         eos_policy: Who ends a text: the ``fused`` distribution, or the ``main`` model alone.
-        batch_size: The most texts decoded together.
+        batch_size: The most texts decoded together; fewer where their caches would not fit into memory.
+        draft_tokens: The most tokens that are drafted ahead, for the members to read at once; 0 for none. The length
+            adapts to what has been accepted, and no answer changes but for rounding.
+        draft_model: A small model of the main model's vocabulary that drafts in its place and has no say; with
+            ``draft_tokens`` above 0.
         generation: Generation options in force unless a call says otherwise.
 
     Raises:
@@ -70,6 +75,8 @@ class EnsembleLLM:
         fusion: AnyFusion = "deepen",
         eos_policy: str = "fused",
         batch_size: int = 16,
+        draft_tokens: int = 0,
+        draft_model: AnyMember | None = None,
         generation: GenerationOptions | Mapping[str, Any] | None = None,
     ) -> None:
         own = weights if isinstance(weights, AggregationWeights) else None
@@ -79,11 +86,13 @@ class EnsembleLLM:
             "fusion": fusion,
             "eos_policy": eos_policy,
             "batch_size": batch_size,
+            "draft_tokens": draft_tokens,
             "generation": generation or GenerationOptions(),
         }
         self.settings = EnsembleSettings(**given)
         aggregation = own or self.settings.aggregation_weights(len(members))
         self.members: tuple[Member, ...] = tuple(_member(one) for one in members)
+        self.draft_model = None if draft_model is None else _member(draft_model)
         self._ensemble = self._bind(aggregation)
         self._requests = Requests(self._ensemble, self.settings)
 
@@ -99,8 +108,11 @@ class EnsembleLLM:
             part = [i for i in part if aggregation.values[i] > 0 or i == main]
             aggregation = FixedWeights([aggregation.values[i] for i in part])
         members, place = [self.members[i] for i in part], part.index(main)
-        fusing = self.settings.fusion.prepare(members, place)
-        return Ensemble(members, place, fusing, aggregation, self.settings.eos_policy)
+        _check_draft_model(self.draft_model, self.members[main], self.settings.draft_tokens)
+        fusing, settings = self.settings.fusion.prepare(members, place), self.settings
+        return Ensemble(
+            members, place, fusing, aggregation, settings.eos_policy, settings.draft_tokens, self.draft_model
+        )
 
     @classmethod
     def from_pretrained(
@@ -112,10 +124,13 @@ class EnsembleLLM:
         fusion: AnyFusion = "deepen",
         eos_policy: str = "fused",
         batch_size: int = 16,
+        draft_tokens: int = 0,
+        draft_model: str | Path | Mapping[str, Any] | MemberConfig | None = None,
         generation: GenerationOptions | Mapping[str, Any] | None = None,
         dtype: str | torch.dtype = "auto",
         device: str | torch.device | Sequence[str | torch.device] = "auto",
         device_map: str | None = None,
+        quantization: Quantization | None = None,
         trust_remote_code: bool = False,
         safetensors_only: bool = True,
     ) -> Self:
@@ -124,15 +139,19 @@ class EnsembleLLM:
         Args:
             members: Hub ids, local folders or `MemberConfig`; or one configuration file (``.yaml``), which then says
                 everything else too.
-            main_model: See the class, as the next five.
+            main_model: See the class, as the next six.
             weights: Aggregation weights.
             fusion: The fusion method.
             eos_policy: Who ends a text.
             batch_size: The most texts decoded together.
+            draft_tokens: The most tokens that are drafted ahead.
+            draft_model: Where the model that drafts comes from.
             generation: Generation options.
-            dtype: ``auto`` or a torch dtype; this and the next four hold for members given by path alone.
-            device: ``auto``, a torch device for all members, or a list with one for each.
+            dtype: ``auto`` or a torch dtype; this and the next five hold for members given by path alone.
+            device: ``auto`` (the GPUs with most free memory, see `MemberConfig`), a torch device for all members, or a
+                list with one for each.
             device_map: Accelerate's ``device_map``, in place of ``device``.
+            quantization: Quantise linear layers while they are loaded; see `MemberConfig`.
             trust_remote_code: Run code that comes with the checkpoints.
             safetensors_only: Refuse weights in other formats.
 
@@ -140,6 +159,9 @@ class EnsembleLLM:
             ConfigError: A setting cannot be used.
             LoadError: A member cannot be loaded.
             VocabularyError: The vocabularies do not fit.
+
+        Warns:
+            UserWarning: A member with ``device="auto"`` fits on no GPUs and goes to the CPU.
         """
         given = {
             "main_model": main_model,
@@ -147,11 +169,16 @@ class EnsembleLLM:
             "fusion": fusion,
             "eos_policy": eos_policy,
             "batch_size": batch_size,
+            "draft_tokens": draft_tokens,
             "generation": generation or GenerationOptions(),
         }
         if isinstance(members, str | Path) and str(members).endswith((".yaml", ".yml")):
-            placed = (dtype, device, device_map, trust_remote_code, safetensors_only)
-            if EnsembleSettings(**given) != EnsembleSettings() or placed != ("auto", "auto", None, False, True):
+            placed = (dtype, device, device_map, quantization, trust_remote_code, safetensors_only)
+            if (
+                draft_model
+                or EnsembleSettings(**given) != EnsembleSettings()
+                or placed != ("auto", "auto", None, None, False, True)
+            ):
                 raise ConfigError(
                     f"options beside the configuration {members}, which says everything itself",
                     hint="set them in the file, or load the members' folders with these options",
@@ -164,6 +191,7 @@ class EnsembleLLM:
         common = {
             "dtype": dtype,
             "device_map": device_map,
+            "quantization": quantization,
             "trust_remote_code": trust_remote_code,
             "safetensors_only": safetensors_only,
         }
@@ -171,7 +199,9 @@ class EnsembleLLM:
             {"path": str(one), "device": place, **common} if isinstance(one, str | Path) else one
             for one, place in zip(members, devices, strict=True)
         ]
-        return cls.from_config(EnsembleConfig(members=sources, **given))
+        main = {"device": devices[main_model]} if 0 <= main_model < len(devices) else {}
+        drafting = {"path": str(draft_model), **main, **common} if isinstance(draft_model, str | Path) else draft_model
+        return cls.from_config(EnsembleConfig(members=sources, draft_model=drafting, **given))
 
     @classmethod
     def from_config(cls, config: str | Path | EnsembleConfig) -> Self:
@@ -185,10 +215,11 @@ class EnsembleLLM:
         if not isinstance(config, EnsembleConfig):
             config = EnsembleConfig.load(config)
         config.aggregation_weights(len(config.members))
-        for member in config.members:
-            check_source(member)  # all of them, before the first is loaded
+        drafting = [config.draft_model] if config.draft_model else []
+        loaded = load_members([*config.members, *drafting])
         return cls(
-            [load_member(member) for member in config.members],
+            loaded[: len(config.members)],
+            draft_model=loaded[-1] if drafting else None,
             **{name: getattr(config, name) for name in EnsembleSettings.model_fields},
         )
 
@@ -204,7 +235,10 @@ class EnsembleLLM:
                 f"no configuration holds aggregation weights of your own ({type(self._ensemble.weights).__name__})",
                 hint="give a list of weights, or keep the code that makes the ensemble",
             )
-        return EnsembleConfig(members=[_source(member) for member in self.members], **dict(self.settings))
+        drafting = _source(self.draft_model) if self.draft_model else None
+        return EnsembleConfig(
+            members=[_source(member) for member in self.members], draft_model=drafting, **dict(self.settings)
+        )
 
     @property
     def main_model(self) -> Member:
@@ -387,6 +421,18 @@ def _member(given: object) -> Member:
         f"{given!r:.80} is no member: expected a Member or a pair (model, tokenizer)",
         hint="load hub ids, folders and configuration files with EnsembleLLM.from_pretrained",
     )
+
+
+def _check_draft_model(drafting: Member | None, main: Member, draft_tokens: int) -> None:
+    if drafting is None:
+        return
+    if draft_tokens < 1:
+        raise ConfigError("a draft_model that may draft no token", hint="set draft_tokens, such as draft_tokens=4")
+    if drafting.vocabulary.fingerprint != main.vocabulary.fingerprint:
+        raise ConfigError(
+            f"draft_model {drafting.name} has another vocabulary than the main model {main.name}",
+            hint="give a model with the main model's own tokenizer, or none: the main model drafts itself",
+        )
 
 
 def _is_many(given: object) -> TypeGuard[Sequence[Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from deepen_llm.decoding import Ensemble
+from deepen_llm.contexts import Ensemble
 from deepen_llm.errors import ContextLengthError, PromptError
 from deepen_llm.members.base import Member, Message
 from deepen_llm.members.encoding import Prompt

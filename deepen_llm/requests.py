@@ -8,12 +8,12 @@ from functools import cached_property, partial
 from typing import Any
 
 from deepen_llm.config import EnsembleSettings
-from deepen_llm.decoding import Ensemble
+from deepen_llm.contexts import Ensemble
 from deepen_llm.errors import ConfigError, ContextLengthError, DeepenError
 from deepen_llm.generation import ChatOptions, GenerationOptions
 from deepen_llm.prompts import EncodedPrompt, encode_conversation, encode_text, room_after
-from deepen_llm.row import Row
-from deepen_llm.run import Request, Run
+from deepen_llm.row import Request, Row
+from deepen_llm.run import Run
 from deepen_llm.sampling import generators
 from deepen_llm.structure import Grammar, Grammars, Guide, Room, lark
 from deepen_llm.tools.definitions import Toolbox

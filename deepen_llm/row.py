@@ -1,11 +1,16 @@
-"""One answer while it grows."""
+"""What is asked, and each answer while it grows."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from deepen_llm.contexts import Step
 from deepen_llm.generation import GenerationOptions
+from deepen_llm.members.encoding import Prompt
 from deepen_llm.outputs import FinishReason, Piece, Sample, TokenLogprob, TokenTrace
 from deepen_llm.structure import Guide, Room
 from deepen_llm.text import TextAssembler
@@ -13,6 +18,19 @@ from deepen_llm.tools.calls import CallLog
 from deepen_llm.tools.reader import Event, Reader, Said, Thought
 from deepen_llm.tracing import StepReport
 from deepen_llm.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One prompt, and the answers to it while they grow.
+
+    Attributes:
+        prompt: The prompt, as each member encodes it.
+        rows: One for each sample.
+    """
+
+    prompt: Sequence[Prompt]
+    rows: Sequence[Row]
 
 
 class Row:
@@ -47,6 +65,14 @@ class Row:
     def mid_character(self) -> bool:
         """Whether the text ends inside a character, where only the main model can go on."""
         return self._assembler.mid_character
+
+    def preview(self, tokens: Sequence[int]) -> list[tuple[str, bool]]:
+        """For tokens that may come next: the characters that each completes, and whether it ends inside another."""
+        return self._assembler.preview([self._vocabulary.surfaces[token] or b"" for token in tokens])
+
+    def mid_characters(self, draft: Sequence[Step]) -> list[bool]:
+        """`mid_character`, at each boundary of a draft."""
+        return [self.mid_character, *(inside for _, inside in self.preview([step.token for step in draft]))]
 
     def allowed(self) -> Tensor | None:
         """The tokens that the structure allows next, bool ``[V_m]``; None where it is free."""

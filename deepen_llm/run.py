@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
 
-from deepen_llm.decoding import Ensemble, decode
+from deepen_llm.contexts import Ensemble
+from deepen_llm.decoding import decode
 from deepen_llm.errors import ConfigError, DeepenError
 from deepen_llm.generation import GenerationOptions
 from deepen_llm.outputs import Output, Piece, Usage
-from deepen_llm.prompts import EncodedPrompt
-from deepen_llm.row import Row
+from deepen_llm.row import Request
 from deepen_llm.streaming import TextStream, in_thread
 
 
-@dataclass(frozen=True)
-class Request:
-    """One prompt, and the answers to it while they grow.
-
-    Attributes:
-        prompt: The prompt, as each member encodes it.
-        rows: One for each sample.
-    """
-
-    prompt: EncodedPrompt
-    rows: Sequence[Row]
-
-
 class Run:
-    """Decodes requests in groups of at most ``batch_size`` rows.
+    """Decodes requests, at most ``batch_size`` rows at a time.
 
     Args:
         ensemble: The ensemble.
@@ -45,15 +31,12 @@ class Run:
         batch_size: int,
     ) -> None:
         self._ensemble, self._asked, self._options = ensemble, asked, options
-        self._group = max(1, batch_size // options.n)
+        self._batch_size = batch_size
 
     def steps(self) -> Generator[None, None, None]:
         """Decode; yields after every step, and stops the models where it is closed."""
         able = [one for one in self._asked if isinstance(one, Request)]
-        for first in range(0, len(able), self._group):
-            group = able[first : first + self._group]
-            rows = [row for request in group for row in request.rows]
-            yield from decode(self._ensemble, [request.prompt for request in group], rows, self._options)
+        yield from decode(self._ensemble, able, self._options, self._batch_size)
 
     def finish(self) -> list[Output | DeepenError]:
         """Decode to the end; one output per prompt, or its error."""

@@ -40,6 +40,12 @@ class TextAssembler:
         """The characters that a token's surface completes, not yet taken as text."""
         return self._utf8.decode(surface, final)
 
+    def preview(self, surfaces: Sequence[bytes]) -> list[tuple[str, bool]]:
+        """For tokens that may come next: the characters that each completes, and whether it ends inside another."""
+        utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        utf8.setstate(self._utf8.getstate())
+        return [(utf8.decode(surface), bool(utf8.getstate()[0])) for surface in surfaces]
+
     def say(self, characters: str) -> None:
         """Take characters as text."""
         before = len(self.text)

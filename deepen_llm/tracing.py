@@ -12,44 +12,45 @@ from deepen_llm.outputs import Candidate, MemberView, TokenLogprob, TokenTrace
 from deepen_llm.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from deepen_llm.decoding import Ensemble
+    from deepen_llm.contexts import Ensemble
 
 _TOP = 5  # candidates that a trace shows of each distribution
 
 
 class StepReport:
-    """The distributions of one step; candidates are worked out only where asked for.
+    """The distributions at P places of one step; candidates are worked out only where asked for.
 
     Args:
         ensemble: The ensemble.
-        logits: Each member's logits, ``[B, V_i]``.
-        weights: The aggregation weights in force, ``[B, N]``.
-        fused: The fused logits, ``[B, V_m]``.
+        logits: Each member's logits, ``[P, V_i]``.
+        weights: The aggregation weights in force, ``[P, N]``.
+        fused: The fused logits, ``[P, V_m]``.
 
     Attributes:
-        logits: Each member's logits, ``[B, V_i]``.
+        main: The main model's logits, ``[P, V_m]``.
     """
 
     def __init__(self, ensemble: Ensemble, logits: Sequence[Tensor], weights: Tensor, fused: Tensor) -> None:
-        self._ensemble, self.logits, self._weights, self._fused = ensemble, logits, weights, fused
+        self._ensemble, self._logits, self._weights, self._fused = ensemble, logits, weights, fused
+        self.main = logits[ensemble.main]
 
-    def logprob(self, row: int, token: int, count: int) -> TokenLogprob:
+    def logprob(self, place: int, token: int, count: int) -> TokenLogprob:
         """The fused log-probability of a token, with the ``count`` likeliest beside it."""
-        logprobs = self._fused[row].log_softmax(-1)
+        logprobs = self._fused[place].log_softmax(-1)
         vocabulary = self._ensemble.main_model.vocabulary
         chosen = candidate(vocabulary, logprobs, token)
         return TokenLogprob(chosen.token, chosen.text, chosen.logprob, _top(vocabulary, logprobs, count))
 
-    def trace(self, row: int, token: int, *, mid_character: bool) -> TokenTrace:
+    def trace(self, place: int, token: int, *, mid_character: bool) -> TokenTrace:
         """What each member said, and why this token came out."""
         members = self._ensemble.members
-        logprobs = [one[row].log_softmax(-1) for one in self.logits]
-        fused, main = self._fused[row].log_softmax(-1), self._ensemble.main_model.vocabulary
+        logprobs = [one[place].log_softmax(-1) for one in self._logits]
+        fused, main = self._fused[place].log_softmax(-1), self._ensemble.main_model.vocabulary
         own = logprobs[self._ensemble.main]
         chosen, main_choice = candidate(main, fused, token), candidate(main, own, int(own.argmax()))
         views = tuple(
             MemberView(member.name, float(weight), _top(member.vocabulary, one, _TOP))
-            for member, one, weight in zip(members, logprobs, self._weights[row], strict=True)
+            for member, one, weight in zip(members, logprobs, self._weights[place], strict=True)
         )
         changed = chosen.token != main_choice.token
         reason = "the main model alone: inside a character" if mid_character else "the main model's own choice"

@@ -10,8 +10,6 @@ from deepen_llm import Bayes, Deepen, EnsembleConfig, EnsembleLLM, GenerationOpt
 from deepen_llm.errors import ConfigError
 from tests.models import small
 
-ACCELERATOR = "cuda" if torch.cuda.is_available() else "cpu"
-
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
@@ -87,24 +85,3 @@ def test_generation_options_of_the_ensemble_hold_until_a_call_says_otherwise(fol
     llm = EnsembleLLM.from_pretrained(folders, generation=GenerationOptions(max_new_tokens=3))
     assert len(llm.generate("The").tokens) == 3
     assert len(llm.generate("The", max_new_tokens=2).tokens) == 2
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("fusion", ["deepen", "bayes"])
-def test_members_may_lie_on_different_devices(folders: list[Path], fusion: str) -> None:
-    prompts = ["The quick brown", "The dog"]
-    on_cpu = EnsembleLLM.from_pretrained(folders, device="cpu", fusion=fusion).generate(prompts, max_new_tokens=8)
-    for devices in ([ACCELERATOR, "cpu"], ["cpu", ACCELERATOR], [ACCELERATOR, ACCELERATOR]):
-        llm = EnsembleLLM.from_pretrained(folders, device=devices, fusion=fusion)
-        out = llm.generate(prompts, max_new_tokens=8)
-        assert [one.tokens for one in out] == [one.tokens for one in on_cpu]
-        assert llm.generate(prompts, max_new_tokens=8, temperature=1, seed=1, trace=True)
-
-
-@pytest.mark.gpu
-def test_a_device_map_spreads_a_member_and_a_dtype_is_obeyed(folders: list[Path]) -> None:
-    members = [MemberConfig(path=str(folder), device_map={"": ACCELERATOR}, dtype="bfloat16") for folder in folders]
-    llm = EnsembleLLM.from_pretrained(members, fusion="bayes")
-    assert {member.embedding.dtype for member in llm.members} == {torch.bfloat16}
-    assert {member.embedding.device.type for member in llm.members} == {ACCELERATOR}
-    assert len(llm.generate("The quick", max_new_tokens=4, stop=[]).tokens) >= 1

@@ -16,7 +16,7 @@ from scipy.stats import chisquare
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from deepen_llm import Bayes, Deepen, EnsembleLLM, FusionMethod
-from deepen_llm.decoding import Contexts
+from deepen_llm.contexts import Contexts, Step
 from deepen_llm.prompts import encode_text
 from deepen_llm.text import TextAssembler
 from tests.models import random_model, small
@@ -78,13 +78,13 @@ def test_laws_4_and_5_every_member_has_heard_the_committed_text(pair: tuple[str,
     assembler, tokens = TextAssembler(), list(prompt[0].ids)
     choices = torch.Generator().manual_seed(1)
     for _ in range(40):
-        fused, _ = contexts.fuse([assembler.mid_character])
+        fused = contexts.fuse([()], [[assembler.mid_character]]).logits
         token = int(torch.multinomial(fused[0].softmax(-1), 1, generator=choices))
-        contexts.commit([token], [assembler.feed(main.vocabulary.surfaces[token] or b"")])
+        contexts.commit([[Step(token, assembler.feed(main.vocabulary.surfaces[token] or b""))]])
         tokens.append(token)
         assert contexts.each[0].ids == [tokens]
         afresh = other.open([other.encode_prompt(PROMPTS[0])])
-        afresh.append_text([assembler.text])
+        afresh.append([[assembler.text]])
         assert contexts.each[1].ids == afresh.ids
         torch.testing.assert_close(contexts.each[1].logits(), afresh.logits(), atol=2e-4, rtol=1e-4)
     surfaces = b"".join(main.vocabulary.surfaces[token] or b"" for token in tokens[len(prompt[0].ids) :])

@@ -33,14 +33,14 @@ def inspect(
     """
     with errors.status("Starting..."):
         from deepen_llm import specialists
-        from deepen_llm.members.loading import load_member
+        from deepen_llm.members.loading import load_members
 
     if not given.member and given.config is None:
         given = replace(given, member=[str(path) for path in specialists.paths()])
     configuration = given.configuration()
     quiet_libraries()
     with errors.status(f"Loading {len(configuration.members)} members..."):
-        members = [load_member(one) for one in configuration.members]
+        members = load_members(configuration.members)
     with errors.status("Comparing anchors..."):
         comparisons = list(compare(members, sample))
     if as_json:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 FusionName = Literal["deepen", "bayes"]
 """The fusion methods, named here so that ``--help`` need not import them."""
 
+QuantizationName = Literal["bnb-int8", "bnb-nf4", "torchao-int8"]
+"""`MemberConfig`'s, named here for the same reason."""
+
 _Member = functools.partial(typer.Option, rich_help_panel="Members")
 _Fusion = functools.partial(typer.Option, rich_help_panel="Fusion")
 _Sampling = functools.partial(typer.Option, rich_help_panel="Generation")
@@ -42,6 +45,9 @@ class Members:
     ] = None
     dtype: Annotated[str | None, _Member(help="auto, float32, bfloat16 or float16, for every member.")] = None
     device: Annotated[list[str] | None, _Member(help="auto, cpu, cuda:0, ...; one for all members, or repeat.")] = None
+    quantization: Annotated[
+        QuantizationName | None, _Member(help="Quantise every member's weights while they are loaded.")
+    ] = None
 
     def configuration(self, **generation: Any) -> EnsembleConfig:
         """The configuration file's settings, overridden by the options.
@@ -73,8 +79,9 @@ class Members:
         if len(devices) not in {0, 1, len(members)}:
             raise typer.BadParameter(f"{len(devices)} times --device for {len(members)} members")
         places = devices if len(devices) == len(members) else (devices or [None]) * len(members)
+        common = _said({"dtype": self.dtype, "quantization": self.quantization})
         return [
-            {**member, **_said({"dtype": self.dtype, "device": place}), **({"device_map": None} if place else {})}
+            {**member, **common, **({"device": place, "device_map": None} if place else {})}
             for member, place in zip(members, places, strict=True)
         ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -19,28 +20,71 @@ Message = Mapping[str, Any]
 """A chat message: ``role`` and ``content``, and whatever else the member's template reads."""
 
 
+Heard = str | int
+"""What a row hears: a piece of text (special tokens in it are plain text), or a token of the member's vocabulary."""
+
+Draft = Sequence[Heard]
+"""What may come next in a row, step by step; each step's end is a boundary, and so is the beginning."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Next-token logits at P places: each row's boundaries one after the other, the rows in turn.
+
+    Attributes:
+        logits: fp32 ``[P, V_i]``; padding beyond the tokenizer is ``-inf``.
+        lengths: For each row, how many tokens the text has at each boundary.
+    """
+
+    logits: Tensor
+    lengths: Sequence[Sequence[int]]
+
+
 class Context(ABC):
-    """What one member has read: B rows of text, each with the next-token logits after it."""
+    """What one member has read: B rows of text."""
 
     @abstractmethod
-    def logits(self) -> Tensor:
-        """Next-token logits for the text so far, fp32 ``[B, V_i]``; padding beyond the tokenizer is ``-inf``.
+    def boundaries(self, drafts: Sequence[Draft]) -> list[list[int]]:
+        """For each row, the tokens that the text has at each boundary of a draft, as far as one reading can tell them.
 
-        Raises:
-            LogitsError: A row is NaN, ``+inf`` or all ``-inf``.
+        A draft ends before the first step after which the member's tokens would no longer begin with those at the
+        boundary before it: what was read of the draft until there would not be what the text is encoded as.
+
+        Args:
+            drafts: For each row, what may come next; may be empty.
         """
 
     @abstractmethod
-    def append_text(self, pieces: Sequence[str]) -> None:
-        """Hear a piece of text in every row (it may be empty); special tokens in it are plain text."""
+    def read(self, drafts: Sequence[Draft], *, ends_only: bool = False) -> Reading:
+        """Next-token logits for the text so far, and at the boundaries of drafts that may follow it.
+
+        The drafts are not kept: what follows is what `append` says. On an accelerator the logits may still be under
+        way when this returns.
+
+        Args:
+            drafts: For each row, what may come next, no longer than `boundaries` tells.
+            ends_only: Tell each row's last boundary only.
+        """
 
     @abstractmethod
-    def append_tokens(self, tokens: Sequence[int]) -> None:
-        """Hear one token of the member's own vocabulary in every row."""
+    def check(self) -> None:
+        """Wait for the last reading.
+
+        Raises:
+            LogitsError: A row of it is NaN, ``+inf`` or all ``-inf``.
+        """
+
+    @abstractmethod
+    def append(self, heard: Sequence[Draft]) -> None:
+        """Hear what follows in each row."""
 
     @abstractmethod
     def select(self, rows: Sequence[int]) -> None:
         """Keep these rows, in this order; a row named twice is copied."""
+
+    @abstractmethod
+    def join(self, other: Context) -> None:
+        """Take over another context's rows, behind the own ones; it was opened by the same member, and is used up."""
 
     @abstractmethod
     def close(self) -> None:
@@ -51,6 +95,16 @@ class Context(ABC):
     def ids(self) -> list[list[int]]:
         """Token ids of each row, the prompt's included."""
 
+    def logits(self) -> Tensor:
+        """Next-token logits for the text so far, ``[B, V_i]``.
+
+        Raises:
+            LogitsError: See `check`.
+        """
+        logits = self.read([()] * len(self.ids)).logits
+        self.check()
+        return logits
+
 
 class Member(ABC):
     """One model that takes part in an ensemble."""
@@ -59,6 +113,8 @@ class Member(ABC):
     vocabulary: Vocabulary
     embedding: Tensor  # [V_i, D_i], input token embeddings
     context_length: int | None  # tokens that fit, None where the model knows no bound
+    weight_bytes: int = 1  # what a one-token forward reads, to compare members by
+    bytes_per_token: int = 0  # what a context keeps for each token, 0 where it is not known
     source: MemberConfig | None = None  # where it was loaded from, None for one that lives in memory
 
     @abstractmethod

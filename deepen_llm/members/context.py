@@ -1,4 +1,4 @@
-"""What a local model has read: transcripts, and logits for their ends."""
+"""What a local model has read: rows of text, and logits at their boundaries."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from deepen_llm.errors import LogitsError
-from deepen_llm.members.base import Context
+from deepen_llm.members.base import Context, Draft, Reading
 from deepen_llm.members.encoding import Prompt, TextEncoder
 from deepen_llm.members.model import CausalModel
+from deepen_llm.members.readrow import ReadRow
 from deepen_llm.members.slots import SlotCache
-from deepen_llm.members.transcript import Transcript
+from deepen_llm.members.steps import FixedSteps
 from deepen_llm.vocabulary import Vocabulary
 
 
@@ -38,44 +39,55 @@ class LocalContext(Context):
         prompts: Sequence[Prompt],
     ) -> None:
         self._name, self._model, self._vocabulary = name, model, vocabulary
-        self._rows = [Transcript(encoder, prompt) for prompt in prompts]
-        self._read: list[list[int] | None] = [None] * len(prompts)  # ids that the logits are for
-        self._logits = torch.zeros(len(prompts), vocabulary.size, device=model.device)
+        self._rows = [ReadRow(encoder, prompt) for prompt in prompts]
+        self._unchecked: list[tuple[Tensor, list[tuple[int, int]]]] = []  # tops of logits, and their rows and lengths
+
+    def boundaries(self, drafts: Sequence[Draft]) -> list[list[int]]:
+        """See `Context`."""
+        if not self._model.traits.reads_ahead:
+            drafts = [()] * len(self._rows)
+        bound = self._model.traits.rescales_at
+        return [row.boundaries(draft, bound) for row, draft in zip(self._rows, drafts, strict=True)]
 
     @torch.inference_mode()
-    def logits(self) -> Tensor:
+    def read(self, drafts: Sequence[Draft], *, ends_only: bool = False) -> Reading:
         """See `Context`."""
-        stale = [
-            row for row, (script, read) in enumerate(zip(self._rows, self._read, strict=True)) if script.ids != read
-        ]
-        if stale:
-            fresh = self._forward(stale).float()  # [len(stale), V]
-            fresh[:, self._vocabulary.tokenizer_size :] = -torch.inf
-            self._check(fresh, stale)
-            self._logits = self._logits.index_copy(0, torch.tensor(stale, device=fresh.device), fresh)
-            for row in stale:
-                self._read[row] = list(self._rows[row].ids)
-        return self._logits
+        lengths = self.boundaries(drafts)
+        lengths = [wanted[-1:] for wanted in lengths] if ends_only else lengths
+        asked = [(row, length) for row, wanted in enumerate(lengths) for length in wanted]
+        fresh = [(row, length) for row, length in asked if not self._rows[row].knows(length)]
+        logits = self._fresh(fresh) if fresh else torch.empty(0)
+        for place, (row, length) in enumerate(fresh):
+            self._rows[row].learn(length, logits[place])
+        if fresh != asked:
+            logits = torch.stack([self._rows[row].known(length) for row, length in asked])
+        return Reading(logits, lengths)
 
-    @abstractmethod
-    def _forward(self, rows: Sequence[int]) -> Tensor:
-        """Bring these rows up to date; the logits at their ends, ``[len(rows), V_i]``."""
-
-    def append_text(self, pieces: Sequence[str]) -> None:
+    def check(self) -> None:
         """See `Context`."""
-        for row, piece in zip(self._rows, pieces, strict=True):
-            row.append_text(piece)
+        unchecked, self._unchecked = self._unchecked, []
+        for tops, places in unchecked:  # a top is NaN where any logit is
+            for (row, length), good in zip(places, tops.isfinite().tolist(), strict=True):
+                if not good:
+                    raise LogitsError(
+                        f"member {self._name} gave logits that are no distribution (NaN, +inf or all -inf) "
+                        f"after token {length} of row {row}",
+                        hint="load it with dtype='float32' or 'bfloat16', and try its weights with transformers",
+                    )
 
-    def append_tokens(self, tokens: Sequence[int]) -> None:
+    def append(self, heard: Sequence[Draft]) -> None:
         """See `Context`."""
-        for row, token in zip(self._rows, tokens, strict=True):
-            row.ids.append(token)
+        for row, steps in zip(self._rows, heard, strict=True):
+            row.append(steps)
 
     def select(self, rows: Sequence[int]) -> None:
         """See `Context`."""
         self._rows = [self._rows[row].copy() for row in rows]
-        self._read = [self._read[row] for row in rows]
-        self._logits = self._logits[list(rows)]
+
+    def join(self, other: Context) -> None:
+        """See `Context`."""
+        assert isinstance(other, LocalContext)  # noqa: S101 - a context of the same member, by contract
+        self._rows += other._rows
 
     def close(self) -> None:
         """See `Context`."""
@@ -86,15 +98,16 @@ class LocalContext(Context):
         """See `Context`."""
         return [row.ids for row in self._rows]
 
-    def _check(self, logits: Tensor, rows: Sequence[int]) -> None:
-        top = logits.max(-1).values  # NaN where any logit is
-        for row, good in zip(rows, top.isfinite().tolist(), strict=True):
-            if not good:
-                raise LogitsError(
-                    f"member {self._name} gave logits that are no distribution (NaN, +inf or all -inf) "
-                    f"after token {len(self._rows[row].ids)} of row {row}",
-                    hint="load it with dtype='float32' or 'bfloat16', and check its weights with transformers alone",
-                )
+    def _fresh(self, places: list[tuple[int, int]]) -> Tensor:
+        """Logits at pairs of a row and a number of tokens, fp32 ``[P, V_i]``."""
+        logits = self._forward(places).float()
+        logits[:, self._vocabulary.tokenizer_size :] = -torch.inf
+        self._unchecked.append((logits.amax(-1), places))
+        return logits
+
+    @abstractmethod
+    def _forward(self, places: list[tuple[int, int]]) -> Tensor:
+        """Read the rows as far as these places (a row, a number of its tokens); logits there, ``[P, V_i]``."""
 
 
 class CachedContext(LocalContext):
@@ -109,8 +122,9 @@ class CachedContext(LocalContext):
     def __init__(self, shared: bool, *arguments: Any) -> None:
         super().__init__(*arguments)
         count = len(self._rows)
-        self._shared, self._bound = shared, self._model.rescales_at()
-        self._caches = [SlotCache(count, self._model.device)] if shared else [self._single() for _ in range(count)]
+        self._shared, self._bound = shared, self._model.traits.rescales_at
+        self._caches = [SlotCache(count)] if shared else [SlotCache(1) for _ in range(count)]
+        self._steps = FixedSteps(self._model) if shared and self._model.fixed_steps else None
 
     def select(self, rows: Sequence[int]) -> None:
         """See `Context`."""
@@ -120,38 +134,54 @@ class CachedContext(LocalContext):
         else:
             self._caches = [self._caches[row].copy() for row in rows]
 
-    def _single(self) -> SlotCache:
-        return SlotCache(1, self._model.device)
-
-    def _forward(self, rows: Sequence[int]) -> Tensor:
+    def join(self, other: Context) -> None:
+        """See `Context`."""
+        super().join(other)
+        assert isinstance(other, CachedContext)  # noqa: S101 - see above
         if self._shared:
-            return self._extend(self._caches[0], range(len(self._rows)), rows)
-        return torch.cat([self._extend(self._caches[row], [row], [row]) for row in rows])
+            self._caches[0].join(other._caches[0])
+        else:
+            self._caches += other._caches
 
-    def _extend(self, cache: SlotCache, members: Sequence[int], stale: Sequence[int]) -> Tensor:
-        """Read what is new in the rows of one cache; logits at the ends of the stale ones, ``[len(stale), V_i]``."""
-        # A stale row's last token is always read: its logits are what is asked for.
-        targets = [self._rows[row].ids[: -1 if row in stale else None] for row in members]
-        if self._rescaled(cache.lengths, members):
-            cache.roll_back([[] for _ in members])
-        kept = cache.roll_back(targets)
-        blocks = [self._rows[row].ids[count:] for row, count in zip(members, kept, strict=True)]
-        mask, positions = cache.extend(blocks)
-        places = [members.index(row) for row in stale]
-        return self._model.read(
-            blocks, cache.cache, mask, positions, places, [len(blocks[place]) - 1 for place in places]
+    def _forward(self, places: list[tuple[int, int]]) -> Tensor:
+        if self._shared:
+            return self._extend(self._caches[0], range(len(self._rows)), places)
+        rows = list(dict.fromkeys(row for row, _ in places))
+        return torch.cat(
+            [self._extend(self._caches[row], [row], [one for one in places if one[0] == row]) for row in rows]
         )
 
-    def _rescaled(self, cached: Sequence[int], members: Sequence[int]) -> bool:
+    def _extend(self, cache: SlotCache, rows: Sequence[int], places: list[tuple[int, int]]) -> Tensor:
+        """Read what is new in the rows of one cache, as far as the places; logits there, ``[P, V_i]``."""
+        texts = [self._rows[row].reading for row in rows]
+        wanted = [[length for place, length in places if place == row] for row in rows]
+        if self._rescaled(cache.lengths, wanted):
+            cache.roll_back([[] for _ in rows])
+        # The last token before a place is always read: its logits are what is asked for.
+        kept = cache.roll_back(
+            [text[: min(ends) - 1 if ends else None] for text, ends in zip(texts, wanted, strict=True)]
+        )
+        blocks = [text[start : max(ends, default=start)] for text, start, ends in zip(texts, kept, wanted, strict=True)]
+        mask, positions = cache.extend(blocks)
+        if self._steps and positions.shape[1] == 1 and cache.layers():
+            return self._steps.read(blocks, cache, positions)[[row for row, _ in places]]
+        ends = {row: start + len(block) for row, start, block in zip(rows, kept, blocks, strict=True)}
+        behind = [(rows.index(row), ends[row] - length) for row, length in places]
+        return self._model.read(blocks, cache.cache, mask, positions, behind)
+
+    def _rescaled(self, cached: Sequence[int], wanted: Sequence[Sequence[int]]) -> bool:
         """Whether what is cached was encoded in another way than the text will be now."""
         if self._bound is None:
             return False
-        lengths = [(count, len(self._rows[row].ids)) for count, row in zip(cached, members, strict=True)]
-        return any((count > self._bound) != (length > self._bound) for count, length in lengths)
+        return any(
+            (count > self._bound) != (max(ends) > self._bound)
+            for count, ends in zip(cached, wanted, strict=True)
+            if ends
+        )
 
 
 class AfreshContext(LocalContext):
     """A model that cannot be rolled back: each row's whole text is read again, without a cache."""
 
-    def _forward(self, rows: Sequence[int]) -> Tensor:
-        return torch.cat([self._model.read_afresh(self._rows[row].ids) for row in rows])
+    def _forward(self, places: list[tuple[int, int]]) -> Tensor:
+        return torch.cat([self._model.read_afresh(self._rows[row].reading[:length]) for row, length in places])

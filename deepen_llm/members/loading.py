@@ -3,72 +3,65 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import constants, get_session, is_offline_mode
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from deepen_llm.config import MemberConfig
-from deepen_llm.errors import ConfigError, DeepenError, LoadError
+from deepen_llm.errors import ConfigError, LoadError
+from deepen_llm.members.checkpoint import Checkpoint, first_lines, named_dtype
 from deepen_llm.members.local import LocalMember
+from deepen_llm.members.placement import Footprint, Share, free_memory, place
+from deepen_llm.members.quantization import quantizer, require_package
 
 _TOKENIZER_FILES = ("tokenizer*", "vocab*", "tekken.json", "*.model", "*.tiktoken", "merges.txt")
-_HUB_PATIENCE = 5.0  # seconds
-_LOCAL_HINT = (
-    "check that the files are whole (no git-lfs pointers, nothing cut short) and the weights safetensors; other "
-    "formats load with safetensors_only=False, code of its own with trust_remote_code=True, both in Python or YAML"
-)
-_HUB_HINT = "check the id and your network, log in with 'hf auth login' where it is gated, or give a local folder"
+_GB = 10**9
 
 
-def load_member(config: MemberConfig) -> LocalMember:
-    """Load a model and its tokenizer.
+def load_members(configs: Sequence[MemberConfig]) -> list[LocalMember]:
+    """Load the members of an ensemble; those without a device of their own go to the GPUs that have room.
 
     Args:
-        config: Where the member comes from, and onto which device.
+        configs: Where each comes from, and onto which device.
 
     Raises:
         LoadError: There is no such checkpoint, it cannot be read or is not whole, or its weights are not safetensors.
-        ConfigError: The dtype or device is unknown or not there.
-        VocabularyError: The tokenizer does not fit the model.
+        ConfigError: A dtype or device is unknown or not there, or a package is missing.
+        VocabularyError: A tokenizer does not fit its model.
+
+    Warns:
+        UserWarning: A member fits on no GPUs and goes to the CPU.
     """
-    check_source(config)
-    local, common = Path(config.path).exists(), _common(config)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(config.path, **common)
-        weights = {"use_safetensors": True} if config.safetensors_only else {}
-        model, loaded = AutoModelForCausalLM.from_pretrained(
-            config.path,
-            dtype=_dtype(config, common),
-            output_loading_info=True,
-            **_placement(config),
-            **weights,
-            **common,
-        )
-    except DeepenError:
-        raise
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        hint = _LOCAL_HINT if local else _HUB_HINT
-        raise LoadError(f"member {config.path} cannot be loaded: {_first_lines(error)}", hint=hint) from error
-    _check_whole(config, loaded)
-    if config.device_map is None:
-        model = model.to(_device(config.device))
-    member = LocalMember(model, tokenizer, config.label)
-    member.source = config
-    return member
+    for config in configs:
+        check_source(config)  # all of them, before the first is loaded
+    sources = [Checkpoint(config) for config in configs]
+    anywhere = [config.device == "auto" and config.device_map is None for config in configs]
+    loaded = {i: _load(source, None) for i, source in enumerate(sources) if not anywhere[i]}  # they are there already
+    rest = [i for i, free in enumerate(anywhere) if free]
+    for i, share in zip(rest, _shares([sources[i] for i in rest]), strict=True):
+        loaded[i] = _load(sources[i], share)
+    return [loaded[i] for i in range(len(configs))]
+
+
+def load_member(config: MemberConfig) -> LocalMember:
+    """Load a model and its tokenizer; see `load_members`.
+
+    Args:
+        config: Where the member comes from, and onto which device.
+    """
+    return load_members([config])[0]
 
 
 def check_source(config: MemberConfig) -> None:
-    """Tell what can be told before any weights are read: a wrong folder, dtype or device.
+    """Tell what can be told before any weights are read: a wrong folder, dtype or device, a missing package.
 
     Raises:
         LoadError: The path is a folder without a checkpoint, or looks like one and is none.
-        ConfigError: The dtype or device is unknown or not there.
+        ConfigError: The dtype or device is unknown or not there, or a package is missing.
     """
     folder = Path(config.path)
     looks_local = folder.exists() or config.path.startswith((".", "/")) or config.path.count("/") > 1
@@ -79,8 +72,14 @@ def check_source(config: MemberConfig) -> None:
                 f"member {config.path} is no checkpoint: {missing}",
                 hint="give a folder that save_pretrained wrote (config.json, weights, tokenizer files), or a hub id",
             )
-    _placement(config)
-    _named_dtype(config)
+    named_dtype(config)
+    if config.quantization is not None:
+        require_package(config.quantization)
+        _require_accelerate(f"quantization={config.quantization!r}")
+    if config.device_map is not None:
+        _require_accelerate(f"device_map={config.device_map!r}")
+    elif config.device != "auto":
+        _device(config.device)
 
 
 def _missing(folder: Path) -> str | None:
@@ -91,25 +90,73 @@ def _missing(folder: Path) -> str | None:
     return None
 
 
-def _common(config: MemberConfig) -> dict[str, Any]:
-    common = {
-        "trust_remote_code": config.trust_remote_code,
-        "revision": config.revision,
-        "local_files_only": None if Path(config.path).exists() or _hub_answers() else True,
-    }
-    return {key: value for key, value in common.items() if value is not None}
+def _shares(sources: Sequence[Checkpoint]) -> list[Share]:
+    """The GPUs of members that may go anywhere."""
+    free = free_memory() if sources else {}
+    if not free:
+        return [Share() for _ in sources]
+    footprints = [source.footprint() for source in sources]
+    shares = place(footprints, free)
+    for source, footprint, share in zip(sources, footprints, shares, strict=True):
+        if not share:
+            _warn_of_cpu(source, footprint, free)
+        elif len(share) > 1:
+            _require_accelerate(f"member {source.source.path} fits on no GPU alone, and to split it")
+    return shares
 
 
-def _hub_answers() -> bool:
-    """Whether the hub can be reached at all; without this, every file is asked for again and again."""
-    if is_offline_mode():
-        return False
-    try:
-        get_session().head(constants.ENDPOINT, timeout=_HUB_PATIENCE)
-    except Exception as error:  # the session's library, and so its errors, differ between versions of the hub client
-        warnings.warn(f"the hub cannot be reached ({_first_lines(error)}): only the local cache is used", stacklevel=2)
-        return False
-    return True
+def _warn_of_cpu(source: Checkpoint, footprint: Footprint, free: Mapping[int, int]) -> None:
+    room = ", ".join(f"cuda:{gpu} {bytes_ / _GB:.1f} GB" for gpu, bytes_ in free.items())
+    warnings.warn(
+        f"member {source.source.path} takes {footprint.weights / _GB:.1f} GB, which beside the other members fits on "
+        f"no GPU (free: {room}): it goes to the CPU, which is slow. Give quantization='bnb-nf4' or a smaller dtype, "
+        "free memory, or say device='cpu' to keep it there",
+        stacklevel=2,
+    )
+
+
+def _load(source: Checkpoint, share: Share | None) -> LocalMember:
+    """Load a member onto its share of the GPUs, the CPU for none; None for the device that its configuration names."""
+    config = source.source
+    device = _device(config.device) if share is None else torch.device(f"cuda:{next(iter(share))}" if share else "cpu")
+    placed = _placed(source, device, share)
+    with source.reading():
+        tokenizer = AutoTokenizer.from_pretrained(config.path, **source.common)
+        model, loaded = AutoModelForCausalLM.from_pretrained(
+            config.path,
+            output_loading_info=True,
+            **_numbers(source, on_cpu=config.device_map is None and device.type == "cpu"),
+            **placed,
+            **({"use_safetensors": True} if config.safetensors_only else {}),
+            **source.common,
+        )
+        _check_whole(config, loaded)
+        if not placed:
+            model = model.to(device)
+    member = LocalMember(model, tokenizer, config.label, folder=source.folder, compile=config.compile)
+    member.source = config
+    return member
+
+
+def _placed(source: Checkpoint, device: torch.device, share: Share | None) -> dict[str, Any]:
+    """How `transformers` places the weights; nothing where the model is moved once it is loaded."""
+    if source.source.device_map is not None:
+        return {"device_map": source.source.device_map}
+    if share and len(share) > 1:
+        return {"device_map": "sequential", "max_memory": share}
+    if source.quantised:  # some kinds are packed on the device that they stay on
+        _require_accelerate(f"member {source.source.path} is quantised, and to load it")
+        return {"device_map": {"": device}}
+    return {}
+
+
+def _numbers(source: Checkpoint, *, on_cpu: bool) -> dict[str, Any]:
+    """The dtype, and how layers are quantised."""
+    dtype = source.dtype(on_cpu=on_cpu)
+    numbers: dict[str, Any] = {"dtype": dtype or "auto"}
+    if quantization := source.source.quantization:
+        numbers["quantization_config"] = quantizer(quantization, dtype or source.config.dtype or torch.float32)
+    return numbers
 
 
 def _check_whole(config: MemberConfig, loaded: Mapping[str, Any]) -> None:
@@ -123,15 +170,9 @@ def _check_whole(config: MemberConfig, loaded: Mapping[str, Any]) -> None:
         )
 
 
-def _placement(config: MemberConfig) -> dict[str, Any]:
-    if config.device_map is None:
-        _device(config.device)  # an unknown device is told before weights are read
-        return {}
+def _require_accelerate(what: str) -> None:
     if find_spec("accelerate") is None:
-        raise ConfigError(
-            f"device_map={config.device_map!r} needs accelerate", hint="pip install 'deepen-llm[accelerate]'"
-        )
-    return {"device_map": config.device_map}
+        raise ConfigError(f"{what} needs accelerate", hint="pip install 'deepen-llm[accelerate]'")
 
 
 def _device(name: str) -> torch.device:
@@ -141,31 +182,7 @@ def _device(name: str) -> torch.device:
         torch.empty(1, device=name).item()  # which the meta device refuses
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ConfigError(
-            f"device {name!r} cannot be used: {_first_lines(error)}",
+            f"device {name!r} cannot be used: {first_lines(error)}",
             hint="give 'auto', 'cpu', or a device like 'cuda:0'",
         ) from error
     return torch.device(name)
-
-
-def _dtype(config: MemberConfig, common: dict[str, Any]) -> torch.dtype | str:
-    if named := _named_dtype(config):
-        return named
-    stored = AutoConfig.from_pretrained(config.path, **common).dtype
-    on_cpu = config.device_map is None and _device(config.device).type == "cpu"
-    return torch.float32 if on_cpu and stored == torch.float16 else "auto"
-
-
-def _named_dtype(config: MemberConfig) -> torch.dtype | None:
-    if config.dtype == "auto":
-        return None
-    named = getattr(torch, config.dtype, None)
-    if not isinstance(named, torch.dtype) or not named.is_floating_point:
-        raise ConfigError(
-            f"dtype {config.dtype!r} is no floating torch dtype",
-            hint="give 'auto', 'float32', 'bfloat16' or 'float16'",
-        )
-    return named
-
-
-def _first_lines(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from deepen_llm.errors import LoadError
@@ -12,14 +14,15 @@ from deepen_llm.members.base import Context, Member, Message
 from deepen_llm.members.chat import ChatEncoder
 from deepen_llm.members.context import AfreshContext, CachedContext
 from deepen_llm.members.encoding import Prompt, TextEncoder
-from deepen_llm.members.model import CausalModel, Memory
+from deepen_llm.members.model import CausalModel
+from deepen_llm.members.traits import Memory
 from deepen_llm.members.transcript import Transcript
-from deepen_llm.members.window import window_in
+from deepen_llm.members.window import bytes_per_token, window_in
 from deepen_llm.tools.definitions import Tool, Toolbox
 from deepen_llm.tools.formats import ToolFormat
 from deepen_llm.tools.reader import CallReader, Reader
 from deepen_llm.tools.template_reader import TemplateReader
-from deepen_llm.vocabulary import Vocabulary
+from deepen_llm.vocabulary import stored_vocabulary
 
 
 class LocalMember(Member):
@@ -29,21 +32,31 @@ class LocalMember(Member):
         model: A `transformers` causal language model; it is switched to evaluation.
         tokenizer: Its tokenizer.
         name: What messages and traces call it; by default the model's own name.
+        folder: The folder that the tokenizer was just loaded from: what is read of a large one is kept on disk.
+        compile: Compile one-token steps; see `MemberConfig`.
 
     Raises:
-        LoadError: The model is no causal language model, or its token embeddings are offloaded.
+        LoadError: The model is no causal language model, or its token embeddings are offloaded or quantised.
         VocabularyError: The tokenizer does not fit the model, or is of no known kind.
 
     Warns:
         UserWarning: The model's cache cannot be rolled back, so it reads the whole text at every step.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str | None = None) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        name: str | None = None,
+        *,
+        folder: Path | None = None,
+        compile: bool = False,  # noqa: A002 - what torch calls it
+    ) -> None:
         self.name = name or str(getattr(model, "name_or_path", "") or type(model).__name__)
         _refuse_encoder_decoder(model, self.name)
         self.model, self.tokenizer = model, tokenizer
-        size = model.get_output_embeddings().weight.shape[0]
-        self.vocabulary = Vocabulary.from_tokenizer(tokenizer, size=size, end_of_text=_end_of_text(model, tokenizer))
+        size, ends = _width(model), _end_of_text(model, tokenizer)
+        self.vocabulary = stored_vocabulary(tokenizer, size=size, end_of_text=ends, folder=folder)
         self.context_length = window_in(model.config)
         self._encoder = TextEncoder(tokenizer, self.vocabulary.special, self.vocabulary.surfaces)
         self._chat = ChatEncoder(self.name, tokenizer, self.vocabulary, self._encoder)
@@ -54,7 +67,16 @@ class LocalMember(Member):
                 f"the token embeddings of member {self.name} are offloaded, and fusion reads them at every step",
                 hint="keep them in memory: give a device_map with room for them, or a smaller dtype",
             )
-        self._memory = self._causal.memory()
+        if type(self.embedding) is not Tensor or not self.embedding.is_floating_point() or self.embedding.itemsize < 2:
+            raise LoadError(
+                f"the token embeddings of member {self.name} are quantised, and fusion reads them as numbers",
+                hint="take a checkpoint with plain embeddings: quantise its linear layers only, as most recipes do",
+            )
+        self.weight_bytes = sum(one.numel() * one.element_size() for one in model.parameters())
+        self.bytes_per_token = bytes_per_token(model.config, self._causal.dtype)
+        if compile:
+            self._causal.compile()
+        self._memory = self._causal.traits.memory
         if self._memory is Memory.NONE:
             warnings.warn(
                 f"member {self.name} ({type(model).__name__}) has {self._memory.value}: it reads the whole text afresh "
@@ -111,6 +133,15 @@ def _end_of_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
     for given in (*own[:1], tokenizer.eos_token_id):
         found += given if isinstance(given, list) else [] if given is None else [given]
     return list(dict.fromkeys(found))
+
+
+def _width(model: PreTrainedModel) -> int:
+    """How many logits there are; a quantised head's weight may be packed, so that its shape does not tell."""
+    head = model.get_output_embeddings()
+    weight = getattr(head, "weight", None)
+    if isinstance(weight, Tensor) and weight.dim() == 2 and weight.is_floating_point():
+        return weight.shape[0]
+    return int(head.out_features)
 
 
 def _refuse_encoder_decoder(model: PreTrainedModel, name: str) -> None:

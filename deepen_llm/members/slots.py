@@ -7,7 +7,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from torch.nn import functional as F
+from transformers import Cache
+
+from deepen_llm.members.layers import GrowingLayer
 
 _SLACK = 64  # dead slots that are not worth a copy
 
@@ -20,15 +23,18 @@ class SlotCache:
 
     Args:
         rows: Number of rows B.
-        device: Where masks and positions are needed.
     """
 
-    def __init__(self, rows: int, device: torch.device) -> None:
-        self.cache = DynamicCache()
-        self._device = device
+    def __init__(self, rows: int) -> None:
+        self.cache = Cache(layer_class_to_replicate=GrowingLayer)
         self._ids: list[list[int]] = [[] for _ in range(rows)]  # cached token ids
         self._slots: list[list[int]] = [[] for _ in range(rows)]  # and the slot of each
-        self._length = 0  # slots in the cache
+        self._alive = torch.zeros(rows, 0, dtype=torch.bool)  # [B, slots]
+
+    @property
+    def alive(self) -> Tensor:
+        """Which slots hold a token of each row, bool ``[B, slots]``."""
+        return self._alive
 
     @property
     def lengths(self) -> list[int]:
@@ -37,67 +43,92 @@ class SlotCache:
 
     def roll_back(self, targets: Sequence[Sequence[int]]) -> list[int]:
         """Keep of each row what it has in common with its target ids; the number of tokens kept per row."""
-        for ids, slots, target in zip(self._ids, self._slots, targets, strict=True):
-            kept = common_prefix(ids, target)
-            del ids[kept:], slots[kept:]
+        for row, target in enumerate(targets):
+            kept = common_prefix(self._ids[row], target)
+            self._alive[row, self._slots[row][kept:]] = False
+            del self._ids[row][kept:], self._slots[row][kept:]
         self._trim()
         return self.lengths
 
-    def extend(self, blocks: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Make room for each row's new ids, padded on the right to the longest.
+    def fixed(self) -> int:
+        """Give all layers buffers that need not grow for a while; how many slots they have."""
+        return min(layer.reserve() for layer in self.layers())
+
+    def extend(self, blocks: Sequence[Sequence[int]]) -> tuple[Tensor | None, Tensor]:
+        """Make room for each row's new ids, padded on the left to the longest.
 
         Returns:
-            The attention mask ``[B, slots]`` with the new block, and the block's position ids ``[B, block]``.
+            The attention mask ``[B, slots]`` with the new block, None where no slot is dead; and the block's position
+            ids, ``[B, block]``.
         """
-        longest = max(map(len, blocks))
+        longest, before = max(map(len, blocks)), self._alive.shape[1]
         positions = torch.zeros(len(blocks), longest, dtype=torch.long)
+        self._alive = F.pad(self._alive, (0, longest))
         for row, block in enumerate(blocks):
-            first = len(self._ids[row])
-            positions[row] = torch.arange(first, first + longest).clamp(max=max(first + len(block) - 1, 0))
-            self._slots[row] += range(self._length, self._length + len(block))
+            first, pad = len(self._ids[row]), longest - len(block)
+            positions[row, pad:] = torch.arange(first, first + len(block))
+            self._alive[row, before + pad :] = True
+            self._slots[row] += range(before + pad, before + longest)
             self._ids[row] += block
-        self._length += longest
-        mask = torch.zeros(len(blocks), self._length, dtype=torch.long)
-        for row, slots in enumerate(self._slots):
-            mask[row, slots] = 1
-        return mask.to(self._device), positions.to(self._device)
+        return (None if self._alive.all() else self._alive.long()), positions
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep these rows, in this order; a row named twice is copied."""
-        if self._length:
-            self.cache.batch_select_indices(torch.tensor(rows, dtype=torch.long, device=self._device))
+        index = torch.tensor(rows, dtype=torch.long)
+        for layer in self.layers():
+            layer.batch_select_indices(index.to(layer.keys.device))
         self._ids = [list(self._ids[row]) for row in rows]
         self._slots = [list(self._slots[row]) for row in rows]
+        self._alive = self._alive[index]
+
+    def join(self, other: SlotCache) -> None:
+        """Take over another cache's rows, behind the own ones; the shorter cache is padded with dead slots."""
+        if not self._ids:
+            self.__dict__.update(vars(other))
+            return
+        longest = max(self._alive.shape[1], other._alive.shape[1])
+        for own, new in zip(self.layers(), other.layers(), strict=True):
+            own.keys = torch.cat([_padded(own.keys, longest), _padded(new.keys, longest)])
+            own.values = torch.cat([_padded(own.values, longest), _padded(new.values, longest)])
+        alive = [F.pad(one._alive, (0, longest - one._alive.shape[1])) for one in (self, other)]
+        self._alive = torch.cat(alive)
+        self._ids, self._slots = self._ids + other._ids, self._slots + other._slots
 
     def copy(self) -> SlotCache:
         """A second cache with the same content."""
-        other = SlotCache(0, self._device)
-        other.cache = copy.deepcopy(self.cache)
-        other._ids, other._slots = copy.deepcopy(self._ids), copy.deepcopy(self._slots)
-        other._length = self._length
-        return other
+        return copy.deepcopy(self)
+
+    def layers(self) -> list[GrowingLayer]:
+        """The layers that hold something."""
+        return [layer for layer in self.cache.layers if layer.is_initialized]
 
     def _trim(self) -> None:
-        needed = max((slots[-1] + 1 for slots in self._slots if slots), default=0)
-        if needed < self._length:
-            self.cache.crop(needed - self._length)
-            self._length = needed
+        """Cut off dead slots at the end; gather what is alive once most is dead."""
+        needed, slots = max((slots[-1] + 1 for slots in self._slots if slots), default=0), self._alive.shape[1]
+        if needed < slots:
+            self.cache.crop(needed - slots)
+            self._alive = self._alive[:, :needed].clone()
         alive = max(map(len, self._slots), default=0)
-        if self._length > 2 * alive + _SLACK:
+        if needed > 2 * alive + _SLACK:
             self._compact(alive)
 
     def _compact(self, alive: int) -> None:
         """Move every row's live entries to the front."""
         order = torch.zeros(len(self._slots), alive, dtype=torch.long)
+        self._alive = torch.zeros(len(self._slots), alive, dtype=torch.bool)
         for row, slots in enumerate(self._slots):
             order[row, : len(slots)] = torch.tensor(slots)
+            self._alive[row, : len(slots)] = True
             self._slots[row] = list(range(len(slots)))
-        for layer in self.cache.layers:
+        for layer in self.layers():
             index = order.to(layer.keys.device)[:, None, :, None]
             for name in ("keys", "values"):
                 states = getattr(layer, name)
                 setattr(layer, name, states.gather(2, index.expand(-1, states.shape[1], -1, states.shape[3])))
-        self._length = alive
+
+
+def _padded(states: Tensor, slots: int) -> Tensor:
+    return F.pad(states, (0, 0, 0, slots - states.shape[2]))
 
 
 def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:

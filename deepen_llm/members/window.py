@@ -1,9 +1,10 @@
-"""How long a text a model reads, told by its configuration."""
+"""How long a text a model reads, and what remembering it takes, told by its configuration."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from transformers import AutoConfig, PretrainedConfig
 
 from deepen_llm.config import EnsembleConfig, MemberConfig
@@ -20,6 +21,22 @@ def window_in(config: PretrainedConfig) -> int | None:
     """
     text: Any = config.get_text_config(decoder=True)
     return next((int(value) for name in _NAMES if (value := getattr(text, name, None) or 0) > 0), None)
+
+
+def bytes_per_token(config: PretrainedConfig, dtype: torch.dtype) -> int:
+    """What a model's key-value cache takes for each token; 0 where the configuration does not tell.
+
+    Args:
+        config: The model's configuration.
+        dtype: The type of keys and values.
+    """
+    text: Any = config.get_text_config(decoder=True)
+    layers, heads = getattr(text, "num_hidden_layers", 0), getattr(text, "num_attention_heads", 0)
+    if not (layers and heads):
+        return 0
+    kept = getattr(text, "num_key_value_heads", None) or heads
+    width = getattr(text, "head_dim", None) or getattr(text, "hidden_size", 0) // heads
+    return int(2 * layers * kept * width * dtype.itemsize)
 
 
 def declared_window(config: EnsembleConfig, *, local_files_only: bool = False) -> int | None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
-from llguidance import LLMatcher
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
 
 Piece = bytes | int
 """A run of bytes, or a special token's id."""

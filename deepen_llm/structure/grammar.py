@@ -1,4 +1,7 @@
-"""Grammars over a vocabulary, by llguidance: it takes surfaces as bytes and needs no pass over the vocabulary."""
+"""Grammars over a vocabulary, by llguidance: it takes surfaces as bytes and needs no pass over the vocabulary.
+
+It is imported where a structure is asked for, so that plain decoding does without it.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,15 @@ import re
 import threading
 from collections.abc import Callable
 from functools import lru_cache
-
-from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from deepen_llm.errors import ConfigError
 from deepen_llm.structure.guide import Guide
 from deepen_llm.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
 
 
 class Grammars:
@@ -21,10 +27,12 @@ class Grammars:
         vocabulary: The main model's vocabulary.
 
     Raises:
-        ConfigError: The vocabulary has no end-of-text token, so that nothing could end an answer.
+        ConfigError: The vocabulary has no end-of-text token, so that nothing could end an answer; or llguidance is not
+            installed.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
+        _require_llguidance()
         if not vocabulary.end_of_text:
             raise ConfigError(
                 "the main model has no end-of-text token, which ends a structured answer",
@@ -48,6 +56,8 @@ class Grammars:
         Raises:
             ConfigError: It does not compile.
         """
+        from llguidance import LLMatcher
+
         matchers = [
             LLMatcher(one, LLMatcher.grammar_from_lark(lark), log_level=0) for one in (self._tokens, self._bytes)
         ]
@@ -96,7 +106,17 @@ class _Spelled:
         return []
 
 
+def _require_llguidance() -> None:
+    if find_spec("llguidance") is None:
+        raise ConfigError(
+            "a structured answer or tool call needs llguidance, which is not installed",
+            hint="pip install llguidance, or leave out response_format and tools",
+        )
+
+
 def _tokenizer(vocabulary: Vocabulary, tokens: list[bytes]) -> LLTokenizer:
+    from llguidance import LLTokenizer, TokenizerWrapper
+
     return LLTokenizer(TokenizerWrapper(_Spelled(vocabulary, tokens)), eos_token=list(vocabulary.end_of_text))
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from llguidance import LLMatcher
 from torch import Tensor
 
 from deepen_llm.errors import ConfigError, StructureError
 from deepen_llm.structure.closing import Piece, closing
 from deepen_llm.structure.spelling import spell
 from deepen_llm.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
 
 _SLACK = 8  # tokens by which more text may split another member's last ones
 

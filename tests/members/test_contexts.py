@@ -51,7 +51,7 @@ def test_ids_are_those_of_the_whole_text_at_every_step(kind: str, pieces: list[s
     context = member.open([member.encode_prompt(PROMPT)])
     text = ""
     for piece in pieces:
-        context.append_text([piece])
+        context.append([[piece]])
         text += piece
         if "unigram" in kind and any(token in PROMPT + text for token in member.tokenizer.all_special_tokens):
             return  # whose tokenizer alone would obey a special token that is spelled out
@@ -65,7 +65,7 @@ def test_logits_are_those_of_the_whole_text_at_every_step(kind: str, pieces: lis
     member = member_of(kind)
     context = member.open([member.encode_prompt(PROMPT)])
     for piece in pieces[:20]:
-        context.append_text([piece])
+        context.append([[piece]])
         if data.draw(st.booleans()):  # logits need not be asked for after every piece
             got = context.logits()[0]
             torch.testing.assert_close(got, logits_of(member, context.ids[0]), atol=2e-4, rtol=1e-4)
@@ -81,7 +81,7 @@ def test_ragged_rows_do_not_disturb_each_other(architecture: str, texts: list[li
     prompts = [PROMPT + " and" * row for row in range(len(texts))]
     context = member.open([member.encode_prompt(prompt) for prompt in prompts])
     for step in range(8):
-        context.append_text([pieces[step] if step < len(pieces) else "" for pieces in texts])
+        context.append([pieces[step : step + 1] for pieces in texts])
         expected = torch.stack([logits_of(member, ids) for ids in context.ids])
         torch.testing.assert_close(context.logits(), expected, atol=2e-4, rtol=1e-4)
         if step == 4:
@@ -100,7 +100,7 @@ def test_chat_goes_on_as_the_template_and_the_text_together_are_encoded(kind: st
     context = member.open([member.encode_chat(messages)])
     text = ""
     for piece in [" Par", "is", " is the", " cap", "ital", ".\n", "The dog", " and", " 42"] * 6:
-        context.append_text([piece])
+        context.append([[piece]])
         text += piece
         assert context.ids == [member.tokenizer(rendered + text, add_special_tokens=False)["input_ids"]]
 
@@ -112,7 +112,7 @@ def test_special_tokens_in_an_answer_stay_plain_text(kind: str) -> None:
     special = member.tokenizer.eos_token
     context = member.open([prompt])
     for piece in [" one ", special, special[:2], special[2:], " two" * 40]:
-        context.append_text([piece])
+        context.append([[piece]])
         assert context.ids[0].count(member.tokenizer.eos_token_id) == prompt.ids.count(member.tokenizer.eos_token_id)
 
 
@@ -142,7 +142,7 @@ def test_a_prompt_that_ends_in_an_unknown_word_goes_on_as_the_whole_text_is_enco
     member = member_of(kind)
     for prompt, piece in (("a Ġ", "es漢"), ("a Ġ", "中\n")):
         context = member.open([member.encode_prompt(prompt)])
-        context.append_text([piece])
+        context.append([[piece]])
         assert context.ids == [afresh(member, prompt + piece)]
 
 
@@ -156,7 +156,7 @@ def test_a_start_of_text_that_is_the_unknown_token_too_is_no_hindrance() -> None
     text = "The quick brown fox jumps over the lazy dog."
     for place in range(3, len(text) - 1):
         context = member.open([member.encode_prompt(text[:place])])
-        context.append_text([text[place:]])
+        context.append([[text[place:]]])
         assert context.ids == [tokenizer(text)["input_ids"]]
 
 
@@ -166,7 +166,7 @@ def test_a_special_token_of_one_character_in_an_answer_does_no_harm(kind: str) -
     tokenizer.pad_token = "!"
     member = LocalMember(random_model("llama", len(tokenizer), tokenizer.eos_token_id), tokenizer)
     context = member.open([member.encode_prompt(PROMPT)])
-    context.append_text([", world! Fine."])
+    context.append([[", world! Fine."]])
     assert context.logits().isfinite().any()
 
 
@@ -183,7 +183,7 @@ def test_no_cache_goes_across_the_bound_of_longrope_in_either_direction() -> Non
     context = member.open([member.encode_prompt("The")])
     lengths = []
     for piece in ["s over the lazy dog. What is the ", "l", "a", "zy dog. They", " are", "."]:
-        context.append_text([piece])
+        context.append([[piece]])
         lengths.append(len(context.ids[0]))
         torch.testing.assert_close(context.logits()[0], logits_of(member, context.ids[0]), atol=2e-4, rtol=1e-4)
     assert max(lengths) > 16
@@ -207,7 +207,7 @@ def test_a_model_without_rollback_reads_afresh_and_says_so_once() -> None:
         member = member_of("byte_level_bpe", "mamba")
     assert len(warned) == 1
     context = member.open([member.encode_prompt(PROMPT), member.encode_prompt("The")])
-    context.append_text([" and", " dog"])
+    context.append([[" and"], [" dog"]])
     expected = torch.stack([logits_of(member, ids) for ids in context.ids])
     torch.testing.assert_close(context.logits(), expected, atol=1e-4, rtol=1e-4)
 
@@ -217,6 +217,6 @@ def test_a_copied_row_goes_its_own_way() -> None:
     context = member.open([member.encode_prompt(PROMPT)])
     context.logits()
     context.select([0, 0])
-    context.append_text([" jumps", " sleeps"])
+    context.append([[" jumps"], [" sleeps"]])
     expected = torch.stack([logits_of(member, afresh(member, PROMPT + text)) for text in (" jumps", " sleeps")])
     torch.testing.assert_close(context.logits(), expected, atol=2e-4, rtol=1e-4)

@@ -16,7 +16,8 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from scipy.stats import chisquare
 
 from deepen_llm import Bayes, Deepen, EnsembleLLM, FusionMethod
-from deepen_llm.decoding import Contexts, _guided
+from deepen_llm.contexts import Contexts
+from deepen_llm.decoding import _guided
 from deepen_llm.errors import ConfigError, ContextLengthError
 from deepen_llm.prompts import encode_text
 from deepen_llm.structure import lark
@@ -155,7 +156,7 @@ def test_tokens_follow_the_fused_distribution_over_the_allowed_ones(fusion: Fusi
     count = 1000
     llm = ensemble("byte_level_bpe", "sentencepiece_bpe", fusion=fusion, batch_size=count)
     contexts = Contexts(llm._ensemble, [encode_text(llm._ensemble, PROMPT)])
-    fused, _ = contexts.fuse([False])
+    fused = contexts.fuse([()], [[False]]).logits
     allowed = llm._requests._grammars.compile(lark.of_schema({"type": "integer"})).guide().allowed()
     p = fused[0].masked_fill(~allowed, -torch.inf).double().softmax(-1)
     options = {"response_format": int, "temperature": 1.0, "seed": 0, "max_new_tokens": 2, "n": count, "logprobs": 0}

@@ -3,11 +3,10 @@
 import copy
 from collections.abc import Callable, Sequence
 
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from deepen_llm import EnsembleLLM
-from deepen_llm.members.base import Context
+from deepen_llm.members.base import Context, Draft, Reading
 from deepen_llm.members.encoding import Prompt
 from deepen_llm.members.local import LocalMember
 from deepen_llm.structure.spelling import spell
@@ -164,18 +163,26 @@ class _Opinion(Context):
     def __init__(self, member: Answering, inner: Context) -> None:
         self._member, self._inner = member, inner
 
-    def logits(self) -> Tensor:
-        logits = self._inner.logits().clone()
+    def boundaries(self, drafts: Sequence[Draft]) -> list[list[int]]:
+        return self._inner.boundaries([()] * len(drafts))
+
+    def read(self, drafts: Sequence[Draft], *, ends_only: bool = False) -> Reading:
+        reading = self._inner.read([()] * len(drafts))
+        logits = reading.logits.clone()
         for row, ids in enumerate(self.ids):
             if (token := self._member.wanted(ids)) is not None:
                 logits[row, token] += _STRENGTH
-        return logits
+        return Reading(logits, reading.lengths)
 
-    def append_text(self, pieces: Sequence[str]) -> None:
-        self._inner.append_text(pieces)
+    def check(self) -> None:
+        self._inner.check()
 
-    def append_tokens(self, tokens: Sequence[int]) -> None:
-        self._inner.append_tokens(tokens)
+    def append(self, heard: Sequence[Draft]) -> None:
+        self._inner.append(heard)
+
+    def join(self, other: Context) -> None:
+        assert isinstance(other, _Opinion)
+        self._inner.join(other._inner)
 
     def select(self, rows: Sequence[int]) -> None:
         self._inner.select(rows)

@@ -1,0 +1,217 @@
+"""All members' contexts over the same rows, and the fused distributions at their boundaries."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from deepen_llm.errors import LogitsError
+from deepen_llm.fusion import AggregationWeights, Fusion
+from deepen_llm.members.base import Context, Draft, Member
+from deepen_llm.members.encoding import Prompt
+from deepen_llm.structure import Room
+from deepen_llm.tracing import StepReport
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Members that decode as one.
+
+    Attributes:
+        members: The members.
+        main: Index of the main model.
+        fusion: How their distributions become one.
+        weights: How much each counts.
+        eos_policy: Who ends a text, ``fused`` or ``main``.
+        draft_tokens: The most tokens that are drafted ahead; 0 for none.
+        draft_model: Who drafts, a member of the main model's vocabulary that has no say; None for the main model.
+    """
+
+    members: Sequence[Member]
+    main: int
+    fusion: Fusion
+    weights: AggregationWeights
+    eos_policy: str
+    draft_tokens: int = 0
+    draft_model: Member | None = None
+
+    @property
+    def main_model(self) -> Member:
+        """The member whose vocabulary tokens are chosen from."""
+        return self.members[self.main]
+
+
+class Step(NamedTuple):
+    """One step of a row: a main-model token, and the characters that it completes, for other vocabularies to hear."""
+
+    token: int
+    piece: str
+
+
+class Fused:
+    """The fused logits at the boundaries of every row's draft.
+
+    Args:
+        logits: ``[P, V_m]``, each row's boundaries one after the other.
+        rooms: For each row, how much more fits into the members' context windows at each boundary.
+        report: What the logits came from.
+
+    Attributes:
+        logits: See above.
+        report: See above.
+    """
+
+    def __init__(self, logits: Tensor, rooms: Sequence[Sequence[Room]], report: StepReport) -> None:
+        self.logits, self.report, self._rooms = logits, report, rooms
+        self._first = [0, *accumulate(map(len, rooms))]
+
+    def place(self, row: int, depth: int) -> int:
+        """Where in the logits a row's boundary is, ``depth`` drafted tokens on."""
+        return self._first[row] + depth
+
+    def at(self, places: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The fused logits and the main model's at some places, ``[B, V_m]`` each."""
+        if len(places) == len(self.logits):
+            return self.logits, self.report.main
+        return self.logits[list(places)], self.report.main[list(places)]
+
+    def room(self, row: int, depth: int) -> Room:
+        """How much more fits into the context windows there."""
+        return self._rooms[row][depth]
+
+
+class Contexts:
+    """All members' contexts over the same rows.
+
+    Args:
+        ensemble: The ensemble.
+        prompts: For each row, its prompt as each member encodes it.
+    """
+
+    def __init__(self, ensemble: Ensemble, prompts: Sequence[Sequence[Prompt]]) -> None:
+        self._ensemble, members = ensemble, ensemble.members
+        columns = list(zip(*prompts, strict=True)) or [()] * len(members)
+        self.each: list[Context] = [member.open(list(column)) for member, column in zip(members, columns, strict=True)]
+        own = ensemble.draft_model
+        self.drafting: Context = own.open(list(columns[ensemble.main])) if own else self.each[ensemble.main]
+        main = ensemble.main_model.vocabulary.fingerprint
+        self._by_token = [member.vocabulary.fingerprint == main for member in members]
+        accelerated = [member.embedding.device.type != "cpu" for member in members]
+        self._order = sorted(range(len(members)), key=lambda i: not accelerated[i])  # these go on working on their own
+
+    @property
+    def ids(self) -> list[list[int]]:
+        """The main model's token ids of each row."""
+        return self.each[self._ensemble.main].ids
+
+    def boundaries(self, drafts: Sequence[Sequence[Step]]) -> list[int]:
+        """For each row, how many steps of a draft all members can read at once, with room for more behind them."""
+        lengths = [context.boundaries(heard) for context, heard in self._heard(drafts)]
+        rooms = self._rooms(lengths)
+        return [sum(min(room) > 0 for room in row[1:]) for row in rooms]
+
+    def fuse(self, drafts: Sequence[Sequence[Step]], mid_character: Sequence[Sequence[bool]]) -> Fused:
+        """The fused logits of the next token, at every boundary of the drafts, no longer than `boundaries` tells.
+
+        Args:
+            drafts: For each row, the steps that may come next.
+            mid_character: For each row, whether its text ends inside a character at each boundary; there only the main
+                model can go on.
+        """
+        heard = self._heard(drafts)
+        readings = {i: heard[i][0].read(heard[i][1]) for i in self._order}
+        logits = [readings[i].logits for i in range(len(readings))]
+        weights = self._ensemble.weights.weigh(logits).clone()
+        inside = torch.tensor([one for row in mid_character for one in row])
+        weights[inside] = torch.eye(len(logits))[self._ensemble.main]
+        fused = self._ensemble.fusion.fuse(logits, weights)
+        fused = self._end_by_policy(fused, logits[self._ensemble.main])
+        rooms = self._rooms([readings[i].lengths for i in range(len(readings))])
+        return Fused(fused, rooms, StepReport(self._ensemble, logits, weights, fused))
+
+    def check(self, fused: Fused) -> None:
+        """Wait for the fused logits.
+
+        Raises:
+            LogitsError: They are NaN, or a member's are no distribution.
+        """
+        for context in self.each:
+            context.check()
+        if fused.logits.isnan().any():
+            raise LogitsError("the fused distribution is NaN", hint="lower relr, or use fusion='bayes'")
+
+    def commit(self, steps: Sequence[Sequence[Step]]) -> None:
+        """Let every member hear each row's steps."""
+        for context, heard in self._heard(steps):
+            context.append(heard)
+        if self._ensemble.draft_model:
+            self.drafting.append(_tokens(steps))
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Keep these rows, in this order; a row named twice is copied."""
+        for context in self._all():
+            context.select(rows)
+
+    def join(self, prompts: Sequence[Sequence[Prompt]], copies: int) -> None:
+        """Take in new rows behind the others: ``copies`` of each prompt, which is read once.
+
+        Raises:
+            LogitsError: See `check`.
+        """
+        new = Contexts(self._ensemble, prompts)
+        for context in new._all():
+            context.read([()] * len(prompts))
+        for context in new._all():
+            context.check()
+        if copies > 1:
+            new.select([row for row in range(len(prompts)) for _ in range(copies)])
+        for context, other in zip(self._all(), new._all(), strict=True):
+            context.join(other)
+
+    def rooms(self) -> list[Room]:
+        """For each row, how much more fits into the members' context windows."""
+        return [room for (room,) in self._rooms([[[len(ids)] for ids in context.ids] for context in self.each])]
+
+    def close(self) -> None:
+        """Free all contexts."""
+        for context in self._all():
+            context.close()
+
+    def _all(self) -> list[Context]:
+        return [*self.each, self.drafting] if self._ensemble.draft_model else self.each
+
+    def _heard(self, steps: Sequence[Sequence[Step]]) -> list[tuple[Context, list[Draft]]]:
+        """What each member hears: tokens where the vocabulary is the main model's own, else text."""
+        pieces: list[Draft] = [[step.piece for step in row] for row in steps]
+        forms = [_tokens(steps) if by_token else pieces for by_token in self._by_token]
+        return list(zip(self.each, forms, strict=True))
+
+    def _rooms(self, lengths: Sequence[Sequence[Sequence[int]]]) -> list[list[Room]]:
+        """For each row and boundary, what fits in behind these lengths, ``[N][B][boundaries]``."""
+        bounds = [member.context_length or sys.maxsize for member in self._ensemble.members]
+        main, rooms = self._ensemble.main, []
+        for row in zip(*lengths, strict=True):
+            boundaries = zip(*row, strict=False)  # the longest draft that all members can read
+            left = [[bound - n for n, bound in zip(place, bounds, strict=True)] for place in boundaries]
+            rooms.append([Room(n[main], min([*n[:main], *n[main + 1 :]], default=sys.maxsize)) for n in left])
+        return rooms
+
+    def _end_by_policy(self, fused: Tensor, main: Tensor) -> Tensor:
+        """Under ``eos_policy="main"`` the main model's argmax alone ends a text."""
+        ends = list(self._ensemble.main_model.vocabulary.end_of_text)
+        if self._ensemble.eos_policy != "main" or not ends:
+            return fused
+        is_end = torch.zeros(fused.shape[-1], dtype=torch.bool, device=fused.device)
+        is_end[ends] = True
+        wanted = is_end[main.argmax(-1)].unsqueeze(-1)  # [P, 1]
+        return torch.where(wanted, torch.where(is_end, main, -torch.inf), torch.where(is_end, -torch.inf, fused))
+
+
+def _tokens(steps: Sequence[Sequence[Step]]) -> list[Draft]:
+    return [[step.token for step in row] for row in steps]

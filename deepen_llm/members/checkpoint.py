@@ -1,0 +1,187 @@
+"""A member's checkpoint before its weights are read: where its files are, and what they will take."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import constants, get_session, is_offline_mode, try_to_load_from_cache
+from safetensors import SafetensorError
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
+
+from deepen_llm.config import MemberConfig
+from deepen_llm.errors import ConfigError, DeepenError, LoadError
+from deepen_llm.members.placement import Footprint
+from deepen_llm.members.quantization import bytes_per_weight, is_quantised
+
+_HUB_PATIENCE = 5.0  # seconds
+_LOCAL_HINT = (
+    "check that the files are whole (no git-lfs pointers, nothing cut short) and the weights safetensors; other "
+    "formats load with safetensors_only=False, code of its own with trust_remote_code=True, both in Python or YAML"
+)
+_HUB_HINT = "check the id and your network, log in with 'hf auth login' where it is gated, or give a local folder"
+_MEMORY_HINT = "give a quantization, a smaller dtype or another device, or free memory; device='auto' looks for room"
+_PACKAGE_HINT = "install what the message names; 'deepen-llm[quantized]' brings bitsandbytes and torchao"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder or hub id, with its configuration read.
+
+    Attributes:
+        source: What the user said of it.
+    """
+
+    source: MemberConfig
+
+    @cached_property
+    def common(self) -> dict[str, Any]:
+        """The arguments of every ``from_pretrained``."""
+        common = {
+            "trust_remote_code": self.source.trust_remote_code,
+            "revision": self.source.revision,
+            "local_files_only": None if Path(self.source.path).exists() or _hub_answers() else True,
+        }
+        return {key: value for key, value in common.items() if value is not None}
+
+    @cached_property
+    def config(self) -> PretrainedConfig:
+        """The model's own configuration.
+
+        Raises:
+            ConfigError: The weights are quantised already, and the user asks for quantization.
+        """
+        with self.reading():
+            config = AutoConfig.from_pretrained(self.source.path, **self.common)
+        if self.source.quantization and is_quantised(config):
+            raise ConfigError(
+                f"member {self.source.path} is quantised already, so quantization={self.source.quantization!r} cannot "
+                "be had",
+                hint="leave quantization out, or take the checkpoint that is not quantised",
+            )
+        return config
+
+    @property
+    def folder(self) -> Path | None:
+        """Where its files lie; None where that cannot be told."""
+        if Path(self.source.path).exists():
+            return Path(self.source.path)
+        commit = getattr(self.config, "_commit_hash", None)
+        found = try_to_load_from_cache(self.source.path, "config.json", revision=commit)
+        return Path(found).parent if isinstance(found, str) else None
+
+    @property
+    def quantised(self) -> bool:
+        """Whether its layers will be quantised, by the user's wish or by the checkpoint."""
+        return bool(self.source.quantization) or is_quantised(self.config)
+
+    def dtype(self, *, on_cpu: bool) -> torch.dtype | None:
+        """What the weights are loaded in; None for what they are stored in."""
+        if self.source.dtype != "auto":
+            return named_dtype(self.source)
+        return torch.float32 if on_cpu and self.config.dtype == torch.float16 else None
+
+    def footprint(self) -> Footprint:
+        """What the weights take on a GPU, from the model's shapes and, where it is quantised, from its files.
+
+        Raises:
+            LoadError: The model cannot be made.
+        """
+        with self.reading(), torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # loading tells them
+            model = AutoModelForCausalLM.from_config(
+                self.config,
+                dtype=self.dtype(on_cpu=False) or self.config.dtype or torch.float32,
+                trust_remote_code=self.source.trust_remote_code,
+            )
+        each = bytes_per_weight(self.source.quantization) if self.source.quantization else None
+        weights, block = _size(model, model, each), _block(model, each)
+        stored = self._stored() if is_quantised(self.config) else None
+        return Footprint(stored, block * stored // weights) if stored else Footprint(weights, block)
+
+    def _stored(self) -> int | None:
+        """Bytes of the checkpoint's weights; None where they are no safetensors."""
+        given = {"_raise_exceptions_for_missing_entries": False, **self.common}
+        given.pop("trust_remote_code")
+        with self.reading():
+            if index := cached_file(self.source.path, SAFE_WEIGHTS_INDEX_NAME, **given):
+                return int(json.loads(Path(index).read_text(encoding="utf-8"))["metadata"]["total_size"])
+            whole = cached_file(self.source.path, SAFE_WEIGHTS_NAME, **given)
+            return Path(whole).stat().st_size if whole else None
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Turn what libraries raise while they read files into a `LoadError`."""
+        try:
+            yield
+        except DeepenError:
+            raise
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+            raise LoadError(
+                f"member {self.source.path} cannot be loaded: {first_lines(error)}", hint=self._hint(error)
+            ) from error
+
+    def _hint(self, error: Exception) -> str:
+        if isinstance(error, ImportError):
+            return _PACKAGE_HINT
+        if isinstance(error, torch.OutOfMemoryError):
+            return _MEMORY_HINT
+        return _LOCAL_HINT if Path(self.source.path).exists() else _HUB_HINT
+
+
+def named_dtype(source: MemberConfig) -> torch.dtype | None:
+    """The dtype that a user names; None for ``auto``.
+
+    Raises:
+        ConfigError: There is no such floating dtype.
+    """
+    if source.dtype == "auto":
+        return None
+    named = getattr(torch, source.dtype, None)
+    if not isinstance(named, torch.dtype) or not named.is_floating_point:
+        raise ConfigError(
+            f"dtype {source.dtype!r} is no floating torch dtype",
+            hint="give 'auto', 'float32', 'bfloat16' or 'float16'",
+        )
+    return named
+
+
+def first_lines(error: Exception) -> str:
+    """What a library says, in a line."""
+    return " ".join(str(error).split())[:300]
+
+
+def _hub_answers() -> bool:
+    """Whether the hub can be reached at all; without this, every file is asked for again and again."""
+    if is_offline_mode():
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_HUB_PATIENCE)
+    except Exception as error:  # the session's library, and so its errors, differ between versions of the hub client
+        warnings.warn(f"the hub cannot be reached ({first_lines(error)}): only the local cache is used", stacklevel=2)
+        return False
+    return True
+
+
+def _size(model: PreTrainedModel, part: nn.Module, each: float | None) -> int:
+    """Bytes of a part of a model; ``each`` is what a weight of its linear layers takes, the head's excepted."""
+    head = model.get_output_embeddings()
+    linear = {one.weight for one in part.modules() if isinstance(one, nn.Linear) and one is not head} if each else set()
+    tensors = [*part.parameters(), *part.buffers()]
+    return int(sum(one.numel() * (each if each and one in linear else one.element_size()) for one in tensors))
+
+
+def _block(model: PreTrainedModel, each: float | None) -> int:
+    """Bytes of the largest part that accelerate never splits: a layer, or a module without parts."""
+    whole = set(getattr(model, "_no_split_modules", None) or ())
+    parts = [one for one in model.modules() if type(one).__name__ in whole or not list(one.children())]
+    return max(_size(model, one, each) for one in parts)

@@ -1,0 +1,80 @@
+"""One layer's keys and values, in buffers that have room for more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicLayer
+
+_ROOM = 64  # slots that a buffer has to spare at least, so that a token need not copy all before it
+_GROWTH = 0.25  # and as a share of what is cached
+_FIXED = 256  # slots of the smallest buffer that is not to grow for a while
+
+
+class GrowingLayer(DynamicLayer):  # type: ignore[misc]
+    """Keys and values ``[B, heads, slots, D]`` at the front of their buffers.
+
+    Attributes:
+        slot: Where a one-token block goes, int64 ``[1]``, while the shape of everything must stay as it is; the layer
+            then hands out its whole buffers. None otherwise: a block goes behind what is there.
+    """
+
+    slot: Tensor | None = None
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        super().__init__()
+        self._buffers: dict[str, Tensor] = {}
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Take in a block; returns all keys and values."""
+        if self.slot is not None:
+            self._buffers["keys"].index_copy_(2, self.slot, key_states)
+            self._buffers["values"].index_copy_(2, self.slot, value_states)
+            return self._buffers["keys"], self._buffers["values"]
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        self.keys, self.values = self._append("keys", key_states), self._append("values", value_states)
+        return self.keys, self.values
+
+    def reserve(self) -> int:
+        """Make sure that the buffers have a slot to spare, and many if they must grow; how many slots they have."""
+        count = self.keys.shape[2]
+        for name in ("keys", "values"):
+            if not self._has_room(name, count + 1):
+                self._grow(name, getattr(self, name), max(_FIXED, 1 << count.bit_length()))
+        return self._buffers["keys"].shape[2]
+
+    @property
+    def buffer_address(self) -> int:
+        """Where the buffers lie, which a captured forward depends on."""
+        return int(self._buffers["keys"].data_ptr())
+
+    def show(self, count: int) -> None:
+        """Count the first slots of the buffers, and no others, as held."""
+        self.keys, self.values = (self._buffers[name][:, :, :count] for name in ("keys", "values"))
+
+    def _append(self, name: str, new: Tensor) -> Tensor:
+        held = getattr(self, name)
+        count = held.shape[2] if held.numel() else 0
+        total = count + new.shape[2]
+        if not self._has_room(name, total):
+            held = held if count else new[:, :, :0]
+            self._grow(name, held, total + max(_ROOM, int(_GROWTH * total)))
+        self._buffers[name][:, :, count:total] = new
+        return self._buffers[name][:, :, :total]
+
+    def _has_room(self, name: str, total: int) -> bool:
+        """Whether the buffer still is where the states lie, with so many slots."""
+        held, buffer = getattr(self, name), self._buffers.get(name)
+        if buffer is None or not held.numel() or len(held) != len(buffer):
+            return False
+        return bool(buffer.data_ptr() == held.data_ptr() and buffer.shape[2] >= total)
+
+    def _grow(self, name: str, held: Tensor, room: int) -> None:
+        batch, heads, count, width = held.shape
+        buffer = torch.zeros(batch, heads, room, width, dtype=held.dtype, device=held.device)
+        buffer[:, :, :count] = held
+        self._buffers[name] = buffer
+        setattr(self, name, buffer[:, :, :count])

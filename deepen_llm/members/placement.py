@@ -1,0 +1,96 @@
+"""Which GPUs members go to: the largest first, where most memory is free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+Share = dict[int, int]
+"""Bytes of a member's weights on each GPU that it goes to; empty where it fits on none."""
+
+_MARGINS = (25, 5)  # percent of the weights kept free for caches; the second where the first leaves a member out
+_WORKING = 256 * 1024**2  # bytes for a forward's and the fusion's own tensors
+_USABLE = 95  # percent of what is free now; the rest is lost in fragments
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The memory that a member's weights take.
+
+    Attributes:
+        weights: All of them, in bytes.
+        block: The largest part that is never split over devices, in bytes.
+    """
+
+    weights: int
+    block: int = 0
+
+
+def place(footprints: Sequence[Footprint], free: Mapping[int, int]) -> list[Share]:
+    """Give members GPUs: one where it fits on one, else the fewest that hold it together.
+
+    Args:
+        footprints: The members'.
+        free: Free bytes of each GPU.
+
+    Returns:
+        For each member, its GPUs with the weights that each may hold. The weights on a GPU, with the margins for their
+        caches, never exceed what is free there.
+    """
+    for margin in _MARGINS:
+        shares = assign(footprints, free, margin)
+        if all(shares):
+            break
+    return shares
+
+
+def assign(footprints: Sequence[Footprint], free: Mapping[int, int], margin: int) -> list[Share]:
+    """`place`, with one margin.
+
+    Args:
+        footprints: The members'.
+        free: Free bytes of each GPU.
+        margin: Percent of the weights that stay free beside them.
+    """
+    left, shares = dict(free), [Share() for _ in footprints]
+    for i in sorted(range(len(footprints)), key=lambda i: -footprints[i].weights):
+        room = {gpu: (bytes_ - _WORKING) * 100 // (100 + margin) for gpu, bytes_ in left.items()}
+        shares[i] = _fit(footprints[i], room)
+        for gpu, weights in shares[i].items():
+            left[gpu] -= occupied(weights, margin)
+    return shares
+
+
+def occupied(weights: int, margin: int) -> int:
+    """Bytes that weights take together with what must stay free beside them."""
+    return weights + -(-weights * margin // 100) + _WORKING
+
+
+def _fit(member: Footprint, room: Mapping[int, int]) -> Share:
+    gpus = sorted((gpu for gpu in room if room[gpu] > 0), key=lambda gpu: (-room[gpu], gpu))
+    for count in range(1, len(gpus) + 1):
+        # Each GPU of several keeps a rest that no block fits in, and accelerate sets one more aside on the first.
+        needed = member.weights + (count + 1) * member.block if count > 1 else member.weights
+        if needed <= sum(room[gpu] for gpu in gpus[:count]):
+            share = Share()
+            for gpu in gpus[:count]:
+                share[gpu] = min(room[gpu], needed)
+                needed -= share[gpu]
+            return share
+    return {}
+
+
+def free_memory() -> dict[int, int]:
+    """Free bytes of each GPU, less the margin of what is on it already; empty where there is no GPU."""
+    if not torch.cuda.is_available():
+        return {}
+    return {gpu: _free(gpu) for gpu in range(torch.cuda.device_count())}
+
+
+def _free(gpu: int) -> int:
+    free, _ = torch.cuda.mem_get_info(gpu)
+    ours = torch.cuda.memory_allocated(gpu)  # members with a device of their own, whose caches will grow too
+    cached = torch.cuda.memory_reserved(gpu) - ours  # which torch holds, and gives to new tensors
+    return max(0, (free + cached) * _USABLE // 100 - ours * _MARGINS[0] // 100)

@@ -1,0 +1,101 @@
+"""One row of a context: its text, what may follow it, and the logits that are known."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from deepen_llm.members.base import Draft, Heard
+from deepen_llm.members.encoding import Prompt, TextEncoder
+from deepen_llm.members.slots import common_prefix
+from deepen_llm.members.transcript import Transcript
+
+
+class ReadRow:
+    """A transcript, the boundaries of the draft last asked for, and logits by the number of tokens before them.
+
+    Args:
+        encoder: The member's tokenizer.
+        prompt: What the row begins with.
+    """
+
+    def __init__(self, encoder: TextEncoder, prompt: Prompt) -> None:
+        self._script = Transcript(encoder, prompt)
+        self._draft: list[tuple[Heard, Transcript]] = []  # each step, and the text after it
+        self._logits: dict[int, Tensor] = {}  # [V] each
+        self._read: list[int] = []  # the ids that they are for
+        self.reading = self._script.ids  # what the next forward is to read: the text and the draft behind it
+
+    @property
+    def ids(self) -> list[int]:
+        """The text's token ids."""
+        return self._script.ids
+
+    def boundaries(self, draft: Draft, bound: int | None) -> list[int]:
+        """See `Context.boundaries`, for one row.
+
+        Args:
+            draft: What may come next.
+            bound: A number of tokens above which the model encodes all positions in another way.
+        """
+        self._follow(draft)
+        ids, lengths = self.ids, [len(self.ids)]
+        for _, script in self._draft:
+            crosses = bound is not None and lengths[0] <= bound < len(script.ids)
+            if script.ids[: lengths[-1]] != ids or crosses:
+                break
+            ids = script.ids
+            lengths.append(len(ids))
+        self._settle(ids, lengths[0])
+        return lengths
+
+    def knows(self, length: int) -> bool:
+        """Whether the logits after so many tokens are known."""
+        return length in self._logits
+
+    def known(self, length: int) -> Tensor:
+        """The logits after so many tokens, ``[V]``."""
+        return self._logits[length]
+
+    def learn(self, length: int, logits: Tensor) -> None:
+        """Keep the logits after so many tokens, ``[V]``."""
+        self._logits[length] = logits
+
+    def append(self, steps: Draft) -> None:
+        """Hear what follows; what was drafted need not be encoded again."""
+        for step in steps:
+            if self._draft and self._draft[0][0] == step:
+                self._script = self._draft.pop(0)[1]
+            else:
+                self._draft = []
+                _hear(self._script, step)
+
+    def copy(self) -> ReadRow:
+        """A second row that begins as this one."""
+        other = object.__new__(ReadRow)
+        other._script, other._draft = self._script.copy(), []
+        other._logits, other._read, other.reading = dict(self._logits), self._read, self.reading
+        return other
+
+    def _follow(self, draft: Draft) -> None:
+        """Encode the text after each step of a draft, the steps that were asked for before left as they are."""
+        for place, step in enumerate(draft):
+            if place < len(self._draft) and self._draft[place][0] == step:
+                continue
+            del self._draft[place:]
+            script = (self._draft[-1][1] if self._draft else self._script).copy()
+            _hear(script, step)
+            self._draft.append((step, script))
+        del self._draft[len(draft) :]
+
+    def _settle(self, ids: list[int], first: int) -> None:
+        """Read these ids next; forget the logits that are not for them, and those before the first boundary."""
+        common = common_prefix(self._read, ids)
+        self._logits = {length: one for length, one in self._logits.items() if first <= length <= common}
+        self._read = self.reading = list(ids)
+
+
+def _hear(script: Transcript, step: Heard) -> None:
+    if isinstance(step, int):
+        script.ids.append(step)
+    else:
+        script.append_text(step)

@@ -1,0 +1,82 @@
+"""The laws of DESIGN.md's section 7 on the device."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from deepen_llm import Bayes, Deepen, EnsembleLLM, FusionMethod
+from deepen_llm.members.base import Member
+from tests.gpu.ensembles import PROMPTS, ensemble
+
+pytestmark = pytest.mark.gpu
+FUSIONS = ["deepen", "bayes"]
+SAMPLED = {"max_new_tokens": 8, "temperature": 1.0, "top_p": 0.95, "seed": 3}
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_law_1_one_member_is_that_model(which: int, device: str) -> None:
+    member: Any = ensemble(device).members[which]
+    llm = EnsembleLLM([member])
+    for prompt, penalty in zip(PROMPTS, (1.0, 1.0, 1.3, 1.3), strict=True):
+        ids = torch.tensor([member.tokenizer.encode(prompt)], device=device)
+        given = {"do_sample": False, "max_new_tokens": 24, "pad_token_id": 0, "repetition_penalty": penalty}
+        expected = member.model.generate(ids, attention_mask=torch.ones_like(ids), **given)
+        out = llm.generate(prompt, max_new_tokens=24, repetition_penalty=penalty)
+        assert list(out.tokens) == expected[0, ids.shape[1] :].tolist()
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_law_2_the_same_model_twice_or_no_weight_is_one(fusion: str, device: str) -> None:
+    one, *others = ensemble(device).members
+    alone = [out.tokens for out in EnsembleLLM([one]).generate(PROMPTS, max_new_tokens=16)]
+    for members, weights in (([one, one], None), ([one, *others], [1, 0, 0])):
+        llm = EnsembleLLM(members, weights=weights, fusion=fusion)
+        assert [out.tokens for out in llm.generate(PROMPTS, max_new_tokens=16)] == alone
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("options", [{"max_new_tokens": 8}, {**SAMPLED, "n": 2}], ids=["greedy", "sampled"])
+def test_law_6_a_batch_is_its_prompts_one_by_one(fusion: str, options: dict[str, Any], device: str) -> None:
+    llm = ensemble(device, fusion)
+    batch = llm.generate(PROMPTS, **options)
+    for prompt, out in zip(PROMPTS, batch, strict=True):
+        alone = llm.generate(prompt, **options)
+        assert [one.tokens for one in alone.samples] == [one.tokens for one in out.samples]
+
+
+def test_law_6_a_seed_repeats_and_another_does_not(device: str) -> None:
+    llm = ensemble(device)
+    first, again = (llm.generate(PROMPTS[2], **{**SAMPLED, "n": 4}) for _ in range(2))
+    assert first == again
+    assert first != llm.generate(PROMPTS[2], **{**SAMPLED, "n": 4, "seed": 4})
+
+
+def test_law_6_a_streams_pieces_join_to_the_whole(device: str) -> None:
+    llm = ensemble(device)
+    stream = llm.stream(PROMPTS[0], **SAMPLED)
+    assert "".join(stream) == llm.generate(PROMPTS[0], **SAMPLED).text
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_law_8_answers_are_those_of_the_cpu(fusion: str, device: str) -> None:
+    here, there = ensemble(device, fusion), ensemble("cpu", fusion)
+    out = [llm.generate(PROMPTS, max_new_tokens=12, logprobs=3) for llm in (here, there)]
+    assert [one.tokens for one in out[0]] == [one.tokens for one in out[1]]
+    scores = [torch.tensor([one.logprob for one in llm.score(PROMPTS[0], " Paris.").tokens]) for llm in (here, there)]
+    torch.testing.assert_close(*scores, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("method", [Deepen(), Deepen(relr=0.3), Bayes(), Bayes(max_rows=64)], ids=str)
+def test_law_8_a_fused_step_is_that_of_the_cpu(method: FusionMethod, device: str) -> None:
+    logits, weights = random_logits(ensemble("cpu").members), torch.tensor([[0.2, 0.5, 0.3]] * 3 + [[1.0, 0, 0]])
+    there = method.prepare(ensemble("cpu").members, 0).fuse(logits, weights)
+    here = method.prepare(ensemble(device).members, 0).fuse([one.to(device) for one in logits], weights)
+    assert here.device.type == device
+    torch.testing.assert_close(here.cpu(), there, atol=2e-3, rtol=1e-4)
+    torch.testing.assert_close(here.softmax(-1).cpu(), there.softmax(-1), atol=1e-5, rtol=1e-3)
+
+
+def random_logits(members: tuple[Member, ...]) -> list[torch.Tensor]:
+    made = torch.Generator().manual_seed(0)
+    return [4 * torch.randn(4, member.vocabulary.size, generator=made) for member in members]
