@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from deepen_llm.fusion import Bayes, Deepen
 from deepen_llm.fusion.base import Fusible
-from deepen_llm.fusion.relative import RelativeSpace, SpaceOptions
+from deepen_llm.fusion.layout import SpaceOptions
+from deepen_llm.fusion.relative import RelativeSpace
 from deepen_llm.vocabulary import shared_anchors
 
 NEIGHBOURS = 10

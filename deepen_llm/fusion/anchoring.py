@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from deepen_llm.errors import VocabularyError
 from deepen_llm.fusion.base import Fusible
-from deepen_llm.fusion.relative import RelativeSpace, SpaceOptions, top_tokens
-from deepen_llm.fusion.rows import Rows
+from deepen_llm.fusion.layout import SpaceOptions
+from deepen_llm.fusion.relative import RelativeSpace
 from deepen_llm.vocabulary import shared_anchors
 
 AnchorGroup = dict[int, RelativeSpace]
@@ -32,7 +31,8 @@ def anchor_groups(
         groups: Member indices of each group.
         options: The layout of every space.
         min_anchors: The fewest anchors that a group must share.
-        memory_budget: Bytes that all dense matrices together may take; where they would take more, none is made.
+        memory_budget: Bytes that all dense matrices together may take; where they would take more, none is made, and
+            the spaces share it for the rows that they keep.
 
     Raises:
         VocabularyError: The members of a group share fewer than ``min_anchors`` anchors.
@@ -42,38 +42,15 @@ def anchor_groups(
         _check_count([members[i].name for i in group], shared.shape[1], min_anchors)
     places = [list(zip(group, shared, strict=True)) for group, shared in zip(groups, anchors, strict=True)]
     size = sum(4 * members[i].vocabulary.size * len(ids) for place in places for i, ids in place)
-    return [
-        {
-            i: RelativeSpace(
-                members[i].embedding, ids, options, members[i].vocabulary.size, dense=size <= memory_budget
-            )
-            for i, ids in place
-        }
-        for place in places
-    ]
+    dense, kept = size <= memory_budget, memory_budget // max(1, sum(map(len, places)))
 
+    def space(i: int, ids: Tensor) -> RelativeSpace:
+        member = members[i]
+        return RelativeSpace(
+            member.embedding, ids, options, member.vocabulary.size, dense=dense, kept_bytes=0 if dense else kept
+        )
 
-def main_rows(group: AnchorGroup, main: int, p: Sequence[Tensor], max_rows: int) -> Rows:
-    """The main model's map R, with rows for its own likeliest tokens and for the anchors that others find likely.
-
-    Args:
-        group: The anchors in question.
-        main: Index of the main model.
-        p: Every member's distribution, ``[B, V_i]``.
-        max_rows: How many likeliest tokens of each member get rows.
-    """
-    space = group[main]
-
-    def tokens() -> list[Tensor]:
-        found = [top_tokens(p[main], max_rows)]
-        found += [
-            [space.anchors[places.to(space.device)] for places in other.likely_anchors(p[i], max_rows)]
-            for i, other in group.items()
-            if i != main
-        ]
-        return [torch.unique(torch.cat(row)) for row in zip(*found, strict=True)]
-
-    return space.view(tokens)
+    return [{i: space(i, ids) for i, ids in place} for place in places]
 
 
 def _check_count(names: Sequence[str], count: int, least: int) -> None:

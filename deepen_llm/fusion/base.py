@@ -35,11 +35,11 @@ class Fusion(ABC):
     Args:
         members: All members.
         main: Index of the main model among them.
-        one_by_one: Fuse the rows of a batch one after the other, so that memory does not grow with the batch.
+        portion: How many rows of a batch to fuse at a time, that memory may not grow with the batch; None for all.
     """
 
-    def __init__(self, members: Sequence[Fusible], main: int, *, one_by_one: bool = False) -> None:
-        self.main, self._one_by_one = main, one_by_one
+    def __init__(self, members: Sequence[Fusible], main: int, *, portion: int | None = None) -> None:
+        self.main, self._portion = main, portion
         self._roles = [EndOfText(member.vocabulary.end_of_text) for member in members]
 
     @torch.inference_mode()
@@ -57,17 +57,15 @@ class Fusion(ABC):
             Logits over the main vocabulary, ``[B, V_m]``, on the main model's device.
         """
         own = logits[self.main]
-        weights = weights.to(own.device)
-        shared = weights[:, self.main] < 1  # [B]: rows in which another member has a say
-        if not shared.any():
+        if weights.device.type == "cpu" and bool((weights[:, self.main] >= 1).all()):  # a look that waits for nothing
             return own
-        folded = [role.fold(one[shared.to(one.device)]) for role, one in zip(self._roles, logits, strict=True)]
-        say, size = weights[shared], 1 if self._one_by_one else len(weights)
-        portions = [slice(first, first + size) for first in range(0, len(say), size)]
-        fused = torch.cat([self._fuse([one[rows] for one in folded], say[rows]) for rows in portions])
-        out = own.clone()
-        out[shared] = self._roles[self.main].unfold(fused, own[shared])
-        return out
+        weights = weights.to(own.device, non_blocking=True)
+        folded = [role.fold(one) for role, one in zip(self._roles, logits, strict=True)]
+        size = self._portion or len(weights)
+        portions = [slice(first, first + size) for first in range(0, len(weights), size)]
+        fused = torch.cat([self._fuse([one[rows] for one in folded], weights[rows]) for rows in portions])
+        fused = self._roles[self.main].unfold(fused, own)
+        return torch.where(weights[:, self.main : self.main + 1] < 1, fused, own)
 
     @abstractmethod
     def _fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:
@@ -97,23 +95,28 @@ class EndOfText:
 
     def __init__(self, ids: Sequence[int]) -> None:
         self.ids = list(ids)
+        self._on: dict[torch.device, Tensor] = {}  # the ids where they are needed, sent there once
 
     def fold(self, logits: Tensor) -> Tensor:
         """Move the mass of all ids to the primary one, ``[B, V]`` to ``[B, V]``."""
         if len(self.ids) < 2:
             return logits
-        out = logits.clone()
-        out[:, self.ids] = -torch.inf
-        out[:, self.ids[0]] = logits[:, self.ids].logsumexp(-1)
+        ids = self._ids(logits.device)
+        out = logits.index_fill(1, ids, -torch.inf)
+        out[:, self.ids[0]] = logits.index_select(1, ids).logsumexp(-1)
         return out
 
     def unfold(self, fused: Tensor, own: Tensor) -> Tensor:
         """Share the primary id's fused mass out over the ids as ``own`` had it, ``[B, V]`` each."""
         if len(self.ids) < 2:
             return fused
-        out = fused.clone()
-        ends = own[:, self.ids]
-        ends[ends.isneginf().all(-1), 0] = 0.0  # none had any: the primary one gets all
-        share = ends.log_softmax(-1)
-        out[:, self.ids] = fused[:, self.ids[:1]] + share
-        return out
+        ids = self._ids(own.device)
+        ends = own.index_select(1, ids)
+        none = ends.isneginf().all(-1)
+        ends[:, 0].masked_fill_(none, 0.0)  # none had any: the primary one gets all
+        return fused.index_copy(1, ids, fused[:, self.ids[0], None] + ends.log_softmax(-1))
+
+    def _ids(self, device: torch.device) -> Tensor:
+        if device not in self._on:
+            self._on[device] = torch.tensor(self.ids, device=device)
+        return self._on[device]

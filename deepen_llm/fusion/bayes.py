@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from deepen_llm.fusion.anchoring import AnchorGroup, main_rows
+from deepen_llm.fusion.anchoring import AnchorGroup
 from deepen_llm.fusion.base import Fusible, Fusion
 from deepen_llm.fusion.relative_method import RelativeMethod
 from deepen_llm.fusion.rows import Rows
@@ -43,7 +43,7 @@ class Bayes(RelativeMethod):
 
 class _BayesFusion(Fusion):
     def __init__(self, method: Bayes, members: Sequence[Fusible], main: int, groups: Sequence[AnchorGroup]) -> None:
-        super().__init__(members, main, one_by_one=any(not space.dense for group in groups for space in group.values()))
+        super().__init__(members, main, portion=method._portion(groups))
         self._method, self._groups = method, groups
 
     def _fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:
@@ -53,9 +53,9 @@ class _BayesFusion(Fusion):
         for i in set(range(len(p))) - set(strangers):
             fused += weights[:, i : i + 1] * self._same_vocabulary(p[i].to(fused.device), i, fused.shape[1])
         for group in self._groups:
-            rows = main_rows(group, self.main, p, self._method.max_rows)
+            rows = group[self.main].view(p[self.main], self._method)
             for i in set(group) - {self.main}:
-                r = group[i].into(p[i], self._method.max_rows).to(fused.device)
+                r = group[i].view(p[i], self._method).into(p[i]).to(fused.device)
                 fused += weights[:, i : i + 1] * inverse_by_bayes(p[self.main], r, rows)
         return fused.log() + logits[self.main].logsumexp(-1, keepdim=True)  # on the scale of the main model's logits
 
@@ -65,10 +65,9 @@ class _BayesFusion(Fusion):
         shared = min(width, p.shape[1])
         out[:, :shared] = p[:, :shared]
         if main_ends := self._roles[self.main].ids:
-            ends = sorted({*main_ends, *self._roles[member].ids})
-            mass = out[:, ends].sum(1)
-            out[:, ends] = 0.0
-            out[:, main_ends[0]] = mass
+            for end in {*main_ends, *self._roles[member].ids} - {main_ends[0]}:
+                out[:, main_ends[0]] += out[:, end]
+                out[:, end] = 0.0
         return out
 
 

@@ -15,9 +15,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from deepen_llm.fusion.anchoring import AnchorGroup, main_rows
+from deepen_llm.fusion.anchoring import AnchorGroup
 from deepen_llm.fusion.base import Fusible, Fusion
 from deepen_llm.fusion.relative_method import RelativeMethod
+from deepen_llm.fusion.rows import Rows
 from deepen_llm.fusion.search import search_logits
 
 
@@ -44,21 +45,22 @@ class Deepen(RelativeMethod):
 
 class _DeepenFusion(Fusion):
     def __init__(self, method: Deepen, members: Sequence[Fusible], main: int, groups: Sequence[AnchorGroup]) -> None:
-        super().__init__(members, main, one_by_one=any(not space.dense for group in groups for space in group.values()))
+        super().__init__(members, main, portion=method._portion(groups))
         self._method, self._groups = method, groups
 
     def _fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:
         p = [one.softmax(-1) for one in logits]  # N of [B, V_i]
-        targets = [self._aggregate(group, p, weights) for group in self._groups]  # [B, A] each
-        rows = [main_rows(group, self.main, p, self._method.max_rows) for group in self._groups]
         method = self._method
+        rows = [group[self.main].view(p[self.main], method) for group in self._groups]
+        targets = [
+            self._aggregate(group, p, own, weights) for group, own in zip(self._groups, rows, strict=True)
+        ]  # [B, A] each
         return search_logits(logits[self.main], targets, rows, relr=method.relr, search_steps=method.search_steps)
 
-    def _aggregate(self, group: AnchorGroup, p: Sequence[Tensor], weights: Tensor) -> Tensor:
+    def _aggregate(self, group: AnchorGroup, p: Sequence[Tensor], own: Rows, weights: Tensor) -> Tensor:
         """``r̄ = Σ λ_i p_i R_i`` over one group's anchors, ``[B, A]``; who is not in the group leaves it to the main."""
-        others = [i for i in group if i != self.main]
-        share = {i: weights[:, i : i + 1] for i in others}
-        share[self.main] = 1 - weights[:, others].sum(1, keepdim=True)
-        relative = {i: space.into(p[i], self._method.max_rows) for i, space in group.items()}
+        share = {i: weights[:, i : i + 1] for i in group if i != self.main}
+        share[self.main] = 1 - torch.stack(list(share.values())).sum(0)
+        relative = {i: (own if i == self.main else group[i].view(p[i], self._method)).into(p[i]) for i in group}
         device = p[self.main].device
         return torch.stack([share[i] * relative[i].to(device) for i in group]).sum(0)

@@ -9,25 +9,35 @@ from pydantic import ByteSize, Field
 
 from deepen_llm.fusion.anchoring import AnchorGroup, anchor_groups
 from deepen_llm.fusion.base import Fusible, FusionMethod
-from deepen_llm.fusion.relative import SpaceOptions
+from deepen_llm.fusion.layout import SpaceOptions
+from deepen_llm.fusion.likely import RowOptions, needs_fixed_shapes
+
+_STEP_BYTES = 2**30  # of rows that a step takes together on an accelerator
 
 
-class RelativeMethod(SpaceOptions, FusionMethod):
+class RelativeMethod(SpaceOptions, RowOptions, FusionMethod):
     """The relative space's settings, and how members share it; the defaults are the paper's.
 
     Attributes:
         anchors: ``joint`` (tokens that all members have) or ``pairwise`` (tokens that a member shares with the main
             model).
-        max_rows: Where a dense matrix exceeds the budget: the likeliest tokens of each member that get rows of their
-            own (K); the others share the mean row.
-        memory_budget: Bytes that dense ``[V, A]`` matrices may take together, as a number or like ``"2GB"``.
+        memory_budget: Bytes that dense ``[V, A]`` matrices may take together, or, where they would take more, the rows
+            of frequent tokens that are kept on a CPU; as a number or like ``"2GB"``.
         min_anchors: The fewest anchors with which members are accepted.
     """
 
     anchors: Literal["joint", "pairwise"] = "joint"
-    max_rows: int = Field(1024, ge=1)
-    memory_budget: ByteSize = ByteSize(256 * 2**20)
+    memory_budget: ByteSize = ByteSize(128 * 2**20)
     min_anchors: int = Field(32, ge=1)
 
     def _spaces(self, members: Sequence[Fusible], groups: Sequence[Sequence[int]]) -> list[AnchorGroup]:
         return anchor_groups(members, groups, self, min_anchors=self.min_anchors, memory_budget=self.memory_budget)
+
+    def _portion(self, groups: Sequence[AnchorGroup]) -> int | None:
+        """How many rows of a batch to fuse at a time, that memory may not grow with the batch; None for all."""
+        sparse = [space for group in groups for space in group.values() if not space.dense]
+        if not sparse:
+            return None
+        if not all(needs_fixed_shapes(space.device) for space in sparse):
+            return 1  # a CPU is fastest with what fits its caches
+        return max(1, _STEP_BYTES // (4 * self.max_rows * max(len(space.anchors) for space in sparse)))

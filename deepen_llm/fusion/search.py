@@ -11,10 +11,7 @@ from torch import Tensor
 from deepen_llm.fusion.rows import Rows
 
 _BETAS, _EPS, _DECAY = (0.9, 0.999), 1e-8, 0.01  # AdamW's defaults, which the paper's results rest on
-_COSINE_PERIOD, _COSINE_FLOOR = (
-    10,
-    0.25,
-)  # cosine schedule: half a period in steps, floor as a share of the rate
+_COSINE_PERIOD, _COSINE_FLOOR = 10, 0.25  # the schedule: half a period in steps, floor as a share of the rate
 
 
 def search_logits(
@@ -39,21 +36,23 @@ def search_logits(
     for step in range(1, search_steps + 1):
         rate = _rate(relr, step - 1)
         gradient = _gradient(z.softmax(-1), targets, rows)
-        first = _BETAS[0] * first + (1 - _BETAS[0]) * gradient
-        second = _BETAS[1] * second + (1 - _BETAS[1]) * gradient.square()
-        spread = second.sqrt() / math.sqrt(1 - _BETAS[1] ** step) + _EPS
-        z = z * (1 - rate * _DECAY) - rate / (1 - _BETAS[0] ** step) * first / spread
+        first.lerp_(gradient, 1 - _BETAS[0])
+        second.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
+        spread = torch.sqrt(second, out=gradient).div_(math.sqrt(1 - _BETAS[1] ** step)).add_(_EPS)
+        z.mul_(1 - rate * _DECAY).addcdiv_(first, spread, value=-rate / (1 - _BETAS[0] ** step))
     return z
 
 
 def _gradient(p: Tensor, targets: Sequence[Tensor], rows: Sequence[Rows]) -> Tensor:
     """``∂/∂z Σ_g mean_a KL(target_g ‖ p R_g)`` at ``p = softmax(z)``: ``[B, V]``; zero to the bit at the target."""
-    total = torch.zeros_like(p)
+    total: Tensor | None = None
     for target, view in zip(targets, rows, strict=True):
-        r = view.into(p).clamp_min(torch.finfo(p.dtype).tiny)
-        slope = view.back(target / r - 1)  # [B, V]; rows sum to 1, so the 1 takes out what cancels anyway
-        total += ((target - r).sum(-1, keepdim=True) - slope) / target.shape[-1]
-    return p * total
+        r = view.into(p).clamp_min_(torch.finfo(p.dtype).tiny)
+        missed = (target - r).sum(-1, keepdim=True)  # [B, 1]
+        slope = view.back(torch.div(target, r, out=r).sub_(1))  # [B, V]; the 1 takes out what cancels: rows sum to 1
+        slope.sub_(missed).mul_(p).div_(-target.shape[-1])
+        total = slope if total is None else total.add_(slope)
+    return torch.zeros_like(p) if total is None else total
 
 
 def _rate(relr: float, step: int) -> float:

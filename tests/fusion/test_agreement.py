@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from deepen_llm.fusion.agreement import CALIBRATED, PAPER, agreement
-from deepen_llm.fusion.relative import RelativeSpace, SpaceOptions
+from deepen_llm.fusion.layout import SpaceOptions
+from deepen_llm.fusion.relative import RelativeSpace
 from deepen_llm.members.local import LocalMember
 from deepen_llm.vocabulary import shared_anchors
 from tests.models import small

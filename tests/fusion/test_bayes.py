@@ -8,7 +8,8 @@ from pydantic import ByteSize
 
 from deepen_llm.fusion import Bayes
 from deepen_llm.fusion.bayes import inverse_by_bayes
-from deepen_llm.fusion.relative import RelativeSpace, SpaceOptions
+from deepen_llm.fusion.layout import SpaceOptions
+from deepen_llm.fusion.relative import RelativeSpace
 from deepen_llm.fusion.rows import DenseRows
 from tests.fusion.members import Plain, random_logits, random_member, vocabulary
 

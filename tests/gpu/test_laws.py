@@ -1,4 +1,4 @@
-"""The laws of DESIGN.md's section 7 on the device."""
+"""The laws of CONTRIBUTING.md, on the device."""
 
 from typing import Any
 
