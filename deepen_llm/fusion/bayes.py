@@ -55,7 +55,8 @@ class _BayesFusion(Fusion):
         for group in self._groups:
             rows = group[self.main].view(p[self.main], self._method)
             for i in set(group) - {self.main}:
-                r = group[i].view(p[i], self._method).into(p[i]).to(fused.device)
+                theirs = group[i].view(p[i], self._method)
+                r = theirs.into(theirs.ordered(p[i])).to(fused.device)
                 fused += weights[:, i : i + 1] * inverse_by_bayes(p[self.main], r, rows)
         return fused.log() + logits[self.main].logsumexp(-1, keepdim=True)  # on the scale of the main model's logits
 
@@ -83,8 +84,8 @@ def inverse_by_bayes(p: Tensor, r: Tensor, rows: Rows) -> Tensor:
         A distribution over the main vocabulary, ``[B, V]``. What lies on anchors that no main token reaches stays
         with the main model.
     """
-    own = rows.into(p)  # [B, A]
+    own = rows.into(rows.ordered(p))  # [B, A]
     reached = own > torch.finfo(own.dtype).tiny
     ratio = torch.where(reached, r / own, 0.0)
     unreached = torch.where(reached, 0.0, r).sum(-1, keepdim=True)
-    return p * (rows.back(ratio) + unreached)
+    return p * (rows.restored(rows.back(ratio)) + unreached)

@@ -27,6 +27,10 @@ class RowCache:
         self._missed: set[int] = set()
         self._lock = Lock()
 
+    def __reduce__(self) -> tuple[type[RowCache], tuple[int, int]]:
+        """A copy begins empty: what is kept is quickly made again."""
+        return RowCache, (self._count, self._store.shape[1])
+
     def load(self, tokens: Sequence[int], out: Tensor) -> tuple[list[int], list[int]]:
         """Copy what is kept of some tokens' rows to the head of ``out``, ``[K, A]``.
 

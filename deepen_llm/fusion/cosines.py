@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+from threading import Lock
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,29 +18,28 @@ _WIDENING = torch.__version__ >= "2.8"  # whether CUDA products of half types ca
 class Cosines:
     """How near a member's tokens are to its anchors.
 
-    Where the weights are fp32, the anchors' embeddings are kept centred and normalised; else as they are, so that
-    they take no more memory and lose nothing, and it is the products that are centred and scaled.
+    What that takes of the anchors, the largest part of a relative space, is made when the first cosine is asked for.
 
     Args:
         embedding: The member's input token embeddings, ``[V, D]``, in any floating type. Kept, not copied.
         anchors: Ids of the anchors, ``[A]``, on the embedding's device.
-        mean: The embedding's mean, fp32 ``[D]``, subtracted before the cosine; None to subtract nothing.
+        center: Whether to subtract the embedding's mean before the cosine.
     """
 
-    def __init__(self, embedding: Tensor, anchors: Tensor, mean: Tensor | None) -> None:
-        self._embedding, self._mean = embedding, mean
-        self._anchors = embedding[anchors.clamp(max=len(embedding) - 1)]  # [A, D], in the weights' type
-        self._ready = embedding.dtype == torch.float32
-        if self._ready:
-            for block in torch.split(self._anchors, _BLOCK):
-                if mean is not None:
-                    block -= mean
-                block /= block.norm(dim=-1, keepdim=True).clamp_min_(1e-12)
-        else:
-            norms = [self.vectors(part).norm(dim=-1) for part in torch.split(anchors, _BLOCK)]
-            self._scale = torch.cat(norms).clamp_min_(1e-12).reciprocal_()  # [A]
-            if mean is not None:
-                self._offset = torch.cat([block.float() @ mean for block in torch.split(self._anchors, _BLOCK)])  # [A]
+    def __init__(self, embedding: Tensor, anchors: Tensor, *, center: bool) -> None:
+        self._embedding, self._ids, self._center = embedding, anchors, center
+        self._made: _Anchors | None = None
+        self._lock = Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy makes anew what is made when it is needed."""
+        return partial(Cosines, center=self._center), (self._embedding, self._ids)
+
+    @property
+    def _anchors(self) -> _Anchors:
+        with self._lock:
+            self._made = self._made or _Anchors(self._embedding, self._ids, center=self._center)
+            return self._made
 
     @property
     def device(self) -> torch.device:
@@ -50,37 +53,73 @@ class Cosines:
 
     def vectors(self, tokens: Tensor) -> Tensor:
         """Some tokens' embeddings in fp32, centred, ``[K, D]``; tokens beyond the embedding's rows have zeros."""
-        vectors = self._embedding[tokens.clamp(max=len(self._embedding) - 1)].float()
-        if self._mean is not None:
-            vectors = vectors - self._mean
-        return vectors * (tokens < len(self._embedding)).unsqueeze(-1)
+        return _vectors(self._embedding, tokens, self._anchors.mean)
 
     def write(self, tokens: Tensor, out: Tensor, factor: float = 1.0) -> Tensor:
         """Write ``factor · S[v]`` of some tokens ``[K]`` into ``out``, ``[K, A]``, and return it."""
-        vectors = self.vectors(tokens)
-        if self._ready:
-            return self._products(F.normalize(vectors, dim=-1).mul_(factor), out)
-        out = self._raw_products(self._embedding[tokens.clamp(max=len(self._embedding) - 1)], out)
+        anchors, vectors = self._anchors, self.vectors(tokens)
+        if anchors.scale is None:
+            return _products(F.normalize(vectors, dim=-1).mul_(factor), anchors.matrix, out)
+        out = _raw_products(self._embedding[tokens.clamp(max=len(self._embedding) - 1)], anchors.matrix, out)
         norms = vectors.norm(dim=-1, keepdim=True)
         scale = torch.where(norms > 0, factor / norms.clamp_min(1e-12), 0.0)  # [K, 1]
-        if self._mean is not None:  # (v - µ)·(a - µ) = v·a - a·µ - (v - µ)·µ
-            out.sub_(self._offset).sub_((vectors @ self._mean).unsqueeze(1))
-        return out.mul_(self._scale).mul_(scale)
+        if anchors.mean is not None:  # (v - µ)·(a - µ) = v·a - a·µ - (v - µ)·µ
+            out.sub_(anchors.offset).sub_((vectors @ anchors.mean).unsqueeze(1))
+        return out.mul_(anchors.scale).mul_(scale)
 
-    def _products(self, vectors: Tensor, out: Tensor) -> Tensor:
-        """Products of fp32 vectors ``[K, D]`` with the anchors as they are kept, ``[K, A]``."""
-        if out.device.type != "cpu" or len(vectors) not in _TURNED:
-            return torch.mm(vectors, self._anchors.T, out=out)
-        return out.copy_((self._anchors @ vectors.T).T)
 
-    def _raw_products(self, vectors: Tensor, out: Tensor) -> Tensor:
-        """`_products` of vectors in the weights' type, summed up in fp32."""
-        if out.device.type == "cuda" and vectors.element_size() == 2 and _WIDENING:
-            return out.copy_(torch.mm(vectors, self._anchors.T, out_dtype=torch.float32))
-        exact = vectors.float()
-        for block, part in zip(torch.split(self._anchors, _BLOCK), torch.split(out, _BLOCK, dim=1), strict=True):
-            part.copy_((block.float() @ exact.T).T)
-        return out
+class _Anchors:
+    """What cosines take of the anchors.
+
+    Where the weights are fp32, their embeddings are centred and normalised; else they stay as they are, so that they
+    take no more memory and lose nothing, and it is the products that are centred and scaled.
+
+    Attributes:
+        matrix: Their embeddings, ``[A, D]``, in the weights' type.
+        mean: The embedding's mean, fp32 ``[D]``; None where nothing is centred.
+        scale: What products are multiplied by, ``[A]``; None where the matrix is normalised.
+        offset: What is subtracted from them before, ``[A]``; where they are scaled and something is centred.
+    """
+
+    def __init__(self, embedding: Tensor, ids: Tensor, *, center: bool) -> None:
+        self.mean = mean_embedding(embedding) if center else None
+        self.matrix = embedding[ids.clamp(max=len(embedding) - 1)]
+        self.scale: Tensor | None = None
+        blocks = torch.split(self.matrix, _BLOCK)
+        if embedding.dtype == torch.float32:
+            for block in blocks:
+                if self.mean is not None:
+                    block -= self.mean
+                block /= block.norm(dim=-1, keepdim=True).clamp_min_(1e-12)
+            return
+        norms = [_vectors(embedding, part, self.mean).norm(dim=-1) for part in torch.split(ids, _BLOCK)]
+        self.scale = torch.cat(norms).clamp_min_(1e-12).reciprocal_()
+        if self.mean is not None:
+            self.offset = torch.cat([block.float() @ self.mean for block in blocks])
+
+
+def _vectors(embedding: Tensor, tokens: Tensor, mean: Tensor | None) -> Tensor:
+    vectors = embedding[tokens.clamp(max=len(embedding) - 1)].float()
+    if mean is not None:
+        vectors = vectors - mean
+    return vectors * (tokens < len(embedding)).unsqueeze(-1)
+
+
+def _products(vectors: Tensor, anchors: Tensor, out: Tensor) -> Tensor:
+    """Products of fp32 vectors ``[K, D]`` with anchors ``[A, D]``, ``[K, A]``."""
+    if out.device.type != "cpu" or len(vectors) not in _TURNED:
+        return torch.mm(vectors, anchors.T, out=out)
+    return out.copy_((anchors @ vectors.T).T)
+
+
+def _raw_products(vectors: Tensor, anchors: Tensor, out: Tensor) -> Tensor:
+    """`_products` of half types, summed up in fp32."""
+    if out.device.type == "cuda" and vectors.element_size() == 2 and _WIDENING:
+        return out.copy_(torch.mm(vectors, anchors.T, out_dtype=torch.float32))
+    exact = vectors.float()
+    for block, part in zip(torch.split(anchors, _BLOCK), torch.split(out, _BLOCK, dim=1), strict=True):
+        part.copy_((block.float() @ exact.T).T)
+    return out
 
 
 def mean_embedding(embedding: Tensor) -> Tensor:

@@ -61,6 +61,7 @@ class _DeepenFusion(Fusion):
         """``r̄ = Σ λ_i p_i R_i`` over one group's anchors, ``[B, A]``; who is not in the group leaves it to the main."""
         share = {i: weights[:, i : i + 1] for i in group if i != self.main}
         share[self.main] = 1 - torch.stack(list(share.values())).sum(0)
-        relative = {i: (own if i == self.main else group[i].view(p[i], self._method)).into(p[i]) for i in group}
+        views = {i: own if i == self.main else group[i].view(p[i], self._method) for i in group}
+        relative = {i: view.into(view.ordered(p[i])) for i, view in views.items()}
         device = p[self.main].device
         return torch.stack([share[i] * relative[i].to(device) for i in group]).sum(0)

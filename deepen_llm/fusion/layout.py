@@ -11,10 +11,12 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from typing_extensions import Self
 
+from deepen_llm import fingerprints, store
 from deepen_llm.fusion.cosines import Cosines
 from deepen_llm.options import Options
 
 _SAMPLE = 256  # tokens of each kind that the temperature and the stand-ins are taken from
+_LEAST = 20_000  # anchors from which on what is found is kept on disk
 _MAX_TEMPERATURE = 1e4
 _PRECISION = 1e-5  # of the mean self-mass, on the scale of its logit
 _BLOCK_BYTES = 4 * 2**20  # working memory of one block of rows, within a processor's cache
@@ -60,6 +62,23 @@ class Layout:
     own: float
     anchor: Tensor
     other: Tensor
+
+
+def kept_layout(cosines: Cosines, embedding: Tensor, anchors: Tensor, others: Tensor, options: SpaceOptions) -> Layout:
+    """`lay_out`, read from disk where it was computed before and takes a while."""
+    if len(anchors) < _LEAST:
+        return lay_out(cosines, anchors, others, options)
+    made_of = [fingerprints.of_embedding(embedding), fingerprints.of_tensor(anchors), fingerprints.of_tensor(others)]
+    chosen = [options.center, options.normalize_rows, options.temperature, options.self_mass]
+    key = fingerprints.fingerprint(["space", *made_of, *chosen, embedding.device.type, torch.__version__])
+    found = store.kept("space", key, lambda: _tensors(lay_out(cosines, anchors, others, options)))
+    temperature, own = (float(found[name]) for name in ("temperature", "own"))
+    return Layout(temperature, own, *(found[name].to(embedding.device) for name in ("anchor", "other")))
+
+
+def _tensors(layout: Layout) -> dict[str, Tensor]:
+    scalars = {name: torch.tensor(getattr(layout, name), dtype=torch.float64) for name in ("temperature", "own")}
+    return {**scalars, "anchor": layout.anchor, "other": layout.other}
 
 
 def lay_out(cosines: Cosines, anchors: Tensor, others: Tensor, options: SpaceOptions) -> Layout:

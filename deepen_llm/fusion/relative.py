@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from deepen_llm.fusion.cache import RowCache
-from deepen_llm.fusion.cosines import Cosines, mean_embedding
-from deepen_llm.fusion.layout import Layout, SpaceOptions, lay_out, normalize_, softmax_
+from deepen_llm.fusion.cosines import Cosines
+from deepen_llm.fusion.layout import SpaceOptions, kept_layout, normalize_, softmax_
 from deepen_llm.fusion.likely import RowOptions, likely_tokens, needed_tokens, needs_fixed_shapes
-from deepen_llm.fusion.rows import DenseRows, Rows, TopRows
+from deepen_llm.fusion.rows import AnchorsFirst, DenseRows, Rows, TopRows
 
 _EXACT_COSINES = 2**24  # products up to which a dense matrix is built in the published arithmetic
 _EXACT_BYTES = 4 * 2**20  # working memory of that
@@ -30,7 +30,6 @@ class RelativeSpace:
         size: The width of the member's logits, which may exceed the embedding's rows.
         dense: Whether to keep all rows as one ``[V, A]`` matrix; else they are made when needed.
         kept_bytes: Where not dense and on a CPU: the memory in which rows of frequent tokens are kept.
-        layout: What an equal space found (`RelativeSpace.layout`); None to find it.
     """
 
     def __init__(
@@ -42,15 +41,14 @@ class RelativeSpace:
         *,
         dense: bool,
         kept_bytes: int = 0,
-        layout: Layout | None = None,
     ) -> None:
         self.anchors = anchors.to(embedding.device)
         self._options, count = options, len(anchors)
-        self._cosines = Cosines(embedding, self.anchors, mean_embedding(embedding) if options.center else None)
-        self._places = torch.full((size + 1,), count, device=self.device)  # [V + 1], as in `TopRows`
-        self._places[self.anchors] = torch.arange(count, device=self.device)
-        others = (self._places[: min(size, len(embedding))] == count).nonzero()[:, 0]
-        self.layout = layout or lay_out(self._cosines, self.anchors, others, options)
+        self._vocabulary = AnchorsFirst.of(self.anchors, size)
+        self._cosines = Cosines(embedding, self.anchors, center=options.center)
+        others = self._vocabulary.order[count:]
+        others = others[others < len(embedding)]
+        self.layout = kept_layout(self._cosines, embedding, self.anchors, others, options)
         self._fixed_shapes = needs_fixed_shapes(self.device)
         self._cache = RowCache(0 if self._fixed_shapes else min(size, kept_bytes // (4 * count)), count)
         self._dense = self._all_rows() if dense else None
@@ -63,7 +61,7 @@ class RelativeSpace:
     @property
     def size(self) -> int:
         """The width of the member's logits, V."""
-        return len(self._places) - 1
+        return len(self._vocabulary.order)
 
     @property
     def dense(self) -> bool:
@@ -85,7 +83,7 @@ class RelativeSpace:
         else:
             tokens, inforce, rows = self._needed_rows(p, options)
         rows[-2], rows[-1] = self.layout.anchor, self.layout.other
-        return TopRows(tokens, inforce, rows, own=self.layout.own, anchors=self.anchors, places=self._places)
+        return TopRows(tokens, inforce, rows, own=self.layout.own, vocabulary=self._vocabulary)
 
     def _fixed_rows(self, p: Tensor, options: RowOptions) -> tuple[Tensor, Tensor, Tensor]:
         """Every row's ``max_rows`` likeliest tokens, one after the other: no shape depends on a value."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -10,20 +11,37 @@ from torch.nn import functional as F
 
 
 class Rows(Protocol):
-    """The relative representations in force for one step, as the linear map R between ``[B, V]`` and ``[B, A]``."""
+    """The relative representations in force for one step, as the linear map R between ``[B, V]`` and ``[B, A]``.
+
+    Tokens have an order of the map's own, in which it need gather nothing: `ordered` leads there, `restored` back.
+    """
+
+    def ordered(self, values: Tensor) -> Tensor:
+        """A value per token, ``[B, V]``, in the map's order; may be the argument itself."""
+
+    def restored(self, values: Tensor) -> Tensor:
+        """A value per token, ``[B, V]``, back in the vocabulary's order; may be the argument itself."""
 
     def into(self, p: Tensor) -> Tensor:
-        """``p R``: ``[B, V]`` into the relative space, ``[B, A]``."""
+        """``p R``: ``[B, V]``, in the map's order, into the relative space, ``[B, A]``."""
 
     def back(self, g: Tensor) -> Tensor:
-        """``g Rᵀ``: a value per anchor, ``[B, A]``, to a value per token, ``[B, V]``."""
+        """``g Rᵀ``: a value per anchor, ``[B, A]``, to a value per token, ``[B, V]``, in the map's order."""
 
 
 class DenseRows:
-    """All of R at once: the reference, and the fastest where it is small."""
+    """All of R at once: the reference, and the fastest where it is small; in the vocabulary's order."""
 
     def __init__(self, matrix: Tensor) -> None:
         self._matrix = matrix  # [V, A]
+
+    def ordered(self, values: Tensor) -> Tensor:
+        """See `Rows`."""
+        return values
+
+    def restored(self, values: Tensor) -> Tensor:
+        """See `Rows`."""
+        return values
 
     def into(self, p: Tensor) -> Tensor:
         """See `Rows`."""
@@ -34,40 +52,73 @@ class DenseRows:
         return g @ self._matrix.T
 
 
+@dataclass(frozen=True)
+class AnchorsFirst:
+    """A vocabulary with the anchors before all other tokens.
+
+    Attributes:
+        order: Token ids in that order, ``[V]``.
+        places: Each token's place in it, ``[V]``.
+        anchors: How many of them are anchors, A.
+    """
+
+    order: Tensor
+    places: Tensor
+    anchors: int
+
+    @classmethod
+    def of(cls, anchors: Tensor, size: int) -> AnchorsFirst:
+        """Put these ids ``[A]`` before all others of a vocabulary of ``size`` tokens."""
+        others = torch.ones(size, dtype=torch.bool, device=anchors.device)
+        others[anchors] = False
+        order = torch.cat([anchors, others.nonzero()[:, 0]])
+        places = torch.empty_like(order)
+        places[order] = torch.arange(size, device=anchors.device)
+        return cls(order, places, len(anchors))
+
+
 class TopRows:
     """Rows for U tokens, each in force for some rows of the batch; all other tokens have stand-ins.
 
     An anchor stands as ``own · onehot(itself)`` plus one row that all anchors share, any other token as one row that
-    these share: ``own`` and the two rows, the last ones of ``rows``, are all that is needed.
+    these share: ``own`` and the two rows, the last ones of ``rows``, are all that is needed. The map's order has the
+    anchors first.
 
     Args:
         tokens: Tokens with rows, ``[U]``; more than once only where they are in force for different rows of the batch.
         inforce: For which rows of the batch each is in force, ``[B, U]``.
         rows: Their relative representations, then the anchors' and the other tokens' stand-in, ``[U + 2, A]``.
         own: The mass that an anchor's stand-in puts on itself.
-        anchors: Ids of the anchors, ``[A]``.
-        places: Each token's place among the anchors, A where it is none, ``[V + 1]``: one more than there are tokens.
+        vocabulary: The tokens, anchors first.
     """
 
-    def __init__(
-        self, tokens: Tensor, inforce: Tensor, rows: Tensor, *, own: float, anchors: Tensor, places: Tensor
-    ) -> None:
-        self._tokens, self._inforce, self._rows = tokens, inforce, rows
-        self._own, self._anchors, self._places = own, anchors, places
-        self._targets = torch.where(inforce, tokens, len(places) - 1)  # [B, U]; the extra token takes what is not meant
+    def __init__(self, tokens: Tensor, inforce: Tensor, rows: Tensor, *, own: float, vocabulary: AnchorsFirst) -> None:
+        self._inforce, self._rows, self._own, self._vocabulary = inforce, rows, own, vocabulary
+        self._places = vocabulary.places[tokens]  # [U]
+        extra = len(vocabulary.order)  # a place behind all tokens, which takes what is not meant
+        self._targets = torch.where(inforce, self._places, extra)  # [B, U]
+
+    def ordered(self, values: Tensor) -> Tensor:
+        """See `Rows`."""
+        return values.index_select(1, self._vocabulary.order)
+
+    def restored(self, values: Tensor) -> Tensor:
+        """See `Rows`."""
+        return values.index_select(1, self._vocabulary.places)
 
     def into(self, p: Tensor) -> Tensor:
         """See `Rows`."""
         tail = F.pad(p, (0, 1)).scatter_(1, self._targets, 0.0)  # [B, V + 1]
-        out = tail.index_select(1, self._anchors)  # [B, A]
-        on_anchors = out.sum(1, keepdim=True)
-        on_others = (tail.sum(1, keepdim=True) - on_anchors).clamp_min_(0.0)
-        weights = torch.cat([p.index_select(1, self._tokens) * self._inforce, on_anchors, on_others], 1)  # [B, U + 2]
-        return out.mul_(self._own).addmm_(weights, self._rows)
+        count = self._vocabulary.anchors
+        anchors, others = tail[:, :count], tail[:, count:-1]
+        masses = [p.index_select(1, self._places) * self._inforce, anchors.sum(1, keepdim=True)]
+        weights = torch.cat([*masses, others.sum(1, keepdim=True)], 1)  # [B, U + 2]
+        return torch.addmm(anchors, weights, self._rows, beta=self._own)
 
     def back(self, g: Tensor) -> Tensor:
         """See `Rows`."""
-        values = g @ self._rows.T  # [B, U + 2]
-        stand_ins = torch.cat([(g * self._own).add_(values[:, -2:-1]), values[:, -1:]], 1)  # [B, A + 1]
-        out = stand_ins.index_select(1, self._places)  # [B, V + 1]
+        values, count = g @ self._rows.T, self._vocabulary.anchors  # [B, U + 2]
+        out = values.new_empty(len(g), len(self._vocabulary.order) + 1)  # [B, V + 1]
+        torch.add(values[:, -2:-1], g, alpha=self._own, out=out[:, :count])
+        out[:, count:] = values[:, -1:]
         return out.scatter_(1, self._targets, values[:, :-2])[:, :-1]

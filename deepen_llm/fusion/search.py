@@ -32,24 +32,27 @@ def search_logits(
     Returns:
         The logits found, ``[B, V]``.
     """
-    z, first, second = start.clone(), torch.zeros_like(start), torch.zeros_like(start)
+    one = rows[0] if len(rows) == 1 else None  # whose order can be kept from step to step
+    z, first, second = one.ordered(start) if one else start, torch.zeros_like(start), torch.zeros_like(start)
+    z = z.clone() if z is start else z
     for step in range(1, search_steps + 1):
         rate = _rate(relr, step - 1)
-        gradient = _gradient(z.softmax(-1), targets, rows)
+        gradient = _gradient(z.softmax(-1), targets, rows, in_order=one is not None)
         first.lerp_(gradient, 1 - _BETAS[0])
         second.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
         spread = torch.sqrt(second, out=gradient).div_(math.sqrt(1 - _BETAS[1] ** step)).add_(_EPS)
         z.mul_(1 - rate * _DECAY).addcdiv_(first, spread, value=-rate / (1 - _BETAS[0] ** step))
-    return z
+    return one.restored(z) if one else z
 
 
-def _gradient(p: Tensor, targets: Sequence[Tensor], rows: Sequence[Rows]) -> Tensor:
+def _gradient(p: Tensor, targets: Sequence[Tensor], rows: Sequence[Rows], *, in_order: bool) -> Tensor:
     """``∂/∂z Σ_g mean_a KL(target_g ‖ p R_g)`` at ``p = softmax(z)``: ``[B, V]``; zero to the bit at the target."""
     total: Tensor | None = None
     for target, view in zip(targets, rows, strict=True):
-        r = view.into(p).clamp_min_(torch.finfo(p.dtype).tiny)
+        r = view.into(p if in_order else view.ordered(p)).clamp_min_(torch.finfo(p.dtype).tiny)
         missed = (target - r).sum(-1, keepdim=True)  # [B, 1]
         slope = view.back(torch.div(target, r, out=r).sub_(1))  # [B, V]; the 1 takes out what cancels: rows sum to 1
+        slope = slope if in_order else view.restored(slope)
         slope.sub_(missed).mul_(p).div_(-target.shape[-1])
         total = slope if total is None else total.add_(slope)
     return torch.zeros_like(p) if total is None else total

@@ -1,6 +1,9 @@
 """Law 8: rows made when needed, kept, shared and stood in for give what rows made afresh give."""
 
+import copy
+import pickle
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -41,7 +44,9 @@ def test_into_and_back_are_one_map() -> None:
     p, g = LOGITS[0].softmax(-1), torch.randn(6, 200, generator=torch.Generator().manual_seed(0))
     view = space().view(p, RowOptions(max_rows=20))
     q = LOGITS[0].flip(0).softmax(-1)
-    torch.testing.assert_close((view.into(q) * g).sum(1), (q * view.back(g)).sum(1), atol=1e-5, rtol=1e-4)
+    back = view.restored(view.back(g))
+    torch.testing.assert_close((view.into(view.ordered(q)) * g).sum(1), (q * back).sum(1), atol=1e-5, rtol=1e-4)
+    assert torch.equal(view.restored(view.ordered(q)), q)
 
 
 @pytest.mark.parametrize("tail_mass", [0, 0.01, 0.5])
@@ -122,10 +127,28 @@ def test_half_types_lose_nothing(dtype: torch.dtype, *, center: bool) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_layout_need_not_be_found_again(dtype: torch.dtype) -> None:
+def test_what_was_computed_once_is_read_from_disk(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DEEPEN_CACHE", str(tmp_path))
     once = space(dtype=dtype)
-    again = RelativeSpace(MEMBERS[0].embedding.to(dtype), ANCHORS, Bayes(), 402, dense=False, layout=once.layout)
-    assert torch.equal(again.rows(ANCHORS), once.rows(ANCHORS))
+    assert not list(tmp_path.iterdir())  # so few anchors take no time
+    monkeypatch.setattr("deepen_llm.fusion.layout._LEAST", 0)
+    kept, read, other = space(dtype=dtype), space(dtype=dtype), space(dtype=dtype, center=False)
+    assert len(list(tmp_path.glob("space-*"))) == 2
+    for one in (kept, read):
+        assert (one.layout.temperature, one.layout.own) == (once.layout.temperature, once.layout.own)
+        assert torch.equal(one.layout.anchor, once.layout.anchor)
+        assert torch.equal(one.rows(ANCHORS), once.rows(ANCHORS))
+    assert other.layout.temperature != once.layout.temperature
+
+
+def test_a_copy_or_a_pickle_gives_the_same() -> None:
+    method = Bayes(memory_budget=ByteSize(4 * 302 * 24))
+    fusion = method.prepare(MEMBERS, 0)
+    fused = fusion.fuse(LOGITS, WEIGHTS)
+    for one in (copy.deepcopy(fusion), pickle.loads(pickle.dumps(fusion))):  # noqa: S301
+        close(one.fuse(LOGITS, WEIGHTS), fused)
 
 
 @pytest.mark.parametrize("center", [True, False])

@@ -48,9 +48,8 @@ def test_drafts_change_no_answer(options: dict[str, float], device: str) -> None
 def test_compiled_steps_give_what_growing_caches_give(device: str) -> None:
     member = ensemble(device).members[0]
     assert isinstance(member, LocalMember)
-    contexts = []
-    for one in (again(member, fixed=False), again(member, fixed=True, compile_=True)):
-        contexts.append(one.open([one.encode_prompt(prompt) for prompt in PROMPTS]))
+    members = (again(member, fixed=False), again(member, fixed=True, compile_=True))
+    contexts = [one.open([one.encode_prompt(prompt) for prompt in PROMPTS]) for one in members]
     for token in range(100, 120):
         torch.testing.assert_close(contexts[1].logits(), contexts[0].logits(), atol=1e-3, rtol=1e-3)
         for context in contexts:
