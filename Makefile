@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 TORCH_INDEX ?=
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test gpu lint format cookbooks specialists clean
+.PHONY: bench demo test gpu lint format cookbooks specialists clean
 demo: $(VENV)/.installed
 	HF_HUB_OFFLINE=1 $(BIN)/deepen demo
 
@@ -31,6 +31,9 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+bench: $(VENV)/.plot
+	HF_HUB_OFFLINE=1 $(BIN)/deepen bench --out build/bench
+
 cookbooks: $(VENV)/.dev
 	$(BIN)/python cookbooks/execute.py
 
@@ -48,6 +51,10 @@ $(VENV)/.torch: constraints.txt
 
 $(VENV)/.installed: $(VENV)/.torch pyproject.toml
 	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.plot: $(VENV)/.installed
+	$(PIP) --editable '.[plot]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.installed $(wildcard integrations/*/pyproject.toml)

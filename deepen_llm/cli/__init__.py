@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from deepen_llm.cli.bench import bench
 from deepen_llm.cli.chat import chat
 from deepen_llm.cli.demo import demo
 from deepen_llm.cli.generate import generate
@@ -71,5 +72,6 @@ for command, shown in (
         ),
     ),
     (inspect, ("deepen inspect", "deepen inspect -m gpt2 -m Qwen/Qwen2.5-0.5B --json")),
+    (bench, ("deepen bench", "deepen bench --out build/bench", "deepen bench --rows plain --rows drafts --json")),
 ):
     app.command(epilog=examples(*shown))(command)

@@ -1,0 +1,67 @@
+"""The figure of docs/performance.md: what a token's time depends on, each time beside the floor's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from deepen_llm.benchmarks.rows import Result
+
+_PANELS = {  # row whose raw values hold the curve: title, horizontal axis, labels
+    "context": ("Context", "tokens of context", "time of a token, ms"),
+    "batch": ("Batch", "rows decoded together", "time of a step, ms"),
+    "members": ("Members", "members", "time of a token, ms"),
+    "fused-flat": ("The fused step over K", "max_rows (K), where masses spread", "time of a fused step, ms"),
+}
+_SIDES = {
+    "ours": ("the ensemble", "#1f6fb4", "o-"),
+    "peaked": ("peaked distributions", "#1f6fb4", "o-"),
+    "flat": ("flat distributions", "#d1632b", "s-"),
+    "floor": ("the floor", "#666666", "--"),
+}
+
+
+def curves(results: Sequence[Result]) -> dict[str, Mapping[str, Sequence[float]]]:
+    """The curves that were measured, by the row that they belong to."""
+    return {one.name: one.raw["curve"] for one in results if one.name in _PANELS and "curve" in one.raw}
+
+
+def draw(found: Mapping[str, Mapping[str, Sequence[float]]], file: Path) -> None:
+    """Draw one figure of four panels.
+
+    Args:
+        found: What `curves` gives.
+        file: The picture to write.
+
+    Raises:
+        ImportError: There is no matplotlib.
+    """
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(2, 2, figsize=(9, 6.5), layout="constrained")
+    for axis, (name, labels) in zip(axes.flat, _PANELS.items(), strict=True):
+        _panel(axis, found.get(name), *labels)
+    figure.savefig(file, dpi=130)
+    plt.close(figure)
+
+
+def _panel(axis: Any, curve: Mapping[str, Sequence[float]] | None, title: str, across: str, up: str) -> None:
+    axis.set(title=title, xlabel=across, ylabel=up)
+    axis.spines[["top", "right"]].set_visible(False)
+    if not curve:
+        axis.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axis.transAxes)
+        return
+    for side, (label, colour, style) in _SIDES.items():
+        if side in curve:
+            axis.plot(curve["x"], [1e3 * one for one in curve[side]], style, color=colour, label=label)
+    if "flat" in curve:
+        axis.set_xscale("log", base=2)
+    axis.set_xticks(curve["x"], [f"{one:,}" for one in curve["x"]])
+    axis.minorticks_off()
+    axis.set_ylim(bottom=0)
+    axis.grid(alpha=0.25)
+    axis.legend(frameon=False)
