@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 import yaml
-from pydantic import Field, SerializeAsAny, field_validator
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
 from typing_extensions import Self
 
 from deepen_llm.errors import ConfigError
@@ -127,6 +127,15 @@ class EnsembleSettings(Options):
             )
         return FixedWeights(self.weights)
 
+    def require_drafts(self) -> None:
+        """What a draft model needs.
+
+        Raises:
+            ConfigError: It may draft no token.
+        """
+        if self.draft_tokens < 1:
+            raise ConfigError("a draft_model that may draft no token", hint="set draft_tokens, such as draft_tokens=4")
+
 
 class EnsembleConfig(EnsembleSettings):
     """A whole ensemble, as a YAML file holds it.
@@ -151,9 +160,15 @@ class EnsembleConfig(EnsembleSettings):
             return tuple({"path": str(one)} if isinstance(one, str | Path) else one for one in value)
         return value
 
+    @model_validator(mode="after")
+    def _check_drafts(self) -> Self:
+        if self.draft_model:
+            self.require_drafts()
+        return self
+
     @classmethod
     def load(cls, file: str | Path) -> Self:
-        """Read a YAML file; a member's relative path that exists beside the file is taken from there.
+        """Read a YAML file; a relative path of a member or draft model that exists beside the file is taken from there.
 
         Raises:
             ConfigError: The file cannot be read, is no YAML mapping, or says what is not understood.

@@ -108,7 +108,9 @@ class EnsembleLLM:
             part = [i for i in part if aggregation.values[i] > 0 or i == main]
             aggregation = FixedWeights([aggregation.values[i] for i in part])
         members, place = [self.members[i] for i in part], part.index(main)
-        _check_draft_model(self.draft_model, self.members[main], self.settings.draft_tokens)
+        if self.draft_model:
+            self.settings.require_drafts()
+            _check_draft_model(self.draft_model, self.members[main])
         fusing, settings = self.settings.fusion.prepare(members, place), self.settings
         return Ensemble(
             members, place, fusing, aggregation, settings.eos_policy, settings.draft_tokens, self.draft_model
@@ -131,6 +133,7 @@ class EnsembleLLM:
         device: str | torch.device | Sequence[str | torch.device] = "auto",
         device_map: str | None = None,
         quantization: Quantization | None = None,
+        compile: bool = False,  # noqa: A002 - as MemberConfig calls it
         trust_remote_code: bool = False,
         safetensors_only: bool = True,
     ) -> Self:
@@ -147,11 +150,12 @@ class EnsembleLLM:
             draft_tokens: The most tokens that are drafted ahead.
             draft_model: Where the model that drafts comes from.
             generation: Generation options.
-            dtype: ``auto`` or a torch dtype; this and the next five hold for members given by path alone.
+            dtype: ``auto`` or a torch dtype; this and the next six hold for members given by path alone.
             device: ``auto`` (the GPUs with most free memory, see `MemberConfig`), a torch device for all members, or a
                 list with one for each.
             device_map: Accelerate's ``device_map``, in place of ``device``.
             quantization: Quantise linear layers while they are loaded; see `MemberConfig`.
+            compile: Compile one-token steps; see `MemberConfig`.
             trust_remote_code: Run code that comes with the checkpoints.
             safetensors_only: Refuse weights in other formats.
 
@@ -173,11 +177,11 @@ class EnsembleLLM:
             "generation": generation or GenerationOptions(),
         }
         if isinstance(members, str | Path) and str(members).endswith((".yaml", ".yml")):
-            placed = (dtype, device, device_map, quantization, trust_remote_code, safetensors_only)
+            placed = (dtype, device, device_map, quantization, compile, trust_remote_code, safetensors_only)
             if (
                 draft_model
                 or EnsembleSettings(**given) != EnsembleSettings()
-                or placed != ("auto", "auto", None, None, False, True)
+                or placed != ("auto", "auto", None, None, False, False, True)
             ):
                 raise ConfigError(
                     f"options beside the configuration {members}, which says everything itself",
@@ -192,6 +196,7 @@ class EnsembleLLM:
             "dtype": dtype,
             "device_map": device_map,
             "quantization": quantization,
+            "compile": compile,
             "trust_remote_code": trust_remote_code,
             "safetensors_only": safetensors_only,
         }
@@ -423,11 +428,7 @@ def _member(given: object) -> Member:
     )
 
 
-def _check_draft_model(drafting: Member | None, main: Member, draft_tokens: int) -> None:
-    if drafting is None:
-        return
-    if draft_tokens < 1:
-        raise ConfigError("a draft_model that may draft no token", hint="set draft_tokens, such as draft_tokens=4")
+def _check_draft_model(drafting: Member, main: Member) -> None:
     if drafting.vocabulary.fingerprint != main.vocabulary.fingerprint:
         raise ConfigError(
             f"draft_model {drafting.name} has another vocabulary than the main model {main.name}",

@@ -15,8 +15,8 @@ from tests.scripted import scripted
 from tests.test_laws import PROMPTS
 from tests.tokenizers import SMALL
 
-WORDS = "The quick brown fox jumps over the lazy dog and the fox are here and they were there".split()
-TEXT = " ".join(WORDS)
+TEXT = "The quick brown fox jumps over the lazy dog and the fox are here and they were there"
+WORDS = TEXT.split()
 
 
 @contextmanager

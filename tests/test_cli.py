@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -106,6 +107,26 @@ def test_every_generation_option_arrives(paths: list[str]) -> None:
     assert record["tokens"] == list(wanted.tokens)
 
 
+def test_drafts_change_no_answer(paths: list[str]) -> None:
+    for drafting in ((), ("--draft-model", paths[0])):
+        result = run("generate", *members(paths), "--max-new-tokens", "8", "--draft-tokens", "4", *drafting, PROMPT)
+        assert result.exit_code == 0, result.output
+        assert result.stdout == expected(paths, max_new_tokens=8) + "\n"
+
+
+def test_a_draft_model_is_loaded_as_the_main_model_is(paths: list[str], tmp_path: Path) -> None:
+    given = Given(paths, main_model=1, draft_tokens=4, draft_model="d", dtype="float32", device=["cpu", "cuda:1"])
+    config = replace(given, compile=True, quantization="bnb-nf4").configuration()
+    wanted = {"dtype": "float32", "device": "cuda:1", "compile": True, "quantization": "bnb-nf4"}
+    assert config.draft_model == MemberConfig(path="d", **wanted)
+    assert config.members[1] == MemberConfig(path=paths[1], **wanted)
+    given.configuration().save(tmp_path / "e.yaml")
+    again = Given(None, tmp_path / "e.yaml", draft_tokens=2, device=["cpu"], compile=True).configuration()
+    assert again.draft_model == MemberConfig(path="d", dtype="float32", device="cpu", compile=True)
+    assert (again.draft_tokens, again.members[0].compile) == (2, True)
+    assert not Given(None, tmp_path / "e.yaml", compile=False).configuration().members[0].compile
+
+
 def test_json_has_what_was_asked_for(paths: list[str]) -> None:
     plain = json.loads(run("generate", *members(paths), "--max-new-tokens", "3", "--json", PROMPT).stdout)
     assert set(plain) == {"text", "tokens", "finish_reason", "usage"}
@@ -177,6 +198,8 @@ def test_wrong_usage(arguments: tuple[str, ...]) -> None:
         (("--main-model", "5"), "main_model=5"),
         (("--weight", "1"), "1 weights for 2 members"),
         (("--fusion", "bayes", "--relr", "0.1"), "relr"),
+        (("--draft-model", "nowhere"), "draft no token"),
+        (("--draft-tokens", "-1"), "draft_tokens=-1"),
     ],
 )
 def test_an_error_is_told_with_its_hint(paths: list[str], arguments: tuple[str, ...], said: str) -> None:

@@ -85,3 +85,42 @@ def test_generation_options_of_the_ensemble_hold_until_a_call_says_otherwise(fol
     llm = EnsembleLLM.from_pretrained(folders, generation=GenerationOptions(max_new_tokens=3))
     assert len(llm.generate("The").tokens) == 3
     assert len(llm.generate("The", max_new_tokens=2).tokens) == 2
+
+
+def test_a_draft_model_comes_back_from_its_file(folders: list[Path], tmp_path: Path) -> None:
+    llm = EnsembleLLM.from_pretrained(folders, fusion="bayes", draft_tokens=4, draft_model=folders[0])
+    llm.save_config(tmp_path / "ensemble.yaml")
+    again = EnsembleLLM.from_config(tmp_path / "ensemble.yaml")
+    assert again.config == llm.config
+    assert again.draft_model is not None
+    assert again.draft_model is not again.main_model
+    assert again.draft_model.name == folders[0].name
+    plain = EnsembleLLM.from_pretrained(folders, fusion="bayes")
+    assert again.generate("The quick", max_new_tokens=12) == plain.generate("The quick", max_new_tokens=12)
+
+
+def test_a_draft_models_path_is_taken_from_beside_the_file(folders: list[Path], tmp_path: Path) -> None:
+    file = folders[0].parent / "drafting.yaml"
+    names = [folder.name for folder in folders]
+    for draft_model in (names[0], {"path": names[0], "dtype": "float32"}):
+        file.write_text(yaml.safe_dump({"members": names, "draft_tokens": 2, "draft_model": draft_model}))
+        config = EnsembleConfig.load(file)
+        assert config.draft_model is not None
+        assert config.draft_model.path == str(folders[0])
+        config.save(tmp_path / "elsewhere.yaml")
+        assert EnsembleConfig.load(tmp_path / "elsewhere.yaml") == config
+    assert Path(yaml.safe_load((tmp_path / "elsewhere.yaml").read_text())["draft_model"]["path"]).is_absolute()
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # by torch itself
+def test_a_draft_model_by_path_is_loaded_as_the_main_model_is(folders: list[Path]) -> None:
+    llm = EnsembleLLM.from_pretrained(
+        folders, draft_tokens=2, draft_model=folders[0], dtype="float32", device=["cpu", "cpu:0"], compile=True
+    )
+    loaded = [llm.members[0].source, llm.draft_model and llm.draft_model.source]
+    assert [one and (one.dtype, one.device, one.compile) for one in loaded] == [("float32", "cpu", True)] * 2
+
+
+def test_a_draft_model_with_another_vocabulary_is_told(folders: list[Path]) -> None:
+    with pytest.raises(ConfigError, match="another vocabulary than the main model"):
+        EnsembleLLM.from_pretrained(folders, draft_tokens=2, draft_model=folders[1])

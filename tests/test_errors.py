@@ -56,6 +56,9 @@ SETTINGS: list[tuple[str, Callable[[], object], str]] = [
         "options beside the configuration",
     ),
     ("a file and a dtype", lambda: EnsembleLLM.from_pretrained("a.yaml", dtype="bfloat16"), "options beside"),
+    ("a file and compile", lambda: EnsembleLLM.from_pretrained("a.yaml", compile=True), "options beside"),
+    ("a file and a draft model", lambda: EnsembleLLM.from_pretrained("a.yaml", draft_model="b"), "options beside"),
+    ("no drafts", lambda: EnsembleLLM.from_pretrained(["a"], draft_model="b"), "draft no token"),
     ("nobody's home", lambda: MemberConfig(path="~nobodyhere/x"), "home directory"),
     ("devices", lambda: EnsembleLLM.from_pretrained(["a", "b"], device=["cpu"]), "1 devices for 2 members"),
 ]

@@ -9,7 +9,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-PRINTED = ["Usage(", " Cold", "weather", " Cold"]
+PRINTED = ["Usage(", " Cold", "weather", " Cold", "[' Paris', ' Rome']"]
 
 
 @pytest.mark.parametrize(("block", "expected"), list(zip(BLOCKS, PRINTED, strict=True)))

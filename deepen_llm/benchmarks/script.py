@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 _AHEAD = 20  # tokens of the text that have probabilities of their own
-_TOPIC, _TAIL = 0.10, 0.05  # mass of the tokens behind the next one, and of all others
+_TOPIC, _TAIL = 0.145, 0.005  # mass of the tokens behind the next one, and of all others
 _SURE = 0.95  # the other member's probability where the main model is torn
 _TORN, _RIVAL = 0.45, 0.55  # there the main model's weights of the text's token and of its rival: .39 and .48
 

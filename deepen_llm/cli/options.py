@@ -25,6 +25,7 @@ QuantizationName = Literal["bnb-int8", "bnb-nf4", "torchao-int8"]
 
 _Member = functools.partial(typer.Option, rich_help_panel="Members")
 _Fusion = functools.partial(typer.Option, rich_help_panel="Fusion")
+_Speed = functools.partial(typer.Option, rich_help_panel="Speed")
 _Sampling = functools.partial(typer.Option, rich_help_panel="Generation")
 
 
@@ -79,17 +80,27 @@ class Members:
         if len(devices) not in {0, 1, len(members)}:
             raise typer.BadParameter(f"{len(devices)} times --device for {len(members)} members")
         places = devices if len(devices) == len(members) else (devices or [None]) * len(members)
-        common = _said({"dtype": self.dtype, "quantization": self.quantization})
-        return [
-            {**member, **common, **({"device": place, "device_map": None} if place else {})}
-            for member, place in zip(members, places, strict=True)
-        ]
+        common = self._common()
+        return [{**member, **common, **_placed_on(place)} for member, place in zip(members, places, strict=True)]
+
+    def _common(self) -> dict[str, Any]:
+        """What holds for every member."""
+        return _said({"dtype": self.dtype, "quantization": self.quantization})
 
 
 @dataclass(frozen=True)
 class Given(Members):
     """What a command line says about an ensemble; None wherever it says nothing."""
 
+    compile: Annotated[
+        bool | None, _Member("--compile/--no-compile", help="Compile every member's one-token steps.")
+    ] = None
+    draft_tokens: Annotated[
+        int | None, _Speed(help="The most tokens drafted ahead, for members to read at once. Default: 0.")
+    ] = None
+    draft_model: Annotated[
+        str | None, _Speed(help="A small model of the main model's vocabulary, to draft in its place.")
+    ] = None
     main_model: Annotated[
         int | None, _Fusion(help="Index, from 0, of the member whose vocabulary tokens are chosen from. Default: 0.")
     ] = None
@@ -131,10 +142,23 @@ class Given(Members):
 
         said = {name: getattr(self, name, None) for name in GenerationOptions.model_fields} | dict(generation)
         return {
-            **_said({"main_model": self.main_model, "weights": self.weight}),
+            **_said({"main_model": self.main_model, "weights": self.weight, "draft_tokens": self.draft_tokens}),
+            "draft_model": self._drafting(base),
             "generation": {**base.get("generation", {}), **_said(said)},
             "fusion": self._fusion(base.get("fusion", {})),
         }
+
+    def _common(self) -> dict[str, Any]:
+        return {**super()._common(), **_said({"compile": self.compile})}
+
+    def _drafting(self, base: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Where the draft model comes from; it goes where the main model goes."""
+        model = {"path": self.draft_model} if self.draft_model else base.get("draft_model")
+        if model is None:
+            return None
+        main = self.main_model if self.main_model is not None else base.get("main_model", 0)
+        place = base["members"][main]["device"] if self.device and 0 <= main < len(base["members"]) else None
+        return {**model, **self._common(), **_placed_on(place)}
 
     def _fusion(self, base: Mapping[str, Any]) -> dict[str, Any]:
         """The fusion settings; another method than the file's starts from its own defaults."""
@@ -161,6 +185,10 @@ def takes(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None
         return run
 
     return wrap
+
+
+def _placed_on(device: str | None) -> dict[str, Any]:
+    return {"device": device, "device_map": None} if device else {}
 
 
 def _said(options: Mapping[str, Any]) -> dict[str, Any]:

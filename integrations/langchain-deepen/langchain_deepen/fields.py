@@ -21,8 +21,8 @@ from langchain_deepen.options import OPTIONS, from_user
 from langchain_deepen.source import Source
 from langchain_deepen.version import __version__
 
-_SETTINGS = ("main_model", "weights", "fusion", "eos_policy", "batch_size")
-_PLACED = ("dtype", "device")
+_SETTINGS = ("main_model", "weights", "fusion", "eos_policy", "batch_size", "draft_tokens", "draft_model")
+_PLACED = ("dtype", "device", "quantization", "compile")
 AnyMember = str | Path | Mapping[str, Any] | MemberConfig
 
 
@@ -42,8 +42,13 @@ class EnsembleModel(Serializable):
         fusion: With ``members``: a fusion method, its name, or a mapping with its ``method`` and options.
         eos_policy: With ``members``: who ends a text, ``fused`` or ``main``.
         batch_size: With ``members``: the most texts decoded together.
-        dtype: With ``members`` given by path alone: ``auto`` or a torch dtype.
-        device: With ``members`` given by path alone: ``auto`` or a torch device.
+        draft_tokens: With ``members``: the most tokens that are drafted ahead; 0 for none.
+        draft_model: With ``members``: a small model of the main model's vocabulary that drafts in its place, in a
+            member's form.
+        dtype: With ``members`` given by path alone, as the next three: ``auto`` or a torch dtype.
+        device: ``auto`` or a torch device.
+        quantization: Quantise linear layers while they are loaded; see `MemberConfig`.
+        compile: Compile one-token steps; see `MemberConfig`.
         model: Names of the members that answer, joined by ``+``; None for all.
         max_new_tokens: See `GenerationOptions`, as for all that follow; LangChain's ``max_tokens`` is the same.
         temperature: 0 is greedy.
@@ -69,8 +74,12 @@ class EnsembleModel(Serializable):
     fusion: SkipValidation[AnyFusion | None] = None
     eos_policy: str | None = None
     batch_size: int | None = None
+    draft_tokens: int | None = None
+    draft_model: SkipValidation[AnyMember | None] = None
     dtype: Any = Field(default=None, exclude=True)
     device: Any = Field(default=None, exclude=True)
+    quantization: Any = Field(default=None, exclude=True)
+    compile: bool | None = Field(default=None, exclude=True)
     model: str | None = None
     max_new_tokens: int | None = None
     temperature: float | None = None
@@ -143,9 +152,10 @@ class EnsembleModel(Serializable):
     def _configured(self) -> EnsembleConfig:
         placed = {name: value for name in _PLACED if (value := getattr(self, name)) is not None}
         members: Any = [self.members] if isinstance(self.members, (str, Path, Mapping, MemberConfig)) else self.members
-        sources = [{"path": str(one), **placed} if isinstance(one, str | Path) else one for one in members]
         settings = {name: value for name in _SETTINGS if (value := getattr(self, name)) is not None}
-        return EnsembleConfig(members=sources, **settings)
+        if "draft_model" in settings:
+            settings["draft_model"] = _placed_as(settings["draft_model"], placed)
+        return EnsembleConfig(members=[_placed_as(one, placed) for one in members], **settings)
 
     def __getstate__(self) -> dict[Any, Any]:
         """What is pickled: the configuration, and no weights.
@@ -184,3 +194,7 @@ class EnsembleModel(Serializable):
     def _set_here(self) -> dict[str, Any]:
         """The generation options that this instance sets."""
         return {name: value for name in OPTIONS if (value := getattr(self, name)) is not None}
+
+
+def _placed_as(member: AnyMember, placed: Mapping[str, Any]) -> Any:
+    return {"path": str(member), **placed} if isinstance(member, str | Path) else member

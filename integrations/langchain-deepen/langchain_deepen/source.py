@@ -31,6 +31,7 @@ class Source:
         members: Where its members come from; None where they live in memory only.
         names: The members' names.
         live: The ensemble, where it is loaded.
+        draft_model: Where the model that drafts comes from, if there is one.
 
     Attributes:
         identity: What its answers depend on, as JSON; equal for equal ensembles, different for others.
@@ -42,8 +43,9 @@ class Source:
         members: tuple[MemberConfig, ...] | None,
         names: tuple[str, ...],
         live: EnsembleLLM | None = None,
+        draft_model: MemberConfig | None = None,
     ) -> None:
-        self.settings, self.members, self.names = settings, members, names
+        self.settings, self.members, self.names, self.draft_model = settings, members, names, draft_model
         self._lock = threading.Lock()
         self._ready: dict[str | None, EnsembleLLM] = {None: live} if live else {}
         self.identity = _identity(self, live)
@@ -60,12 +62,16 @@ class Source:
     def live(cls, ensemble: EnsembleLLM) -> Source:
         """The source that is an ensemble."""
         names = tuple(member.name for member in ensemble.members)
+        drafting = [ensemble.draft_model] if ensemble.draft_model else []
         # a member that was not loaded may not be what its path names
-        loaded = all(member.source for member in ensemble.members)
+        loaded = all(member.source for member in [*ensemble.members, *drafting])
         try:
-            return cls(ensemble.settings, ensemble.config.members if loaded else None, names, ensemble)
+            config = ensemble.config if loaded else None
         except ConfigError:  # nothing can name it
+            config = None
+        if config is None:
             return cls(ensemble.settings, None, names, ensemble)
+        return cls(ensemble.settings, config.members, names, ensemble, config.draft_model)
 
     @classmethod
     def of(cls, config: EnsembleConfig) -> Source:
@@ -76,9 +82,10 @@ class Source:
             LoadError: A member is no checkpoint.
         """
         config.aggregation_weights(len(config.members))
-        for member in config.members:
+        for member in [*config.members, *([config.draft_model] if config.draft_model else [])]:
             check_source(member)
-        made = cls(config, config.members, tuple(member.label for member in config.members))
+        names = tuple(member.label for member in config.members)
+        made = cls(config, config.members, names, draft_model=config.draft_model)
         key = json.dumps([config.model_dump(mode="json"), made.identity], sort_keys=True)
         with _LOCK:
             return _SOURCES.setdefault(key, made)
@@ -101,18 +108,20 @@ class Source:
 
     @property
     def _config(self) -> EnsembleConfig:
-        return EnsembleConfig(members=self.members or (), **_settings(self.settings))
+        return EnsembleConfig(members=self.members or (), draft_model=self.draft_model, **_settings(self.settings))
 
     @property
     def described(self) -> dict[str, Any] | None:
         """Constructor arguments that name the ensemble, as JSON; None where nothing can."""
         if self.members is None:
             return None
-        given = self.settings.model_dump(mode="json", exclude_defaults=True, exclude={"members", "generation"})
+        left_out = {"members", "draft_model", "generation"}
+        given = self.settings.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
         if "fusion" in given:
             given["fusion"] = _fusion(self.settings)
-        members = [member.model_dump(mode="json", exclude_defaults=True) for member in self.members]
-        return {"members": [{**one, "path": _absolute(one["path"])} for one in members], **given}
+        if self.draft_model:
+            given["draft_model"] = _written(self.draft_model)
+        return {"members": [_written(member) for member in self.members], **given}
 
     def chosen(self, model: str | None) -> tuple[str, ...]:
         """The names of the members that answer.
@@ -168,7 +177,8 @@ def _part(whole: EnsembleLLM, model: str) -> EnsembleLLM:
     chosen = _settings(settings)
     chosen["main_model"] = places.index(settings.main_model) if settings.main_model in places else 0
     chosen["weights"] = settings.weights and [settings.weights[place] for place in places]
-    return EnsembleLLM([whole.members[place] for place in places], **chosen)
+    drafting = whole.draft_model if settings.main_model in places else None  # it has the main model's vocabulary
+    return EnsembleLLM([whole.members[place] for place in places], draft_model=drafting, **chosen)
 
 
 def _settings(settings: EnsembleSettings) -> dict[str, Any]:
@@ -198,12 +208,16 @@ def _fusion(settings: EnsembleSettings) -> dict[str, Any]:
 
 def _member(member: MemberConfig) -> dict[str, Any]:
     """What a member is: where it comes from and, of a folder, which files are there."""
-    said = member.model_dump(mode="json", exclude_defaults=True) | {"path": _absolute(member.path)}
+    said = _written(member)
     folder = Path(member.path)
     if folder.is_dir():
         files = sorted((one.name, one.stat().st_size, one.stat().st_mtime_ns) for one in folder.iterdir())
         said["files"] = hashlib.sha256(repr(files).encode()).hexdigest()[:16]
     return said
+
+
+def _written(member: MemberConfig) -> dict[str, Any]:
+    return member.model_dump(mode="json", exclude_defaults=True) | {"path": _absolute(member.path)}
 
 
 def _absolute(path: str) -> str:

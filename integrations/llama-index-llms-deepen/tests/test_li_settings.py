@@ -36,6 +36,8 @@ QUESTION = "The capital of France is"
         ({"members": MEMBERS, "fusion": "mean"}, "unknown fusion method 'mean'"),
         ({"members": MEMBERS, "fusion": {"method": "deepen", "rate": 1}}, "rate"),
         ({"members": MEMBERS, "eos_policy": "both"}, "eos_policy"),
+        ({"members": MEMBERS, "draft_tokens": -1}, "draft_tokens=-1"),
+        ({"members": MEMBERS, "draft_model": MEMBERS[0]}, "draft no token"),
         ({"members": [{"path": str(MEMBERS[0]), "devise": "cpu"}]}, "did you mean 'device'"),
         ({"members": [{"path": str(MEMBERS[0]), "device": "warp"}]}, "device 'warp'"),
         ({"config": "/nowhere/ensemble.yaml"}, "cannot be read"),
@@ -102,8 +104,10 @@ def test_metadata_is_the_same_before_and_after_loading() -> None:
         },
         {"members": [MemberConfig(path=str(MEMBERS[0]), name="geo"), {"path": str(MEMBERS[1])}], "weights": (2, 1)},
         {"members": MEMBERS[0], "system_prompt": "Be brief."},
+        {"members": MEMBERS, "draft_tokens": 4, "draft_model": MEMBERS[0]},
+        {"members": MEMBERS, "draft_tokens": 4, "draft_model": MemberConfig(path=str(MEMBERS[0]), dtype="float32")},
     ],
-    ids=["objects", "fields", "one"],
+    ids=["objects", "fields", "one", "drafts", "draft fields"],
 )
 def test_serialised_forms_load_back(given: dict[str, Any]) -> None:
     llm = DeepenLLM(**given)
@@ -115,6 +119,27 @@ def test_serialised_forms_load_back(given: dict[str, Any]) -> None:
     assert DeepenLLM.from_dict(llm.to_dict()).complete(QUESTION, max_new_tokens=3).text == (
         llm.complete(QUESTION, max_new_tokens=3).text
     )
+
+
+@pytest.mark.parametrize("drafting", [{}, {"draft_model": MEMBERS[0]}], ids=["main model", "draft model"])
+def test_drafts_reach_the_ensemble_and_change_no_answer(drafting: dict[str, Any]) -> None:
+    plain = DeepenLLM(members=MEMBERS, fusion="bayes", max_new_tokens=12)
+    llm = DeepenLLM(members=MEMBERS, fusion="bayes", max_new_tokens=12, draft_tokens=4, **drafting)
+    ensemble = llm.load()
+    assert ensemble.settings.draft_tokens == 4
+    assert (ensemble.draft_model and ensemble.draft_model.name) == ("atlas" if drafting else None)
+    assert llm.complete(QUESTION).text == plain.complete(QUESTION).text
+    asked = [ChatMessage("What is the capital of France?")]
+    assert llm.chat(asked).message.content == plain.chat(asked).message.content
+    again = DeepenLLM.from_json(DeepenLLM(ensemble=ensemble).to_json()).load()
+    assert again.config == ensemble.config
+
+
+def test_a_draft_model_that_cannot_be_used_is_told() -> None:
+    with pytest.raises(LoadError, match="it is no folder"):
+        DeepenLLM(members=MEMBERS, draft_tokens=4, draft_model="./nowhere")
+    with pytest.raises(ConfigError, match="another vocabulary than the main model"):
+        DeepenLLM(members=MEMBERS, draft_tokens=4, draft_model=MEMBERS[1]).load()
 
 
 def test_a_configuration_file_says_everything(tmp_path: Path) -> None:

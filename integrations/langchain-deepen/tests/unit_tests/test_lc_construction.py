@@ -169,6 +169,42 @@ def test_a_call_may_choose_among_the_members(kind: Kind) -> None:
         model.invoke(question, model="gpt-5")
 
 
+@both
+@pytest.mark.parametrize("drafting", [{}, {"draft_model": PATHS[0]}], ids=["main model", "draft model"])
+def test_drafts_reach_the_ensemble_and_change_no_answer(kind: Kind, drafting: dict[str, Any]) -> None:
+    plain: Any = kind(members=PATHS, fusion="bayes", max_new_tokens=12)
+    model: Any = kind(members=PATHS, fusion="bayes", max_new_tokens=12, draft_tokens=4, **drafting)
+    ensemble = model._source.load()
+    assert ensemble.settings.draft_tokens == 4
+    assert (ensemble.draft_model and ensemble.draft_model.name) == ("atlas" if drafting else None)
+    question = "What is the capital of France?"
+    for part in ({}, {"model": "atlas"}, {"model": "curie"}):
+        answers = [one.invoke(question, **part) for one in (model, plain)]
+        assert len({getattr(answer, "text", answer) for answer in answers}) == 1
+
+
+@both
+def test_a_draft_model_without_use_is_told(kind: Kind) -> None:
+    with pytest.raises(ConfigError, match="draft no token"):
+        kind(members=PATHS, draft_model=PATHS[0])
+    with pytest.raises(LoadError, match="it is no folder"):
+        kind(members=PATHS, draft_tokens=4, draft_model="./nowhere")
+    with pytest.raises(ConfigError, match="draft_tokens=4 beside ensemble="):
+        kind(ensemble=EnsembleLLM.from_pretrained(PATHS), draft_tokens=4)
+    with pytest.raises(ConfigError, match="another vocabulary than the main model"):
+        kind(members=PATHS, draft_tokens=4, draft_model=PATHS[1]).invoke("Hello.")
+
+
+def test_members_and_draft_models_by_path_are_loaded_in_one_way() -> None:
+    placed = {"dtype": "float32", "device": "cpu", "compile": True}
+    model = ChatDeepen(members=PATHS, draft_tokens=4, draft_model=PATHS[0], **placed)
+    config = model._source._config
+    for one in (*config.members, config.draft_model):
+        assert one == MemberConfig(path=one.path, **placed)
+    with pytest.raises(ConfigError, match="quantization='int3'"):
+        ChatDeepen(members=PATHS, quantization="int3")
+
+
 def test_a_field_may_be_configured_later_without_loading_again(loads: list[Any]) -> None:
     chat = ChatDeepen(members=PATHS, fusion="bayes", max_new_tokens=1)
     later = chat.configurable_fields(max_new_tokens=ConfigurableField(id="most"))

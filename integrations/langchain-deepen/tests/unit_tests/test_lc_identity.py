@@ -40,7 +40,8 @@ def back(model: Any) -> Any:
         {"members": PATHS},
         {"members": PATHS, "fusion": Bayes(self_mass=0.8), "weights": [0.2, 0.8], "main_model": 1, "batch_size": 4},
         {"members": [{"path": str(PATHS[0]), "name": "a", "dtype": "float32"}], "eos_policy": "main"},
-        {"members": PATHS, "dtype": "float32", "device": "cpu"},
+        {"members": PATHS, "dtype": "float32", "device": "cpu", "compile": True},
+        {"members": PATHS, "draft_tokens": 4, "draft_model": PATHS[0], "dtype": "float32"},
         {"members": PATHS, "temperature": 0.5, "stop": ["x"], "n": 2, "seed": 3, "logprobs": 0, "model": "curie"},
         {"members": PATHS, "response_format": {"type": "object", "properties": {"a": {"type": "integer"}}}},
     ],
@@ -57,11 +58,14 @@ def test_a_model_loads_back_as_it_was(kind: Kind, given: dict[str, Any]) -> None
 
 @both
 def test_a_configuration_file_and_a_live_ensemble_load_back_too(kind: Kind, tmp_path: Path) -> None:
-    made = EnsembleLLM.from_pretrained(PATHS, fusion="bayes", weights=[0.2, 0.8], generation={"top_k": 3})
+    made = EnsembleLLM.from_pretrained(
+        PATHS, fusion="bayes", weights=[0.2, 0.8], draft_tokens=4, draft_model=PATHS[0], generation={"top_k": 3}
+    )
     made.save_config(tmp_path / "ensemble.yaml")
     models = [kind(config=tmp_path / "ensemble.yaml", seed=1), kind(ensemble=made, seed=1)]
     assert [back(model).asdict() for model in models] == [model.asdict() for model in models]
     assert models[0].asdict() == models[1].asdict()
+    assert [back(model)._source.draft_model.label for model in models] == ["atlas"] * 2
 
 
 def test_a_structure_that_is_a_class_is_written_down_as_its_schema() -> None:
@@ -144,6 +148,8 @@ def test_whatever_changes_an_answer_changes_the_key(kind: Kind, live: EnsembleLL
 def test_equal_requests_have_equal_keys_however_they_are_spelled(kind: Kind, live: EnsembleLLM) -> None:
     spelled = [kind(members=PATHS), kind(members=[{"path": str(p)} for p in PATHS], weights=[2, 2], temperature=0.0)]
     assert len(set(keys(kind, spelled, [{}, {"temperature": 0}, {"max_new_tokens": 256}, {"max_tokens": 256}]))) == 1
+    drafted = [kind(members=PATHS, draft_tokens=4), kind(members=PATHS, draft_tokens=4, draft_model=PATHS[0])]
+    assert len(set(keys(kind, [*drafted, spelled[0]], [{}]))) == 1
     assert len(set(keys(kind, [kind(ensemble=live), kind(ensemble=live, n=1)], [{}, {"stop": []}]))) == 1
     assert json.loads(json.dumps(spelled[0].asdict())) == spelled[0].asdict()
 

@@ -45,12 +45,15 @@ class DeepenLLM(StructuredPrediction):
             in memory.
         members: Folders, hub ids, `deepen_llm.MemberConfig` or their fields.
         config: A configuration file, as `EnsembleLLM.save_config` writes it.
-        main_model: Index of the member whose vocabulary tokens are chosen from; this and the next four with
+        main_model: Index of the member whose vocabulary tokens are chosen from; this and the next six with
             ``members`` alone.
         weights: Aggregation weights, one per member.
         fusion: A fusion method, its name, or its fields.
         eos_policy: Who ends a text: the ``fused`` distribution, or the ``main`` model alone.
         batch_size: The most texts decoded together.
+        draft_tokens: The most tokens that are drafted ahead, for the members to read at once; 0 for none.
+        draft_model: A small model of the main model's vocabulary that drafts in its place: a folder, a hub id, a
+            `MemberConfig` or its fields.
         is_chat_model: False for members without chat templates: prompts are then continued as they are.
         **given: Fields of `deepen_llm.GenerationOptions`, and of LlamaIndex's ``LLM``.
 

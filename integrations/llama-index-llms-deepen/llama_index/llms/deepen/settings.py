@@ -20,7 +20,7 @@ from deepen_llm import EnsembleLLM, FusionMethod, GenerationOptions, MemberConfi
 from deepen_llm.errors import ConfigError
 from deepen_llm.generation import ChatOptions
 
-SETTINGS = ("main_model", "weights", "fusion", "eos_policy", "batch_size")
+SETTINGS = ("main_model", "weights", "fusion", "eos_policy", "batch_size", "draft_tokens", "draft_model")
 _FIXED = ("ensemble", "members", "config", *SETTINGS)
 SAMPLING = tuple(name for name in GenerationOptions.model_fields if name not in {"trace", "response_format"})
 
@@ -38,6 +38,10 @@ class Configured(FunctionCallingLLM):
     fusion: str | dict[str, Any] | None = Field(default=None, description="The fusion method.")
     eos_policy: str | None = Field(default=None, description="Who ends a text: 'fused' or 'main'.")
     batch_size: int | None = Field(default=None, description="The most texts decoded together.")
+    draft_tokens: int | None = Field(default=None, description="The most tokens that are drafted ahead; 0 for none.")
+    draft_model: str | dict[str, Any] | None = Field(
+        default=None, description="A small model of the main model's vocabulary that drafts: see members."
+    )
 
     max_new_tokens: int | None = Field(default=None, description="The most tokens of the main model to commit.")
     temperature: float | None = Field(default=None, description="0 is greedy; else the fused distribution is sampled.")
@@ -177,6 +181,8 @@ def _plain(name: str, value: Any) -> Any:
         return [_member(one) for one in ([value] if isinstance(value, str) else value)]
     if name == "members" and isinstance(value, Path | Mapping | MemberConfig):
         return [_member(value)]
+    if name == "draft_model":
+        return _member(value)
     if isinstance(value, FusionMethod):
         return {"method": value.method, **value.model_dump(mode="json", exclude_defaults=True)}
     if name == "stop" and isinstance(value, str):

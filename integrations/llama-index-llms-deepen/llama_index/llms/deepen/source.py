@@ -35,7 +35,7 @@ class EnsembleSource:
         self._given, self._lock = given, threading.Lock()
         if isinstance(given, EnsembleConfig):
             given.aggregation_weights(len(given.members))
-            for member in given.members:
+            for member in [*given.members, *([given.draft_model] if given.draft_model else [])]:
                 check_source(member)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> EnsembleSource:
