@@ -12,6 +12,7 @@ from deepen_llm.contexts import Ensemble
 from deepen_llm.generation import GenerationOptions
 from deepen_llm.row import Request, Row
 
+_SLACK = 2  # buffers grow ahead, and some slots are dead
 _USABLE = 0.8  # of the free memory: the rest is for logits, the fused step and what the allocator cannot use
 
 
@@ -52,17 +53,17 @@ class Admission:
     def _fits(self, request: Request, rows: int) -> bool:
         if rows + len(request.rows) > self._batch_size:
             return False
-        needed = sum((self._bytes(one) for one in [*self._inside, request]), Counter[torch.device]())
+        needed = self._bytes([*self._inside, request], rows + len(request.rows))
         return all(needed[device] <= _USABLE * free for device, free in self._budget.items())
 
-    def _bytes(self, request: Request) -> Counter[torch.device]:
-        """What a request's rows keep on each device once they are at their longest."""
-        held = Counter[torch.device]()
-        for member, prompt in zip(self._ensemble.members, request.prompt, strict=True):
-            length = len(prompt.ids) + self._options.max_new_tokens
-            if member.context_length:
-                length = min(length, member.context_length)
-            held[member.embedding.device] += length * member.bytes_per_token * len(request.rows)
+    def _bytes(self, requests: Sequence[Request], rows: int) -> Counter[torch.device]:
+        """What all rows keep on each device in the end: in a cache, every row has the longest one's slots."""
+        held, drafting = Counter[torch.device](), self._ensemble.draft_model
+        members = [*enumerate(self._ensemble.members), *([(self._ensemble.main, drafting)] if drafting else [])]
+        for place, member in members:
+            length = max(len(request.prompt[place].ids) for request in requests) + self._options.max_new_tokens
+            length = min(length, member.context_length or length)
+            held[member.embedding.device] += _SLACK * rows * length * member.bytes_per_token
         return held
 
 

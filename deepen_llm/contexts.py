@@ -116,6 +116,12 @@ class Contexts:
         rooms = self._rooms(lengths)
         return [sum(min(room) > 0 for room in row[1:]) for row in rooms]
 
+    def can_draft(self, tokens: int) -> bool:
+        """Whether so many more tokens fit into the drafting model's context window, in every row."""
+        drafting = self._ensemble.draft_model or self._ensemble.main_model
+        longest = max(map(len, self.ids), default=0)
+        return drafting.context_length is None or longest + tokens <= drafting.context_length
+
     def fuse(self, drafts: Sequence[Sequence[Step]], mid_character: Sequence[Sequence[bool]]) -> Fused:
         """The fused logits of the next token, at every boundary of the drafts, no longer than `boundaries` tells.
 
@@ -127,9 +133,13 @@ class Contexts:
         heard = self._heard(drafts)
         readings = {i: heard[i][0].read(heard[i][1]) for i in self._order}
         logits = [readings[i].logits for i in range(len(readings))]
-        weights = self._ensemble.weights.weigh(logits).clone()
-        inside = torch.tensor([one for row in mid_character for one in row])
-        weights[inside] = torch.eye(len(logits))[self._ensemble.main]
+        for context, own in zip(self.each, logits, strict=True):
+            if own.device.type == "cpu":  # where there is nothing to wait for
+                context.check()
+        weights = self._ensemble.weights.weigh(logits).float()
+        inside = torch.tensor([[one] for row in mid_character for one in row], device=weights.device)  # [P, 1]
+        alone = torch.eye(len(logits), device=weights.device)[self._ensemble.main]
+        weights = torch.where(inside, alone, weights)
         fused = self._ensemble.fusion.fuse(logits, weights)
         fused = self._end_by_policy(fused, logits[self._ensemble.main])
         rooms = self._rooms([readings[i].lengths for i in range(len(readings))])
@@ -165,9 +175,9 @@ class Contexts:
             LogitsError: See `check`.
         """
         new = Contexts(self._ensemble, prompts)
-        for context in new._all():
-            context.read([()] * len(prompts))
-        for context in new._all():
+        for i in self._order:
+            new.each[i].read([()] * len(prompts))
+        for context in new.each:
             context.check()
         if copies > 1:
             new.select([row for row in range(len(prompts)) for _ in range(copies)])
@@ -207,8 +217,8 @@ class Contexts:
         ends = list(self._ensemble.main_model.vocabulary.end_of_text)
         if self._ensemble.eos_policy != "main" or not ends:
             return fused
-        is_end = torch.zeros(fused.shape[-1], dtype=torch.bool, device=fused.device)
-        is_end[ends] = True
+        is_end = torch.zeros(fused.shape[-1], dtype=torch.bool).index_fill(0, torch.tensor(ends), True)
+        is_end = is_end.to(fused.device, non_blocking=True)
         wanted = is_end[main.argmax(-1)].unsqueeze(-1)  # [P, 1]
         return torch.where(wanted, torch.where(is_end, main, -torch.inf), torch.where(is_end, -torch.inf, fused))
 

@@ -41,6 +41,8 @@ class Drafter:
         longest = self._length()
         if not self._ensemble.draft_tokens or (longest == 0 and self._ensemble.draft_model):
             return drafts
+        if not contexts.can_draft(longest):
+            return drafts
         dice, growing = [_copy(row.generator) for row in rows], list(range(len(rows)))
         while growing:
             self._choose(contexts, drafts, growing, dice)

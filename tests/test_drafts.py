@@ -10,6 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
+from transformers import GPT2Config
+from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
 from deepen_llm import Bayes, Deepen, EnsembleLLM, FusionMethod
 from deepen_llm.errors import ConfigError
@@ -158,6 +160,20 @@ def test_a_window_ends_a_drafted_answer_where_it_ends_a_plain_one() -> None:
         plain, drafted = (EnsembleLLM(members, draft_tokens=count).generate(PROMPTS[0]) for count in (0, 6))
         assert drafted == plain
         assert plain.finish_reason == "length"
+
+
+def test_a_draft_model_drafts_only_within_its_own_window() -> None:
+    members = [small("llama", "byte_level_bpe"), small("gemma", "sentencepiece_bpe", seed=3)]
+    size, end = members[0][0].config.vocab_size, members[0][1].eos_token_id
+    tokens = {"vocab_size": size, "eos_token_id": end, "bos_token_id": None}
+    config = GPT2Config(n_embd=24, n_layer=2, n_head=4, n_positions=16, **tokens)
+    drafting = (AutoModelForCausalLM.from_config(config).eval(), members[0][1])
+    prompts = ["The", PROMPTS[0], " and the dog" * 12]
+    plain = EnsembleLLM(members, fusion="bayes")
+    drafted = EnsembleLLM(members, fusion="bayes", draft_tokens=4, draft_model=drafting)
+    assert drafted.generate(prompts, max_new_tokens=24) == plain.generate(prompts, max_new_tokens=24)
+    assert [drafted.generate(one, max_new_tokens=24) for one in prompts] == plain.generate(prompts, max_new_tokens=24)
+    assert drafted.score(prompts[2], " and so on.").total == pytest.approx(plain.score(prompts[2], " and so on.").total)
 
 
 def test_a_draft_model_that_cannot_draft_is_refused() -> None:

@@ -1,5 +1,8 @@
+import itertools
+
 """Bad input ends in one clear error, before any generation."""
 
+import itertools
 import math
 import pickle
 from collections.abc import Callable
@@ -159,6 +162,19 @@ def test_logits_that_are_no_distribution_name_the_member_and_the_token(bad: floa
     llm = EnsembleLLM([small(*ONE), (model, tokenizer)])
     with pytest.raises(LogitsError, match=r"ScriptedLlama .* after token \d+ of row 0"):
         llm.generate("The quick", max_new_tokens=2)
+
+
+@pytest.mark.parametrize("fusion", ["deepen", "bayes"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_logits_that_go_wrong_later_are_told_as_well(bad: float, fusion: str) -> None:
+    model, tokenizer = scripted(sentencepiece_bpe(), "a", "b" * 40)
+    calls = itertools.count()
+    model.lm_head.register_forward_hook(lambda *given: given[2] * 0 + bad if next(calls) > 2 else None)
+    method = {"method": fusion, "memory_budget": 0}  # rows as large vocabularies have them
+    for order in ([small(*ONE), (model, tokenizer)], [(model, tokenizer), small(*ONE)]):
+        calls = itertools.count()
+        with pytest.raises(LogitsError, match=r"ScriptedLlama .* after token \d+ of row 0"):
+            EnsembleLLM(order, fusion=method).generate("The quick brown fox", max_new_tokens=12)
 
 
 def test_members_that_share_too_few_anchors() -> None:

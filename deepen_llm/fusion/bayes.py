@@ -55,8 +55,7 @@ class _BayesFusion(Fusion):
         for group in self._groups:
             rows = group[self.main].view(p[self.main], self._method)
             for i in set(group) - {self.main}:
-                theirs = group[i].view(p[i], self._method)
-                r = theirs.into(theirs.ordered(p[i])).to(fused.device)
+                r = group[i].view(p[i], self._method).into_once(p[i]).to(fused.device)
                 fused += weights[:, i : i + 1] * inverse_by_bayes(p[self.main], r, rows)
         return fused.log() + logits[self.main].logsumexp(-1, keepdim=True)  # on the scale of the main model's logits
 

@@ -9,6 +9,7 @@ from threading import Lock
 import torch
 from torch import Tensor
 
+_FEW = 8  # rows that are worth keeping at once: the members are sure, so what is likely now will be again
 _REMEMBERED = 8  # tokens without a row, for each row kept, of which it is known that they were missed
 
 
@@ -52,9 +53,10 @@ class RowCache:
         return found, [token for token in tokens if token not in kept]
 
     def keep(self, tokens: Sequence[int], rows: Tensor) -> None:
-        """Keep the rows ``[K, A]`` of those tokens that were missed before: one that comes once is not worth a copy."""
+        """Keep the rows ``[K, A]`` of a few tokens; of many, only of those that were missed before."""
         with self._lock:
-            new = [place for place, token in enumerate(tokens) if token in self._missed and token not in self._slots]
+            known = set(tokens) if len(tokens) <= _FEW else self._missed
+            new = [place for place, token in enumerate(tokens) if token in known and token not in self._slots]
             if len(self._missed) > _REMEMBERED * self._count:
                 self._missed.clear()
             self._missed.update(tokens)

@@ -62,6 +62,6 @@ class _DeepenFusion(Fusion):
         share = {i: weights[:, i : i + 1] for i in group if i != self.main}
         share[self.main] = 1 - torch.stack(list(share.values())).sum(0)
         views = {i: own if i == self.main else group[i].view(p[i], self._method) for i in group}
-        relative = {i: view.into(view.ordered(p[i])) for i, view in views.items()}
+        relative = {i: view.into_once(p[i]) for i, view in views.items()}
         device = p[self.main].device
         return torch.stack([share[i] * relative[i].to(device) for i in group]).sum(0)

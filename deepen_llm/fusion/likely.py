@@ -8,6 +8,8 @@ from torch import Tensor
 
 from deepen_llm.options import Options
 
+_LEAST = 16  # tokens that need rows however unlikely: one of them will be chosen
+
 
 class RowOptions(Options):
     """Where not all rows are kept: which tokens get rows of their own; the others have stand-ins (docs/method.md).
@@ -16,10 +18,12 @@ class RowOptions(Options):
         max_rows: The most tokens of each member that get rows (K).
         tail_mass: The probability that may be left to tokens without rows (ε): where fewer than ``max_rows`` tokens
             hold ``1 - ε``, no more get rows.
+        negligible: A token less likely than this gets no row, unless it is among the 16 likeliest.
     """
 
     max_rows: int = Field(96, ge=1)
-    tail_mass: float = Field(0.01, ge=0, lt=1)
+    tail_mass: float = Field(0.02, ge=0, lt=1)
+    negligible: float = Field(0.001, ge=0, lt=1)
 
 
 def needs_fixed_shapes(device: torch.device) -> bool:
@@ -35,7 +39,7 @@ def likely_tokens(p: Tensor, options: RowOptions) -> tuple[Tensor, Tensor]:
         options: How many tokens.
 
     Returns:
-        Tokens ``[B, K]``, the likeliest first, and whether those before each hold less than ``1 - ε``, ``[B, K]``.
+        Tokens, the likeliest first, and whether each is needed, ``[B, K]`` both.
     """
     values, tokens = p.topk(min(options.max_rows, p.shape[-1]), dim=-1)
     return tokens, _needed(values, options)
@@ -59,4 +63,6 @@ def _needed_of_one(p: Tensor, options: RowOptions) -> Tensor:
 
 
 def _needed(values: Tensor, options: RowOptions) -> Tensor:
-    return values.cumsum(-1) - values < 1 - options.tail_mass
+    """Of the likeliest tokens' probabilities, falling: which are needed, ``[..., K]``."""
+    before, first = values.cumsum(-1) - values, torch.arange(values.shape[-1], device=values.device) < _LEAST
+    return (before < 1 - options.tail_mass) & (first | (values >= options.negligible))

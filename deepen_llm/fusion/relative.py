@@ -106,7 +106,7 @@ class RelativeSpace:
         inforce = torch.zeros(len(p), len(wanted), dtype=torch.bool)
         lengths = torch.tensor([len(tokens) for tokens in each])
         inforce[torch.arange(len(p)).repeat_interleave(lengths), columns] = True
-        tokens = torch.tensor(kept + missing)
+        tokens = torch.tensor(kept + missing, dtype=torch.long)
         return tokens, inforce[:, torch.searchsorted(wanted, tokens)], rows
 
     def _write(self, tokens: Tensor, out: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from deepen_llm.fusion.base import Fusible, FusionMethod
 from deepen_llm.fusion.layout import SpaceOptions
 from deepen_llm.fusion.likely import RowOptions, needs_fixed_shapes
 
+_CPU_STEP_BYTES = 64 * 2**20  # rows of one step on a CPU, of each space
 _STEP_BYTES = 2**30  # of rows that a step takes together on an accelerator
 
 
@@ -38,6 +39,5 @@ class RelativeMethod(SpaceOptions, RowOptions, FusionMethod):
         sparse = [space for group in groups for space in group.values() if not space.dense]
         if not sparse:
             return None
-        if not all(needs_fixed_shapes(space.device) for space in sparse):
-            return 1  # a CPU is fastest with what fits its caches
-        return max(1, _STEP_BYTES // (4 * self.max_rows * max(len(space.anchors) for space in sparse)))
+        budget = _STEP_BYTES if all(needs_fixed_shapes(space.device) for space in sparse) else _CPU_STEP_BYTES
+        return max(1, budget // (4 * self.max_rows * max(len(space.anchors) for space in sparse)))

@@ -23,7 +23,10 @@ class Rows(Protocol):
         """A value per token, ``[B, V]``, back in the vocabulary's order; may be the argument itself."""
 
     def into(self, p: Tensor) -> Tensor:
-        """``p R``: ``[B, V]``, in the map's order, into the relative space, ``[B, A]``."""
+        """``p R``: distributions ``[B, V]``, in the map's order, into the relative space, ``[B, A]``."""
+
+    def into_once(self, p: Tensor) -> Tensor:
+        """`into`, for distributions in the vocabulary's order, whose sum is 1 but for rounding."""
 
     def back(self, g: Tensor) -> Tensor:
         """``g Rᵀ``: a value per anchor, ``[B, A]``, to a value per token, ``[B, V]``, in the map's order."""
@@ -46,6 +49,10 @@ class DenseRows:
     def into(self, p: Tensor) -> Tensor:
         """See `Rows`."""
         return p @ self._matrix
+
+    def into_once(self, p: Tensor) -> Tensor:
+        """See `Rows`."""
+        return self.into(p)
 
     def back(self, g: Tensor) -> Tensor:
         """See `Rows`."""
@@ -93,7 +100,8 @@ class TopRows:
     """
 
     def __init__(self, tokens: Tensor, inforce: Tensor, rows: Tensor, *, own: float, vocabulary: AnchorsFirst) -> None:
-        self._inforce, self._rows, self._own, self._vocabulary = inforce, rows, own, vocabulary
+        self._tokens, self._inforce, self._rows, self._own = tokens, inforce, rows, own
+        self._vocabulary = vocabulary
         self._places = vocabulary.places[tokens]  # [U]
         extra = len(vocabulary.order)  # a place behind all tokens, which takes what is not meant
         self._targets = torch.where(inforce, self._places, extra)  # [B, U]
@@ -109,10 +117,20 @@ class TopRows:
     def into(self, p: Tensor) -> Tensor:
         """See `Rows`."""
         tail = F.pad(p, (0, 1)).scatter_(1, self._targets, 0.0)  # [B, V + 1]
-        count = self._vocabulary.anchors
-        anchors, others = tail[:, :count], tail[:, count:-1]
-        masses = [p.index_select(1, self._places) * self._inforce, anchors.sum(1, keepdim=True)]
-        weights = torch.cat([*masses, others.sum(1, keepdim=True)], 1)  # [B, U + 2]
+        anchors, others = tail[:, : self._vocabulary.anchors], tail[:, self._vocabulary.anchors : -1]
+        return self._into(anchors, others.sum(1, keepdim=True), p.index_select(1, self._places) * self._inforce)
+
+    def into_once(self, p: Tensor) -> Tensor:
+        """See `Rows`."""
+        count, own = self._vocabulary.anchors, p.index_select(1, self._tokens) * self._inforce
+        anchors = F.pad(p.index_select(1, self._vocabulary.order[:count]), (0, 1))
+        anchors = anchors.scatter_(1, self._targets.clamp(max=count), 0.0)[:, :-1]
+        others = 1 - anchors.sum(1, keepdim=True) - own.sum(1, keepdim=True)
+        return self._into(anchors, others.clamp_min_(0.0), own)
+
+    def _into(self, anchors: Tensor, others: Tensor, own: Tensor) -> Tensor:
+        """``p R``, from the anchors' stand-ins ``[B, A]``, the other ones' mass and the tokens with rows ``[B, U]``."""
+        weights = torch.cat([own, anchors.sum(1, keepdim=True), others], 1)  # [B, U + 2]
         return torch.addmm(anchors, weights, self._rows, beta=self._own)
 
     def back(self, g: Tensor) -> Tensor:

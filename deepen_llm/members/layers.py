@@ -47,13 +47,23 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         return self._buffers["keys"].shape[2]
 
     @property
-    def buffer_address(self) -> int:
+    def addresses(self) -> tuple[int, ...]:
         """Where the buffers lie, which a captured forward depends on."""
-        return int(self._buffers["keys"].data_ptr())
+        return tuple(buffer.data_ptr() for buffer in self._buffers.values())
 
     def show(self, count: int) -> None:
         """Count the first slots of the buffers, and no others, as held."""
         self.keys, self.values = (self._buffers[name][:, :, :count] for name in ("keys", "values"))
+
+    @property
+    def held(self) -> tuple[Tensor, Tensor]:
+        """Keys and values."""
+        return self.keys, self.values
+
+    def hold(self, keys: Tensor, values: Tensor) -> None:
+        """Hold other keys and values, and free the buffers."""
+        self.keys, self.values = keys, values
+        self._buffers.clear()
 
     def _append(self, name: str, new: Tensor) -> Tensor:
         held = getattr(self, name)

@@ -92,6 +92,10 @@ class CausalModel:
         out = self._step(input_ids=ids, attention_mask=mask, past_key_values=cache, position_ids=positions)
         return out.logits[:, -1]  # type: ignore[no-any-return]
 
+    def rows_of(self, logits: Tensor, rows: Sequence[int]) -> Tensor:
+        """Some rows of logits ``[B, V]``."""
+        return logits.index_select(0, self._sent(torch.tensor(rows)))
+
     def read_afresh(self, ids: Sequence[int]) -> Tensor:
         """Logits after the last id of one text, ``[1, V]``, without a cache."""
         options: dict[str, Any] = {"use_cache": False} if "use_cache" in self.traits.accepts else {}

@@ -76,7 +76,8 @@ class SlotCache:
         """Keep these rows, in this order; a row named twice is copied."""
         index = torch.tensor(rows, dtype=torch.long)
         for layer in self.layers():
-            layer.batch_select_indices(index.to(layer.keys.device))
+            chosen = index.to(layer.keys.device)
+            layer.hold(layer.keys[chosen], layer.values[chosen])
         self._ids = [list(self._ids[row]) for row in rows]
         self._slots = [list(self._slots[row]) for row in rows]
         self._alive = self._alive[index]
@@ -87,9 +88,17 @@ class SlotCache:
             self.__dict__.update(vars(other))
             return
         longest = max(self._alive.shape[1], other._alive.shape[1])
-        for own, new in zip(self.layers(), other.layers(), strict=True):
-            own.keys = torch.cat([_padded(own.keys, longest), _padded(new.keys, longest)])
-            own.values = torch.cat([_padded(own.values, longest), _padded(new.values, longest)])
+        own, new = self.layers(), other.layers()
+        if not own:  # nothing was read yet
+            self.cache = other.cache
+        parts = [(own, len(self._ids)), (new, len(other._ids))]
+        for place, layer in enumerate(self.layers()):
+            layer.hold(
+                *(
+                    torch.cat([_padded(_states(some, place, name, layer), rows, longest) for some, rows in parts])
+                    for name in ("keys", "values")
+                )
+            )
         alive = [F.pad(one._alive, (0, longest - one._alive.shape[1])) for one in (self, other)]
         self._alive = torch.cat(alive)
         self._ids, self._slots = self._ids + other._ids, self._slots + other._slots
@@ -122,13 +131,18 @@ class SlotCache:
             self._slots[row] = list(range(len(slots)))
         for layer in self.layers():
             index = order.to(layer.keys.device)[:, None, :, None]
-            for name in ("keys", "values"):
-                states = getattr(layer, name)
-                setattr(layer, name, states.gather(2, index.expand(-1, states.shape[1], -1, states.shape[3])))
+            held = [states.gather(2, index.expand(-1, states.shape[1], -1, states.shape[3])) for states in layer.held]
+            layer.hold(*held)
 
 
-def _padded(states: Tensor, slots: int) -> Tensor:
-    return F.pad(states, (0, 0, 0, slots - states.shape[2]))
+def _states(layers: Sequence[GrowingLayer], place: int, name: str, model: GrowingLayer) -> Tensor:
+    """A layer's keys or values; those of no rows, shaped as another's, where nothing was read."""
+    return getattr(layers[place], name) if layers else getattr(model, name)[:0]  # type: ignore[no-any-return]
+
+
+def _padded(states: Tensor, rows: int, slots: int) -> Tensor:
+    """States ``[B, heads, S, D]`` with zeros behind, to this many rows and slots."""
+    return F.pad(states, (0, 0, 0, slots - states.shape[2], 0, 0, 0, rows - len(states)))
 
 
 def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from deepen_llm.members.model import CausalModel
 
 _PATIENCE = 4  # steps of one shape before it is worth capturing
+_CAPTURING = Lock()
 _WARM_UP = 2  # forwards before a capture, in which libraries allocate what they need
 
 
@@ -47,7 +49,7 @@ class FixedSteps:
         """
         rows, slots = cache.alive.shape
         capacity = cache.fixed()
-        shape = (rows, capacity, *(layer.buffer_address for layer in cache.layers()[:1]))
+        shape = (rows, capacity, *(address for layer in cache.layers() for address in layer.addresses))
         if shape != self._shape:
             self._shape, self._seen = shape, 0
             self._allocate(rows, capacity)
@@ -87,20 +89,21 @@ class FixedSteps:
 
     def _capture(self, cache: SlotCache) -> None:
         """Capture the forward; where that cannot be done, say so once and go on without."""
-        graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream(self._model.device)  # type: ignore[no-untyped-call]
+        device, graph = self._model.device, torch.cuda.CUDAGraph()
+        side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream(device))
         try:
-            side.wait_stream(torch.cuda.current_stream(self._model.device))
-            with torch.cuda.stream(side):
+            # One capture at a time, on the model's own device; this stream is left whatever becomes of the capture.
+            with _CAPTURING, torch.cuda.device(device), torch.cuda.stream(side):
                 for _ in range(_WARM_UP):  # each writes the same to the same slot
                     self._forward(cache)
-            torch.cuda.current_stream(self._model.device).wait_stream(side)
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                self._logits = self._forward(cache)
+                with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+                    self._logits = self._forward(cache)
+            self._graph = graph
         except RuntimeError as error:
             self._model.captures = False
             warnings.warn(f"one-token steps cannot be captured, which costs speed: {error}", stacklevel=2)
-            return
-        self._graph = graph
+        torch.cuda.current_stream(device).wait_stream(side)
 
 
 @contextmanager

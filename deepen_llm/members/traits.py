@@ -47,6 +47,7 @@ class Traits:
             and bool(getattr(model, "_can_compile_fullgraph", False))
             and getattr(model.config, "_attn_implementation", None) in {"sdpa", "eager"}
             and "position_ids" in self.accepts
+            and not getattr(self._config, "alibi", False)  # Falcon's, which is made of a mask of two dimensions
             and len({one.device for one in model.parameters()}) == 1
         )
 
