@@ -1,4 +1,3 @@
-import itertools
 
 """Bad input ends in one clear error, before any generation."""
 
