@@ -110,7 +110,7 @@ class Contexts:
         """The main model's token ids of each row."""
         return self.each[self._ensemble.main].ids
 
-    def boundaries(self, drafts: Sequence[Sequence[Step]]) -> list[int]:
+    def readable(self, drafts: Sequence[Sequence[Step]]) -> list[int]:
         """For each row, how many steps of a draft all members can read at once, with room for more behind them."""
         lengths = [context.boundaries(heard) for context, heard in self._heard(drafts)]
         rooms = self._rooms(lengths)
@@ -123,7 +123,7 @@ class Contexts:
         return drafting.context_length is None or longest + tokens <= drafting.context_length
 
     def fuse(self, drafts: Sequence[Sequence[Step]], mid_character: Sequence[Sequence[bool]]) -> Fused:
-        """The fused logits of the next token, at every boundary of the drafts, no longer than `boundaries` tells.
+        """The fused logits of the next token, at every boundary of the drafts, no longer than `readable` tells.
 
         Args:
             drafts: For each row, the steps that may come next.

@@ -110,7 +110,7 @@ def score(ensemble: Ensemble, prompt: Sequence[Prompt], tokens: Sequence[int]) -
         contexts.join([prompt], 1)
         while place < len(steps):
             draft = steps[place : min(place + _SCORED_AT_ONCE, len(steps) - 1)]
-            draft = draft[: contexts.boundaries([draft])[0]]
+            draft = draft[: contexts.readable([draft])[0]]
             end = place + len(draft) + 1
             fused = contexts.fuse([draft], [inside[place:end]])
             contexts.check(fused)

@@ -15,7 +15,7 @@ from deepen_llm.row import Row
 from deepen_llm.sampling import Sampler
 
 _PRIOR, _MEMORY = 0.8, 0.95  # agreement assumed at first, and how slowly what was seen moves it
-_PROBE = 16  # steps after which a draft model that was given up is tried once more
+_PROBE = 16  # steps after which drafting that was given up is tried once more
 
 
 class Drafter:
@@ -38,19 +38,21 @@ class Drafter:
         """For each row, steps that may come next and that all members can read at once; may be empty."""
         drafts: list[list[Step]] = [[] for _ in rows]
         self._proposed = [[] for _ in rows]
-        longest = self._length()
-        if not self._ensemble.draft_tokens or (longest == 0 and self._ensemble.draft_model):
+        if not self._ensemble.draft_tokens:
             return drafts
-        if not contexts.can_draft(longest):
+        longest, own = self._length(), self._ensemble.draft_model is None
+        if (longest == 0 and not own) or not contexts.can_draft(longest):
             return drafts
         dice, growing = [_copy(row.generator) for row in rows], list(range(len(rows)))
-        while growing:
+        for _ in range(longest + own):  # the main model's last forward is its own reading
+            if not growing:
+                break
             self._choose(contexts, drafts, growing, dice)
             growing = [row for row in growing if self._goes_on(drafts[row], self._proposed[row][-1], longest)]
             for row in growing:
                 tokens = [step.token for step in drafts[row]] + self._proposed[row][-1:]
                 drafts[row].append(Step(tokens[-1], rows[row].preview(tokens)[-1][0]))
-            fitting = contexts.boundaries(drafts)
+            fitting = contexts.readable(drafts)
             growing = [row for row in growing if fitting[row] == len(drafts[row])]
             drafts = [draft[:fits] for draft, fits in zip(drafts, fitting, strict=True)]
         return drafts
@@ -81,7 +83,7 @@ class Drafter:
         self._steps += 1
         costs = [self._cost(length) for length in range(self._ensemble.draft_tokens + 1)]
         best = min(range(len(costs)), key=costs.__getitem__)
-        return max(best, 1) if self._steps % _PROBE == 0 and len(costs) > 1 else best
+        return max(best, 1) if self._steps % _PROBE == 0 else best
 
     def _cost(self, length: int) -> float:
         """Weights read for each token: d drafted tokens are likely to give 1 + a + ... + a^d, at an agreement of a."""

@@ -88,9 +88,7 @@ def write(name: str, key: str, tensors: Mapping[str, Tensor]) -> None:
     place = _place(name, key)
     if place is None:
         return
-    apart = {
-        part: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for part, tensor in tensors.items()
-    }
+    apart = {part: _plain(tensor) for part, tensor in tensors.items()}
     data = save(apart, {"key": key, "checksum": _inspect(save(apart))[1]})
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,3 @@
-
 """Bad input ends in one clear error, before any generation."""
 
 import itertools

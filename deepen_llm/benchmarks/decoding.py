@@ -17,7 +17,7 @@ from deepen_llm.benchmarks.setting import Setting, Tell
 from deepen_llm.benchmarks.timing import Ratio, Seconds, in_turn, seconds
 from deepen_llm.fusion import Deepen
 
-DRAFT_TOKENS = 4
+DRAFT_TOKENS = 2
 """Main-model tokens in the longest draft."""
 
 PROMPT = 32
@@ -65,11 +65,11 @@ def batch(setting: Setting, tell: Tell) -> Iterator[Result]:
 
 
 def members(setting: Setting, tell: Tell) -> Iterator[Result]:
-    """Row members: one to four of them, of different vocabularies; the fourth has the main model's."""
+    """Row members: one to all of them, of different vocabularies but for a fourth, which has the main model's."""
     prompt, tokens = setting.prompt(PROMPT), setting.sizes.context_tokens
     curve: dict[str, list[float]] = {"x": [], "ours": [], "floor": []}
     ratio = Ratio(0, 0, 0)
-    for count in range(1, 5):
+    for count in range(1, len(setting.shapes) + 1):
         pairs = setting.pairs(count)
         llm, floor = ensemble(pairs), Floor(pairs)
         sides = {
@@ -81,7 +81,7 @@ def members(setting: Setting, tell: Tell) -> Iterator[Result]:
         curve["x"].append(count)
         for side in ("ours", "floor"):
             curve[side].append(statistics.median(took[side]))
-    yield Result("members", ratio, "time of a token", {"curve": curve})
+    yield Result("members", ratio, f"{len(setting.shapes)} members, time of a token", {"curve": curve})
 
 
 def per_token(llm: EnsembleLLM, prompt: str, tokens: int) -> float:

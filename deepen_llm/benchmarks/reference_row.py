@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from deepen_llm.admission import free_memory
 from deepen_llm.benchmarks.decoding import PROMPT, ensemble
 from deepen_llm.benchmarks.reference import ReferenceLoop
 from deepen_llm.benchmarks.rows import Result
@@ -18,6 +18,8 @@ from deepen_llm.members.local import LocalMember
 from deepen_llm.vocabulary import shared_anchors
 
 _PLACES = 4  # of the text at which the reference loop is timed
+
+_ASSUMED = 4 * 10**9  # bytes free, where a machine does not tell
 
 
 def measure(setting: Setting, tell: Tell) -> Iterator[Result]:
@@ -43,19 +45,12 @@ def measure(setting: Setting, tell: Tell) -> Iterator[Result]:
         f"{tokens} tokens, with {anchors.shape[1]:,} of {all_anchors.shape[1]:,} anchors"
     )
     if anchors.shape[1] < all_anchors.shape[1]:
-        note += " (more exceed a third of the free memory; fewer favour the reference)"
+        note += " (more exceed half of the free memory; fewer favour the reference)"
     yield Result("reference", Ratio(mean / ours, min(steps) / ours, max(steps) / ours), note, took)
 
 
 def _fitting(anchors: Tensor, rows: int) -> Tensor:
     """As many anchors ``[N, A]`` as dense fp32 matrices of so many rows have room for, evenly spaced."""
-    most = max(64, int(free_memory() / 3 / (4 * rows)))
+    most = max(64, (free_memory(torch.device("cpu")) or _ASSUMED) // 2 // (4 * rows))
     count = anchors.shape[1]
     return anchors[:, torch.linspace(0, count - 1, min(count, most)).long()]
-
-
-def free_memory() -> float:
-    """Bytes that this machine has left; where it does not tell, 4 GB are assumed."""
-    told = Path("/proc/meminfo")
-    lines = told.read_text(encoding="utf-8").splitlines() if told.exists() else []
-    return next((1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), 4e9)

@@ -81,7 +81,7 @@ _FUSED = "fused step alone, {} distributions, share of the two members' one-toke
 _ALL = (
     Row("plain", "plain decoding, batch 1, time over the floor's", target=1.10),
     Row("drafts", "the same with drafts, scripted agreement of 90 %", target=0.75),
-    Row("batch", "batch 16, time over the floor's for the same batch", target=1.15),
+    Row("batch", "a batch of 16, time over the floor's for the same batch", target=1.15),
     Row("reference", "tokens per second over the reference loop's, batch 1, 512 tokens", target=20, at_least=True),
     Row("context", "time per token at the longest context over that at 100, over the same of the floor", target=1.10),
     Row("fused-peaked", _FUSED.format("peaked"), "%", 0.05),
@@ -93,7 +93,7 @@ _ALL = (
     Row("memory", "extra memory, the two largest vocabularies, over the anchors' own embeddings", target=1.5),
     Row("startup-first", "start-up beyond loading, the same, over loading both tokenizers", target=1.0),
     Row("startup-second", "the same, the second time", target=0.1),
-    Row("members", "four members, time over the floor's"),
+    Row("members", "all members, time over the floor's"),
     Row("specialists-plain", "bundled specialists, time over the floor's"),
     Row("specialists-speed", "bundled specialists, tokens per second", "tokens/s"),
     Row("specialists-fused", "bundled specialists, fused step's share of the members' one-token forwards", "%"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -125,13 +124,8 @@ class Setting:
             if all(a != b for other in found.values() for a, b in zip(firsts, other, strict=True)):
                 found[text] = firsts
             if len(found) == rows:
-                break
-        return list(found)
-
-    def drop(self) -> None:
-        """Free all members."""
-        self._models.clear()
-        gc.collect()
+                return list(found)
+        raise ValueError(f"only {len(found)} of {rows} texts begin with tokens of their own")
 
     def describe(self) -> dict[str, Any]:
         """The run's circumstances."""

@@ -9,7 +9,7 @@ from threading import Lock
 import torch
 from torch import Tensor
 
-_FEW = 8  # rows that are worth keeping at once: the members are sure, so what is likely now will be again
+_FEW = 4  # rows that are worth keeping at once: the members are sure, so what is likely now will be again
 _REMEMBERED = 8  # tokens without a row, for each row kept, of which it is known that they were missed
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from deepen_llm.options import Options
 
-_LEAST = 16  # tokens that need rows however unlikely: one of them will be chosen
+_LEAST = 8  # tokens that need rows however unlikely: one of them will be chosen
 
 
 class RowOptions(Options):
@@ -18,7 +18,7 @@ class RowOptions(Options):
         max_rows: The most tokens of each member that get rows (K).
         tail_mass: The probability that may be left to tokens without rows (ε): where fewer than ``max_rows`` tokens
             hold ``1 - ε``, no more get rows.
-        negligible: A token less likely than this gets no row, unless it is among the 16 likeliest.
+        negligible: A token less likely than this gets no row, unless it is among the 8 likeliest.
     """
 
     max_rows: int = Field(96, ge=1)

@@ -12,8 +12,8 @@ from deepen_llm.fusion.base import Fusible, FusionMethod
 from deepen_llm.fusion.layout import SpaceOptions
 from deepen_llm.fusion.likely import RowOptions, needs_fixed_shapes
 
-_CPU_STEP_BYTES = 64 * 2**20  # rows of one step on a CPU, of each space
-_STEP_BYTES = 2**30  # of rows that a step takes together on an accelerator
+_CPU_STEP_BYTES = 64 * 2**20  # rows of one portion, of each space, on a CPU
+_STEP_BYTES = 2**30  # the same on an accelerator
 
 
 class RelativeMethod(SpaceOptions, RowOptions, FusionMethod):

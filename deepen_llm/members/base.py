@@ -113,7 +113,7 @@ class Member(ABC):
     vocabulary: Vocabulary
     embedding: Tensor  # [V_i, D_i], input token embeddings
     context_length: int | None  # tokens that fit, None where the model knows no bound
-    weight_bytes: int = 1  # what a one-token forward reads, to compare members by
+    weight_bytes: int = 1  # of its weights: about what a one-token forward reads
     bytes_per_token: int = 0  # what a context keeps for each token, 0 where it is not known
     source: MemberConfig | None = None  # where it was loaded from, None for one that lives in memory
 

@@ -24,7 +24,7 @@ class CausalModel:
         device: Where it reads its inputs.
         dtype: Of its weights.
         fixed_steps: Whether one-token steps have a fixed shape.
-        captures: Whether these are captured as CUDA graphs.
+        captures: Whether these are captured as CUDA graphs; not after one that failed.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:

@@ -22,8 +22,9 @@ class ReadRow:
         self._script = Transcript(encoder, prompt)
         self._draft: list[tuple[Heard, Transcript]] = []  # each step, and the text after it
         self._logits: dict[int, Tensor] = {}  # [V] each
-        self._read: list[int] = []  # the ids that they are for
-        self.reading = self._script.ids  # what the next forward is to read: the text and the draft behind it
+        self.reading = list(
+            self._script.ids
+        )  # what logits are for and the next forward reads: text, and draft behind it
 
     @property
     def ids(self) -> list[int]:
@@ -73,7 +74,7 @@ class ReadRow:
         """A second row that begins as this one."""
         other = object.__new__(ReadRow)
         other._script, other._draft = self._script.copy(), []
-        other._logits, other._read, other.reading = dict(self._logits), self._read, self.reading
+        other._logits, other.reading = dict(self._logits), self.reading
         return other
 
     def _follow(self, draft: Draft) -> None:
@@ -89,9 +90,9 @@ class ReadRow:
 
     def _settle(self, ids: list[int], first: int) -> None:
         """Read these ids next; forget the logits that are not for them, and those before the first boundary."""
-        common = common_prefix(self._read, ids)
+        common = common_prefix(self.reading, ids)
         self._logits = {length: one for length, one in self._logits.items() if first <= length <= common}
-        self._read = self.reading = list(ids)
+        self.reading = list(ids)
 
 
 def _hear(script: Transcript, step: Heard) -> None:
