@@ -62,6 +62,7 @@ def _panel(axis: Any, curve: Mapping[str, Sequence[float]] | None, title: str, a
         axis.set_xscale("log", base=2)
     axis.set_xticks(curve["x"], [f"{one:,}" for one in curve["x"]])
     axis.minorticks_off()
-    axis.set_ylim(bottom=0)
+    highest = 1e3 * max(max(curve[side]) for side in _SIDES if side in curve)
+    axis.set_ylim(0, highest * (1.5 if "flat" in curve else 1.1))  # with room for the legend
     axis.grid(alpha=0.25)
-    axis.legend(frameon=False)
+    axis.legend(loc="upper right" if "flat" in curve else "lower right", frameon=False)

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -21,6 +22,7 @@ from deepen_llm.benchmarks.models import Shape, build
 from deepen_llm.benchmarks.rows import Result
 from deepen_llm.benchmarks.setting import Setting, Tell
 from deepen_llm.benchmarks.timing import Ratio, seconds
+from deepen_llm.members.local import LocalMember
 
 
 def measure(setting: Setting, tell: Tell) -> Iterator[Result]:
@@ -55,16 +57,22 @@ def _saved(setting: Setting, work: Path, tell: Tell) -> list[str]:
     return folders
 
 
+def _members(models: Sequence[Any], tokenizers: Sequence[Any], folders: Sequence[str]) -> list[LocalMember]:
+    """What loading from these folders makes of them."""
+    given = zip(models, tokenizers, folders, strict=True)
+    return [LocalMember(model, tokenizer, folder=Path(folder)) for model, tokenizer, folder in given]
+
+
 def main(folders: Sequence[str]) -> None:
     """Load, then make the ensemble."""
     transformers_logging.disable_progress_bar()
     AutoTokenizer.from_pretrained(specialists.path("atlas"))  # what the library loads at its first use
-    tokenizers: list[object] = []
-    models: list[object] = []
+    tokenizers: list[Any] = []
+    models: list[Any] = []
     took = {
         "tokenizers": seconds(lambda: tokenizers.extend(AutoTokenizer.from_pretrained(one) for one in folders)),
         "weights": seconds(lambda: models.extend(AutoModelForCausalLM.from_pretrained(one) for one in folders)),
-        "ensemble": seconds(lambda: EnsembleLLM(list(zip(models, tokenizers, strict=True)))),
+        "ensemble": seconds(lambda: EnsembleLLM(_members(models, tokenizers, folders))),
     }
     print(json.dumps(took))
 

@@ -15,7 +15,7 @@ from deepen_llm import fingerprints, store
 from deepen_llm.fusion.cosines import Cosines
 from deepen_llm.options import Options
 
-_SAMPLE = 256  # tokens of each kind that the temperature and the stand-ins are taken from
+_SAMPLE = 128  # tokens of each kind that the temperature and the stand-ins are taken from
 _LEAST = 20_000  # anchors from which on what is found is kept on disk
 _MAX_TEMPERATURE = 1e4
 _PRECISION = 1e-5  # of the mean self-mass, on the scale of its logit

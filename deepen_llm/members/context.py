@@ -164,8 +164,8 @@ class CachedContext(LocalContext):
         blocks = [text[start : max(ends, default=start)] for text, start, ends in zip(texts, kept, wanted, strict=True)]
         mask, positions = cache.extend(blocks)
         if self._steps and positions.shape[1] == 1 and cache.layers():
-            logits, wanted = self._steps.read(blocks, cache, positions), [row for row, _ in places]
-            return logits if wanted == list(range(len(blocks))) else self._model.rows_of(logits, wanted)
+            logits, asked = self._steps.read(blocks, cache, positions), [rows.index(row) for row, _ in places]
+            return logits if asked == list(range(len(blocks))) else self._model.rows_of(logits, asked)
         ends = {row: start + len(block) for row, start, block in zip(rows, kept, blocks, strict=True)}
         behind = [(rows.index(row), ends[row] - length) for row, length in places]
         return self._model.read(blocks, cache.cache, mask, positions, behind)
