@@ -55,7 +55,7 @@ class Sizes:
     contexts: tuple[int, ...] = (100, 500, 1000, 2000)
     context_tokens: int = 24
     rows: tuple[int, ...] = (32, 96, 256, 1024)
-    repeats: int = 3
+    repeats: int = 2
     warm: int = 300
     vocabularies: tuple[int, int, int] = (131_072, 199_999, 768)
 

@@ -28,7 +28,7 @@ def bench(
     rows: Annotated[list[str] | None, typer.Option(help="Measure this row only; repeat.")] = None,
     shape: Annotated[ShapeName | None, typer.Option(help="The members' size. Default: 100m, on a GPU 7b.")] = None,
     tokens: Annotated[int | None, typer.Option(min=16, help="Tokens decoded at batch 1. Default: 256.")] = None,
-    repeats: Annotated[int | None, typer.Option(min=1, help="How often each is measured. Default: 3.")] = None,
+    repeats: Annotated[int | None, typer.Option(min=1, help="How often each is measured. Default: 2.")] = None,
     out: Annotated[Path | None, typer.Option(file_okay=False, help="Write table, record and plot here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object, for programs.")] = False,
 ) -> None:
