@@ -143,9 +143,10 @@ class ScriptedLlama(LlamaForCausalLM):  # type: ignore[misc]
 def _keys(cache: Any, mask: Tensor | None) -> Tensor:
     """The key in the first live slot of each row, ``[B, H * d]``."""
     keys: Tensor = cache.layers[0].keys  # [B, H, slots, d]
-    if mask is None or mask.dim() != 2:
+    if mask is None:
         return keys[:, :, 0].flatten(1)
-    first = mask.int().argmax(1)
+    live = mask if mask.dim() == 2 else mask[:, 0, -1] >= 0  # of four dimensions, what is added to attention
+    first = live.int().argmax(1)
     return keys[torch.arange(len(keys), device=keys.device), :, first.to(keys.device)].flatten(1)
 
 
