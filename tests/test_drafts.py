@@ -26,11 +26,13 @@ FUSIONS: list[FusionMethod] = [Deepen(relr=0.3), Bayes()]
 ANSWER = " jumps over the lazy dog and the fox. They are here, and they were there."
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"temperature": 0.9, "top_p": 0.95, "seed": 7, "n": 2}], ids=["greedy", "sampled"]
-)
-@pytest.mark.parametrize("fusion", FUSIONS, ids=lambda fusion: fusion.method)
-@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+GREEDY: dict[str, Any] = {}
+SAMPLED: dict[str, Any] = {"temperature": 0.9, "top_p": 0.95, "seed": 7, "n": 2}
+WAYS = [(fusion, options) for options in (GREEDY, SAMPLED) for fusion in FUSIONS]
+CASES = [(pair, *WAYS[place % 4]) for place, pair in enumerate(PAIRS)]  # every pair of kinds, in one of four ways
+
+
+@pytest.mark.parametrize(("pair", "fusion", "options"), CASES, ids=["-".join(pair) for pair in PAIRS])
 def test_answers_are_those_of_plain_decoding(
     pair: tuple[str, str], fusion: FusionMethod, options: dict[str, Any]
 ) -> None:
