@@ -9,7 +9,7 @@ from pathlib import Path
 import tokenizers
 import torch
 import transformers
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from deepen_llm import __version__, store
@@ -57,6 +57,12 @@ def of_embedding(embedding: Tensor) -> str:
     rows, columns = (max(1, count // most) for count, most in zip(embedding.shape, (_ROWS, _COLUMNS), strict=True))
     samples = [_digest(_raw(sample)) for sample in (embedding[::rows], embedding[:, ::columns])]
     return fingerprint(["embedding", tuple(embedding.shape), str(embedding.dtype), samples])
+
+
+def of_model(model: nn.Module) -> str:
+    """Fingerprint a model by its class and by `of_embedding`'s sample of each of its weights."""
+    weights = [(name, of_embedding(one.reshape(len(one), -1))) for name, one in model.named_parameters() if one.dim()]
+    return fingerprint(["model", type(model).__qualname__, weights])
 
 
 def of_tensor(tensor: Tensor) -> str:

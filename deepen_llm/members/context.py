@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -19,6 +19,16 @@ from deepen_llm.members.steps import FixedSteps
 from deepen_llm.vocabulary import Vocabulary
 
 
+class LogitsMemory(Protocol):
+    """Logits by the tokens before them, for a member whose texts come again."""
+
+    def recall(self, ids: Sequence[int]) -> Tensor | None:
+        """The logits after these token ids, ``[V_i]``; None where they are not known."""
+
+    def keep(self, ids: Sequence[int], logits: Tensor) -> Tensor:
+        """Keep logits ``[V_i]``; returns them as `recall` will."""
+
+
 class LocalContext(Context):
     """The part that does not depend on how the model keeps what it has read.
 
@@ -28,6 +38,7 @@ class LocalContext(Context):
         vocabulary: Its vocabulary.
         encoder: Its tokenizer.
         prompts: One per row.
+        recording: Where logits are kept for texts that come again, if anywhere.
     """
 
     def __init__(
@@ -37,8 +48,9 @@ class LocalContext(Context):
         vocabulary: Vocabulary,
         encoder: TextEncoder,
         prompts: Sequence[Prompt],
+        recording: LogitsMemory | None = None,
     ) -> None:
-        self._name, self._model, self._vocabulary = name, model, vocabulary
+        self._name, self._model, self._vocabulary, self._recording = name, model, vocabulary, recording
         self._rows = [ReadRow(encoder, prompt) for prompt in prompts]
         self._unchecked: list[tuple[Tensor, list[tuple[int, int]]]] = []  # tops of logits, and their rows and lengths
 
@@ -55,7 +67,7 @@ class LocalContext(Context):
         lengths = self.boundaries(drafts)
         lengths = [wanted[-1:] for wanted in lengths] if ends_only else lengths
         asked = [(row, length) for row, wanted in enumerate(lengths) for length in wanted]
-        fresh = [(row, length) for row, length in asked if not self._rows[row].knows(length)]
+        fresh = [place for place in asked if not self._knows(*place)]
         logits = self._fresh(fresh) if fresh else torch.empty(0)
         for place, (row, length) in enumerate(fresh):
             self._rows[row].learn(length, logits[place])
@@ -98,11 +110,24 @@ class LocalContext(Context):
         """See `Context`."""
         return [row.ids for row in self._rows]
 
+    def _knows(self, row: int, length: int) -> bool:
+        """Whether a row knows the logits after so many tokens, or learns them from the recording."""
+        one = self._rows[row]
+        if self._recording is not None and not one.knows(length):
+            found = self._recording.recall(one.reading[:length])
+            if found is not None:
+                one.learn(length, found.to(self._model.device))
+        return one.knows(length)
+
     def _fresh(self, places: list[tuple[int, int]]) -> Tensor:
         """Logits at pairs of a row and a number of tokens, fp32 ``[P, V_i]``."""
         logits = self._forward(places).float()
         logits[:, self._vocabulary.tokenizer_size :] = -torch.inf
         self._unchecked.append((logits.amax(-1), places))
+        if self._recording is not None:
+            read = [self._rows[row].reading[:length] for row, length in places]
+            kept = [self._recording.keep(ids, one) for ids, one in zip(read, logits, strict=True)]
+            return torch.stack(kept).to(logits.device)
         return logits
 
     @abstractmethod

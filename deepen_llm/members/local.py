@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from deepen_llm.errors import LoadError
 from deepen_llm.members.base import Context, Member, Message
 from deepen_llm.members.chat import ChatEncoder
-from deepen_llm.members.context import AfreshContext, CachedContext
+from deepen_llm.members.context import AfreshContext, CachedContext, LogitsMemory
 from deepen_llm.members.encoding import Prompt, TextEncoder
 from deepen_llm.members.model import CausalModel
 from deepen_llm.members.traits import Memory
@@ -35,6 +35,9 @@ class LocalMember(Member):
         folder: The folder that the tokenizer was just loaded from: what is read of a large one is kept on disk.
         compile: Compile one-token steps; see `MemberConfig`.
 
+    Attributes:
+        recording: Where logits are kept, for texts that come again; None where each is read.
+
     Raises:
         LoadError: The model is no causal language model, or its token embeddings are offloaded or quantised.
         VocabularyError: The tokenizer does not fit the model, or is of no known kind.
@@ -55,6 +58,7 @@ class LocalMember(Member):
         self.name = name or str(getattr(model, "name_or_path", "") or type(model).__name__)
         _refuse_encoder_decoder(model, self.name)
         self.model, self.tokenizer = model, tokenizer
+        self.recording: LogitsMemory | None = None
         size, ends = _width(model), _end_of_text(model, tokenizer)
         self.vocabulary = stored_vocabulary(tokenizer, size=size, end_of_text=ends, folder=folder)
         self.context_length = window_in(model.config)
@@ -119,7 +123,7 @@ class LocalMember(Member):
 
     def open(self, prompts: Sequence[Prompt]) -> Context:
         """See `Member`."""
-        arguments = (self.name, self._causal, self.vocabulary, self._encoder, prompts)
+        arguments = (self.name, self._causal, self.vocabulary, self._encoder, prompts, self.recording)
         if self._memory is Memory.NONE:
             return AfreshContext(*arguments)
         return CachedContext(self._memory is Memory.BATCHED, *arguments)

@@ -1,0 +1,1 @@
+"""Choosing an ensemble on a development set: its members, main model, fusion, weights and gate."""

@@ -1,0 +1,111 @@
+"""Members' logits, kept on disk by the tokens before them: what one trial read, no other trial reads again."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from hashlib import blake2b
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepen_llm import fingerprints
+from deepen_llm.errors import ConfigError
+from deepen_llm.members.base import Member
+from deepen_llm.members.local import LocalMember
+
+_KEY_BYTES = 16
+
+
+class Recording:
+    """Log-probabilities by the token ids before them, in two files that only grow: keys, and rows of float16.
+
+    What an interrupted process wrote in part counts as not written.
+
+    Args:
+        stem: Where the files lie, without their suffixes.
+        width: The width of the member's logits, V.
+    """
+
+    def __init__(self, stem: Path, width: int) -> None:
+        self._row_bytes, self._lock = 2 * width, threading.Lock()
+        self._keys, self._rows = (_opened(stem.with_suffix(suffix)) for suffix in (".keys", ".rows"))
+        keys, rows = self._keys.read(), self._rows.seek(0, 2)
+        count = min(len(keys) // _KEY_BYTES, rows // self._row_bytes)
+        self._keys.truncate(count * _KEY_BYTES)
+        self._rows.truncate(count * self._row_bytes)
+        self._places = {keys[_KEY_BYTES * i : _KEY_BYTES * (i + 1)]: i for i in range(count)}
+
+    def __len__(self) -> int:
+        """How many rows are kept."""
+        return len(self._places)
+
+    def recall(self, ids: Sequence[int]) -> Tensor | None:
+        """The log-probabilities after these token ids, fp32 ``[V]``; None where they were not read yet."""
+        place = self._places.get(_key(ids))
+        if place is None:
+            return None
+        with self._lock:
+            self._rows.seek(place * self._row_bytes)
+            row = np.frombuffer(self._rows.read(self._row_bytes), np.float16)
+        return torch.from_numpy(row.astype(np.float32))
+
+    def keep(self, ids: Sequence[int], logits: Tensor) -> Tensor:
+        """Keep logits ``[V]``; returns them as `recall` will, so that the first trial sees what the others see."""
+        rounded, key = logits.log_softmax(-1).half().cpu(), _key(ids)
+        with self._lock:
+            if key not in self._places:
+                self._rows.seek(0, 2)
+                self._rows.write(rounded.numpy().tobytes())
+                self._keys.seek(0, 2)
+                self._keys.write(key)
+                self._places[key] = len(self._places)
+        return rounded.float()
+
+    def close(self) -> None:
+        """Write what is left, and close the files."""
+        self._rows.close()
+        self._keys.close()
+
+
+@contextmanager
+def recorded(members: Sequence[Member], folder: Path) -> Iterator[list[Member]]:
+    """Members that share their models with the given ones and read each text once; files lie in a folder.
+
+    Raises:
+        ConfigError: The folder cannot be written to, or a member's logits cannot be recorded.
+    """
+    with ExitStack() as stack:
+        yield [_recorded(member, folder, stack) for member in members]
+
+
+def _recorded(member: Member, folder: Path, stack: ExitStack) -> Member:
+    if not isinstance(member, LocalMember):
+        raise ConfigError(
+            f"member {member.name} is no local model, and only a local model's logits are recorded",
+            hint="tune an ensemble of local members",
+        )
+    twin = copy.copy(member)
+    twin.recording = Recording(folder / fingerprints.of_model(member.model), member.vocabulary.size)
+    stack.callback(twin.recording.close)
+    return twin
+
+
+def _opened(file: Path) -> BinaryIO:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        return file.open("r+b")
+    except OSError as error:
+        raise ConfigError(
+            f"the folder of recorded logits cannot be written to: {error}", hint="give a folder to write to"
+        ) from error
+
+
+def _key(ids: Sequence[int]) -> bytes:
+    return blake2b(np.asarray(ids, np.int32).tobytes(), digest_size=_KEY_BYTES).digest()
