@@ -1,4 +1,4 @@
-"""Which members share which anchors, and the relative spaces over them."""
+"""Which members share which anchors, which of them are used, and the relative spaces over them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from deepen_llm.errors import VocabularyError
 from deepen_llm.fusion.base import Fusible
 from deepen_llm.fusion.layout import SpaceOptions
 from deepen_llm.fusion.relative import RelativeSpace
+from deepen_llm.fusion.selection import AnchorOptions, chosen_anchors
 from deepen_llm.vocabulary import shared_anchors
 
 AnchorGroup = dict[int, RelativeSpace]
@@ -20,7 +21,9 @@ def anchor_groups(
     members: Sequence[Fusible],
     groups: Sequence[Sequence[int]],
     options: SpaceOptions,
+    choice: AnchorOptions,
     *,
+    main: int,
     min_anchors: int,
     memory_budget: int,
 ) -> list[AnchorGroup]:
@@ -30,6 +33,8 @@ def anchor_groups(
         members: All members.
         groups: Member indices of each group.
         options: The layout of every space.
+        choice: Which of the shared anchors are used.
+        main: Index of the main model, which is in every group.
         min_anchors: The fewest anchors that a group must share.
         memory_budget: Bytes that all dense matrices together may take; where they would take more, none is made, and
             the spaces share it for the rows that they keep.
@@ -40,6 +45,10 @@ def anchor_groups(
     anchors = [shared_anchors([members[i].vocabulary for i in group]) for group in groups]
     for group, shared in zip(groups, anchors, strict=True):
         _check_count([members[i].name for i in group], shared.shape[1], min_anchors)
+    anchors = [
+        chosen_anchors([members[i] for i in group], shared, list(group).index(main), choice, options)
+        for group, shared in zip(groups, anchors, strict=True)
+    ]
     places = [list(zip(group, shared, strict=True)) for group, shared in zip(groups, anchors, strict=True)]
     size = sum(4 * members[i].vocabulary.size * len(ids) for place in places for i, ids in place)
     dense, kept = size <= memory_budget, memory_budget // max(1, sum(map(len, places)))

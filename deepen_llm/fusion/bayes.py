@@ -37,7 +37,7 @@ class Bayes(RelativeMethod):
         own = members[main].vocabulary.fingerprint
         strangers = [i for i, member in enumerate(members) if member.vocabulary.fingerprint != own]
         groups = [[main, *strangers]] if self.anchors == "joint" else [[main, i] for i in strangers]
-        spaces = self._spaces(members, groups) if strangers else []
+        spaces = self._spaces(members, groups, main) if strangers else []
         return _BayesFusion(self, members, main, spaces)
 
 

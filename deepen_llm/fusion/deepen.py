@@ -40,7 +40,7 @@ class Deepen(RelativeMethod):
         groups = (
             [everyone] if self.anchors == "joint" and len(everyone) > 1 else [[main, i] for i in everyone if i != main]
         )
-        return _DeepenFusion(self, members, main, self._spaces(members, groups))
+        return _DeepenFusion(self, members, main, self._spaces(members, groups, main))
 
 
 class _DeepenFusion(Fusion):

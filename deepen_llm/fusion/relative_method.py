@@ -11,12 +11,13 @@ from deepen_llm.fusion.anchoring import AnchorGroup, anchor_groups
 from deepen_llm.fusion.base import Fusible, FusionMethod
 from deepen_llm.fusion.layout import SpaceOptions
 from deepen_llm.fusion.likely import RowOptions, needs_fixed_shapes
+from deepen_llm.fusion.selection import AnchorOptions
 
 _CPU_STEP_BYTES = 64 * 2**20  # rows of one portion, of each space, on a CPU
 _STEP_BYTES = 2**30  # the same on an accelerator
 
 
-class RelativeMethod(SpaceOptions, RowOptions, FusionMethod):
+class RelativeMethod(SpaceOptions, RowOptions, AnchorOptions, FusionMethod):
     """The relative space's settings, and how members share it; the defaults are the paper's.
 
     Attributes:
@@ -24,15 +25,16 @@ class RelativeMethod(SpaceOptions, RowOptions, FusionMethod):
             model).
         memory_budget: Bytes that dense ``[V, A]`` matrices may take together, or, where they would take more, the rows
             of frequent tokens that are kept on a CPU; as a number or like ``"2GB"``.
-        min_anchors: The fewest anchors with which members are accepted.
+        min_anchors: The fewest shared anchors, before any choice, with which members are accepted.
     """
 
     anchors: Literal["joint", "pairwise"] = "joint"
     memory_budget: ByteSize = ByteSize(128 * 2**20)
     min_anchors: int = Field(32, ge=1)
 
-    def _spaces(self, members: Sequence[Fusible], groups: Sequence[Sequence[int]]) -> list[AnchorGroup]:
-        return anchor_groups(members, groups, self, min_anchors=self.min_anchors, memory_budget=self.memory_budget)
+    def _spaces(self, members: Sequence[Fusible], groups: Sequence[Sequence[int]], main: int) -> list[AnchorGroup]:
+        bounds = {"min_anchors": self.min_anchors, "memory_budget": self.memory_budget}
+        return anchor_groups(members, groups, self, self, main=main, **bounds)
 
     def _portion(self, groups: Sequence[AnchorGroup]) -> int | None:
         """How many rows of a batch to fuse at a time, that memory may not grow with the batch; None for all."""
