@@ -31,8 +31,7 @@ class Admission:
     ) -> None:
         self._ensemble, self._options, self._batch_size = ensemble, options, batch_size
         self._waiting, self._inside = deque(requests), list[Request]()
-        devices = {member.embedding.device for member in ensemble.members if member.bytes_per_token}
-        self._budget = {device: bytes_ for device in devices if (bytes_ := free_memory(device)) is not None}
+        self._memory = Memory(ensemble)
 
     def __len__(self) -> int:
         """How many requests wait."""
@@ -53,18 +52,38 @@ class Admission:
     def _fits(self, request: Request, rows: int) -> bool:
         if rows + len(request.rows) > self._batch_size:
             return False
-        needed = self._bytes([*self._inside, request], rows + len(request.rows))
-        return all(needed[device] <= _USABLE * free for device, free in self._budget.items())
+        inside, more = [*self._inside, request], self._options.max_new_tokens
+        members = range(len(self._ensemble.members))
+        lengths = [max(len(one.prompt[place].ids) for one in inside) + more for place in members]
+        return self._memory.holds(rows + len(request.rows), lengths)
 
-    def _bytes(self, requests: Sequence[Request], rows: int) -> Counter[torch.device]:
-        """What all rows keep on each device in the end: in a cache, every row has the longest one's slots."""
-        held, drafting = Counter[torch.device](), self._ensemble.draft_model
-        members = [*enumerate(self._ensemble.members), *([(self._ensemble.main, drafting)] if drafting else [])]
-        for place, member in members:
-            length = max(len(request.prompt[place].ids) for request in requests) + self._options.max_new_tokens
-            length = min(length, member.context_length or length)
-            held[member.embedding.device] += _SLACK * rows * length * member.bytes_per_token
-        return held
+
+class Memory:
+    """What the members' caches may take on each device.
+
+    Args:
+        ensemble: The ensemble.
+    """
+
+    def __init__(self, ensemble: Ensemble) -> None:
+        self._ensemble = ensemble
+        devices = {member.embedding.device for member in ensemble.members if member.bytes_per_token}
+        self._budget = {device: bytes_ for device in devices if (bytes_ := free_memory(device)) is not None}
+
+    def holds(self, rows: int, lengths: Sequence[int]) -> bool:
+        """Whether so many rows fit: in a cache, every row has the longest one's slots.
+
+        Args:
+            rows: The number of rows.
+            lengths: For each member, the tokens of its longest row in the end.
+        """
+        needed, drafting = Counter[torch.device](), self._ensemble.draft_model
+        members = [*zip(self._ensemble.members, lengths, strict=True)]
+        members += [(drafting, lengths[self._ensemble.main])] if drafting else []
+        for member, length in members:
+            slots = min(length, member.context_length or length)
+            needed[member.embedding.device] += _SLACK * rows * slots * member.bytes_per_token
+        return all(needed[device] <= _USABLE * free for device, free in self._budget.items())
 
 
 def free_memory(device: torch.device) -> int | None:

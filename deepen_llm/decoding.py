@@ -11,12 +11,8 @@ from deepen_llm.admission import Admission
 from deepen_llm.contexts import Contexts, Ensemble, Fused, Step
 from deepen_llm.drafting import Drafter
 from deepen_llm.generation import GenerationOptions
-from deepen_llm.members.encoding import Prompt
 from deepen_llm.row import Request, Row
 from deepen_llm.sampling import Sampler
-from deepen_llm.text import TextAssembler
-
-_SCORED_AT_ONCE = 16  # tokens of a continuation whose distributions are held at a time
 
 
 def decode(
@@ -97,25 +93,3 @@ def _guided(fused: Tensor, main: Tensor, rows: Sequence[Row]) -> Tensor:
     guided = fused.masked_fill(barred, -torch.inf)
     lost = guided.isneginf().all(-1, keepdim=True)  # [B, 1]
     return torch.where(lost, main.masked_fill(barred, -torch.inf), guided)
-
-
-def score(ensemble: Ensemble, prompt: Sequence[Prompt], tokens: Sequence[int]) -> Generator[Tensor, None, None]:
-    """Follow given main-model tokens, several at once; yields the fused log-probabilities ``[V_m]`` before each."""
-    surfaces, text = ensemble.main_model.vocabulary.surfaces, TextAssembler()
-    previewed = text.preview([surfaces[token] or b"" for token in tokens])
-    steps = [Step(token, piece) for token, (piece, _) in zip(tokens, previewed, strict=True)]
-    inside = [False, *(mid_character for _, mid_character in previewed)]
-    contexts, place = Contexts(ensemble, []), 0
-    try:
-        contexts.join([prompt], 1)
-        while place < len(steps):
-            draft = steps[place : min(place + _SCORED_AT_ONCE, len(steps) - 1)]
-            draft = draft[: contexts.readable([draft])[0]]
-            end = place + len(draft) + 1
-            fused = contexts.fuse([draft], [inside[place:end]])
-            contexts.check(fused)
-            yield from fused.logits.log_softmax(-1)
-            contexts.commit([steps[place:end]])
-            place = end
-    finally:
-        contexts.close()

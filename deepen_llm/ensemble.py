@@ -18,7 +18,6 @@ from typing_extensions import Self
 
 from deepen_llm.config import EnsembleConfig, EnsembleSettings, MemberConfig, Quantization
 from deepen_llm.contexts import Ensemble
-from deepen_llm.decoding import score
 from deepen_llm.errors import ConfigError, DeepenError
 from deepen_llm.fusion import AggregationWeights, FixedWeights, FusionMethod
 from deepen_llm.generation import GenerationOptions
@@ -26,11 +25,11 @@ from deepen_llm.members.base import Member, Message
 from deepen_llm.members.loading import load_members
 from deepen_llm.members.local import LocalMember
 from deepen_llm.outputs import Output, Score
-from deepen_llm.prompts import encode_continuation, encode_text
+from deepen_llm.prompts import encode_continuation, encode_text, paired
 from deepen_llm.requests import Requests
 from deepen_llm.run import Run
+from deepen_llm.scoring import Continuation, score
 from deepen_llm.streaming import AsyncTextStream, TextStream
-from deepen_llm.tracing import candidate
 
 Conversation = Sequence[Message]
 AnyMember = Member | tuple[PreTrainedModel, PreTrainedTokenizerBase]
@@ -383,21 +382,36 @@ class EnsembleLLM:
         """`stream_chat` in a thread, as `agenerate`."""
         return AsyncTextStream(partial(self.stream_chat, messages, **options))
 
-    def score(self, prompt: str, continuation: str) -> Score:
-        """The ensemble's log-probability of each main-model token of a continuation.
+    @overload
+    def score(self, prompt: str, continuation: str) -> Score: ...  # type: ignore[overload-overlap]  # a string is one
+    @overload
+    def score(self, prompt: str | Sequence[str], continuation: str | Sequence[str]) -> list[Score]: ...
+    def score(self, prompt: str | Sequence[str], continuation: str | Sequence[str]) -> Score | list[Score]:
+        """The ensemble's log-probability of each main-model token of a continuation, or of each of several.
+
+        Up to ``batch_size`` continuations are read together. Those of one prompt share its reading, so that the choices
+        of a question are best given as ``score(question, [" Paris", " Rome"])``.
 
         Args:
-            prompt: The prompt.
-            continuation: What follows it; it is encoded as the main model's tokenizer does in this place.
+            prompt: The prompt, or one for each continuation.
+            continuation: What follows it, or one for each prompt; it is encoded as the main model's tokenizer does in
+                this place.
+
+        Returns:
+            One `Score`; a list where either is a list.
 
         Raises:
-            PromptError: The prompt or the continuation is empty, or they leave no room in a context window.
+            PromptError: A prompt or a continuation is empty, they leave no room in a context window, or there are not
+                as many of one as of the other.
         """
-        encoded = encode_text(self._ensemble, prompt)
-        tokens = encode_continuation(self._ensemble, encoded, continuation)
-        main = self._ensemble.main_model
-        steps = zip(tokens, score(self._ensemble, encoded, tokens), strict=True)
-        return Score(tuple(candidate(main.vocabulary, logprobs, token) for token, logprobs in steps))
+        prompts, continuations = paired(prompt, continuation)
+        encoded = {text: encode_text(self._ensemble, text) for text in dict.fromkeys(prompts)}
+        asked = [
+            Continuation(encoded[text], encode_continuation(self._ensemble, encoded[text], follows))
+            for text, follows in zip(prompts, continuations, strict=True)
+        ]
+        scores = dict(score(self._ensemble, asked, self.settings.batch_size))
+        return [scores[i] for i in range(len(asked))] if _is_many(prompt) or _is_many(continuation) else scores[0]
 
     def _continuing(self, prompt: str | Sequence[str], keep_errors: bool, options: Mapping[str, Any]) -> Run:
         if _is_many(prompt):

@@ -60,6 +60,17 @@ class TokenLogprob(Candidate):
 
 
 @dataclass(frozen=True)
+class ScoredToken(Candidate):
+    """A token of a given continuation in the fused distribution.
+
+    Attributes:
+        greedy: Whether it is the likeliest one: what greedy decoding would have chosen.
+    """
+
+    greedy: bool
+
+
+@dataclass(frozen=True)
 class MemberView:
     """What one member said at one step.
 
@@ -219,9 +230,14 @@ class Score:
         tokens: One per main-model token of the continuation.
     """
 
-    tokens: tuple[Candidate, ...]
+    tokens: tuple[ScoredToken, ...]
 
     @property
     def total(self) -> float:
         """Log-probability of the whole, in nats."""
         return sum(token.logprob for token in self.tokens)
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether greedy decoding would have given this continuation."""
+        return all(token.greedy for token in self.tokens)

@@ -77,6 +77,24 @@ def encode_continuation(ensemble: Ensemble, prompt: EncodedPrompt, text: str) ->
     return continued[ensemble.main]
 
 
+def paired(prompt: str | Sequence[str], continuation: str | Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Prompts and continuations, as many of one as of the other; a single one of either goes with all of the other.
+
+    Raises:
+        PromptError: There are two lists of different lengths.
+    """
+    if isinstance(prompt, str):
+        one_or_many = [continuation] if isinstance(continuation, str) else continuation
+        return [prompt] * len(one_or_many), one_or_many
+    continuations = [continuation] * len(prompt) if isinstance(continuation, str) else continuation
+    if len(prompt) != len(continuations):
+        raise PromptError(
+            f"{len(prompt)} prompts and {len(continuations)} continuations",
+            hint="give one continuation per prompt, or a single one of either",
+        )
+    return prompt, continuations
+
+
 def _encode(ensemble: Ensemble, encode: Callable[[Member], Prompt]) -> EncodedPrompt:
     encoded = [encode(member) for member in ensemble.members]
     for member, prompt in zip(ensemble.members, encoded, strict=True):

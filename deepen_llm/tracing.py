@@ -78,15 +78,20 @@ class StepReport:
 
 
 def candidate(vocabulary: Vocabulary, logprobs: Tensor, token: int) -> Candidate:
-    """A token with its log-probability; the end of text is spelled ``<end>``.
+    """A token with its log-probability, and its text as `shown`.
 
     Args:
         vocabulary: The vocabulary that the token is of.
         logprobs: Log-probabilities, ``[V]``.
         token: Its id.
     """
+    return Candidate(token, shown(vocabulary, token), float(logprobs[token]))
+
+
+def shown(vocabulary: Vocabulary, token: int) -> str:
+    """A token's surface as text; the end of text is spelled ``<end>``."""
     text = (vocabulary.surfaces[token] or b"").decode(errors="replace")
-    return Candidate(token, "<end>" if token in vocabulary.end_of_text else text, float(logprobs[token]))
+    return "<end>" if token in vocabulary.end_of_text else text
 
 
 def _top(vocabulary: Vocabulary, logprobs: Tensor, count: int) -> tuple[Candidate, ...]:
