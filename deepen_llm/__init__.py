@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deepen_llm.generation import ChatOptions, GenerationOptions
     from deepen_llm.outputs import Output, Piece, Sample, Score
     from deepen_llm.tools import Tool, ToolCall
+    from deepen_llm.tuning import Example, SearchSpace, Tuning
 
 __version__ = "0.1.0"
 
@@ -26,6 +27,7 @@ __all__ = [
     "DeepenError",
     "EnsembleConfig",
     "EnsembleLLM",
+    "Example",
     "FusionMethod",
     "GenerationOptions",
     "MemberConfig",
@@ -33,12 +35,23 @@ __all__ = [
     "Piece",
     "Sample",
     "Score",
+    "SearchSpace",
     "Tool",
     "ToolCall",
+    "Tuning",
     "adapted_weights",
 ]
 
-_ROOMS = ("ensemble", "config", "generation", "errors", "fusion", "outputs", "tools")  # where the names above live
+_ROOMS = (
+    "ensemble",
+    "config",
+    "generation",
+    "errors",
+    "fusion",
+    "outputs",
+    "tools",
+    "tuning",
+)  # where the names above live
 
 
 def __getattr__(name: str) -> Any:

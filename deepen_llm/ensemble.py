@@ -6,10 +6,10 @@ Long for its signatures: each call has its options told, and its synchronous, as
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeGuard, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, overload
 
 import torch
 from torch import nn
@@ -25,11 +25,18 @@ from deepen_llm.members.base import Member, Message
 from deepen_llm.members.loading import load_members
 from deepen_llm.members.local import LocalMember
 from deepen_llm.outputs import Output, Score
-from deepen_llm.prompts import encode_continuation, encode_text, paired
+from deepen_llm.prompts import EncodedPrompt, encode_continuation, encode_conversation, encode_text, paired
 from deepen_llm.requests import Requests
 from deepen_llm.run import Run
 from deepen_llm.scoring import Continuation, score
 from deepen_llm.streaming import AsyncTextStream, TextStream
+
+if TYPE_CHECKING:
+    from deepen_llm.tuning.dataset import Dataset
+    from deepen_llm.tuning.metrics import Metric
+    from deepen_llm.tuning.result import Tuning
+    from deepen_llm.tuning.space import SearchSpace
+    from deepen_llm.tuning.tuner import Progress
 
 Conversation = Sequence[Message]
 AnyMember = Member | tuple[PreTrainedModel, PreTrainedTokenizerBase]
@@ -406,12 +413,88 @@ class EnsembleLLM:
         """
         prompts, continuations = paired(prompt, continuation)
         encoded = {text: encode_text(self._ensemble, text) for text in dict.fromkeys(prompts)}
+        found = self._scored([encoded[text] for text in prompts], continuations)
+        return found if _is_many(prompt) or _is_many(continuation) else found[0]
+
+    @overload
+    def score_chat(self, messages: Conversation, continuation: str) -> Score: ...  # type: ignore[overload-overlap]
+    @overload
+    def score_chat(self, messages: Conversation, continuation: Sequence[str]) -> list[Score]: ...
+    def score_chat(self, messages: Conversation, continuation: str | Sequence[str]) -> Score | list[Score]:
+        """`score`, of an answer to a conversation as `chat` takes it, or of each of several answers to the same one.
+
+        Many models begin an answer with a space, which their templates leave to it.
+        """
+        continuations = [continuation] if isinstance(continuation, str) else continuation
+        encoded = encode_conversation(self._ensemble, messages, None)
+        found = self._scored([encoded] * len(continuations), continuations)
+        return found[0] if isinstance(continuation, str) else found
+
+    def _scored(self, prompts: Sequence[EncodedPrompt], continuations: Sequence[str]) -> list[Score]:
         asked = [
-            Continuation(encoded[text], encode_continuation(self._ensemble, encoded[text], follows))
-            for text, follows in zip(prompts, continuations, strict=True)
+            Continuation(prompt, encode_continuation(self._ensemble, prompt, follows))
+            for prompt, follows in zip(prompts, continuations, strict=True)
         ]
         scores = dict(score(self._ensemble, asked, self.settings.batch_size))
-        return [scores[i] for i in range(len(asked))] if _is_many(prompt) or _is_many(continuation) else scores[0]
+        return [scores[i] for i in range(len(asked))]
+
+    def tune(
+        self,
+        dataset: Dataset,
+        *,
+        metric: str | Metric | None = None,
+        search_space: SearchSpace | Mapping[str, Any] | None = None,
+        trials: int = 60,
+        held_out: float = 1 / 3,
+        chat: bool = False,
+        sweeps: bool = False,
+        folder: str | Path | None = None,
+        seed: int = 0,
+        progress: Callable[[Progress], None] = lambda _: None,
+    ) -> Tuning:
+        """Choose members, main model, fusion, weights and gate on a development set, and tell whether fusing pays.
+
+        Each member is scored alone; members are added best first until one does not help; Optuna searches the settings
+        of those that do; what was found is judged on examples that were held out. Each text is read once: the members'
+        logits are kept in ``folder``, and trying a setting costs the fused step only. This ensemble stays as it is.
+
+        Args:
+            dataset: A file of JSON lines, or examples: ``prompt`` or ``messages``, with ``references``, or with
+                ``choices`` and ``answer``.
+            metric: ``exact_match`` (the default), ``contains`` or ``f1`` for references, ``accuracy`` (the default) or
+                ``accuracy_per_byte`` for choices; or a function of an answer and its `Example`, from 0 to 1.
+            search_space: What to choose from: a `SearchSpace` or its fields.
+            trials: How many settings the search tries.
+            held_out: The share of examples that only judge.
+            chat: Read each ``prompt`` as a user's message, through the members' chat templates.
+            sweeps: Score single options around the best ensemble too, for pictures.
+            folder: Where to keep what was computed: called again with the same folder, an interrupted tuning goes on
+                where it was. None for a temporary one.
+            seed: Equal seeds give equal results.
+            progress: Is told how far it has come.
+
+        Returns:
+            What was found; its ``llm`` is what to use, and ``save_config`` writes that.
+
+        Raises:
+            DatasetError: The examples cannot be read, or cannot tell anything.
+            ConfigError: An argument cannot be used, or the folder holds another tuning.
+        """
+        from deepen_llm.tuning.tune import tune
+
+        return tune(
+            self,
+            dataset,
+            metric=metric,
+            search_space=search_space,
+            trials=trials,
+            held_out=held_out,
+            chat=chat,
+            sweeps=sweeps,
+            folder=folder,
+            seed=seed,
+            progress=progress,
+        )
 
     def _continuing(self, prompt: str | Sequence[str], keep_errors: bool, options: Mapping[str, Any]) -> Run:
         if _is_many(prompt):

@@ -49,3 +49,7 @@ class LogitsError(DeepenError, ArithmeticError):
 
 class StructureError(DeepenError, ValueError):
     """An answer that could not be given, or not be read, in the structure asked for."""
+
+
+class DatasetError(DeepenError, ValueError):
+    """Examples that cannot be read, or that cannot tell what they are asked."""

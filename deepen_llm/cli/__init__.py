@@ -16,6 +16,7 @@ from deepen_llm.cli.demo import demo
 from deepen_llm.cli.generate import generate
 from deepen_llm.cli.inspection import inspect
 from deepen_llm.cli.terminal import Group, examples
+from deepen_llm.cli.tune import tune
 
 app = typer.Typer(
     name="deepen",
@@ -72,6 +73,14 @@ for command, shown in (
         ),
     ),
     (inspect, ("deepen inspect", "deepen inspect -m gpt2 -m Qwen/Qwen2.5-0.5B --json")),
+    (
+        tune,
+        (
+            "deepen tune",
+            "deepen tune dev.jsonl -m gpt2 -m Qwen/Qwen2.5-0.5B --test test.jsonl",
+            "deepen tune dev.jsonl -c members.yaml --chat --metric contains --plot pictures",
+        ),
+    ),
     (bench, ("deepen bench", "deepen bench --out build/bench", "deepen bench --rows plain --rows drafts --json")),
 ):
     app.command(epilog=examples(*shown))(command)

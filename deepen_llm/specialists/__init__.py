@@ -76,10 +76,19 @@ def questions(split: Literal["dev", "test"]) -> list[Question]:
     Raises:
         ConfigError: There is no such set.
     """
+    lines = file(split).read_text(encoding="utf-8").splitlines()
+    return [Question(**json.loads(line)) for line in lines]
+
+
+def file(split: Literal["dev", "test"]) -> Path:
+    """The file that `questions` reads, JSON lines with ``question`` and ``answer``.
+
+    Raises:
+        ConfigError: There is no such set.
+    """
     if split not in ("dev", "test"):
         raise ConfigError(
             f"{split!r} is no set of questions; there are 'dev' and 'test'.",
             hint="Choose settings on 'dev' and measure on 'test'.",
         )
-    lines = (_HERE / "data" / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
-    return [Question(**json.loads(line)) for line in lines]
+    return _HERE / "data" / f"{split}.jsonl"

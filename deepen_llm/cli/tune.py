@@ -1,0 +1,141 @@
+"""``deepen tune``: choose an ensemble on a development set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deepen_llm.cli.options import Given, takes
+from deepen_llm.cli.terminal import errors, note, write
+from deepen_llm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from deepen_llm.ensemble import EnsembleLLM
+    from deepen_llm.intervals import Interval
+    from deepen_llm.tuning.result import Tuning
+    from deepen_llm.tuning.tuner import Progress
+
+
+@takes(Given)
+def tune(
+    given: Given,
+    dataset: Annotated[
+        Path | None, typer.Argument(help="JSON lines: prompt or messages, with references, or choices and answer.")
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(help="exact_match, contains, f1; for choices accuracy, accuracy_per_byte. Default: the first."),
+    ] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Read each prompt as a user's message.")] = False,
+    trials: Annotated[int, typer.Option(min=1, help="Settings that the search tries.")] = 60,
+    held_out: Annotated[float, typer.Option(help="Share of examples that judge what the others chose.")] = 0.33,
+    test: Annotated[Path | None, typer.Option(help="A test set, of the same form, to score the result on.")] = None,
+    out: Annotated[Path, typer.Option(dir_okay=False, help="Where to write the ensemble.")] = Path("ensemble.yaml"),
+    folder: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Where to keep what was computed. Default: beside --out.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(file_okay=False, help="Draw pictures into this folder.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over an ensemble's file that is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object, for programs.")] = False,
+) -> None:
+    """Choose members, main model, fusion, weights and gate, and tell whether fusing pays at all.
+
+    Without members and dataset: the bundled specialists and their questions. Interrupted, it goes on where it was.
+    """
+    if out.exists() and not force:
+        raise ConfigError(f"{out} is there already", hint="give another --out, or --force to write over it")
+    llm, data, chat = _asked(given, dataset, chat)
+    examples = _examples(data, test, chat)
+    with _progress() as tell:
+        found = llm.tune(
+            examples[0],
+            metric=metric,
+            trials=trials,
+            held_out=held_out,
+            sweeps=plot is not None,
+            folder=folder or out.with_suffix(".tune"),
+            progress=tell,
+        )
+    found.save_config(out)
+    tested = _tested(found, examples[1], metric)
+    if as_json:
+        write(json.dumps({**found.record(), "test": vars(tested) if tested else None}, allow_nan=False) + "\n")
+    else:
+        _show(found, tested)
+    note(f"Wrote {out}")
+    if plot:
+        _draw(found, plot)
+
+
+def _asked(given: Given, dataset: Path | None, chat: bool) -> tuple[EnsembleLLM, Path, bool]:
+    """Who is tuned, on what, and whether through chat templates."""
+    if dataset is not None:
+        return given.load(), dataset, chat
+    if given.member or given.config:
+        raise typer.BadParameter("give a dataset: a file of JSON lines")
+    import torch
+
+    from deepen_llm import specialists
+
+    torch.set_num_threads(1)  # models this small lose more by waiting for a second thread than they gain
+    short = given.max_new_tokens or 12
+    bundled = replace(given, member=[str(path) for path in specialists.paths()], max_new_tokens=short)
+    return bundled.load(), specialists.file("dev"), True
+
+
+def _examples(dataset: Path, test: Path | None, chat: bool) -> tuple[list[Any], list[Any]]:
+    from deepen_llm.tuning.dataset import check_disjoint, read_examples
+
+    examples = read_examples(dataset, chat=chat)
+    tested = read_examples(test, chat=chat) if test else []
+    check_disjoint(examples, tested)
+    return examples, tested
+
+
+def _tested(found: Tuning, test: list[Any], metric: str | None) -> Interval | None:
+    if not test:
+        return None
+    from deepen_llm.intervals import score_interval
+    from deepen_llm.tuning.metrics import Measure
+    from deepen_llm.tuning.scoring import scores
+
+    with errors.status(f"Scoring on {len(test)} test examples..."):
+        return score_interval(scores(found.llm, test, Measure.of(metric, test)))
+
+
+def _show(found: Tuning, tested: Interval | None) -> None:
+    from rich.console import Console
+
+    from deepen_llm.cli.tuning_report import report
+
+    Console(highlight=False).print(*report(found, tested), sep="\n")
+
+
+def _draw(found: Tuning, folder: Path) -> None:
+    from deepen_llm.pictures.tuning import draw
+
+    for file in draw(found, folder):
+        note(f"Drew {file}")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Progress], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = TextColumn("{task.description:>20}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    console = errors if errors.is_terminal else Console(quiet=True)
+    with Bar(*columns, TextColumn("left:"), TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("Starting", total=None)
+
+        def tell(progress: Progress) -> None:
+            bar.update(task, description=progress.stage, completed=progress.done, total=progress.total)
+
+        yield tell

@@ -1,0 +1,60 @@
+"""How sure a score is, and how sure a difference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+_RESAMPLES, _SEED = 10_000, 0
+_Z, _POWER = 1.96, 0.84  # two-sided 95 %, and 80 % power
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its 95 % interval.
+
+    Attributes:
+        value: The value.
+        low: The interval's lower end.
+        high: The interval's upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def score_interval(scores: Sequence[float]) -> Interval:
+    """The mean of scores between 0 and 1, by Wilson's interval (1927), which also holds near 0 and 1.
+
+    For scores that are not all 0 or 1 it is wider than needed.
+    """
+    n, mean = len(scores), math.fsum(scores) / len(scores)
+    middle = (mean + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z / (1 + _Z**2 / n) * math.sqrt(mean * (1 - mean) / n + _Z**2 / (4 * n**2))
+    return Interval(mean, max(0.0, middle - half), min(1.0, middle + half))
+
+
+def gain_interval(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
+    """The mean difference of scores of the same examples, by a paired bootstrap (percentiles; seeded)."""
+    gain = torch.tensor(ours, dtype=torch.float64) - torch.tensor(theirs, dtype=torch.float64)
+    drawn = torch.randint(len(gain), (_RESAMPLES, len(gain)), generator=torch.Generator().manual_seed(_SEED))
+    low, high = gain[drawn].mean(1).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return Interval(float(gain.mean()), low, high)
+
+
+def standard_error(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The standard error of the mean difference of scores of the same examples."""
+    gain = [a - b for a, b in zip(ours, theirs, strict=True)]
+    return float(torch.tensor(gain, dtype=torch.float64).std()) / math.sqrt(len(gain))
+
+
+def examples_needed(ours: Sequence[float], theirs: Sequence[float]) -> int | None:
+    """About how many examples would tell such a difference from none, at 95 % and a power of 80 %; None without one."""
+    gain = [a - b for a, b in zip(ours, theirs, strict=True)]
+    mean = math.fsum(gain) / len(gain)
+    spread = standard_error(ours, theirs) * math.sqrt(len(gain))
+    return math.ceil(((_Z + _POWER) * spread / mean) ** 2) if mean else None

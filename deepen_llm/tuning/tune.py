@@ -1,0 +1,119 @@
+"""`EnsembleLLM.tune`: from members and a development set to an ensemble, or to the advice to use none."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from deepen_llm import fingerprints
+from deepen_llm.ensemble import EnsembleLLM
+from deepen_llm.errors import ConfigError
+from deepen_llm.members.local import LocalMember
+from deepen_llm.tuning.dataset import Dataset, Example, check_set, read_examples
+from deepen_llm.tuning.journal import Journal, locked
+from deepen_llm.tuning.metrics import Measure, Metric
+from deepen_llm.tuning.recording import recorded
+from deepen_llm.tuning.result import Tuning
+from deepen_llm.tuning.space import Candidate, SearchSpace
+from deepen_llm.tuning.sweeps import sweep
+from deepen_llm.tuning.tuner import Progress, Tuner
+
+
+def tune(
+    llm: EnsembleLLM,
+    dataset: Dataset,
+    *,
+    metric: str | Metric | None = None,
+    search_space: SearchSpace | Mapping[str, Any] | None = None,
+    trials: int = 60,
+    held_out: float = 1 / 3,
+    chat: bool = False,
+    sweeps: bool = False,
+    folder: str | Path | None = None,
+    seed: int = 0,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> Tuning:
+    """See `EnsembleLLM.tune`."""
+    _check(llm, trials, held_out)
+    examples = read_examples(dataset, chat=chat)
+    check_set(examples)
+    measure = Measure.of(metric, examples)
+    space = search_space if isinstance(search_space, SearchSpace) else SearchSpace(**search_space or {})
+    names = ("eos_policy", "batch_size", "generation")
+    common = {name: getattr(llm.settings, name) for name in names}
+    with _kept(folder) as place, locked(place), recorded(llm.members, place) as members:
+        journal = Journal(place, _about(llm, examples, measure, common, held_out, seed))
+        options: dict[str, Any] = {"trials": trials, "held_out": held_out, "seed": seed, "journal": journal}
+        tuner = Tuner(members, examples, measure, space, common, **options, tell=progress)
+        return _found(llm, tuner, measure, sweeps)
+
+
+def _found(llm: EnsembleLLM, tuner: Tuner, measure: Measure, sweeps: bool) -> Tuning:
+    alone = tuner.alone()
+    growth, kept = tuner.grow(alone)
+    single = growth[0].candidate
+    best = tuner.search(kept.members, alone, kept)
+    estimate, verdict = tuner.judge(best.candidate, single)
+    return Tuning(
+        llm=_loaded(llm, single if verdict == "alone" else best.candidate),
+        verdict=verdict,
+        estimate=estimate,
+        names=tuple(member.name for member in llm.members),
+        metric=measure.name,
+        chosen_on=len(tuner.parts["search"]),
+        single=single.main,
+        alone=tuple(alone),
+        growth=tuple(growth),
+        trials=tuple(tuner.tried),
+        best=best,
+        unusable=tuple(dict.fromkeys(tuner.unusable)),
+        sweeps=sweep(tuner, best.candidate) if sweeps else None,
+    )
+
+
+def _loaded(llm: EnsembleLLM, candidate: Candidate) -> EnsembleLLM:
+    """The candidate's ensemble of the members as they were loaded, all else as it was."""
+    settings = dict(llm.settings) | candidate.settings
+    members, drafting = [llm.members[i] for i in candidate.members], llm.draft_model
+    if drafting and drafting.vocabulary.fingerprint != llm.members[candidate.main].vocabulary.fingerprint:
+        drafting = None
+    return EnsembleLLM(members, draft_model=drafting, **settings)
+
+
+def _check(llm: EnsembleLLM, trials: int, held_out: float) -> None:
+    if len(llm.members) < 2:
+        raise ConfigError("one member: there is nothing to fuse", hint="give two members or more")
+    if trials < 1:
+        raise ConfigError(f"trials={trials}", hint="give one trial or more; the default is 60")
+    if not 0.1 <= held_out <= 0.9:
+        raise ConfigError(f"held_out={held_out} is no share to hold out", hint="give one from 0.1 to 0.9, such as 0.33")
+
+
+@contextmanager
+def _kept(folder: str | Path | None) -> Iterator[Path]:
+    if folder is not None:
+        yield Path(folder)
+        return
+    with tempfile.TemporaryDirectory(prefix="deepen-tune-", ignore_cleanup_errors=True) as made:
+        yield Path(made)
+
+
+def _about(
+    llm: EnsembleLLM, examples: list[Example], measure: Measure, common: Mapping[str, Any], held_out: float, seed: int
+) -> dict[str, Any]:
+    """What scores depend on beside the settings."""
+    asked = repr([example.model_dump() for example in examples]).encode()
+    return {
+        "members": [
+            [member.vocabulary.fingerprint, fingerprints.of_model(member.model)]
+            for member in llm.members
+            if isinstance(member, LocalMember)
+        ],
+        "examples": blake2b(asked, digest_size=16).hexdigest(),
+        "metric": measure.name,
+        "options": {"held_out": held_out, "seed": seed, **{name: repr(value) for name, value in common.items()}},
+    }

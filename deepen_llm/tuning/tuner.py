@@ -1,0 +1,200 @@
+"""The tuning itself: members alone, best first together, a search over settings, and an honest estimate."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any, Literal
+
+from deepen_llm.ensemble import EnsembleLLM
+from deepen_llm.errors import DeepenError
+from deepen_llm.extras import require
+from deepen_llm.intervals import examples_needed, gain_interval, score_interval, standard_error
+from deepen_llm.members.base import Member
+from deepen_llm.tuning.dataset import Example
+from deepen_llm.tuning.journal import Journal
+from deepen_llm.tuning.metrics import Measure
+from deepen_llm.tuning.result import Estimate, Scored, Verdict
+from deepen_llm.tuning.scoring import scores
+from deepen_llm.tuning.space import STARTS, Candidate, SearchSpace, adapt
+
+Part = Literal["search", "held_out"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a tuning has come.
+
+    Attributes:
+        stage: What is being done.
+        done: Ensembles tried so far.
+        total: Ensembles that will be tried, at most.
+        best: The best mean score so far.
+    """
+
+    stage: str
+    done: int
+    total: int
+    best: float
+
+
+class Tuner:
+    """Tries candidates on the search part of the examples, and judges the best one on the held-out part.
+
+    Args:
+        members: Members, recorded.
+        examples: The development set.
+        measure: How good an answer is.
+        space: The settings to choose from.
+        common: What all candidates share: `EnsembleLLM`'s arguments beside those of `Candidate`.
+        trials: How many settings the search proposes.
+        held_out: The share of the examples that is held out.
+        seed: Equal seeds give equal results.
+        journal: What was found before.
+        tell: Is told of progress.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        examples: Sequence[Example],
+        measure: Measure,
+        space: SearchSpace,
+        common: dict[str, Any],
+        *,
+        trials: int,
+        held_out: float,
+        seed: int,
+        journal: Journal,
+        tell: Callable[[Progress], None],
+    ) -> None:
+        self._members, self._measure, self._space, self._common = members, measure, space, common
+        self._trials, self._seed, self._journal, self._tell = trials, seed, journal, tell
+        self.parts: dict[Part, list[Example]] = _split(examples, held_out, seed)
+        self.tried: list[Scored] = []
+        self.unusable: list[str] = []
+        count = len(members)
+        self._done, self._total = 0, trials + sum(map(_first_count, range(2, count + 1)))
+        self._best, self._stage = 0.0, ""
+
+    def alone(self) -> list[float]:
+        """Every member's own score."""
+        found = []
+        for i, member in enumerate(self._members):
+            self._tell(Progress(f"{member.name} alone", self._done, self._total, self._best))
+            found.append(fmean(self.scores(Candidate.alone(i))))
+        return found
+
+    def grow(self, alone: Sequence[float]) -> tuple[list[Scored], Candidate]:
+        """Add members, best first, until one does not help.
+
+        A member helps where the mean score rises by more than the rise's standard error.
+
+        Returns:
+            The best first settings of each set of members, in the order of size, and those to search on from: of the
+            last set that the last member helped, and at least of two.
+        """
+        order = sorted(range(len(alone)), key=lambda i: -alone[i])
+        growth = [Scored(Candidate.alone(order[0]), alone[order[0]])]
+        kept = growth[0].candidate
+        for size in range(2, len(order) + 1):
+            self._stage = f"{size} members"
+            growth.append(self._first_settings(order[:size], alone))
+            helps = self.helps(growth[-1].candidate, kept)
+            if helps or size == 2:
+                kept = growth[-1].candidate
+            if not helps:
+                self._total -= sum(map(_first_count, range(size + 1, len(order) + 1)))
+                break
+        return growth, kept
+
+    def helps(self, candidate: Candidate, other: Candidate) -> bool:
+        """Whether a candidate scores higher than another by more than the difference's standard error."""
+        ours, theirs = self.scores(candidate), self.scores(other)
+        return fmean(ours) - fmean(theirs) > standard_error(ours, theirs)
+
+    def search(self, members: Sequence[int], alone: Sequence[float], start: Candidate) -> Scored:
+        """Let Optuna propose settings of some members; the best of all that was tried of them, the first of equals."""
+        optuna = require("optuna", "tune")
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        sampler = optuna.samplers.TPESampler(seed=self._seed)
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        study.enqueue_trial(self._space.proposal(start))
+        self._stage = "search"
+        for _ in range(self._trials):
+            trial = study.ask()
+            study.tell(trial, self._try(self._space.propose(trial, members, alone)).score)
+        among = [one for one in self.tried if set(one.candidate.members) <= set(members)]
+        return max((one for one in among if len(one.candidate.members) > 1), key=lambda one: one.score)
+
+    def judge(self, best: Candidate, single: Candidate) -> tuple[Estimate, Verdict]:
+        """Compare the best ensemble with the best member alone where nothing was chosen."""
+        self._stage = "held-out examples"
+        chosen = self.helps(best, single)
+        ours, theirs = self.scores(best, "held_out"), self.scores(single, "held_out")
+        gain = gain_interval(ours, theirs)
+        needed = examples_needed(ours, theirs)
+        estimate = Estimate(score_interval(ours), score_interval(theirs), gain, len(ours), needed)
+        if not chosen or gain.value <= 0:
+            return estimate, "alone"
+        return estimate, "ensemble" if gain.low > 0 else "unclear"
+
+    def build(self, candidate: Candidate) -> EnsembleLLM:
+        """The candidate's ensemble, of recorded members."""
+        return EnsembleLLM([self._members[i] for i in candidate.members], **candidate.settings, **self._common)
+
+    def scores(self, candidate: Candidate, part: Part = "search") -> list[float]:
+        """A candidate's scores, from the journal where they are known."""
+        key = f"{part} {candidate.key}"
+        found = self._journal.find(key)
+        if found is None:
+            found = scores(self.build(candidate), self.parts[part], self._measure)
+            self._journal.keep(key, found)
+        return found
+
+    def _first_settings(self, members: Sequence[int], alone: Sequence[float]) -> Scored:
+        """Each method as it stands, with each main model; the best of them with weights by score, too."""
+        tried = [self._try(candidate) for candidate in self._space.start(members)]
+        best = max(tried, key=lambda one: one.score)
+        if "adapt" in self._space.weights:
+            old = best.candidate
+            weights = adapt(members, alone)
+            adapted = self._try(Candidate(old.members, old.main, old.fusion, weights, old.gate))
+            best = max(best, adapted, key=lambda one: one.score)
+        return best
+
+    def attempt(self, candidate: Candidate, stage: str) -> float | None:
+        """A candidate's mean score; None where it cannot be used."""
+        self._tell(Progress(stage, self._done, self._total, self._best))
+        try:
+            found = fmean(self.scores(candidate))
+        except DeepenError as error:
+            self.unusable.append(f"{candidate.key}: {error.message}")
+            return None
+        self._best = max(self._best, found)
+        return found
+
+    def _try(self, candidate: Candidate) -> Scored:
+        """Score a candidate; one that cannot be used scores nothing."""
+        found = self.attempt(candidate, self._stage)
+        self._done += 1
+        if found is not None:
+            self.tried.append(Scored(candidate, found))
+        return Scored(candidate, found or 0.0)
+
+
+def _first_count(members: int) -> int:
+    """How many first settings of so many members there are, at most."""
+    return len(STARTS) * members + 1
+
+
+def _split(examples: Sequence[Example], held_out: float, seed: int) -> dict[Part, list[Example]]:
+    """Draw the held-out part; both keep the examples' order."""
+    count = max(1, round(held_out * len(examples)))
+    held = set(random.Random(seed).sample(range(len(examples)), count))  # noqa: S311 - a draw, not a secret
+    return {
+        "search": [one for i, one in enumerate(examples) if i not in held],
+        "held_out": [one for i, one in enumerate(examples) if i in held],
+    }
