@@ -35,7 +35,8 @@ def score_interval(scores: Sequence[float]) -> Interval:
     n, mean = len(scores), math.fsum(scores) / len(scores)
     middle = (mean + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     half = _Z / (1 + _Z**2 / n) * math.sqrt(mean * (1 - mean) / n + _Z**2 / (4 * n**2))
-    return Interval(mean, max(0.0, middle - half), min(1.0, middle + half))
+    low, high = max(0.0, middle - half), min(1.0, middle + half)
+    return Interval(mean, min(mean, low), max(mean, high))  # but for rounding, they lie around it anyhow
 
 
 def gain_interval(ours: Sequence[float], theirs: Sequence[float]) -> Interval:

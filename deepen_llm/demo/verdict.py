@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
+from deepen_llm.intervals import gain_interval
 
 TARGET = 10.0
 """Points above its best member that an ensemble shall reach."""
-
-_RESAMPLES, _SEED = 10_000, 0
 
 
 @dataclass(frozen=True)
@@ -34,14 +32,11 @@ class Verdict:
 
 
 def judge(ours: Sequence[bool], theirs: Sequence[bool]) -> Verdict:
-    """Compare right answers to the same questions by a paired bootstrap over questions (percentiles; seeded).
+    """Compare right answers to the same questions; see `gain_interval`.
 
     Args:
         ours: For each question, whether our answer is right.
         theirs: For each question, whether theirs is.
     """
-    gain = 100.0 * (torch.tensor(ours, dtype=torch.float64) - torch.tensor(theirs, dtype=torch.float64))
-    generator = torch.Generator().manual_seed(_SEED)
-    drawn = torch.randint(len(gain), (_RESAMPLES, len(gain)), generator=generator)
-    low, high = gain[drawn].mean(1).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return Verdict(float(gain.mean()), low, high)
+    gain = gain_interval(ours, theirs)
+    return Verdict(100 * gain.value, 100 * gain.low, 100 * gain.high)

@@ -31,7 +31,7 @@ class Example(Options):
         prompt: A plain prompt, to be continued.
         messages: A conversation in its place, which each member reads through its own chat template.
         references: Right answers, any of them as good.
-        choices: What may follow the prompt, as it is spelled (a leading space included).
+        choices: What may follow, as it is spelled: many models begin it with a space.
         answer: Index of the right choice.
     """
 
@@ -49,8 +49,6 @@ class Example(Options):
             raise ValueError("give either 'references', a list of right answers, or 'choices' and 'answer'")
         if self.choices and (len(self.choices) < 2 or self.answer >= len(self.choices)):
             raise ValueError(f"'answer' {self.answer} is no index of {len(self.choices)} choices; two are the fewest")
-        if self.choices and self.messages:
-            raise ValueError("'choices' follow a plain 'prompt'; conversations take 'references'")
         if not all(self.references) or not all(self.choices):
             raise ValueError("an answer is empty")
         return self

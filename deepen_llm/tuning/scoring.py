@@ -50,6 +50,8 @@ def answers(llm: EnsembleLLM, examples: Sequence[Example], **options: Any) -> li
 
 def choice_logprobs(llm: EnsembleLLM, examples: Sequence[Example]) -> list[list[float]]:
     """The log-probability of each choice of each example, in nats."""
+    if examples[0].messages:
+        return [[one.total for one in llm.score_chat(example.messages, example.choices)] for example in examples]
     asked = [(example.prompt, choice) for example in examples for choice in example.choices]
     totals = iter([one.total for one in llm.score(*(list(column) for column in zip(*asked, strict=True)))])
     return [[next(totals) for _ in example.choices] for example in examples]

@@ -1,0 +1,131 @@
+"""Development sets: what is read, and what is refused with a line's number."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepen_llm.errors import ConfigError, DatasetError
+from deepen_llm.tuning.dataset import Example, check_disjoint, check_set, read_examples
+from deepen_llm.tuning.metrics import Measure
+
+
+def written(folder: Path, *lines: str) -> Path:
+    file = folder / "dev.jsonl"
+    file.write_text("\n".join(lines), encoding="utf-8")
+    return file
+
+
+def asking(count: int) -> list[dict[str, Any]]:
+    return [{"prompt": f"{i} + 1 =", "references": [str(i + 1)]} for i in range(count)]
+
+
+def test_every_form_is_read(tmp_path: Path) -> None:
+    given = [
+        {"prompt": "a", "references": ["x", "y"], "id": 7},
+        {"question": "b", "answer": "x", "subject": "letters"},
+        {"messages": [{"role": "user", "content": "c"}], "reference": "x\u2028y"},
+    ]
+    file = written(tmp_path, *(json.dumps(one, ensure_ascii=False) for one in given), "", " ")
+    first, second, third = read_examples(file)
+    assert first == Example(prompt="a", references=("x", "y"))
+    assert second == Example(prompt="b", references=("x",))
+    assert third.references == ("x\u2028y",)
+
+
+def test_choices_are_named_or_numbered() -> None:
+    numbered = {"prompt": "p", "choices": ["no", "yes"], "answer": 1}
+    assert read_examples([numbered]) == read_examples([{**numbered, "answer": "yes"}])
+
+
+def test_chat_makes_messages_of_prompts() -> None:
+    (example,) = read_examples([{"prompt": "Hello?", "references": ["Hi"]}], chat=True)
+    assert example.messages == ({"role": "user", "content": "Hello?"},)
+    assert not example.prompt
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{", "line 2 is no JSON"),
+        ("[1]", "line 2 is no JSON object"),
+        ("{}", "line 2: give either 'prompt' or 'messages'"),
+        ('{"prompt": "a"}', "line 2: give either 'references'"),
+        ('{"prompt": "a", "references": []}', "give either 'references'"),
+        ('{"prompt": "a", "references": [""]}', "an answer is empty"),
+        ('{"prompt": "a", "references": [4]}', r"line 2: 'references.0=4|line 2: references.0=4"),
+        ('{"prompt": "a", "choices": ["x"], "answer": 0}', "no index of 1 choices"),
+        ('{"prompt": "a", "choices": ["x", "y"], "answer": 2}', "no index of 2 choices"),
+        ('{"prompt": "first", "references": ["x"]}', "asks the same more than once: examples 1, 2"),
+        ('{"prompt": "a", "choices": ["x", "y"], "answer": 0}', "choices in some examples"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, line: str, said: str) -> None:
+    file = written(tmp_path, '{"prompt": "First ", "references": ["x"]}', line)
+    with pytest.raises(DatasetError, match=said) as caught:
+        read_examples(file)
+    assert caught.value.hint
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    for file, data in ((tmp_path / "none", None), (tmp_path / "latin", b"\xff"), (tmp_path / "empty", b"\n")):
+        if data is not None:
+            file.write_bytes(data)
+        with pytest.raises(DatasetError, match=file.name):
+            read_examples(file)
+
+
+def test_too_few_examples_tell_how_many_are_needed() -> None:
+    check_set(read_examples(asking(30)))
+    with pytest.raises(DatasetError, match=r"29 examples are too few.*30") as caught:
+        check_set(read_examples(asking(29)))
+    assert "200" in caught.value.hint
+
+
+def test_one_class_is_refused() -> None:
+    same = [{"prompt": str(i), "choices": ["yes", "no"], "answer": 0} for i in range(40)]
+    with pytest.raises(DatasetError, match="one answer, 'yes'"):
+        check_set(read_examples(same))
+
+
+def test_a_test_set_that_was_seen_is_refused() -> None:
+    dev, test = read_examples(asking(40)), read_examples([*asking(3), {"prompt": "new", "references": ["x"]}])
+    with pytest.raises(DatasetError, match="examples 1, 2, 3"):
+        check_disjoint(dev, test)
+    check_disjoint(dev, test[3:])
+
+
+@pytest.mark.parametrize(
+    ("metric", "answer", "worth"),
+    [
+        ("exact_match", " The Sea\n", 1.0),
+        ("exact_match", "the sea.", 0.0),
+        ("contains", "It is the sea, I think", 1.0),
+        ("contains", "the lake", 0.0),
+        ("f1", "a sea!", 1.0),
+        ("f1", "deep sea", 2 / 3),
+        ("f1", "lake", 0.0),
+    ],
+)
+def test_metrics_of_answers(metric: str, answer: str, worth: float) -> None:
+    example = Example(prompt="p", references=("lakes or ponds", "the sea"))
+    assert Measure.of(metric, [example]).of_answer(example, answer) == pytest.approx(worth)
+
+
+def test_metrics_of_choices() -> None:
+    example = Example(prompt="p", choices=(" yes", " certainly not"), answer=1)
+    assert Measure.of(None, [example]).of_choices(example, [-2.0, -3.0]) == 0.0
+    assert Measure.of("accuracy_per_byte", [example]).of_choices(example, [-2.0, -3.0]) == 1.0
+
+
+def test_a_metric_must_fit() -> None:
+    choice, free = Example(prompt="p", choices=("a", "b")), Example(prompt="p", references=("a",))
+    with pytest.raises(ConfigError, match="accuracy"):
+        Measure.of("f1", [choice])
+    with pytest.raises(ConfigError, match="exact_match"):
+        Measure.of("bleu", [free])
+    own = Measure.of(lambda answer, _: float(len(answer)), [free])
+    assert own.of_answer(free, "x") == 1.0
+    with pytest.raises(ConfigError, match=r"gave 3\.0"):
+        own.of_answer(free, "xyz")
