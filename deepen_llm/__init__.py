@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from deepen_llm.config import EnsembleConfig, MemberConfig
     from deepen_llm.ensemble import EnsembleLLM
     from deepen_llm.errors import DeepenError
-    from deepen_llm.fusion import Bayes, Deepen, FusionMethod, adapted_weights
+    from deepen_llm.fusion import Bayes, Deepen, EntropyWeights, FusionMethod, PromptWeights, adapted_weights
+    from deepen_llm.gate import Gate
     from deepen_llm.generation import ChatOptions, GenerationOptions
     from deepen_llm.outputs import Output, Piece, Sample, Score
     from deepen_llm.tools import Tool, ToolCall
@@ -27,12 +28,15 @@ __all__ = [
     "DeepenError",
     "EnsembleConfig",
     "EnsembleLLM",
+    "EntropyWeights",
     "Example",
     "FusionMethod",
+    "Gate",
     "GenerationOptions",
     "MemberConfig",
     "Output",
     "Piece",
+    "PromptWeights",
     "Sample",
     "Score",
     "SearchSpace",
@@ -42,16 +46,8 @@ __all__ = [
     "adapted_weights",
 ]
 
-_ROOMS = (
-    "ensemble",
-    "config",
-    "generation",
-    "errors",
-    "fusion",
-    "outputs",
-    "tools",
-    "tuning",
-)  # where the names above live
+# where the names above live
+_ROOMS = ("ensemble", "config", "generation", "errors", "fusion", "gate", "outputs", "tools", "tuning")
 
 
 def __getattr__(name: str) -> Any:

@@ -8,16 +8,37 @@ from typing import Any, Literal
 
 import torch
 import yaml
-from pydantic import Field, SerializeAsAny, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    TypeAdapter,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 from typing_extensions import Self
 
 from deepen_llm.errors import ConfigError
-from deepen_llm.fusion import METHODS, Deepen, FixedWeights, FusionMethod
+from deepen_llm.fusion import (
+    FOLLOWING,
+    METHODS,
+    AggregationWeights,
+    Deepen,
+    FixedWeights,
+    FollowingWeights,
+    FusionMethod,
+    named_weights,
+)
+from deepen_llm.gate import Gate, named_gate
 from deepen_llm.generation import GenerationOptions
 from deepen_llm.options import Options
 
 Quantization = Literal["bnb-int8", "bnb-nf4", "torchao-int8"]
 """How weights are quantised while they are loaded: the package, and what it makes of them."""
+
+
+_NUMBERS = TypeAdapter(tuple[float, ...], config=ConfigDict(allow_inf_nan=False))
 
 
 class MemberConfig(Options):
@@ -78,8 +99,12 @@ class EnsembleSettings(Options):
 
     Attributes:
         main_model: Index of the member whose vocabulary tokens are chosen from.
-        weights: Aggregation weights, one per member, scaled to sum 1; None for equal ones (DEEPEN-Avg).
+        weights: Aggregation weights, one per member, scaled to sum 1; None for equal ones (DEEPEN-Avg). Or weights that
+            follow the input: `PromptWeights` or `EntropyWeights`, their name (``prompt``, ``entropy``), or a mapping
+            with its name as ``by`` and options.
         fusion: A fusion method, its name, or a mapping with its ``method`` and options.
+        gate: Where to fuse: a `Gate`, its name (``always``, ``unsure``, ``boundary``), or a mapping with its name as
+            ``when`` and options. Elsewhere the main model decides alone.
         eos_policy: Who ends a text: the ``fused`` distribution, or the ``main`` model's most likely token alone.
         batch_size: The most texts decoded together; further ones wait.
         draft_tokens: The most tokens that are drafted ahead, for the members to read at once; 0 for none. The length
@@ -88,12 +113,28 @@ class EnsembleSettings(Options):
     """
 
     main_model: int = 0
-    weights: tuple[float, ...] | None = None
+    weights: tuple[float, ...] | SerializeAsAny[FollowingWeights] | None = None
     fusion: SerializeAsAny[FusionMethod] = Deepen()
+    gate: Gate = Gate()
     eos_policy: Literal["fused", "main"] = "fused"
     batch_size: int = Field(16, ge=1)
     draft_tokens: int = Field(0, ge=0, le=32)
     generation: GenerationOptions = GenerationOptions()
+
+    @field_validator("weights", mode="wrap")
+    @classmethod
+    def _named_weights(cls, value: Any, _: ValidatorFunctionWrapHandler) -> tuple[float, ...] | FollowingWeights | None:
+        if isinstance(value, str | Mapping):
+            return named_weights(value)
+        if value is None or type(value) in FOLLOWING.values():
+            known: FollowingWeights | None = value
+            return known
+        return _NUMBERS.validate_python(value.values if type(value) is FixedWeights else value)
+
+    @field_validator("gate", mode="before")
+    @classmethod
+    def _named_gate(cls, value: Any) -> Any:
+        return named_gate(value) if isinstance(value, str | Mapping) else value
 
     @field_validator("fusion", mode="before")
     @classmethod
@@ -106,7 +147,7 @@ class EnsembleSettings(Options):
             raise ValueError(f"unknown fusion method {name!r}; known are {', '.join(METHODS)}")
         return METHODS[name](**given)
 
-    def aggregation_weights(self, count: int) -> FixedWeights:
+    def aggregation_weights(self, count: int) -> AggregationWeights:
         """The weights of ``count`` members, once the settings are found to fit that number.
 
         Raises:
@@ -119,13 +160,12 @@ class EnsembleSettings(Options):
                 f"main_model={self.main_model} names no member of {count}",
                 hint=f"give an index from 0 to {count - 1}",
             )
-        if self.weights is None:
-            return FixedWeights.average(count)
-        if len(self.weights) != count:
-            raise ConfigError(
-                f"{len(self.weights)} weights for {count} members", hint="give one weight per member, or None"
-            )
-        return FixedWeights(self.weights)
+        numbers = self.weights if isinstance(self.weights, tuple) else getattr(self.weights, "base", None)
+        if numbers is not None and len(numbers) != count:
+            raise ConfigError(f"{len(numbers)} weights for {count} members", hint="give one weight per member, or None")
+        if isinstance(self.weights, FollowingWeights):
+            return self.weights
+        return FixedWeights.average(count) if self.weights is None else FixedWeights(self.weights)
 
     def require_drafts(self) -> None:
         """What a draft model needs.

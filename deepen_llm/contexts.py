@@ -1,10 +1,13 @@
-"""All members' contexts over the same rows, and the fused distributions at their boundaries."""
+"""All members' contexts over the same rows, and the fused distributions at their boundaries.
+
+Long, since whatever asks or tells every member is here, and nowhere else.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -13,9 +16,12 @@ from torch import Tensor
 
 from deepen_llm.errors import LogitsError
 from deepen_llm.fusion import AggregationWeights, Fusion
-from deepen_llm.members.base import Context, Draft, Member
+from deepen_llm.gate import Gate, reasons_against
+from deepen_llm.members.base import Context, Draft, Member, Reading
 from deepen_llm.members.encoding import Prompt
+from deepen_llm.members.likelihood import standing_weights
 from deepen_llm.structure import Room
+from deepen_llm.text import TextAssembler
 from deepen_llm.tracing import StepReport
 
 
@@ -31,6 +37,7 @@ class Ensemble:
         eos_policy: Who ends a text, ``fused`` or ``main``.
         draft_tokens: The most tokens that are drafted ahead; 0 for none.
         draft_model: Who drafts, a member of the main model's vocabulary that has no say; None for the main model.
+        gate: Where they are fused.
     """
 
     members: Sequence[Member]
@@ -40,6 +47,7 @@ class Ensemble:
     eos_policy: str
     draft_tokens: int = 0
     draft_model: Member | None = None
+    gate: Gate = field(default_factory=Gate)
 
     @property
     def main_model(self) -> Member:
@@ -104,6 +112,7 @@ class Contexts:
         self._by_token = [member.vocabulary.fingerprint == main for member in members]
         accelerated = [member.embedding.device.type != "cpu" for member in members]
         self._order = sorted(range(len(members)), key=lambda i: not accelerated[i])  # these go on working on their own
+        self._standing = standing_weights(ensemble, columns)  # [B, N]
 
     @property
     def ids(self) -> list[list[int]]:
@@ -130,20 +139,18 @@ class Contexts:
             mid_character: For each row, whether its text ends inside a character at each boundary; there only the main
                 model can go on.
         """
-        heard = self._heard(drafts)
-        readings = {i: heard[i][0].read(heard[i][1]) for i in self._order}
-        logits = [readings[i].logits for i in range(len(readings))]
-        for context, own in zip(self.each, logits, strict=True):
-            if own.device.type == "cpu":  # where there is nothing to wait for
-                context.check()
-        weights = self._ensemble.weights.weigh(logits).float()
-        inside = torch.tensor([[one] for row in mid_character for one in row], device=weights.device)  # [P, 1]
-        alone = torch.eye(len(logits), device=weights.device)[self._ensemble.main]
-        weights = torch.where(inside, alone, weights)
-        fused = self._ensemble.fusion.fuse(logits, weights)
-        fused = self._end_by_policy(fused, logits[self._ensemble.main])
-        rooms = self._rooms([readings[i].lengths for i in range(len(readings))])
-        return Fused(fused, rooms, StepReport(self._ensemble, logits, weights, fused))
+        heard, main = self._heard(drafts), self._ensemble.main
+        inside = [one for row in mid_character for one in row]
+        readings, alone = self._read(heard, drafts, inside)
+        logits = [readings[i].logits if i in readings else None for i in range(len(heard))]
+        fused, weights = self._fused(readings, alone, [len(row) for row in mid_character])
+        fused = self._end_by_policy(fused, readings[main].logits)
+        lengths = [
+            readings[i].lengths if i in readings else context.boundaries(draft)
+            for i, (context, draft) in enumerate(heard)
+        ]
+        report = StepReport(self._ensemble, logits, weights, fused, alone)
+        return Fused(fused, self._rooms(lengths), report)
 
     def check(self, fused: Fused) -> None:
         """Wait for the fused logits.
@@ -167,6 +174,7 @@ class Contexts:
         """Keep these rows, in this order; a row named twice is copied."""
         for context in self._all():
             context.select(rows)
+        self._standing = self._standing[list(rows)]
 
     def join(self, prompts: Sequence[Sequence[Prompt]], copies: int) -> None:
         """Take in new rows behind the others: ``copies`` of each prompt, which is read once.
@@ -183,6 +191,7 @@ class Contexts:
             new.select([row for row in range(len(prompts)) for _ in range(copies)])
         for context, other in zip(self._all(), new._all(), strict=True):
             context.join(other)
+        self._standing = torch.cat([self._standing, new._standing])
 
     def rooms(self) -> list[Room]:
         """For each row, how much more fits into the members' context windows."""
@@ -201,6 +210,54 @@ class Contexts:
         pieces: list[Draft] = [[step.piece for step in row] for row in steps]
         forms = [_tokens(steps) if by_token else pieces for by_token in self._by_token]
         return list(zip(self.each, forms, strict=True))
+
+    def _read(
+        self, heard: Sequence[tuple[Context, list[Draft]]], drafts: Sequence[Sequence[Step]], inside: Sequence[bool]
+    ) -> tuple[dict[int, Reading], list[str]]:
+        """Readings by member, and for each place why the main model decides alone there; "" where it does not.
+
+        Where it does so at all places, the others are not read; they catch up when they are needed.
+        """
+        main, alone = self._ensemble.main, ["inside a character" if one else "" for one in inside]
+        readings: dict[int, Reading] = {}
+        if (gate := self._ensemble.gate).when != "always":  # it needs the main model's word first
+            readings[main] = _reading(*heard[main])
+            shut = reasons_against(gate, readings[main].logits, drafts, self._step, self._extended)
+            alone = [one or other for one, other in zip(alone, shut, strict=True)]
+        for i in self._order:
+            if i not in readings and (i == main or not all(alone)):
+                readings[i] = _reading(*heard[i])
+        return readings, alone
+
+    def _step(self, token: int) -> Step:
+        """The step of a token that follows whole characters."""
+        return Step(token, TextAssembler().feed(self._ensemble.main_model.vocabulary.surfaces[token] or b""))
+
+    def _extended(self, drafts: Sequence[Sequence[Step]]) -> list[tuple[str, list[bool]]]:
+        """`Context.extended` of each member but the main model, with its name."""
+        main, members = self._ensemble.main, self._ensemble.members
+        heard = enumerate(self._heard(drafts))
+        return [(members[i].name, context.extended(draft)) for i, (context, draft) in heard if i != main]
+
+    def _fused(
+        self, readings: dict[int, Reading], alone: Sequence[str], places: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        """Fused logits and the aggregation weights in force, ``[P, V_m]`` and ``[P, N]``.
+
+        Args:
+            readings: By member; the main model's only, where it decides alone everywhere.
+            alone: See `_read`.
+            places: How many of each row there are.
+        """
+        main, count = self._ensemble.main, len(self.each)
+        if all(alone):
+            return readings[main].logits, torch.eye(count)[main].expand(len(alone), -1)
+        logits = [readings[i].logits for i in range(count)]
+        standing = self._standing.repeat_interleave(torch.tensor(places), 0)  # [P, N]
+        weights = self._ensemble.weights.weigh(logits, standing).float()
+        shut = torch.tensor([[bool(why)] for why in alone], device=weights.device)  # [P, 1]
+        weights = torch.where(shut, torch.eye(count, device=weights.device)[main], weights)
+        return self._ensemble.fusion.fuse(logits, weights), weights
 
     def _rooms(self, lengths: Sequence[Sequence[Sequence[int]]]) -> list[list[Room]]:
         """For each row and boundary, what fits in behind these lengths, ``[N][B][boundaries]``."""
@@ -225,3 +282,10 @@ class Contexts:
 
 def _tokens(steps: Sequence[Sequence[Step]]) -> list[Draft]:
     return [[step.token for step in row] for row in steps]
+
+
+def _reading(context: Context, drafts: Sequence[Draft]) -> Reading:
+    reading = context.read(drafts)
+    if reading.logits.device.type == "cpu":  # where there is nothing to wait for
+        context.check()
+    return reading

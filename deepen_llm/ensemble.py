@@ -19,7 +19,8 @@ from typing_extensions import Self
 from deepen_llm.config import EnsembleConfig, EnsembleSettings, MemberConfig, Quantization
 from deepen_llm.contexts import Ensemble
 from deepen_llm.errors import ConfigError, DeepenError
-from deepen_llm.fusion import AggregationWeights, FixedWeights, FusionMethod
+from deepen_llm.fusion import FOLLOWING, AggregationWeights, FixedWeights, FusionMethod
+from deepen_llm.gate import Gate
 from deepen_llm.generation import GenerationOptions
 from deepen_llm.members.base import Member, Message
 from deepen_llm.members.loading import load_members
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 Conversation = Sequence[Message]
 AnyMember = Member | tuple[PreTrainedModel, PreTrainedTokenizerBase]
 AnyFusion = str | Mapping[str, Any] | FusionMethod
+AnyWeights = Sequence[float] | str | Mapping[str, Any] | AggregationWeights
+AnyGate = str | Mapping[str, Any] | Gate
 
 
 class EnsembleLLM:
@@ -50,8 +53,12 @@ class EnsembleLLM:
         members: Members, or pairs of a `transformers` model and its tokenizer.
         main_model: Index of the member whose vocabulary tokens are chosen from.
         weights: Aggregation weights, one per member, scaled to sum 1; None for equal ones. A member of weight 0 takes
-            no part, unless it is the main model. Or `AggregationWeights` of your own, which no configuration can hold.
+            no part, unless it is the main model. Or weights that follow the input: ``prompt`` or ``entropy``, or a
+            configured one, such as ``PromptWeights(tau=0.5)``. Or `AggregationWeights` of your own, which no
+            configuration can hold.
         fusion: A fusion method's name or a configured one, such as ``Deepen(relr=0.15, search_steps=5)``.
+        gate: Where to fuse: ``always``, ``unsure`` (only where the main model is), ``boundary`` (only where every
+            member's tokens have one), or a configured one, such as ``Gate(when="unsure", below=0.8)``.
         eos_policy: Who ends a text: the ``fused`` distribution, or the ``main`` model alone.
         batch_size: The most texts decoded together; fewer where their caches would not fit into memory.
         draft_tokens: The most tokens that are drafted ahead, for the members to read at once; 0 for none. The length
@@ -77,26 +84,29 @@ class EnsembleLLM:
         members: Sequence[AnyMember],
         *,
         main_model: int = 0,
-        weights: Sequence[float] | AggregationWeights | None = None,
+        weights: AnyWeights | None = None,
         fusion: AnyFusion = "deepen",
+        gate: AnyGate = "always",
         eos_policy: str = "fused",
         batch_size: int = 16,
         draft_tokens: int = 0,
         draft_model: AnyMember | None = None,
         generation: GenerationOptions | Mapping[str, Any] | None = None,
     ) -> None:
-        own = weights if isinstance(weights, AggregationWeights) else None
+        known = (FixedWeights, *FOLLOWING.values())
+        own = weights if isinstance(weights, AggregationWeights) and type(weights) not in known else None
         given = {
             "main_model": main_model,
             "weights": None if own else weights,
             "fusion": fusion,
+            "gate": gate,
             "eos_policy": eos_policy,
             "batch_size": batch_size,
             "draft_tokens": draft_tokens,
             "generation": generation or GenerationOptions(),
         }
         self.settings = EnsembleSettings(**given)
-        aggregation = own or self.settings.aggregation_weights(len(members))
+        self._own_weights, aggregation = own, own or self.settings.aggregation_weights(len(members))
         self.members: tuple[Member, ...] = tuple(_member(one) for one in members)
         self.draft_model = None if draft_model is None else _member(draft_model)
         self._ensemble = self._bind(aggregation)
@@ -109,17 +119,22 @@ class EnsembleLLM:
 
     def _bind(self, aggregation: AggregationWeights) -> Ensemble:
         """The members that take part: all but those whose weight is fixed at 0, the main model excepted."""
-        main, part = self.settings.main_model, list(range(len(self.members)))
-        if isinstance(aggregation, FixedWeights):
-            part = [i for i in part if aggregation.values[i] > 0 or i == main]
-            aggregation = FixedWeights([aggregation.values[i] for i in part])
-        members, place = [self.members[i] for i in part], part.index(main)
+        main = self.settings.main_model
+        part = [i for i in range(len(self.members)) if i == main or aggregation.takes_part(i)]
+        members, place, weights = [self.members[i] for i in part], part.index(main), aggregation.among(part)
         if self.draft_model:
             self.settings.require_drafts()
             _check_draft_model(self.draft_model, self.members[main])
         fusing, settings = self.settings.fusion.prepare(members, place), self.settings
         return Ensemble(
-            members, place, fusing, aggregation, settings.eos_policy, settings.draft_tokens, self.draft_model
+            members,
+            place,
+            fusing,
+            weights,
+            settings.eos_policy,
+            settings.draft_tokens,
+            self.draft_model,
+            settings.gate,
         )
 
     @classmethod
@@ -128,8 +143,9 @@ class EnsembleLLM:
         members: str | Path | Sequence[str | Path | Mapping[str, Any] | MemberConfig],
         *,
         main_model: int = 0,
-        weights: Sequence[float] | None = None,
+        weights: AnyWeights | None = None,
         fusion: AnyFusion = "deepen",
+        gate: AnyGate = "always",
         eos_policy: str = "fused",
         batch_size: int = 16,
         draft_tokens: int = 0,
@@ -148,9 +164,10 @@ class EnsembleLLM:
         Args:
             members: Hub ids, local folders or `MemberConfig`; or one configuration file (``.yaml``), which then says
                 everything else too.
-            main_model: See the class, as the next six.
+            main_model: See the class, as the next seven.
             weights: Aggregation weights.
             fusion: The fusion method.
+            gate: Where to fuse.
             eos_policy: Who ends a text.
             batch_size: The most texts decoded together.
             draft_tokens: The most tokens that are drafted ahead.
@@ -177,6 +194,7 @@ class EnsembleLLM:
             "main_model": main_model,
             "weights": weights,
             "fusion": fusion,
+            "gate": gate,
             "eos_policy": eos_policy,
             "batch_size": batch_size,
             "draft_tokens": draft_tokens,
@@ -241,10 +259,10 @@ class EnsembleLLM:
         Raises:
             ConfigError: A member lives in memory only, or the aggregation weights are an object of your own.
         """
-        if not isinstance(self._ensemble.weights, FixedWeights):
+        if self._own_weights:
             raise ConfigError(
-                f"no configuration holds aggregation weights of your own ({type(self._ensemble.weights).__name__})",
-                hint="give a list of weights, or keep the code that makes the ensemble",
+                f"no configuration holds aggregation weights of your own ({type(self._own_weights).__name__})",
+                hint="give a list of weights or a name, or keep the code that makes the ensemble",
             )
         drafting = _source(self.draft_model) if self.draft_model else None
         return EnsembleConfig(

@@ -77,7 +77,7 @@ class MemberView:
     Attributes:
         name: The member.
         weight: Its aggregation weight.
-        top: Its likeliest tokens, in its own vocabulary.
+        top: Its likeliest tokens, in its own vocabulary; none where it was not asked, as the main model decided alone.
     """
 
     name: str
@@ -137,6 +137,7 @@ class Sample:
         tool_calls: The calls that the model asks for; they are no part of the text.
         reasoning: What a reasoning model wrote before its answer, where its tokenizer tells how to find it.
         response_format: What the text was asked to be.
+        fused_tokens: How many of the tokens came from a fused distribution, and not from the main model alone.
     """
 
     text: str
@@ -147,6 +148,12 @@ class Sample:
     tool_calls: tuple[ToolCall, ...] = ()
     reasoning: str = ""
     response_format: ResponseFormat | None = None
+    fused_tokens: int = 0
+
+    @property
+    def fused_share(self) -> float:
+        """The share of fused tokens, from 0 to 1."""
+        return self.fused_tokens / len(self.tokens) if self.tokens else 0.0
 
     @property
     def parsed(self) -> Any:
@@ -200,6 +207,11 @@ class Output:
     def trace(self) -> tuple[TokenTrace, ...] | None:
         """The first answer's trace, where asked for."""
         return self.samples[0].trace
+
+    @property
+    def fused_share(self) -> float:
+        """The share of fused tokens among those of all answers, from 0 to 1."""
+        return sum(sample.fused_tokens for sample in self.samples) / max(1, self.usage.completion_tokens)
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:

@@ -55,6 +55,7 @@ class Row:
         self.generator = generator
         self.finish_reason: FinishReason | None = None
         self.tokens: list[int] = []
+        self._fused = 0  # of the tokens
         self._vocabulary, self._options, self._guide, self._reader = vocabulary, options, guide, reader
         self._assembler = TextAssembler(options.stop)
         self._calls, self._thoughts, self._pondered = CallLog(), "", 0
@@ -102,8 +103,9 @@ class Row:
         if self._options.logprobs is not None:
             self._logprobs.append(report.logprob(place, token, self._options.logprobs))
         if self._options.trace:
-            self._trace.append(report.trace(place, token, mid_character=self.mid_character))
+            self._trace.append(report.trace(place, token))
         self.tokens.append(token)
+        self._fused += report.is_fused(place)
         surface, ends = self._vocabulary.surfaces[token], token in self._vocabulary.end_of_text
         piece = self._assembler.decode(surface or b"")
         spelled = self._reader and surface is None and not ends
@@ -144,6 +146,7 @@ class Row:
             tool_calls=self._calls.whole(),
             reasoning=self._thoughts,
             response_format=self._options.response_format,
+            fused_tokens=self._fused,
         )
 
     def _hear(self, characters: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -22,17 +23,36 @@ class StepReport:
 
     Args:
         ensemble: The ensemble.
-        logits: Each member's logits, ``[P, V_i]``.
+        logits: Each member's logits, ``[P, V_i]``; None for one that was not read.
         weights: The aggregation weights in force, ``[P, N]``.
         fused: The fused logits, ``[P, V_m]``.
+        alone: For each place, why the main model decides alone; "" where it does not.
 
     Attributes:
         main: The main model's logits, ``[P, V_m]``.
     """
 
-    def __init__(self, ensemble: Ensemble, logits: Sequence[Tensor], weights: Tensor, fused: Tensor) -> None:
-        self._ensemble, self._logits, self._weights, self._fused = ensemble, logits, weights, fused
-        self.main = logits[ensemble.main]
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        logits: Sequence[Tensor | None],
+        weights: Tensor,
+        fused: Tensor,
+        alone: Sequence[str],
+    ) -> None:
+        own = logits[ensemble.main]
+        assert own is not None  # noqa: S101 - the main model is always read
+        self._ensemble, self._weights, self._fused, self._alone, self.main = ensemble, weights, fused, alone, own
+        self._logits = logits
+
+    def is_fused(self, place: int) -> bool:
+        """Whether any other member had weight."""
+        return self._shared[place]
+
+    @cached_property
+    def _shared(self) -> list[bool]:
+        shared: list[bool] = (self._weights[:, self._ensemble.main] < 1).tolist()
+        return shared
 
     def logprob(self, place: int, token: int, count: int) -> TokenLogprob:
         """The fused log-probability of a token, with the ``count`` likeliest beside it."""
@@ -41,26 +61,30 @@ class StepReport:
         chosen = candidate(vocabulary, logprobs, token)
         return TokenLogprob(chosen.token, chosen.text, chosen.logprob, _top(vocabulary, logprobs, count))
 
-    def trace(self, place: int, token: int, *, mid_character: bool) -> TokenTrace:
+    def trace(self, place: int, token: int) -> TokenTrace:
         """What each member said, and why this token came out."""
-        members = self._ensemble.members
-        logprobs = [one[place].log_softmax(-1) for one in self._logits]
+        members, alone = self._ensemble.members, self._alone[place]
+        asked = {
+            i: one[place].log_softmax(-1)
+            for i, one in enumerate(self._logits)
+            if one is not None and (i == self._ensemble.main or not alone)
+        }
         fused, main = self._fused[place].log_softmax(-1), self._ensemble.main_model.vocabulary
-        own = logprobs[self._ensemble.main]
+        own = asked[self._ensemble.main]
         chosen, main_choice = candidate(main, fused, token), candidate(main, own, int(own.argmax()))
         views = tuple(
-            MemberView(member.name, float(weight), _top(member.vocabulary, one, _TOP))
-            for member, one, weight in zip(members, logprobs, self._weights[place], strict=True)
+            MemberView(member.name, float(weight), _top(member.vocabulary, asked[i], _TOP) if i in asked else ())
+            for i, (member, weight) in enumerate(zip(members, self._weights[place], strict=True))
         )
         changed = chosen.token != main_choice.token
-        reason = "the main model alone: inside a character" if mid_character else "the main model's own choice"
-        if changed:
-            reason = self._why(chosen, main_choice, logprobs)
+        reason = f"the main model alone: {alone}" if alone else "the main model's own choice"
+        if changed and not alone:
+            reason = self._why(chosen, main_choice, asked)
         return TokenTrace(chosen, main_choice, changed, views, _top(main, fused, _TOP), reason)
 
-    def _why(self, chosen: Candidate, main_choice: Candidate, logprobs: Sequence[Tensor]) -> str:
+    def _why(self, chosen: Candidate, main_choice: Candidate, logprobs: Mapping[int, Tensor]) -> str:
         """In words: who of the others wanted the chosen token most."""
-        others = [i for i in range(len(logprobs)) if i != self._ensemble.main]
+        others = [i for i in logprobs if i != self._ensemble.main]
         wishes = {i: self._wish(i, chosen.token, logprobs[i]) for i in others}
         behind = f"{main_choice.text!r} ({math.exp(main_choice.logprob):.2f}) gave way to {chosen.text!r}"
         if not wishes or max(wishes.values()) == 0:

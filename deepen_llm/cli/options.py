@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 FusionName = Literal["deepen", "bayes"]
 """The fusion methods, named here so that ``--help`` need not import them."""
 
+WeightsName = Literal["prompt", "entropy"]
+"""Weights that follow the input, named here for the same reason."""
+
+GateName = Literal["always", "unsure", "boundary"]
+"""Where to fuse, named here for the same reason."""
+
 QuantizationName = Literal["bnb-int8", "bnb-nf4", "torchao-int8"]
 """`MemberConfig`'s, named here for the same reason."""
 
@@ -105,6 +111,14 @@ class Given(Members):
         int | None, _Fusion(help="Index, from 0, of the member whose vocabulary tokens are chosen from. Default: 0.")
     ] = None
     weight: Annotated[list[float] | None, _Fusion(help="Aggregation weight; one per member. Default: equal.")] = None
+    weights: Annotated[
+        WeightsName | None,
+        _Fusion(help="Weights that follow the prompt's likelihood, or each token's entropy, in place of --weight."),
+    ] = None
+    gate: Annotated[
+        GateName | None,
+        _Fusion(help="Where to fuse: always (default), where the main model is unsure, or at every member's boundary."),
+    ] = None
     fusion: Annotated[
         FusionName | None,
         _Fusion(help="deepen: the paper's method (default). bayes: Bayes' rule."),
@@ -142,7 +156,10 @@ class Given(Members):
 
         said = {name: getattr(self, name, None) for name in GenerationOptions.model_fields} | dict(generation)
         return {
-            **_said({"main_model": self.main_model, "weights": self.weight, "draft_tokens": self.draft_tokens}),
+            **_said({"main_model": self.main_model, "draft_tokens": self.draft_tokens}),
+            **_said(
+                {"weights": self._weights(base.get("weights")), "gate": _named(base.get("gate"), "when", self.gate)}
+            ),
             "draft_model": self._drafting(base),
             "generation": {**base.get("generation", {}), **_said(said)},
             "fusion": self._fusion(base.get("fusion", {})),
@@ -150,6 +167,11 @@ class Given(Members):
 
     def _common(self) -> dict[str, Any]:
         return {**super()._common(), **_said({"compile": self.compile})}
+
+    def _weights(self, base: Any) -> Any:
+        if self.weight and self.weights:
+            raise typer.BadParameter(f"--weights {self.weights} beside --weight; give numbers or a name")
+        return self.weight or _named(base, "by", self.weights)
 
     def _drafting(self, base: Mapping[str, Any]) -> dict[str, Any] | None:
         """Where the draft model comes from; it goes where the main model goes."""
@@ -185,6 +207,11 @@ def takes(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None
         return run
 
     return wrap
+
+
+def _named(base: Any, key: str, name: str | None) -> Any:
+    """Settings of a name; another one than the file's starts from its own defaults, the same one stays as it is."""
+    return base if name is None or (isinstance(base, Mapping) and base.get(key) == name) else {key: name}
 
 
 def _placed_on(device: str | None) -> dict[str, Any]:

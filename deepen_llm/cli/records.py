@@ -31,7 +31,7 @@ def finite(value: Any) -> Any:
 
 
 def _sample(sample: Sample) -> dict[str, Any]:
-    said = asdict(replace(sample, response_format=None))
+    said = {**asdict(replace(sample, response_format=None)), "fused_share": sample.fused_share}
     fields = {name: value for name, value in said.items() if value is not None and (value or name not in _WHERE_SAID)}
     record: dict[str, Any] = finite(fields)
     return record

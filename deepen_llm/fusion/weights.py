@@ -3,21 +3,63 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 from deepen_llm.errors import ConfigError
 
 
-class AggregationWeights(ABC):
-    """Decides, step by step, how much each member counts."""
+class Likelihood(NamedTuple):
+    """How likely a member finds a prompt.
 
-    @abstractmethod
-    def weigh(self, logits: Sequence[Tensor]) -> Tensor:
-        """Weights ``[B, N]`` for the members' logits, ``[B, V_i]`` each; every row sums to 1."""
+    Attributes:
+        logprob: Log-probability of the tokens that are counted, in nats.
+        tokens: How many are: all but special ones and one that begins the prompt, before which nothing stands.
+        size: How many bytes these add to a text.
+    """
+
+    logprob: float = 0.0
+    tokens: int = 0
+    size: int = 0
+
+
+class AggregationWeights:
+    """Decides how much each member counts: for a prompt, and at each place of an answer; by default all the same.
+
+    Attributes:
+        reads_prompts: Whether `standing` looks at likelihoods, which take one more forward of each member per prompt.
+    """
+
+    reads_prompts: ClassVar[bool] = False
+
+    def standing(self, likelihoods: Sequence[Sequence[Likelihood]]) -> Tensor:
+        """Weights that hold for all of an answer, fp32 ``[B, N]`` on the CPU; every row sums to 1.
+
+        Args:
+            likelihoods: Of B prompts in N members, ``[B][N]``; without content unless ``reads_prompts``.
+        """
+        return torch.tensor([[1 / len(row)] * len(row) for row in likelihoods])
+
+    def weigh(self, logits: Sequence[Tensor], standing: Tensor) -> Tensor:
+        """Weights at P places, ``[P, N]``; every row sums to 1.
+
+        Args:
+            logits: The members' logits there, ``[P, V_i]`` each.
+            standing: The weights of each place's prompt, ``[P, N]``.
+        """
+        return standing
+
+    def takes_part(self, member: int) -> bool:
+        """Whether a member, by its index, may ever have weight; one that may not is never read."""
+        return True
+
+    def among(self, members: Sequence[int]) -> Self:
+        """The same over some of the members only, by their indices."""
+        return self
 
 
 class FixedWeights(AggregationWeights):
@@ -43,9 +85,17 @@ class FixedWeights(AggregationWeights):
         """DEEPEN-Avg: ``λ_i = 1/N``."""
         return cls([1.0] * count)
 
-    def weigh(self, logits: Sequence[Tensor]) -> Tensor:
-        """See `AggregationWeights`."""
-        return torch.tensor(self.values).expand(logits[0].shape[0], -1)
+    def standing(self, likelihoods: Sequence[Sequence[Likelihood]]) -> Tensor:
+        """See `AggregationWeights`, as for all that follow."""
+        return torch.tensor(self.values).expand(len(likelihoods), -1)
+
+    def takes_part(self, member: int) -> bool:
+        """All but those of weight 0."""
+        return self.values[member] > 0
+
+    def among(self, members: Sequence[int]) -> Self:
+        """The weights of these members, scaled to sum 1."""
+        return type(self)([self.values[i] for i in members])
 
 
 def adapted_weights(scores: Sequence[float]) -> list[float]:

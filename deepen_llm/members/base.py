@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from deepen_llm.config import MemberConfig
@@ -25,6 +26,9 @@ Heard = str | int
 
 Draft = Sequence[Heard]
 """What may come next in a row, step by step; each step's end is a boundary, and so is the beginning."""
+
+_LOGITS_AT_ONCE = 2**24  # of a prompt: 64 MiB
+_TOKENS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,16 @@ class Context(ABC):
         Args:
             drafts: For each row, what may come next; may be empty.
         """
+
+    def extended(self, drafts: Sequence[Draft]) -> list[bool]:
+        """For each row, whether after a draft the tokens still begin with those at every boundary before its end.
+
+        Unlike `boundaries`, this tells of the tokenizer alone, not of what the model can read at once.
+
+        Args:
+            drafts: For each row, what may come next.
+        """
+        return [len(found) > len(draft) for found, draft in zip(self.boundaries(drafts), drafts, strict=True)]
 
     @abstractmethod
     def read(self, drafts: Sequence[Draft], *, ends_only: bool = False) -> Reading:
@@ -163,3 +177,34 @@ class Member(ABC):
     @abstractmethod
     def open(self, prompts: Sequence[Prompt]) -> Context:
         """Begin to read: a context with one row for each prompt."""
+
+    def prompt_logprobs(self, prompts: Sequence[Prompt]) -> list[Tensor]:
+        """Log-probabilities of prompts' own tokens, each after those before it; one forward for each prompt, in parts.
+
+        Args:
+            prompts: The prompts; each is read alone, so that none depends on the others.
+
+        Returns:
+            For each, fp32 ``[tokens - 1]`` on the CPU: the first token has nothing before it.
+
+        Raises:
+            LogitsError: Logits are NaN, ``+inf`` or all ``-inf``.
+        """
+        return [self._own_logprobs(list(prompt.ids)) for prompt in prompts]
+
+    def _own_logprobs(self, ids: list[int]) -> Tensor:
+        most = max(1, min(_TOKENS_AT_ONCE, _LOGITS_AT_ONCE // self.vocabulary.size))
+        context, read, found = self.open([Prompt(tuple(ids[:1]), 1, "", ("",))]), 1, [torch.empty(0)]
+        try:
+            while read < len(ids):
+                (places,) = context.boundaries([ids[read : min(read + most, len(ids)) - 1]])
+                following = ids[read : read + len(places)]
+                logits = context.read([following[:-1]]).logits  # [following, V]
+                context.check()
+                targets = torch.tensor(following, device=logits.device)[:, None]
+                found.append(logits.log_softmax(-1).gather(1, targets)[:, 0].cpu())
+                context.append([following])
+                read += len(following)
+        finally:
+            context.close()
+        return torch.cat(found)

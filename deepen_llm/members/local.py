@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from deepen_llm.errors import LoadError
+from deepen_llm.errors import LoadError, LogitsError
 from deepen_llm.members.base import Context, Member, Message
 from deepen_llm.members.chat import ChatEncoder
 from deepen_llm.members.context import AfreshContext, CachedContext, LogitsMemory
@@ -120,6 +121,26 @@ class LocalMember(Member):
             if script.ids[: len(prompt.ids)] == list(prompt.ids):
                 break
         return script.ids[len(prompt.ids) :]
+
+    @torch.inference_mode()
+    def prompt_logprobs(self, prompts: Sequence[Prompt]) -> list[Tensor]:
+        """See `Member`; a model that cannot go on from what it has read keeps a prompt's logits all at once."""
+        if self._causal.traits.reads_ahead:
+            return super().prompt_logprobs(prompts)
+        return [self._logprobs_at_once(prompt.ids) for prompt in prompts]
+
+    def _logprobs_at_once(self, ids: Sequence[int]) -> Tensor:
+        if len(ids) < 2:
+            return torch.empty(0)
+        logits = self._causal.read_afresh(ids[:-1], len(ids) - 1).float()
+        logits[:, self.vocabulary.tokenizer_size :] = -torch.inf
+        if not logits.amax(-1).isfinite().all():
+            raise LogitsError(
+                f"member {self.name} gave logits that are no distribution (NaN, +inf or all -inf) for a prompt",
+                hint="load it with dtype='float32' or 'bfloat16', and try its weights with transformers",
+            )
+        targets = torch.tensor(ids[1:], device=logits.device)[:, None]
+        return logits.log_softmax(-1).gather(1, targets)[:, 0].cpu()
 
     def open(self, prompts: Sequence[Prompt]) -> Context:
         """See `Member`."""

@@ -96,11 +96,11 @@ class CausalModel:
         """Some rows of logits ``[B, V]``."""
         return logits.index_select(0, self._sent(torch.tensor(rows)))
 
-    def read_afresh(self, ids: Sequence[int]) -> Tensor:
-        """Logits after the last id of one text, ``[1, V]``, without a cache."""
+    def read_afresh(self, ids: Sequence[int], places: int = 1) -> Tensor:
+        """Logits after each of the last ids of one text, ``[places, V]``, without a cache."""
         options: dict[str, Any] = {"use_cache": False} if "use_cache" in self.traits.accepts else {}
         logits: Tensor = self._model(input_ids=self._sent(torch.tensor([list(ids)])), **options).logits
-        return logits[:, -1].to(self.device)
+        return logits[0, -places:].to(self.device)
 
     @overload
     def _sent(self, tensor: Tensor) -> Tensor: ...

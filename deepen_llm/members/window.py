@@ -49,8 +49,8 @@ def declared_window(config: EnsembleConfig, *, local_files_only: bool = False) -
     Raises:
         LoadError: A member's configuration cannot be read.
     """
-    weights = config.aggregation_weights(len(config.members)).values
-    part = [member for i, member in enumerate(config.members) if weights[i] > 0 or i == config.main_model]
+    weights = config.aggregation_weights(len(config.members))
+    part = [member for i, member in enumerate(config.members) if weights.takes_part(i) or i == config.main_model]
     windows = [_window_of(member, local_files_only) for member in part]
     return min((window for window in windows if window is not None), default=None)
 

@@ -14,14 +14,14 @@ from pydantic import ConfigDict, Field, SkipValidation, ValidationError, model_v
 from typing_extensions import Self
 
 from deepen_llm.config import EnsembleConfig, MemberConfig
-from deepen_llm.ensemble import AnyFusion, EnsembleLLM
+from deepen_llm.ensemble import AnyFusion, AnyGate, AnyWeights, EnsembleLLM
 from deepen_llm.errors import ConfigError
 from deepen_llm.generation import GenerationOptions
 from langchain_deepen.options import OPTIONS, from_user
 from langchain_deepen.source import Source
 from langchain_deepen.version import __version__
 
-_SETTINGS = ("main_model", "weights", "fusion", "eos_policy", "batch_size", "draft_tokens", "draft_model")
+_SETTINGS = ("main_model", "weights", "fusion", "gate", "eos_policy", "batch_size", "draft_tokens", "draft_model")
 _PLACED = ("dtype", "device", "quantization", "compile")
 AnyMember = str | Path | Mapping[str, Any] | MemberConfig
 
@@ -38,8 +38,9 @@ class EnsembleModel(Serializable):
             use, once for all models with equal settings.
         config: A configuration file, as `EnsembleLLM.save_config` writes it.
         main_model: With ``members``: index of the member whose vocabulary tokens are chosen from.
-        weights: With ``members``: aggregation weights.
+        weights: With ``members``: aggregation weights, or weights that follow the input, as `EnsembleLLM` takes them.
         fusion: With ``members``: a fusion method, its name, or a mapping with its ``method`` and options.
+        gate: With ``members``: where to fuse; a gate, its name, or a mapping.
         eos_policy: With ``members``: who ends a text, ``fused`` or ``main``.
         batch_size: With ``members``: the most texts decoded together.
         draft_tokens: With ``members``: the most tokens that are drafted ahead; 0 for none.
@@ -70,8 +71,9 @@ class EnsembleModel(Serializable):
     members: SkipValidation[AnyMember | Sequence[AnyMember] | None] = None
     config: SkipValidation[str | Path | None] = None
     main_model: int | None = None
-    weights: SkipValidation[Sequence[float] | None] = None
+    weights: SkipValidation[AnyWeights | None] = None
     fusion: SkipValidation[AnyFusion | None] = None
+    gate: SkipValidation[AnyGate | None] = None
     eos_policy: str | None = None
     batch_size: int | None = None
     draft_tokens: int | None = None

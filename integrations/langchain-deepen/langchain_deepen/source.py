@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from deepen_llm.config import EnsembleConfig, EnsembleSettings, MemberConfig
 from deepen_llm.ensemble import EnsembleLLM
 from deepen_llm.errors import ConfigError, LoadError
+from deepen_llm.fusion import AggregationWeights, FixedWeights, FollowingWeights
 from deepen_llm.generation import GenerationOptions
 from deepen_llm.members.loading import check_source
 from deepen_llm.members.window import declared_window
@@ -176,7 +177,10 @@ def _part(whole: EnsembleLLM, model: str) -> EnsembleLLM:
     places = [names.index(name) for name in model.split("+")]
     chosen = _settings(settings)
     chosen["main_model"] = places.index(settings.main_model) if settings.main_model in places else 0
-    chosen["weights"] = settings.weights and [settings.weights[place] for place in places]
+    if isinstance(settings.weights, tuple):
+        chosen["weights"] = [settings.weights[place] for place in places]
+    elif settings.weights:
+        chosen["weights"] = settings.weights.among(places)
     drafting = whole.draft_model if settings.main_model in places else None  # it has the main model's vocabulary
     return EnsembleLLM([whole.members[place] for place in places], draft_model=drafting, **chosen)
 
@@ -189,7 +193,7 @@ def _identity(source: Source, live: EnsembleLLM | None) -> dict[str, Any]:
     settings = source.settings
     named: dict[str, Any] = {"members": list(source.names)}
     if source.members is not None:
-        weights = list(settings.aggregation_weights(len(source.names)).values)
+        weights = _weights(settings.aggregation_weights(len(source.names)))
         named |= {"sources": [_member(one) for one in source.members], "weights": weights}
     elif live is not None:
         with _LOCK:
@@ -198,8 +202,15 @@ def _identity(source: Source, live: EnsembleLLM | None) -> dict[str, Any]:
         **named,
         "main_model": settings.main_model,
         "fusion": _fusion(settings),
+        "gate": settings.gate.model_dump(mode="json"),
         "eos_policy": settings.eos_policy,
     }
+
+
+def _weights(weights: AggregationWeights) -> Any:
+    if isinstance(weights, FixedWeights):
+        return list(weights.values)
+    return weights.model_dump(mode="json") if isinstance(weights, FollowingWeights) else None
 
 
 def _fusion(settings: EnsembleSettings) -> dict[str, Any]:

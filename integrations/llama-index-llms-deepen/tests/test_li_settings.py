@@ -14,7 +14,7 @@ from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler
 from llama_index.core.llms import LLM, ChatMessage, ImageBlock, TextBlock
 from llama_index.llms.deepen import DeepenLLM, source
 
-from deepen_llm import Deepen, EnsembleLLM, MemberConfig, specialists
+from deepen_llm import Deepen, EnsembleLLM, EntropyWeights, Gate, MemberConfig, PromptWeights, specialists
 from deepen_llm.errors import ConfigError, ContextLengthError, LoadError, PromptError
 
 MEMBERS = specialists.paths()[:2]
@@ -103,11 +103,13 @@ def test_metadata_is_the_same_before_and_after_loading() -> None:
             "seed": 1,
         },
         {"members": [MemberConfig(path=str(MEMBERS[0]), name="geo"), {"path": str(MEMBERS[1])}], "weights": (2, 1)},
+        {"members": MEMBERS, "weights": EntropyWeights(tau=0.2), "gate": Gate(when="unsure", below=0.8)},
+        {"members": MEMBERS, "weights": "prompt", "gate": "boundary"},
         {"members": MEMBERS[0], "system_prompt": "Be brief."},
         {"members": MEMBERS, "draft_tokens": 4, "draft_model": MEMBERS[0]},
         {"members": MEMBERS, "draft_tokens": 4, "draft_model": MemberConfig(path=str(MEMBERS[0]), dtype="float32")},
     ],
-    ids=["objects", "fields", "one", "drafts", "draft fields"],
+    ids=["objects", "fields", "following", "names", "one", "drafts", "draft fields"],
 )
 def test_serialised_forms_load_back(given: dict[str, Any]) -> None:
     llm = DeepenLLM(**given)
@@ -255,12 +257,17 @@ def test_models_in_memory_are_not_pickled() -> None:
 
 def test_a_live_ensemble_that_a_configuration_names_is_serialised() -> None:
     live = EnsembleLLM.from_pretrained(
-        MEMBERS, fusion=Deepen(relr=0.3), weights=[2, 1], generation={"max_new_tokens": 3, "stop": ["."]}
+        MEMBERS,
+        fusion=Deepen(relr=0.3),
+        weights=PromptWeights(tau=2),
+        gate="boundary",
+        generation={"max_new_tokens": 3, "stop": ["."]},
     )
     again = DeepenLLM.from_json(DeepenLLM(ensemble=live, seed=1, max_new_tokens=4).to_json())
     assert (again.max_new_tokens, again.seed, again.stop) == (4, 1, ["."])
     assert again.load().settings.fusion == live.settings.fusion
     assert again.load().settings.weights == live.settings.weights
+    assert again.load().settings.gate == live.settings.gate
 
 
 def test_what_says_which_models_is_fixed() -> None:

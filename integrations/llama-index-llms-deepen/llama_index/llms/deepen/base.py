@@ -45,10 +45,11 @@ class DeepenLLM(StructuredPrediction):
             in memory.
         members: Folders, hub ids, `deepen_llm.MemberConfig` or their fields.
         config: A configuration file, as `EnsembleLLM.save_config` writes it.
-        main_model: Index of the member whose vocabulary tokens are chosen from; this and the next six with
+        main_model: Index of the member whose vocabulary tokens are chosen from; this and the next seven with
             ``members`` alone.
-        weights: Aggregation weights, one per member.
+        weights: Aggregation weights, one per member; or, to follow the input, ``prompt``, ``entropy``, or fields.
         fusion: A fusion method, its name, or its fields.
+        gate: Where to fuse: ``always``, ``unsure``, ``boundary``, or fields of `Gate`.
         eos_policy: Who ends a text: the ``fused`` distribution, or the ``main`` model alone.
         batch_size: The most texts decoded together.
         draft_tokens: The most tokens that are drafted ahead, for the members to read at once; 0 for none.

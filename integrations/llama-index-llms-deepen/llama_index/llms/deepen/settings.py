@@ -16,11 +16,12 @@ from llama_index.llms.deepen.responses import model_name
 from llama_index.llms.deepen.source import EnsembleSource
 from typing_extensions import Self
 
-from deepen_llm import EnsembleLLM, FusionMethod, GenerationOptions, MemberConfig
+from deepen_llm import EnsembleLLM, FusionMethod, Gate, GenerationOptions, MemberConfig
 from deepen_llm.errors import ConfigError
+from deepen_llm.fusion import FollowingWeights
 from deepen_llm.generation import ChatOptions
 
-SETTINGS = ("main_model", "weights", "fusion", "eos_policy", "batch_size", "draft_tokens", "draft_model")
+SETTINGS = ("main_model", "weights", "fusion", "gate", "eos_policy", "batch_size", "draft_tokens", "draft_model")
 _FIXED = ("ensemble", "members", "config", *SETTINGS)
 SAMPLING = tuple(name for name in GenerationOptions.model_fields if name not in {"trace", "response_format"})
 
@@ -34,8 +35,13 @@ class Configured(FunctionCallingLLM):
     config: str | None = Field(default=None, description="A YAML file that says everything about the ensemble.")
 
     main_model: int | None = Field(default=None, description="Index of the member whose vocabulary tokens come from.")
-    weights: list[float] | None = Field(default=None, description="Aggregation weights, one per member.")
+    weights: list[float] | str | dict[str, Any] | None = Field(
+        default=None, description="Aggregation weights, one per member; or 'prompt' or 'entropy', to follow the input."
+    )
     fusion: str | dict[str, Any] | None = Field(default=None, description="The fusion method.")
+    gate: str | dict[str, Any] | None = Field(
+        default=None, description="Where to fuse: 'always', 'unsure' or 'boundary'."
+    )
     eos_policy: str | None = Field(default=None, description="Who ends a text: 'fused' or 'main'.")
     batch_size: int | None = Field(default=None, description="The most texts decoded together.")
     draft_tokens: int | None = Field(default=None, description="The most tokens that are drafted ahead; 0 for none.")
@@ -185,6 +191,8 @@ def _plain(name: str, value: Any) -> Any:
         return _member(value)
     if isinstance(value, FusionMethod):
         return {"method": value.method, **value.model_dump(mode="json", exclude_defaults=True)}
+    if isinstance(value, FollowingWeights | Gate):
+        return value.model_dump(mode="json")
     if name == "stop" and isinstance(value, str):
         return [value]
     return str(value) if isinstance(value, Path) else value
