@@ -246,6 +246,34 @@ def test_inspect_shows_members_and_anchors(paths: list[str]) -> None:
     assert alone["anchors"] == []
 
 
+def test_inspect_judges_how_well_members_fit(paths: list[str]) -> None:
+    given = [*members(paths), "--sample", "16", "--score", "llama=0.6", "--score", "gpt2=0.2"]
+    shown = run("inspect", *given).stdout
+    for text in ("llama and gpt2: does not fit", "scores from 0.20 to 0.60", "most alike", "least alike"):
+        assert text in shown
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    (pair,) = json.loads(run("inspect", *given, "--json").stdout)["anchors"]
+    assert pair["fit"]["verdict"] == "does not fit"
+    assert len(pair["consistency"]["deciles"]) == 11
+    assert len(pair["consistency"]["most"]) == len(pair["consistency"]["least"]) == 10
+    assert set(pair["consistency"]["most"][0]) == {"text", "consistency"}
+    for wrong in ("llama", "llama=much", "bert=0.5", "llama=61"):
+        assert run("inspect", *members(paths), "--score", wrong, "--score", "gpt2=0.2").exit_code != 0
+
+
+def test_inspect_draws_into_a_folder_or_on_a_page(paths: list[str], tmp_path: Path) -> None:
+    quick = [*members(paths), "--sample", "16", "--json", "--plot"]
+    assert run("inspect", *quick, str(tmp_path / "pictures")).exit_code == 0
+    drawn = {file.name for file in (tmp_path / "pictures").iterdir()}
+    assert drawn == {"representations.png", "consistency.png", "self-mass.png"}
+    assert run("inspect", *quick, str(tmp_path / "page.svg")).exit_code == 0
+    assert (tmp_path / "page.svg").read_text().startswith("<?xml")
+    for refused in ([*quick, "page.txt"], ["--member", paths[0], "--plot", str(tmp_path / "alone")]):
+        done = run("inspect", *refused)
+        assert done.exit_code == 1
+        assert done.stderr.startswith("error: ")
+
+
 def test_inspect_alone_shows_the_specialists() -> None:
     record = json.loads(run("inspect", "--sample", "16", "--json").stdout)
     assert [one["name"] for one in record["members"]] == ["atlas", "curie", "webster"]

@@ -72,7 +72,14 @@ for command, shown in (
             "deepen chat --config ensemble.yaml --system 'Answer in one sentence.'",
         ),
     ),
-    (inspect, ("deepen inspect", "deepen inspect -m gpt2 -m Qwen/Qwen2.5-0.5B --json")),
+    (
+        inspect,
+        (
+            "deepen inspect",
+            "deepen inspect -m gpt2 -m Qwen/Qwen2.5-0.5B --json",
+            "deepen inspect -c ensemble.yaml --plot pictures --score atlas=0.42 --score curie=0.37",
+        ),
+    ),
     (
         tune,
         (

@@ -73,22 +73,55 @@ def agreement(members: Sequence[Fusible], options: SpaceOptions, *, sample: int 
     """
     anchors = shared_anchors([member.vocabulary for member in members])  # [N, A]
     count = anchors.shape[1]
-    spaces = [
-        RelativeSpace(member.embedding, ids, options, member.vocabulary.size, dense=False)
-        for member, ids in zip(members, anchors, strict=True)
-    ]
-    places = torch.linspace(0, count - 1, min(count, sample)).long()
-    blocks = [_compare(spaces, block) for block in torch.split(places, max(1, _BLOCK_BYTES // (4 * count)))]
+    spaces = _spaces(members, anchors, options)
+    blocks = [_compare(spaces, block) for block in _blocks(count, sample)]
     own, cosine, others, neighbours = (torch.cat(parts) for parts in zip(*blocks, strict=True))
     return Agreement(
         anchors=count,
-        sampled=len(places),
+        sampled=len(own),
         self_mass=tuple(own.mean(0).tolist()),
         cosine=float(cosine.mean()),
         cosine_others=float(others.nanmean()),
         neighbours=float(neighbours.mean()),
         chance=min(NEIGHBOURS, count - 1) / max(1, count - 1),
     )
+
+
+@torch.inference_mode()
+def self_masses(members: Sequence[Fusible], options: SpaceOptions, *, sample: int = 512) -> Tensor:
+    """The mass that single anchors' rows put on the anchor itself, of which `Agreement.self_mass` is the mean.
+
+    Args:
+        members: The members, N of them.
+        options: The layout of their relative spaces.
+        sample: The most anchors to look at, K of them; evenly spaced.
+
+    Returns:
+        A row per member, ``[N, K]``.
+
+    Raises:
+        VocabularyError: The members share no anchor.
+    """
+    spaces = _spaces(members, shared_anchors([member.vocabulary for member in members]), options)
+    blocks = _blocks(len(spaces[0].anchors), sample)
+    return torch.cat([torch.stack([_own(space, block) for space in spaces]) for block in blocks], 1)
+
+
+def _own(space: RelativeSpace, places: Tensor) -> Tensor:
+    return space.rows(space.anchors[places.to(space.device)]).cpu().gather(1, places.unsqueeze(1))[:, 0]
+
+
+def _spaces(members: Sequence[Fusible], anchors: Tensor, options: SpaceOptions) -> list[RelativeSpace]:
+    return [
+        RelativeSpace(member.embedding, ids, options, member.vocabulary.size, dense=False)
+        for member, ids in zip(members, anchors, strict=True)
+    ]
+
+
+def _blocks(count: int, sample: int) -> tuple[Tensor, ...]:
+    """Evenly spaced places of anchors, in blocks whose rows fit a bounded memory."""
+    places = torch.linspace(0, count - 1, min(count, sample)).long()
+    return torch.split(places, max(1, _BLOCK_BYTES // (4 * count)))
 
 
 def _compare(spaces: Sequence[RelativeSpace], places: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -51,7 +52,11 @@ class Consistency:
 
     def deciles(self) -> tuple[float, ...]:
         """The values that 0, 10, ..., 100 % of the anchors do not exceed: eleven numbers."""
-        return tuple(self.values.double().quantile(torch.linspace(0, 1, 11, dtype=torch.float64)).tolist())
+        return self.quantiles([place / 10 for place in range(11)])
+
+    def quantiles(self, shares: Sequence[float]) -> tuple[float, ...]:
+        """The values that some shares of the anchors, from 0 to 1, do not exceed."""
+        return tuple(np.quantile(self.values.numpy(), shares).tolist())
 
     def ranked(self) -> list[int]:
         """The anchors' columns, the most consistent first; of equal ones, the first."""

@@ -14,6 +14,7 @@ try:
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.font_manager import findfont, get_font
 except ImportError as _error:
     raise ConfigError("pictures need matplotlib", hint="pip install 'deepen-llm[plot]'") from _error
 
@@ -88,22 +89,40 @@ def drawing(draw: Callable[_P, _R]) -> Callable[_P, _R]:
 
 def label(axes: Axes, title: str, across: str, up: str) -> None:
     """Say what a panel shows, and what its axes are."""
-    axes.set_title(title)
+    axes.set_title(drawable(title))
     axes.set_xlabel(across)
     axes.set_ylabel(up)
+
+
+def drawable(text: str) -> str:
+    """A text with escapes for what the font of all pictures cannot draw; for names, and whatever users bring."""
+    font = get_font(findfont(STYLE["font.family"]))
+    return "".join(one if one == "\n" or font.get_char_index(ord(one)) else ascii(one)[1:-1] for one in text)
 
 
 def save(picture: Figure, file: Path) -> None:
     """Write a picture; the file's ending says how: ``.png``, ``.svg``, ``.pdf``.
 
+    Folders that are missing are made.
+
     Raises:
         ConfigError: The ending is unknown, or the file cannot be written.
     """
-    if file.suffix not in {".png", ".svg", ".pdf"}:
-        raise ConfigError(f"no picture can be written as {file.name}", hint="end its name in .png, .svg or .pdf")
+    require_ending(file)
     dated = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         with style.context(["default", STYLE]):
             picture.savefig(file, dpi=_DPI, metadata=dated.get(file.suffix))
     except OSError as error:
-        raise ConfigError(f"{file} cannot be written: {error}", hint="give a file in a folder that exists") from error
+        raise ConfigError(f"{file} cannot be written: {error}", hint="give a place that can be written to") from error
+
+
+def require_ending(file: Path) -> None:
+    """Check a file's ending before there is a picture.
+
+    Raises:
+        ConfigError: See `save`.
+    """
+    if file.suffix not in {".png", ".svg", ".pdf"}:
+        raise ConfigError(f"no picture can be written as {file.name}", hint="end its name in .png, .svg or .pdf")
