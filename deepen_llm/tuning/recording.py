@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,6 +16,7 @@ from torch import Tensor
 from deepen_llm import fingerprints
 from deepen_llm.errors import ConfigError
 from deepen_llm.members.base import Member
+from deepen_llm.members.encoding import Prompt
 from deepen_llm.members.local import LocalMember
 
 _KEY_BYTES = 16
@@ -73,6 +73,27 @@ class Recording:
         self._keys.close()
 
 
+class RecordedMember(LocalMember):
+    """A member that shares another one's model, and reads no text that was read before.
+
+    Args:
+        member: The other one.
+        recording: Where its logits are kept.
+    """
+
+    def __init__(self, member: LocalMember, recording: Recording) -> None:
+        vars(self).update(vars(member))
+        self.recording, self._unrecorded = recording, member
+        self._prompts: dict[tuple[int, ...], Tensor] = {}
+
+    def prompt_logprobs(self, prompts: Sequence[Prompt]) -> list[Tensor]:
+        """See `Member`; kept in memory, since the logits of whole prompts would fill a disk."""
+        new = {prompt.ids: prompt for prompt in prompts if prompt.ids not in self._prompts}
+        found = self._unrecorded.prompt_logprobs(list(new.values()))
+        self._prompts.update(zip(new, found, strict=True))
+        return [self._prompts[prompt.ids] for prompt in prompts]
+
+
 @contextmanager
 def recorded(members: Sequence[Member], folder: Path) -> Iterator[list[Member]]:
     """Members that share their models with the given ones and read each text once; files lie in a folder.
@@ -90,10 +111,9 @@ def _recorded(member: Member, folder: Path, stack: ExitStack) -> Member:
             f"member {member.name} is no local model, and only a local model's logits are recorded",
             hint="tune an ensemble of local members",
         )
-    twin = copy.copy(member)
-    twin.recording = Recording(folder / fingerprints.of_model(member.model), member.vocabulary.size)
-    stack.callback(twin.recording.close)
-    return twin
+    recording = Recording(folder / fingerprints.of_model(member.model), member.vocabulary.size)
+    stack.callback(recording.close)
+    return RecordedMember(member, recording)
 
 
 def _opened(file: Path) -> BinaryIO:

@@ -40,16 +40,18 @@ def counted(member: Member) -> Iterator[list[int]]:
         hook.remove()
 
 
-@pytest.mark.parametrize("fusion", ["deepen", "bayes"])
-def test_a_second_trial_reads_nothing_and_answers_the_same(tmp_path: Path, fusion: str) -> None:
+@pytest.mark.parametrize(
+    "settings", [{"fusion": "deepen"}, {"fusion": "bayes"}, {"weights": "prompt"}, {"gate": "unsure"}]
+)
+def test_a_second_trial_reads_nothing_and_answers_the_same(tmp_path: Path, settings: dict[str, str]) -> None:
     parts = members()
     with recorded(parts, tmp_path) as kept:
-        first = answers(kept, fusion=fusion)
+        first = answers(kept, **settings)
         with counted(parts[0]) as reads, counted(parts[1]) as others:
-            assert answers(kept, fusion=fusion) == first
+            assert answers(kept, **settings) == first
         assert not reads
         assert not others
-    assert first == answers(parts, fusion=fusion)
+    assert first == answers(parts, **settings)
 
 
 def test_another_process_goes_on_where_one_was_interrupted(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ SPACE: dict[str, Any] = {
     "gates": ["always"],
     "anchor_choices": ["all"],
 }
-OPTIONS = {"batch_size": 60, "generation": {"max_new_tokens": 8}}
+OPTIONS: dict[str, Any] = {"batch_size": 60, "generation": {"max_new_tokens": 8}}
 
 
 @cache
