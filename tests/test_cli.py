@@ -129,7 +129,7 @@ def test_a_draft_model_is_loaded_as_the_main_model_is(paths: list[str], tmp_path
 
 def test_json_has_what_was_asked_for(paths: list[str]) -> None:
     plain = json.loads(run("generate", *members(paths), "--max-new-tokens", "3", "--json", PROMPT).stdout)
-    assert set(plain) == {"text", "tokens", "finish_reason", "usage"}
+    assert set(plain) == {"text", "tokens", "finish_reason", "fused_tokens", "fused_share", "usage"}
     assert plain["usage"]["total_tokens"] == plain["usage"]["prompt_tokens"] + len(plain["tokens"])
     asked = ("--max-new-tokens", "3", "--json", "--trace", "--logprobs", "2")
     full = json.loads(run("generate", *members(paths), *asked, PROMPT).stdout)
@@ -143,7 +143,8 @@ def test_a_record_holds_calls_only_where_there_are_some() -> None:
     assert record["tool_calls"] == [{"name": "add", "arguments": {"a": 1}, "id": "123456789"}]
     assert record["reasoning"] == "Hm."
     asked = Sample("{}", (1,), "eos", response_format=ResponseFormat.of({"type": "json_object"}))
-    assert set(as_record(Output((asked,), Usage(1, 1)))) == {"text", "tokens", "finish_reason", "usage"}
+    plain = {"text", "tokens", "finish_reason", "fused_tokens", "fused_share", "usage"}
+    assert set(as_record(Output((asked,), Usage(1, 1)))) == plain
 
 
 def test_the_trace_is_not_the_result(paths: list[str]) -> None:
@@ -181,6 +182,8 @@ def test_a_configuration_and_what_overrides_it(paths: list[str], tmp_path: Path)
         ("generate", "--member", "a", "--fusion", "magic", PROMPT),
         ("generate", "--member", "a", "--device", "cpu", "--device", "cpu", PROMPT),
         ("generate", "--member", "a", "--top-q", "1", PROMPT),
+        ("generate", "--member", "a", "--weights", "prompt", "--weight", "1", PROMPT),
+        ("generate", "--member", "a", "--gate", "never", PROMPT),
         ("chat",),
         ("nothing",),
     ],
