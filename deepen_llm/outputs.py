@@ -7,10 +7,14 @@ from typing import Any, Literal
 
 from deepen_llm.structure.response_format import ResponseFormat
 from deepen_llm.tools.calls import CallDelta, ToolCall
+from deepen_llm.traces import Trace
 
 FinishReason = Literal["stop", "eos", "length"]
 """A stop string appeared, the end of text was chosen (or the structure was complete), or a bound was reached
 (``max_new_tokens``, a context window), for which a structured answer is brought to a short end."""
+
+END = "<end>"
+"""How the end of text is spelled where tokens are shown."""
 
 
 class Piece(str):
@@ -35,11 +39,11 @@ class Piece(str):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A token with its probability in some distribution.
+    r"""A token with its probability in some distribution.
 
     Attributes:
         token: Its id in the vocabulary that the distribution is over.
-        text: Its surface as text; special tokens have none.
+        text: Its surface as text; special tokens have none. Bytes that are part of a character stand as ``\xe2``.
         logprob: Natural logarithm of its probability.
     """
 
@@ -86,6 +90,20 @@ class MemberView:
 
 
 @dataclass(frozen=True)
+class SearchStep:
+    """Where the inverse transformation's search stood after a step.
+
+    Attributes:
+        objective: What the search lowers: the mean over anchors of ``KL(r̄ ‖ softmax(z) R_m)``, in nats, summed over the
+            sets of anchors.
+        probability: The committed token's, in ``softmax(z)``.
+    """
+
+    objective: float
+    probability: float
+
+
+@dataclass(frozen=True)
 class TokenTrace:
     """How one token came about.
 
@@ -96,6 +114,12 @@ class TokenTrace:
         members: What each member said.
         fused: The likeliest fused tokens.
         reason: What changed and why, in words.
+        text: The characters that it completed; none inside a character.
+        main_model: Index of the main model among the members.
+        moved_by: The member that moved the token away from the main model's choice: of those that hold it likelier than
+            the main model does, the one that puts most weight behind it. None where nothing changed, or no one member
+            is behind it.
+        course: The search's course, its start first; empty where nothing is searched, as in a closed form.
     """
 
     chosen: Candidate
@@ -104,6 +128,10 @@ class TokenTrace:
     members: tuple[MemberView, ...]
     fused: tuple[Candidate, ...]
     reason: str
+    text: str
+    main_model: int
+    moved_by: str | None
+    course: tuple[SearchStep, ...]
 
 
 @dataclass(frozen=True)
@@ -144,7 +172,7 @@ class Sample:
     tokens: tuple[int, ...]
     finish_reason: FinishReason
     logprobs: tuple[TokenLogprob, ...] | None = None
-    trace: tuple[TokenTrace, ...] | None = None
+    trace: Trace | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     reasoning: str = ""
     response_format: ResponseFormat | None = None
@@ -204,7 +232,7 @@ class Output:
         return self.samples[0].logprobs
 
     @property
-    def trace(self) -> tuple[TokenTrace, ...] | None:
+    def trace(self) -> Trace | None:
         """The first answer's trace, where asked for."""
         return self.samples[0].trace
 

@@ -16,6 +16,7 @@ from deepen_llm.structure import Guide, Room
 from deepen_llm.text import TextAssembler
 from deepen_llm.tools.calls import CallLog
 from deepen_llm.tools.reader import Event, Reader, Said, Thought
+from deepen_llm.traces import Trace
 from deepen_llm.tracing import StepReport
 from deepen_llm.vocabulary import Vocabulary
 
@@ -102,12 +103,12 @@ class Row:
         """
         if self._options.logprobs is not None:
             self._logprobs.append(report.logprob(place, token, self._options.logprobs))
-        if self._options.trace:
-            self._trace.append(report.trace(place, token))
         self.tokens.append(token)
         self._fused += report.is_fused(place)
         surface, ends = self._vocabulary.surfaces[token], token in self._vocabulary.end_of_text
         piece = self._assembler.decode(surface or b"")
+        if self._options.trace:
+            self._trace.append(report.trace(place, token, piece))
         spelled = self._reader and surface is None and not ends
         self._hear(self._vocabulary.spellings.get(token, "") if spelled else piece)
         if self._assembler.stopped:
@@ -142,7 +143,7 @@ class Row:
             tokens=tuple(self.tokens),
             finish_reason=self.finish_reason or "length",
             logprobs=tuple(self._logprobs) if self._options.logprobs is not None else None,
-            trace=tuple(self._trace) if self._options.trace else None,
+            trace=Trace(self._trace) if self._options.trace else None,
             tool_calls=self._calls.whole(),
             reasoning=self._thoughts,
             response_format=self._options.response_format,

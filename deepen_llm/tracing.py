@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from deepen_llm.outputs import Candidate, MemberView, TokenLogprob, TokenTrace
+from deepen_llm.outputs import END, Candidate, MemberView, SearchStep, TokenLogprob, TokenTrace
 from deepen_llm.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -61,8 +61,14 @@ class StepReport:
         chosen = candidate(vocabulary, logprobs, token)
         return TokenLogprob(chosen.token, chosen.text, chosen.logprob, _top(vocabulary, logprobs, count))
 
-    def trace(self, place: int, token: int) -> TokenTrace:
-        """What each member said, and why this token came out."""
+    def trace(self, place: int, token: int, text: str) -> TokenTrace:
+        """What each member said, and why this token came out.
+
+        Args:
+            place: The place.
+            token: The committed token.
+            text: The characters that it completed.
+        """
         members, alone = self._ensemble.members, self._alone[place]
         asked = {
             i: one[place].log_softmax(-1)
@@ -78,19 +84,38 @@ class StepReport:
         )
         changed = chosen.token != main_choice.token
         reason = f"the main model alone: {alone}" if alone else "the main model's own choice"
+        moved_by = None
         if changed and not alone:
-            reason = self._why(chosen, main_choice, asked)
-        return TokenTrace(chosen, main_choice, changed, views, _top(main, fused, _TOP), reason)
+            moved_by, why = self._mover(place, token, asked)
+            reason = f"{main_choice.text!r} ({math.exp(main_choice.logprob):.2f}) gave way to {chosen.text!r}: {why}"
+        return TokenTrace(
+            chosen,
+            main_choice,
+            changed,
+            views,
+            _top(main, fused, _TOP),
+            reason,
+            text,
+            self._ensemble.main,
+            moved_by,
+            () if alone else self._course(place, token),
+        )
 
-    def _why(self, chosen: Candidate, main_choice: Candidate, logprobs: Mapping[int, Tensor]) -> str:
-        """In words: who of the others wanted the chosen token most."""
-        others = [i for i in logprobs if i != self._ensemble.main]
-        wishes = {i: self._wish(i, chosen.token, logprobs[i]) for i in others}
-        behind = f"{main_choice.text!r} ({math.exp(main_choice.logprob):.2f}) gave way to {chosen.text!r}"
-        if not wishes or max(wishes.values()) == 0:
-            return f"{behind}: what the members hold near it, or the draw"
-        first = max(wishes, key=lambda i: wishes[i])
-        return f"{behind}: {self._ensemble.members[first].name} holds it at {wishes[first]:.2f}"
+    def _course(self, place: int, token: int) -> tuple[SearchStep, ...]:
+        logits = [one[place : place + 1] for one in self._logits if one is not None]  # where not alone, all are read
+        return self._ensemble.fusion.course(logits, self._weights[place : place + 1], token)
+
+    def _mover(self, place: int, token: int, logprobs: Mapping[int, Tensor]) -> tuple[str | None, str]:
+        """Who moved a token away from the main model's choice, and in words."""
+        weights, own = self._weights[place].tolist(), float(logprobs[self._ensemble.main][token].exp())
+        others = [i for i in logprobs if i != self._ensemble.main and weights[i] > 0]
+        wishes = {i: self._wish(i, token, logprobs[i]) for i in others}
+        behind = [i for i in others if wishes[i] > own]
+        if not behind:
+            return None, "what the members hold near it, or the draw"
+        first = max(behind, key=lambda i: weights[i] * wishes[i])
+        name = self._ensemble.members[first].name
+        return name, f"{name} holds it at {wishes[first]:.2f}"
 
     def _wish(self, member: int, token: int, logprobs: Tensor) -> float:
         """A member's own probability of the main token's surface, or of the end of text."""
@@ -113,9 +138,9 @@ def candidate(vocabulary: Vocabulary, logprobs: Tensor, token: int) -> Candidate
 
 
 def shown(vocabulary: Vocabulary, token: int) -> str:
-    """A token's surface as text; the end of text is spelled ``<end>``."""
-    text = (vocabulary.surfaces[token] or b"").decode(errors="replace")
-    return "<end>" if token in vocabulary.end_of_text else text
+    """A token's surface as text; the end of text is spelled ``<end>``, bytes of an unfinished character in escapes."""
+    text = (vocabulary.surfaces[token] or b"").decode(errors="backslashreplace")
+    return END if token in vocabulary.end_of_text else text
 
 
 def _top(vocabulary: Vocabulary, logprobs: Tensor, count: int) -> tuple[Candidate, ...]:

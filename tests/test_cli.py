@@ -154,6 +154,25 @@ def test_the_trace_is_not_the_result(paths: list[str]) -> None:
         assert shown in result.stderr
 
 
+def test_a_page_is_written_beside_the_answer(paths: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "trace.html"
+    asked = (*members(paths), "--max-new-tokens", "3", "--trace-html")
+    result = run("generate", *asked, str(file), PROMPT)
+    assert (result.stdout, result.stderr) == (expected(paths, max_new_tokens=3) + "\n", "")
+    page = file.read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    record = json.loads(run("generate", *asked, str(file), "--json", PROMPT).stdout)
+    assert "trace" not in record
+    assert len(json.loads(run("generate", *asked, str(file), "--json", "--trace", PROMPT).stdout)["trace"]) == 3
+    assert file.read_text(encoding="utf-8") == page
+    assert "no folder" in run("generate", *asked, str(tmp_path / "none" / "trace.html"), PROMPT).stderr
+    assert run("generate", *asked, str(tmp_path), PROMPT).exit_code == 2
+    assert "shows one answer, not 2" in run("generate", *asked, str(file), "--n", "2", PROMPT).stderr
+    full = run("generate", *asked, "/dev/full", PROMPT)
+    assert full.exit_code == 1
+    assert "cannot be written" in full.stderr
+
+
 def test_a_configuration_and_what_overrides_it(paths: list[str], tmp_path: Path) -> None:
     config = EnsembleConfig(
         members=tuple(MemberConfig(path=path) for path in paths),

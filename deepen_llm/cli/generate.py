@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,24 +28,39 @@ def generate(
         int | None, typer.Option(help="Show each token's log-probability and this many likeliest tokens.")
     ] = None,
     trace: Annotated[bool, typer.Option("--trace", help="Show how each token came about.")] = False,
+    trace_html: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False, writable=True, help="Write a page that shows how each token came about.", metavar="FILE"
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object, for programs.")] = False,
 ) -> None:
     """Continue a prompt with several models at once.
 
     The generated text goes to standard output, as it comes; all else to standard error.
     """
+    if trace_html and not trace_html.parent.is_dir():  # rather than after the work
+        raise typer.BadParameter(f"--trace-html {trace_html}: there is no folder {trace_html.parent}")
     text = _from_stdin() if prompt == "-" else prompt
     llm = given.load(n=n, logprobs=logprobs, trace=trace or None)
     generation = llm.settings.generation
-    whole = as_json or generation.n > 1 or generation.trace or generation.logprobs is not None
+    if trace_html and generation.n > 1:
+        raise typer.BadParameter(f"--trace-html shows one answer, not {generation.n}; use --n 1")
+    whole = as_json or trace_html or generation.n > 1 or generation.trace or generation.logprobs is not None
     if not whole:
         _stream(llm, text)
-    elif as_json:
+        return
+    output = llm.generate(text, trace=generation.trace or bool(trace_html))
+    asked = output if generation.trace else _untraced(output)
+    if as_json:
         from deepen_llm.cli.records import as_record
 
-        write(json.dumps(as_record(llm.generate(text)), allow_nan=False) + "\n")
+        write(json.dumps(as_record(asked), allow_nan=False) + "\n")
     else:
-        _show(llm.generate(text))
+        _show(asked)
+    if trace_html and output.trace is not None:
+        trace_html.write_text(output.trace.to_html(), encoding="utf-8", errors="replace")
 
 
 def _from_stdin() -> str:
@@ -60,6 +77,10 @@ def _stream(llm: EnsembleLLM, prompt: str) -> None:
     for piece in llm.stream(prompt):
         write(piece)
     write("\n")
+
+
+def _untraced(output: Output) -> Output:
+    return replace(output, samples=tuple(replace(sample, trace=None) for sample in output.samples))
 
 
 def _show(output: Output) -> None:

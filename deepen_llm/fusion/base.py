@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from deepen_llm.options import Options
+from deepen_llm.outputs import SearchStep
 from deepen_llm.vocabulary import Vocabulary
 
 
@@ -66,6 +67,31 @@ class Fusion(ABC):
         fused = torch.cat([self._fuse([one[rows] for one in folded], weights[rows]) for rows in portions])
         fused = self._roles[self.main].unfold(fused, own)
         return torch.where(weights[:, self.main : self.main + 1] < 1, fused, own)
+
+    @torch.inference_mode()
+    def course(self, logits: Sequence[Tensor], weights: Tensor, token: int) -> tuple[SearchStep, ...]:
+        """How the search for one step's fused logits went, by running it again; for traces.
+
+        Args:
+            logits: Each member's next-token logits, ``[1, V_i]``.
+            weights: Aggregation weights, ``[1, N]``.
+            token: The main model's token whose probability is followed.
+
+        Returns:
+            The start and every search step; empty where nothing is searched: the method has a closed form, or only the
+            main model has weight.
+        """
+        own = logits[self.main]
+        if bool((weights[:, self.main] >= 1).all()):
+            return ()
+        folded = [role.fold(one) for role, one in zip(self._roles, logits, strict=True)]
+        searched = self._course(folded, weights.to(own.device))
+        unfold = self._roles[self.main].unfold
+        return tuple(SearchStep(value, float(unfold(z, own).softmax(-1)[0, token])) for z, value in searched)
+
+    def _course(self, logits: Sequence[Tensor], weights: Tensor) -> list[tuple[Tensor, float]]:
+        """`course`, for logits whose end of text is one token: the logits ``[1, V_m]`` and the objective there."""
+        return []
 
     @abstractmethod
     def _fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from deepen_llm.fusion.anchoring import AnchorGroup
 from deepen_llm.fusion.base import Fusible, Fusion
 from deepen_llm.fusion.relative_method import RelativeMethod
 from deepen_llm.fusion.rows import Rows
-from deepen_llm.fusion.search import search_logits
+from deepen_llm.fusion.search import Observer, search_logits
 
 
 class Deepen(RelativeMethod):
@@ -49,13 +49,23 @@ class _DeepenFusion(Fusion):
         self._method, self._groups = method, groups
 
     def _fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:
+        return self._search(logits, weights)
+
+    def _course(self, logits: Sequence[Tensor], weights: Tensor) -> list[tuple[Tensor, float]]:
+        passed: list[tuple[Tensor, float]] = []
+        self._search(logits, weights, lambda z, objective: passed.append((z, objective)))
+        return passed
+
+    def _search(self, logits: Sequence[Tensor], weights: Tensor, observe: Observer | None = None) -> Tensor:
         p = [one.softmax(-1) for one in logits]  # N of [B, V_i]
         method = self._method
         rows = [group[self.main].view(p[self.main], method) for group in self._groups]
         targets = [
             self._aggregate(group, p, own, weights) for group, own in zip(self._groups, rows, strict=True)
         ]  # [B, A] each
-        return search_logits(logits[self.main], targets, rows, relr=method.relr, search_steps=method.search_steps)
+        return search_logits(
+            logits[self.main], targets, rows, relr=method.relr, search_steps=method.search_steps, observe=observe
+        )
 
     def _aggregate(self, group: AnchorGroup, p: Sequence[Tensor], own: Rows, weights: Tensor) -> Tensor:
         """``r̄ = Σ λ_i p_i R_i`` over one group's anchors, ``[B, A]``; who is not in the group leaves it to the main."""
