@@ -1,6 +1,7 @@
 """The benchmark: it runs, says what it measured, and what it compares with is what it says."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def test_a_quick_run_has_every_row_with_its_target_and_verdict(
 
 
 def test_the_plot_has_four_panels_and_is_missed_clearly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from deepen_llm.benchmarks import plots, report
+    from deepen_llm.benchmarks import report
 
     pytest.importorskip("matplotlib")
     curve = {"x": [1, 2], "ours": [0.1, 0.2], "floor": [0.1, 0.1]}
@@ -56,10 +57,10 @@ def test_the_plot_has_four_panels_and_is_missed_clearly(tmp_path: Path, monkeypa
     assert report.save(results, about, tmp_path) == []
     assert (tmp_path / "performance.png").stat().st_size > 10_000
 
-    def missing(*_: object) -> None:
-        raise ImportError
-
-    monkeypatch.setattr(plots, "draw", missing)
+    (tmp_path / "performance.png").unlink()
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "deepen_llm.pictures", raising=False)
+    monkeypatch.delitem(sys.modules, "deepen_llm.pictures.style", raising=False)
     assert "matplotlib" in report.save(results, about, tmp_path)[0]
 
 

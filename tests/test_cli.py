@@ -283,6 +283,19 @@ def test_inspect_judges_how_well_members_fit(paths: list[str]) -> None:
         assert run("inspect", *members(paths), "--score", wrong, "--score", "gpt2=0.2").exit_code != 0
 
 
+def test_inspect_measures_each_member_alone(paths: list[str], tmp_path: Path) -> None:
+    data = tmp_path / "dev.jsonl"
+    ends = {path: EnsembleLLM.from_pretrained([path]).generate(PROMPT, max_new_tokens=256).text for path in paths}
+    lines = [{"prompt": PROMPT, "references": [ends[paths[0]]]}, {"prompt": PROMPT + " is", "references": ["never"]}]
+    data.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    record = json.loads(run("inspect", *members(paths), "--dataset", str(data), "--json").stdout)
+    (pair,) = record["anchors"]
+    assert any("scores from 0.00 to 0.50" in one["text"] for one in pair["fit"]["reasons"])
+    both = run("inspect", *members(paths), "--dataset", str(data), "--score", "llama=0.1")
+    assert both.exit_code == 2
+    assert run("inspect", *members(paths), "--dataset", str(tmp_path / "none.jsonl")).exit_code == 1
+
+
 def test_inspect_draws_into_a_folder_or_on_a_page(paths: list[str], tmp_path: Path) -> None:
     quick = [*members(paths), "--sample", "16", "--json", "--plot"]
     assert run("inspect", *quick, str(tmp_path / "pictures")).exit_code == 0

@@ -15,10 +15,10 @@ _PANELS = {  # row whose raw values hold the curve: title, horizontal axis, labe
     "fused-flat": ("The fused step over K", "max_rows (K), where masses spread", "time of a fused step, ms"),
 }
 _SIDES = {
-    "ours": ("the ensemble", "#1f6fb4", "o-"),
-    "peaked": ("peaked distributions", "#1f6fb4", "o-"),
-    "flat": ("flat distributions", "#d1632b", "s-"),
-    "floor": ("the floor", "#666666", "--"),
+    "ours": ("the ensemble", 0, "o-"),
+    "peaked": ("peaked distributions", 0, "o-"),
+    "flat": ("flat distributions", 1, "s-"),
+    "floor": ("the floor", None, "--"),
 }
 
 
@@ -35,34 +35,36 @@ def draw(found: Mapping[str, Mapping[str, Sequence[float]]], file: Path) -> None
         file: The picture to write.
 
     Raises:
-        ImportError: There is no matplotlib.
+        ConfigError: There is no matplotlib, or the picture cannot be written.
     """
-    import matplotlib as mpl
+    from deepen_llm.pictures.style import Picture, drawing, save
 
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
+    @drawing
+    def drawn() -> Picture:
+        picture = Picture(9, 6.5)
+        axes = picture.subplots(2, 2)
+        for axis, (name, labels) in zip(axes.flat, _PANELS.items(), strict=True):
+            _panel(axis, found.get(name), *labels)
+        return picture
 
-    figure, axes = plt.subplots(2, 2, figsize=(9, 6.5), layout="constrained")
-    for axis, (name, labels) in zip(axes.flat, _PANELS.items(), strict=True):
-        _panel(axis, found.get(name), *labels)
-    figure.savefig(file, dpi=130)
-    plt.close(figure)
+    save(drawn(), file)
 
 
 def _panel(axis: Any, curve: Mapping[str, Sequence[float]] | None, title: str, across: str, up: str) -> None:
-    axis.set(title=title, xlabel=across, ylabel=up)
-    axis.spines[["top", "right"]].set_visible(False)
+    from deepen_llm.pictures.style import COLOURS, MUTED, label
+
+    label(axis, title, across, up)
     if not curve:
         axis.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axis.transAxes)
         return
-    for side, (label, colour, style) in _SIDES.items():
+    for side, (name, place, style) in _SIDES.items():
         if side in curve:
-            axis.plot(curve["x"], [1e3 * one for one in curve[side]], style, color=colour, label=label)
+            colour = MUTED if place is None else COLOURS[place]
+            axis.plot(curve["x"], [1e3 * one for one in curve[side]], style, color=colour, label=name)
     if "flat" in curve:
         axis.set_xscale("log", base=2)
     axis.set_xticks(curve["x"], [f"{one:,}" for one in curve["x"]])
     axis.minorticks_off()
     highest = 1e3 * max(max(curve[side]) for side in _SIDES if side in curve)
     axis.set_ylim(0, highest * (1.5 if "flat" in curve else 1.1))  # with room for the legend
-    axis.grid(alpha=0.25)
-    axis.legend(loc="upper right" if "flat" in curve else "lower right", frameon=False)
+    axis.legend(loc="upper right" if "flat" in curve else "lower right")

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from deepen_llm.benchmarks import plots
 from deepen_llm.benchmarks.rows import Result, shown
+from deepen_llm.errors import ConfigError
 
 _STYLES = {"met": "bold green", "missed": "bold red", "info": "", "not measured": "dim"}
 
@@ -42,8 +43,8 @@ def save(results: Sequence[Result], about: Mapping[str, Any], folder: Path) -> l
         return ["no plot: none of its rows was measured"]
     try:
         plots.draw(curves, folder / "performance.png")
-    except ImportError:
-        return ["no plot: there is no matplotlib (pip install 'deepen-llm[plot]'); table and record are written"]
+    except ConfigError as error:
+        return [f"no plot: {error.message} ({error.hint}); table and record are written"]
     return []
 
 

@@ -77,7 +77,7 @@ for command, shown in (
         (
             "deepen inspect",
             "deepen inspect -m gpt2 -m Qwen/Qwen2.5-0.5B --json",
-            "deepen inspect -c ensemble.yaml --plot pictures --score atlas=0.42 --score curie=0.37",
+            "deepen inspect -c ensemble.yaml --dataset dev.jsonl --chat --plot pictures",
         ),
     ),
     (

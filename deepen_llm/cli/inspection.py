@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ from deepen_llm.errors import ConfigError
 if TYPE_CHECKING:
     from deepen_llm.comparison import Comparison
     from deepen_llm.members.local import LocalMember
+    from deepen_llm.tuning.dataset import Example
 
 
 @takes(Members)
@@ -27,6 +29,11 @@ def inspect(
         list[str] | None,
         typer.Option(help="NAME=0.61: a member's share of right answers alone, for the verdict; one per member."),
     ] = None,
+    dataset: Annotated[
+        Path | None,
+        typer.Option(help="JSON lines as deepen tune reads them: measure each member alone on them, for the verdict."),
+    ] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="Read each prompt of the dataset as a user's message.")] = False,
     plot: Annotated[
         Path | None,
         typer.Option(help="Draw pictures: into this folder, or on one page in a .png, .svg or .pdf file."),
@@ -46,11 +53,17 @@ def inspect(
     if not given.member and given.config is None:
         given = replace(given, member=[str(path) for path in specialists.paths()])
     configuration = given.configuration()
+    if score and dataset:
+        raise typer.BadParameter("give either --score or --dataset")
+    examples = _examples(dataset, chat) if dataset else None
     if plot:
         _require_plot(plot, len(configuration.members))
     quiet_libraries()
     with errors.status(f"Loading {len(configuration.members)} members..."):
         members = load_members(configuration.members)
+    if examples:
+        with errors.status(f"Asking each member {len(examples)} examples..."):
+            scores = _measured(members, examples)
     with errors.status("Comparing anchors..."):
         comparisons = compare(members, sample=sample, scores=scores)
     if plot:
@@ -76,6 +89,23 @@ def _scores(said: Sequence[str]) -> dict[str, float]:
         except ValueError:
             raise typer.BadParameter(f"{one!r} is no NAME=SCORE, such as gpt2=0.61", param_hint="--score") from None
     return scores
+
+
+def _examples(dataset: Path, chat: bool) -> list[Example]:
+    """Read examples before models are loaded."""
+    from deepen_llm.tuning.dataset import read_examples
+
+    return read_examples(dataset, chat=chat)
+
+
+def _measured(members: Sequence[LocalMember], examples: Sequence[Example]) -> dict[str, float]:
+    """Each member's mean score alone, by its name."""
+    from deepen_llm.ensemble import EnsembleLLM
+    from deepen_llm.tuning.metrics import Measure
+    from deepen_llm.tuning.scoring import scores
+
+    measure = Measure.of(None, examples)
+    return {one.name: fmean(scores(EnsembleLLM([one]), examples, measure)) for one in members}
 
 
 def _require_plot(where: Path, members: int) -> None:

@@ -33,7 +33,7 @@ def draw_representations(projection: Projection) -> Picture:
 @drawing
 def draw_consistency(comparisons: Sequence[Comparison]) -> Picture:
     """Draw how many anchors are how consistent, beside chance; a panel for each comparison that has anchors."""
-    picture = Picture(9.0, 0.6 + 2.1 * _row_count(comparisons))
+    picture = Picture(9.0, 1.0 + 2.1 * _row_count(comparisons))
     _consistency(picture, comparisons)
     return picture
 
@@ -158,7 +158,7 @@ def _quoted(text: str) -> str:
 @drawing
 def draw_overview(projection: Projection, comparisons: Sequence[Comparison], masses: Mapping[str, Tensor]) -> Picture:
     """Draw all three on one page; the arguments are those of the single pictures."""
-    heights = (5.4, 0.6 + 2.1 * _row_count(comparisons), 4.0)
+    heights = (5.4, 1.0 + 2.1 * _row_count(comparisons), 4.0)
     picture = Picture(max(9.0, 4.2 * len(projection.members)), sum(heights))
     first, second, third = np.asarray(picture.subfigures(3, 1, height_ratios=heights, hspace=0.04)).flat
     _representations(first, projection)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from deepen_llm.comparison import anchor_texts
 from deepen_llm.errors import ConfigError
+from deepen_llm.extras import require
 from deepen_llm.fusion.agreement import CALIBRATED
 from deepen_llm.fusion.base import Fusible
 from deepen_llm.fusion.consistency import AnchorView
@@ -66,20 +67,15 @@ def project(members: Sequence[Fusible], *, sample: int = 600, clusters: int = 6)
         ConfigError: There is no scikit-learn, or there are fewer than three anchors.
         VocabularyError: The members share no anchor.
     """
-    try:
-        from sklearn.cluster import KMeans
-        from sklearn.decomposition import PCA
-    except ImportError as error:
-        raise ConfigError("this picture needs scikit-learn", hint="pip install 'deepen-llm[plot]'") from error
-
+    cluster, decomposition = require("sklearn.cluster", "plot"), require("sklearn.decomposition", "plot")
     ids = shared_anchors([member.vocabulary for member in members])
     if ids.shape[1] < 3:
         raise ConfigError(f"{ids.shape[1]} shared anchors make no picture", hint="choose members that share more")
     columns = torch.linspace(0, ids.shape[1] - 1, min(sample, ids.shape[1])).long()
     rows = _rows(members, ids, columns)  # [N, K, U]
-    plane = PCA(2, random_state=0).fit(rows.reshape(-1, rows.shape[2]))
+    plane = decomposition.PCA(2, random_state=0).fit(rows.reshape(-1, rows.shape[2]))
     points = np.stack([plane.transform(row) for row in rows])
-    groups = KMeans(min(clusters, len(columns)), n_init=4, random_state=0).fit(points[0])
+    groups = cluster.KMeans(min(clusters, len(columns)), n_init=4, random_state=0).fit(points[0])
     order = np.argsort(-np.bincount(groups.labels_), kind="stable")
     centres = groups.cluster_centers_[order]
     texts = anchor_texts(members[0].vocabulary, ids[0, columns])
