@@ -34,7 +34,9 @@ def tune(
     ] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Read each prompt as a user's message.")] = False,
     trials: Annotated[int, typer.Option(min=1, help="Settings that the search tries.")] = 60,
-    held_out: Annotated[float, typer.Option(help="Share of examples that judge what the others chose.")] = 0.33,
+    held_out: Annotated[
+        float, typer.Option(show_default="a third", help="Share of examples that judge what the others chose.")
+    ] = 1 / 3,
     test: Annotated[Path | None, typer.Option(help="A test set, of the same form, to score the result on.")] = None,
     out: Annotated[Path, typer.Option(dir_okay=False, help="Where to write the ensemble.")] = Path("ensemble.yaml"),
     folder: Annotated[

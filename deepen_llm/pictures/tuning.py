@@ -14,6 +14,7 @@ from deepen_llm.tuning.result import Tuning
 from deepen_llm.tuning.sweeps import Point
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 _BINS = 8
@@ -67,19 +68,24 @@ def members(found: Tuning) -> Picture:
 def options(found: Tuning) -> Picture:
     """Score over each option around the best ensemble, a panel each; loss beside it where it is known."""
     swept = found.sweeps.options if found.sweeps else {}
-    picture = Picture(4.2 * max(1, len(swept)), 3.8)
+    rows = (len(swept) + 1) // 2
+    picture = Picture(8.4, 0.9 + 3.1 * rows)
+    drawn: dict[str, Artist] = {}
     for place, (name, points) in enumerate(swept.items(), 1):
-        axes = picture.add_subplot(1, len(swept), place)
+        axes = picture.add_subplot(rows, 2, place)
         values = [point.value for point in points]
-        axes.plot(values, [100 * point.score for point in points], "o-", color=COLOURS[0], label="score")
-        axes.axhline(100 * found.alone[found.single], color=MUTED, ls="--", label=f"{found.names[found.single]} alone")
-        label(axes, f"Score over {_OPTIONS[name].split(',')[0]}", _OPTIONS[name], f"{found.metric}, %")
+        (drawn["score"],) = axes.plot(values, [100 * point.score for point in points], "o-", color=COLOURS[0])
+        drawn[f"{found.names[found.single]} alone"] = axes.axhline(
+            100 * found.alone[found.single], color=MUTED, ls="--"
+        )
+        label(axes, "", _OPTIONS[name], f"{found.metric}, %")
         if name == "anchor_count":
             axes.set_xscale("log", base=2)
+            axes.set_xticks(values, [f"{value:.0f}" for value in values])
         axes.set_ylim(0, 103)
-        _loss(axes, points)
-        axes.legend(loc="lower right")
-    picture.suptitle(f"All else as in the best ensemble, on the {found.chosen_on} examples that settings are chosen on")
+        drawn |= _loss(axes, points)
+    picture.suptitle(f"One option at a time, all else as in the best ensemble that has it ({found.chosen_on} examples)")
+    picture.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=len(drawn))
     return picture
 
 
@@ -103,7 +109,7 @@ def reliability(confidence: Sequence[float], right: Sequence[float]) -> Picture:
     label(axes, f"Reliability, {len(right)} held-out examples", "fused probability of the answer", "share right")
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.02)
-    axes.legend(loc="upper left")
+    axes.legend(loc="lower right")
     return picture
 
 
@@ -115,10 +121,13 @@ def _bins(confidence: Sequence[float]) -> list[list[int]]:
     return [order[low:high] for low, high in pairwise(edges)]
 
 
-def _loss(axes: Axes, points: Sequence[Point]) -> None:
+def _loss(axes: Axes, points: Sequence[Point]) -> dict[str, Artist]:
+    """Draw the loss beside the score, where it is known; what a legend names."""
     known = [(point.value, point.loss) for point in points if point.loss is not None]
-    if known:
-        beside = axes.twinx()
-        beside.plot(*zip(*known, strict=True), "s:", color=COLOURS[1])
-        beside.set_ylabel("loss, nats", color=COLOURS[1])
-        beside.grid(visible=False)
+    if not known:
+        return {}
+    beside = axes.twinx()
+    (line,) = beside.plot(*zip(*known, strict=True), "s:", color=COLOURS[1])
+    beside.set_ylabel("loss, nats", color=COLOURS[1])
+    beside.grid(visible=False)
+    return {"loss of a right answer": line}

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean as mean
 
-from deepen_llm.tuning.confidence import confidences, losses
 from deepen_llm.tuning.space import Candidate
 from deepen_llm.tuning.tuner import Tuner
 
@@ -61,9 +60,7 @@ def sweep(tuner: Tuner, best: Candidate) -> Sweeps:
         around = next((one for one in _best_first(tuner, best) if _takes(one, name)), None)
         if around is not None:
             options[name] = tuple(_points(tuner, around, name, values))
-    held_out = tuner.parts["held_out"]
-    confidence = confidences(tuner.build(best), held_out)
-    return Sweeps(options, tuple(confidence), tuple(tuner.scores(best, "held_out")))
+    return Sweeps(options, tuple(tuner.confidences(best)), tuple(tuner.scores(best, "held_out")))
 
 
 def _best_first(tuner: Tuner, best: Candidate) -> list[Candidate]:
@@ -86,6 +83,6 @@ def _points(tuner: Tuner, around: Candidate, name: str, values: Sequence[float])
         score = tuner.attempt(candidate, f"sweep of {name}")
         if score is None:  # more anchors than there are, or too few to be accepted
             continue
-        loss = mean(losses(tuner.build(candidate), tuner.parts["search"])) if name in _WITH_LOSS else None
+        loss = mean(tuner.losses(candidate)) if name in _WITH_LOSS else None
         found.append(Point(value, score, loss))
     return found

@@ -13,6 +13,7 @@ from deepen_llm.errors import DeepenError
 from deepen_llm.extras import require
 from deepen_llm.intervals import examples_needed, gain_interval, score_interval, standard_error
 from deepen_llm.members.base import Member
+from deepen_llm.tuning.confidence import confidences, losses
 from deepen_llm.tuning.dataset import Example
 from deepen_llm.tuning.journal import Journal
 from deepen_llm.tuning.metrics import Measure
@@ -147,10 +148,24 @@ class Tuner:
 
     def scores(self, candidate: Candidate, part: Part = "search") -> list[float]:
         """A candidate's scores, from the journal where they are known."""
-        key = f"{part} {candidate.key}"
+        return self._kept(
+            f"{part} {candidate.key}", lambda: scores(self.build(candidate), self.parts[part], self._measure)
+        )
+
+    def losses(self, candidate: Candidate) -> list[float]:
+        """See `losses`, for the examples that settings are chosen on."""
+        return self._kept(f"loss {candidate.key}", lambda: losses(self.build(candidate), self.parts["search"]))
+
+    def confidences(self, candidate: Candidate) -> list[float]:
+        """See `confidences`, for the held-out examples."""
+        return self._kept(
+            f"confidence {candidate.key}", lambda: confidences(self.build(candidate), self.parts["held_out"])
+        )
+
+    def _kept(self, key: str, compute: Callable[[], list[float]]) -> list[float]:
         found = self._journal.find(key)
         if found is None:
-            found = scores(self.build(candidate), self.parts[part], self._measure)
+            found = compute()
             self._journal.keep(key, found)
         return found
 
