@@ -335,11 +335,13 @@ def test_notebooks_show_several_that_do_not_touch_each_other(browser: Browser) -
 
 
 def test_members_that_were_not_asked_and_answers_without_tokens(browser: Browser) -> None:
-    token = trace_of(answer())[0]
-    unread = replace(token.members[1], weight=0.0, top=())
-    browser.open(Trace([replace(token, members=(token.members[0], unread, token.members[2]))]).to_html())
+    sure, other = scripted(tokenizer(), PROMPT, " Hello", strength=18), small("gpt2", "sentencepiece_bpe")
+    trace = trace_of(EnsembleLLM([sure, other], gate="unsure").generate(PROMPT, max_new_tokens=2, trace=True))
+    assert (trace[0].members[1].top, trace[0].moved_by, trace[0].course) == ((), None, ())
+    browser.open(trace.to_html())
     browser.run("document.querySelector('.text .token').focus()")
     assert "Not asked at this token." in browser.text("#panel")
+    assert "Nothing was fused here" in browser.text("#panel")
     browser.open(Trace().to_html())
     assert "No token was generated." in browser.text("#text")
     assert browser.complaints() == []
