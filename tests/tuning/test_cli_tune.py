@@ -7,7 +7,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.image import imread
 from typer.testing import CliRunner, Result
 
@@ -98,14 +100,18 @@ def found() -> Tuning:
     return tuned(None, bundled(), asked(each=4), trials=1, sweeps=True)
 
 
+def heights(axes: Axes) -> list[float]:
+    return np.asarray(axes.lines[0].get_ydata(), float).tolist()  # type: ignore[no-any-return]
+
+
 def test_pictures_show_what_was_found(found: Tuning, tmp_path: Path) -> None:
     (axes,) = members(found).axes
-    assert list(axes.lines[0].get_ydata()) == pytest.approx([100 * one.score for one in found.growth])
+    assert heights(axes) == pytest.approx([100 * one.score for one in found.growth])
     assert found.sweeps is not None
     panels = {axes.get_xlabel(): axes for axes in options(found).axes if axes.get_xlabel()}
     assert len(panels) == len(found.sweeps.options) == 2
     for axes, points in zip(panels.values(), found.sweeps.options.values(), strict=True):
-        assert list(axes.lines[0].get_ydata()) == pytest.approx([100 * point.score for point in points])
+        assert heights(axes) == pytest.approx([100 * point.score for point in points])
     files = list(draw(found, tmp_path / "pictures"))
     assert [file.name for file in files] == ["members.png", "options.png", "reliability.png"]
     assert all(imread(file).std() > 0 for file in files)
