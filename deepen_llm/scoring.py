@@ -146,7 +146,7 @@ def _scored(vocabulary: Vocabulary, fused: Fused, tokens: Sequence[int]) -> list
     """The tokens in the fused distributions at all places."""
     logits = fused.logits
     chosen = logits.new_tensor(tokens).long()[:, None]  # [P, 1]
-    logprobs = (logits.gather(1, chosen) - logits.logsumexp(-1, keepdim=True))[:, 0].tolist()
+    logprobs = logits.log_softmax(-1).gather(1, chosen)[:, 0].tolist()
     greedy = (logits.argmax(-1) == chosen[:, 0]).tolist()
     return [
         ScoredToken(token, shown(vocabulary, token), logprob, likeliest)

@@ -13,6 +13,7 @@ import typer
 from deepen_llm.cli.bench import bench
 from deepen_llm.cli.chat import chat
 from deepen_llm.cli.demo import demo
+from deepen_llm.cli.evaluation import SETTINGS, evaluate
 from deepen_llm.cli.generate import generate
 from deepen_llm.cli.inspection import inspect
 from deepen_llm.cli.terminal import Group, examples
@@ -91,3 +92,11 @@ for command, shown in (
     (bench, ("deepen bench", "deepen bench --out build/bench", "deepen bench --rows plain --rows drafts --json")),
 ):
     app.command(epilog=examples(*shown))(command)
+
+app.command(
+    "eval",
+    context_settings=SETTINGS,
+    epilog=examples(
+        "deepen eval --model deepen --model_args config=ensemble.yaml --tasks piqa,gsm8k --batch_size auto"
+    ),
+)(evaluate)

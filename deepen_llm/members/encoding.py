@@ -117,6 +117,17 @@ class TextEncoder:
         """A prompt whose ids all stay as they are; what follows is encoded on its own."""
         return Prompt(tuple(ids), len(ids), "", _LEADS[1:])
 
+    def shortened(self, prompt: Prompt, tokens: int) -> Prompt:
+        """The last so many tokens of a prompt."""
+        cut = len(prompt.ids) - tokens
+        if cut <= 0:
+            return prompt
+        ids = list(prompt.ids[cut:])
+        if cut <= prompt.fixed:
+            return Prompt(tuple(ids), prompt.fixed - cut, prompt.tail, prompt.leads)
+        text = b"".join(self._surfaces[id_] or b"" for id_ in ids).decode(errors="replace")
+        return self.resumable(ids, text, 0)
+
     def _tail(self, ids: list[int], fixed: int, text: str) -> str | None:
         """The end of ``text`` that ``ids[fixed:]`` encode: by their surfaces, or what follows the last fixed token."""
         spelled = b"".join(self._surfaces[id_] or b"" for id_ in ids[fixed:]).decode(errors="replace")

@@ -113,6 +113,15 @@ class LocalMember(Member):
             return TemplateReader(self.tokenizer, self._chat.spelled(prompt.ids), tools)
         return CallReader(self.tool_format, [tool.name for tool in tools]) if toolbox else None
 
+    def shortened(self, prompt: Prompt, tokens: int) -> Prompt:
+        """The end of a prompt, for a text that is too long.
+
+        Args:
+            prompt: The prompt.
+            tokens: How many tokens to keep, if it has more.
+        """
+        return self._encoder.shortened(prompt, tokens)
+
     def encode_continuation(self, prompt: Prompt, text: str) -> list[int]:
         """See `Member`."""
         for start in (prompt, self._encoder.closed(list(prompt.ids))):

@@ -1,0 +1,31 @@
+"""``deepen eval``: lm-evaluation-harness's own command line, with the model ``deepen`` known to it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from deepen_llm.cli.terminal import quiet_libraries
+from deepen_llm.errors import LoadError
+
+SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+"""All arguments are the harness's, ``--help`` among them."""
+
+
+def evaluate(
+    arguments: Annotated[list[str] | None, typer.Argument(help="What lm_eval takes.", show_default=False)] = None,
+) -> None:
+    """Evaluate an ensemble with lm-evaluation-harness: all that `lm_eval` takes, with `--model deepen`."""
+    try:
+        from lm_eval.__main__ import cli_evaluate
+
+        import deepen_llm.harness  # noqa: F401 - registers the model
+    except ImportError as error:
+        raise LoadError(
+            f"lm-evaluation-harness cannot be imported: {error}", hint="pip install 'deepen-llm[harness]'"
+        ) from error
+    quiet_libraries()
+    sys.argv = ["deepen eval", *(arguments or ["--help"])]
+    cli_evaluate()
