@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from deepen_llm import Bayes, Deepen, EnsembleLLM, FusionMethod
+from deepen_llm.fusion.selection import chosen_anchors
 from deepen_llm.members.base import Member
+from deepen_llm.vocabulary import shared_anchors
 from tests.gpu.ensembles import PROMPTS, ensemble
 
 pytestmark = pytest.mark.gpu
@@ -75,6 +77,16 @@ def test_law_8_a_fused_step_is_that_of_the_cpu(method: FusionMethod, device: str
     assert here.device.type == device
     torch.testing.assert_close(here.cpu(), there, atol=2e-3, rtol=1e-4)
     torch.testing.assert_close(here.softmax(-1).cpu(), there.softmax(-1), atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("choice", ["random", "consistent", "spread"])
+def test_law_8_anchors_are_chosen_as_on_the_cpu(choice: str, device: str) -> None:
+    options = Bayes(anchor_choice=choice, anchor_count=300)
+    chosen = []
+    for members in (ensemble(device).members, ensemble("cpu").members):
+        ids = shared_anchors([member.vocabulary for member in members])
+        chosen.append(set(chosen_anchors(members, ids, 0, options, options)[0].tolist()))
+    assert len(chosen[0] & chosen[1]) >= 290  # rounding may turn a tie
 
 
 def random_logits(members: tuple[Member, ...]) -> list[torch.Tensor]:
