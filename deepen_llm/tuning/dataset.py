@@ -51,13 +51,17 @@ class Example(Options):
             raise ValueError(f"'answer' {self.answer} is no index of {len(self.choices)} choices; two are the fewest")
         if not all(self.references) or not all(self.choices):
             raise ValueError("an answer is empty")
+        try:
+            "".join([self.asked, *self.references]).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("a lone surrogate, which is no character") from error
         return self
 
     @property
     def asked(self) -> str:
         """What tells questions apart, but for case and white space."""
         spoken = [str(message.get("content")) for message in self.messages] or [self.prompt]
-        return " ".join(" ".join(spoken).casefold().split())
+        return " ".join(" ".join([*spoken, *self.choices]).casefold().split())
 
     @property
     def right(self) -> str:
@@ -130,7 +134,7 @@ def check_disjoint(examples: Sequence[Example], test: Sequence[Example]) -> None
 
 def _lines(file: str | Path) -> Iterable[tuple[str, Any]]:
     try:
-        text = Path(file).read_text(encoding="utf-8")
+        text = Path(file).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"the dataset {file} cannot be read: {error}", hint=f"give a UTF-8 file: {SHAPE}") from error
     for number, line in enumerate(text.split("\n"), 1):  # not splitlines: JSON strings may hold its other separators

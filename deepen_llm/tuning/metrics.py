@@ -7,6 +7,7 @@ import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 from deepen_llm.errors import ConfigError
 from deepen_llm.tuning.dataset import Example
@@ -50,6 +51,14 @@ class Measure:
     name: str
     metric: Metric | None = None
     per_byte: bool = False
+
+    @property
+    def identity(self) -> str:
+        """What tells metrics apart: the name, and of a function of one's own its code."""
+        code = getattr(self.metric, "__code__", None)
+        if code is None or self.metric in GENERATED.values():
+            return self.name
+        return f"{self.name} {blake2b(code.co_code + repr(code.co_consts).encode(), digest_size=8).hexdigest()}"
 
     @classmethod
     def of(cls, given: str | Metric | None, examples: Sequence[Example]) -> Measure:

@@ -102,18 +102,21 @@ def recorded(members: Sequence[Member], folder: Path) -> Iterator[list[Member]]:
         ConfigError: The folder cannot be written to, or a member's logits cannot be recorded.
     """
     with ExitStack() as stack:
-        yield [_recorded(member, folder, stack) for member in members]
+        recordings: dict[Path, Recording] = {}  # members with the same weights share one
+        yield [_recorded(member, folder, recordings, stack) for member in members]
 
 
-def _recorded(member: Member, folder: Path, stack: ExitStack) -> Member:
+def _recorded(member: Member, folder: Path, recordings: dict[Path, Recording], stack: ExitStack) -> Member:
     if not isinstance(member, LocalMember):
         raise ConfigError(
             f"member {member.name} is no local model, and only a local model's logits are recorded",
             hint="tune an ensemble of local members",
         )
-    recording = Recording(folder / fingerprints.of_model(member.model), member.vocabulary.size)
-    stack.callback(recording.close)
-    return RecordedMember(member, recording)
+    stem = folder / fingerprints.of_model(member.model)
+    if stem not in recordings:
+        recordings[stem] = Recording(stem, member.vocabulary.size)
+        stack.callback(recordings[stem].close)
+    return RecordedMember(member, recordings[stem])
 
 
 def _opened(file: Path) -> BinaryIO:

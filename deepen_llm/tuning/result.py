@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -78,11 +78,11 @@ class Tuning:
     chosen_on: int
     single: int
     alone: tuple[float, ...]
-    growth: tuple[Scored, ...]
-    trials: tuple[Scored, ...]
+    growth: tuple[Scored, ...] = field(repr=False)
+    trials: tuple[Scored, ...] = field(repr=False)
     best: Scored
-    unusable: tuple[str, ...] = ()
-    sweeps: Sweeps | None = None
+    unusable: tuple[str, ...] = field(default=(), repr=False)
+    sweeps: Sweeps | None = field(default=None, repr=False)
 
     @property
     def expected(self) -> Interval:

@@ -162,8 +162,7 @@ class Candidate:
     def settings(self) -> dict[str, Any]:
         """What `EnsembleLLM` takes beside the members that take part."""
         main = self.members.index(self.main)
-        gate = {} if self.gate == "always" else {"gate": self.gate}
-        return {"main_model": main, "fusion": dict(self.fusion), "weights": self.weights, **gate}
+        return {"main_model": main, "fusion": dict(self.fusion), "weights": self.weights, "gate": self.gate}
 
     @property
     def key(self) -> str:

@@ -22,6 +22,8 @@ from deepen_llm.tuning.space import Candidate, SearchSpace
 from deepen_llm.tuning.sweeps import sweep
 from deepen_llm.tuning.tuner import Progress, Tuner
 
+_TOLD = ("eos_policy", "generation")  # settings that scores depend on, beside the candidates' own
+
 
 def tune(
     llm: EnsembleLLM,
@@ -43,8 +45,7 @@ def tune(
     check_set(examples)
     measure = Measure.of(metric, examples)
     space = search_space if isinstance(search_space, SearchSpace) else SearchSpace(**search_space or {})
-    names = ("eos_policy", "batch_size", "generation")
-    common = {name: getattr(llm.settings, name) for name in names}
+    common = {name: getattr(llm.settings, name) for name in (*_TOLD, "batch_size")}
     with _kept(folder) as place, locked(place), recorded(llm.members, place) as members:
         journal = Journal(place, _about(llm, examples, measure, common, held_out, seed))
         options: dict[str, Any] = {"trials": trials, "held_out": held_out, "seed": seed, "journal": journal}
@@ -114,6 +115,6 @@ def _about(
             if isinstance(member, LocalMember)
         ],
         "examples": blake2b(asked, digest_size=16).hexdigest(),
-        "metric": measure.name,
-        "options": {"held_out": held_out, "seed": seed, **{name: repr(value) for name, value in common.items()}},
+        "metric": measure.identity,
+        "options": {"held_out": held_out, "seed": seed, **{name: repr(common[name]) for name in _TOLD}},
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from deepen_llm.tuning.journal import Journal
 from deepen_llm.tuning.metrics import Measure
 from deepen_llm.tuning.result import Estimate, Scored, Verdict
 from deepen_llm.tuning.scoring import scores
-from deepen_llm.tuning.space import STARTS, Candidate, SearchSpace, adapt
+from deepen_llm.tuning.space import Candidate, SearchSpace, adapt
 
 Part = Literal["search", "held_out"]
 
@@ -77,7 +77,7 @@ class Tuner:
         self.tried: list[Scored] = []
         self.unusable: list[str] = []
         count = len(members)
-        self._done, self._total = 0, trials + sum(map(_first_count, range(2, count + 1)))
+        self._done, self._total = 0, trials + self._first_count(range(2, count + 1))
         self._best, self._stage = 0.0, ""
 
     def alone(self) -> list[float]:
@@ -107,7 +107,7 @@ class Tuner:
             if helps or size == 2:
                 kept = growth[-1].candidate
             if not helps:
-                self._total -= sum(map(_first_count, range(size + 1, len(order) + 1)))
+                self._total -= self._first_count(range(size + 1, len(order) + 1))
                 break
         return growth, kept
 
@@ -169,6 +169,11 @@ class Tuner:
             self._journal.keep(key, found)
         return found
 
+    def _first_count(self, sizes: Iterable[int]) -> int:
+        """How many first settings sets of these sizes have."""
+        adapted = "adapt" in self._space.weights
+        return sum(len(list(self._space.start(range(size)))) + adapted for size in sizes)
+
     def _first_settings(self, members: Sequence[int], alone: Sequence[float]) -> Scored:
         """Each method as it stands, with each main model; the best of them with weights by score, too."""
         tried = [self._try(candidate) for candidate in self._space.start(members)]
@@ -198,11 +203,6 @@ class Tuner:
         if found is not None:
             self.tried.append(Scored(candidate, found))
         return Scored(candidate, found or 0.0)
-
-
-def _first_count(members: int) -> int:
-    """How many first settings of so many members there are, at most."""
-    return len(STARTS) * members + 1
 
 
 def _split(examples: Sequence[Example], held_out: float, seed: int) -> dict[Part, list[Example]]:

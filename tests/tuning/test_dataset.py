@@ -39,6 +39,19 @@ def test_choices_are_named_or_numbered() -> None:
     assert read_examples([numbered]) == read_examples([{**numbered, "answer": "yes"}])
 
 
+def test_questions_with_other_choices_are_others() -> None:
+    one = {"prompt": "Which is right?", "choices": ["no", "yes"], "answer": 1}
+    assert len(read_examples([one, {**one, "choices": ["no", "perhaps"]}])) == 2
+
+
+def test_a_mark_before_a_file_and_windows_line_ends_are_no_content(tmp_path: Path) -> None:
+    file = tmp_path / "dev.jsonl"
+    file.write_bytes(
+        b'\xef\xbb\xbf{"prompt": "a", "references": ["x"]}\r\n\r\n{"prompt": "b", "references": ["x"]}\r\n'
+    )
+    assert read_examples(file) == read_examples(asking(2))
+
+
 def test_chat_makes_messages_of_prompts() -> None:
     (example,) = read_examples([{"prompt": "Hello?", "references": ["Hi"]}], chat=True)
     assert example.messages == ({"role": "user", "content": "Hello?"},)
@@ -57,6 +70,7 @@ def test_chat_makes_messages_of_prompts() -> None:
         ('{"prompt": "a", "references": [4]}', r"line 2: 'references.0=4|line 2: references.0=4"),
         ('{"prompt": "a", "choices": ["x"], "answer": 0}', "no index of 1 choices"),
         ('{"prompt": "a", "choices": ["x", "y"], "answer": 2}', "no index of 2 choices"),
+        ('{"prompt": "a", "references": ["\\ud800"]}', "line 2: a lone surrogate"),
         ('{"prompt": "first", "references": ["x"]}', "asks the same more than once: examples 1, 2"),
         ('{"prompt": "a", "choices": ["x", "y"], "answer": 0}', "choices in some examples"),
     ],

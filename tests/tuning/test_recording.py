@@ -67,6 +67,17 @@ def test_another_process_goes_on_where_one_was_interrupted(tmp_path: Path) -> No
         assert not reads
 
 
+def test_one_model_twice_is_recorded_once(tmp_path: Path) -> None:
+    first, second = members()
+    both = [first, second, first]
+    with recorded(both, tmp_path) as kept:
+        whole = answers(kept)
+    assert len(list(tmp_path.glob("*.rows"))) == 2
+    with recorded(both, tmp_path) as kept, counted(first) as reads:
+        assert answers(kept) == whole
+        assert not reads
+
+
 def test_other_weights_are_recorded_apart(tmp_path: Path) -> None:
     model, tokenizer = small("llama", "byte_level_bpe", 3)
     with recorded([LocalMember(model, tokenizer)], tmp_path) as kept:

@@ -139,6 +139,16 @@ def test_choices_are_tuned_by_likelihood() -> None:
     assert set(found.sweeps.options) == {"self_mass", "anchor_count"}
 
 
+def test_what_is_found_is_what_was_tried_whatever_the_ensemble_was(tmp_path: Path) -> None:
+    llm = EnsembleLLM(members(), gate="unsure", weights=[0.8, 0.1, 0.1], eos_policy="main", draft_tokens=2, **OPTIONS)
+    found = llm.tune(asked(each=4), chat=True, trials=1, search_space=SPACE)
+    candidate, settings = found.best.candidate, found.llm.settings
+    assert settings.gate.when == candidate.gate == "always"
+    assert settings.weights == candidate.weights
+    assert (settings.eos_policy, settings.draft_tokens, settings.generation.max_new_tokens) == ("main", 2, 8)
+    assert len(repr(found)) < 2500
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
