@@ -125,6 +125,7 @@ class Given(Members):
     ] = None
     relr: Annotated[float | None, _Fusion(help="Relative ensemble learning rate of deepen's search.")] = None
     search_steps: Annotated[int | None, _Fusion(help="Steps of deepen's search.")] = None
+    rounds: Annotated[int | None, _Fusion(help="Rounds of bayes' rule.")] = None
     max_new_tokens: Annotated[int | None, _Sampling(help="The most tokens to generate. Default: 256.")] = None
     temperature: Annotated[float | None, _Sampling(help="0 is greedy (default).")] = None
     top_p: Annotated[
@@ -186,7 +187,8 @@ class Given(Members):
         """The fusion settings; another method than the file's starts from its own defaults."""
         method = self.fusion or base.get("method", "deepen")
         kept = base if method == base.get("method") else {}
-        return {**kept, "method": method, **_said({"relr": self.relr, "search_steps": self.search_steps})}
+        options = {"relr": self.relr, "search_steps": self.search_steps, "rounds": self.rounds}
+        return {**kept, "method": method, **_said(options)}
 
 
 def takes(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:

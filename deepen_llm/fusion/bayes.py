@@ -5,11 +5,14 @@ Read ``R_m[v, a]`` as P(anchor a | token v). Then another member's relative dist
     q_i(v) = p_m(v) · Σ_a R_m[v, a] · r_i(a) / (p_m R_m)(a)
 
 which is one EM step on the paper's own objective: closed form, a distribution as it stands, no rate and no steps.
+
+A main model that is sure of a wrong token leaves hardly any prior for the right one; a further round takes the fused
+distribution as the prior, in place of ``p_m`` (docs/study.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -23,9 +26,15 @@ from deepen_llm.fusion.rows import Rows
 
 
 class Bayes(RelativeMethod):
-    """Fused distribution ``λ_m p_m + Σ λ_i q_i``; every default that differs from the paper's is an option."""
+    """Fused distribution ``λ_m p_m + Σ λ_i q_i``; every default that differs from the paper's is an option.
+
+    Attributes:
+        rounds: How many times it is computed: in a further round the fused distribution of the one before is the prior
+            of every ``q_i``, in place of the main model's own.
+    """
 
     method: Literal["bayes"] = "bayes"
+    rounds: int = Field(1, ge=1, le=100)
     center: bool = True
     normalize_rows: bool = False
     temperature: float | None = Field(None, gt=0)
@@ -48,16 +57,32 @@ class _BayesFusion(Fusion):
 
     def _fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:
         p = [one.softmax(-1) for one in logits]  # N of [B, V_i]
-        fused = torch.zeros_like(p[self.main])
-        strangers = [i for group in self._groups for i in group if i != self.main]
+        strangers = {i: group for group in self._groups for i in group if i != self.main}
+        kept, prior = torch.zeros_like(p[self.main]), p[self.main]
         for i in set(range(len(p))) - set(strangers):
-            fused += weights[:, i : i + 1] * self._same_vocabulary(p[i].to(fused.device), i, fused.shape[1])
-        for group in self._groups:
-            rows = group[self.main].view(p[self.main], self._method)
-            for i in set(group) - {self.main}:
-                r = group[i].view(p[i], self._method).into_once(p[i]).to(fused.device)
-                fused += weights[:, i : i + 1] * inverse_by_bayes(p[self.main], r, rows)
+            kept += weights[:, i : i + 1] * self._same_vocabulary(p[i].to(prior.device), i, prior.shape[1])
+        if strangers:
+            relative = {i: group[i].view(p[i], self._method).into_once(p[i]) for i, group in strangers.items()}
+            for _ in range(self._method.rounds):
+                prior = kept + self._brought_back(relative, prior, weights)
+        fused = prior if strangers else kept
         return fused.log() + logits[self.main].logsumexp(-1, keepdim=True)  # on the scale of the main model's logits
+
+    def _brought_back(self, relative: Mapping[int, Tensor], prior: Tensor, weights: Tensor) -> Tensor:
+        """``Σ λ_i q_i`` over the members with other vocabularies, ``[B, V_m]``.
+
+        Args:
+            relative: Their distributions in the relative spaces, by member, ``[B, A]`` each.
+            prior: What stands for the main model's distribution, ``[B, V_m]``.
+            weights: Aggregation weights, ``[B, N]``.
+        """
+        total = torch.zeros_like(prior)
+        for group in self._groups:
+            rows = group[self.main].view(prior, self._method)
+            for i in set(group) - {self.main}:
+                q = inverse_by_bayes(prior, relative[i].to(prior.device), rows)
+                total += weights[:, i : i + 1] * q
+        return total
 
     def _same_vocabulary(self, p: Tensor, member: int, width: int) -> Tensor:
         """A member's ``[B, V_i]`` in the main model's ids ``[B, V_m]``: equal but for padding and ends of text."""

@@ -21,6 +21,7 @@ _BINS = 8
 _OPTIONS = {
     "relr": "relative ensemble learning rate η",
     "search_steps": "search steps T",
+    "rounds": "rounds of Bayes' rule",
     "self_mass": "mean self-mass of anchors",
     "anchor_count": "anchors, drawn at random",
 }

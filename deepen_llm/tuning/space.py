@@ -24,6 +24,7 @@ STARTS: tuple[dict[str, Any], ...] = (
     {"method": "deepen"},
     {"method": "deepen", "relr": 0.3, "search_steps": 10},
     {"method": "bayes"},
+    {"method": "bayes", "rounds": 3},
 )
 """Fusion settings to try of every set of members."""
 
@@ -35,6 +36,7 @@ class SearchSpace(Options):
         methods: Fusion methods.
         relr: Bounds of the relative ensemble learning rate η (the authors search from 0.05 to 0.30).
         search_steps: Bounds of the number of search steps T.
+        rounds: Bounds of the number of rounds of Bayes' rule.
         self_mass: Bounds of the anchors' mean self-mass in a calibrated space.
         spaces: ``paper`` (normalised rows, temperature 100) or ``calibrated`` (centred, by self-mass).
         anchors: ``joint`` or ``pairwise``.
@@ -49,6 +51,7 @@ class SearchSpace(Options):
     methods: tuple[Literal["deepen", "bayes"], ...] = Field(("deepen", "bayes"), min_length=1)
     relr: tuple[float, float] = (0.05, 1.0)
     search_steps: tuple[int, int] = (1, 20)
+    rounds: tuple[int, int] = (1, 5)
     self_mass: tuple[float, float] = (0.5, 0.99)
     spaces: tuple[Literal["paper", "calibrated"], ...] = Field(("paper", "calibrated"), min_length=1)
     anchors: tuple[Literal["joint", "pairwise"], ...] = Field(("joint", "pairwise"), min_length=1)
@@ -61,7 +64,7 @@ class SearchSpace(Options):
     gates: tuple[Literal["always", "unsure", "boundary"], ...] = Field(("always", "unsure", "boundary"), min_length=1)
     below: tuple[float, float] = (0.5, 0.99)
 
-    @field_validator("relr", "search_steps", "self_mass", "anchor_counts", "tau", "below")
+    @field_validator("relr", "search_steps", "rounds", "self_mass", "anchor_counts", "tau", "below")
     @classmethod
     def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
         if not 0 < value[0] <= value[1]:
@@ -101,7 +104,8 @@ class SearchSpace(Options):
             "gate": (candidate.gate, self.gates),
         }
         held = {name: value for name, (value, values) in named.items() if value in values}
-        for name, (low, high) in {"relr": self.relr, "search_steps": self.search_steps}.items():
+        bounds = {"relr": self.relr, "search_steps": self.search_steps, "rounds": self.rounds}
+        for name, (low, high) in bounds.items():
             if low <= fusion.get(name, -1) <= high:
                 held[name] = fusion[name]
         return {"main_model": candidate.main, **held}
@@ -111,6 +115,8 @@ class SearchSpace(Options):
         if fusion["method"] == "deepen":
             fusion["relr"] = round(trial.suggest_float("relr", *self.relr, log=True), 4)
             fusion["search_steps"] = trial.suggest_int("search_steps", *self.search_steps)
+        else:
+            fusion["rounds"] = trial.suggest_int("rounds", *self.rounds)
         if trial.suggest_categorical("space", self.spaces) == "paper":
             fusion |= _PAPER
         else:

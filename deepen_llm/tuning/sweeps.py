@@ -12,10 +12,12 @@ from deepen_llm.tuning.tuner import Tuner
 _VALUES: dict[str, tuple[float, ...]] = {
     "relr": (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 1.0),
     "search_steps": (1, 2, 3, 5, 7, 10, 15, 20),
+    "rounds": (1, 2, 3, 4, 5, 7, 10),
     "self_mass": (0.5, 0.7, 0.8, 0.9, 0.95, 0.99),
     "anchor_count": (64, 128, 256, 512, 1024, 2048, 4096),
 }
-_WITH_LOSS = frozenset({"search_steps"})
+_WITH_LOSS = frozenset({"search_steps", "rounds"})
+_ONLY = {"relr": "deepen", "search_steps": "deepen", "rounds": "bayes"}  # options of one method
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,8 @@ def _best_first(tuner: Tuner, best: Candidate) -> list[Candidate]:
 
 def _takes(candidate: Candidate, option: str) -> bool:
     fusion = candidate.fusion
-    if option in {"relr", "search_steps"}:
-        return bool(fusion["method"] == "deepen")
+    if option in _ONLY:
+        return bool(fusion["method"] == _ONLY[option])
     return option == "anchor_count" or bool(fusion.get("self_mass", fusion["method"] == "bayes"))
 
 

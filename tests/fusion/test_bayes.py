@@ -14,30 +14,59 @@ from deepen_llm.fusion.rows import DenseRows
 from tests.fusion.members import Plain, random_logits, random_member, vocabulary
 
 THREE = [random_member(place, 120, 80, 16, end_of_text=1) for place in (1, 2, 3)]
-FUSIONS = {budget: Bayes(memory_budget=ByteSize(budget), max_rows=40).prepare(THREE, 0) for budget in (0, 2**28)}
+FUSIONS = {
+    (budget, rounds): Bayes(memory_budget=ByteSize(budget), max_rows=40, rounds=rounds).prepare(THREE, 0)
+    for budget in (0, 2**28)
+    for rounds in (1, 3)
+}
 
 
-@given(seed=st.integers(0, 10**6), scale=st.floats(0, 60), budget=st.sampled_from(list(FUSIONS)))
+@given(seed=st.integers(0, 10**6), scale=st.floats(0, 60), setting=st.sampled_from(list(FUSIONS)))
 @settings(max_examples=30, deadline=None)
-def test_it_is_a_distribution_without_being_normalised(seed: int, scale: float, budget: int) -> None:
+def test_it_is_a_distribution_without_being_normalised(seed: int, scale: float, setting: tuple[int, int]) -> None:
     logits = [random_logits(member, 2, seed + place, scale) for place, member in enumerate(THREE)]
-    fused = FUSIONS[budget].fuse(logits, torch.tensor([[0.2, 0.5, 0.3], [0.0, 0.5, 0.5]]))
+    fused = FUSIONS[setting].fuse(logits, torch.tensor([[0.2, 0.5, 0.3], [0.0, 0.5, 0.5]]))
     q = (fused - logits[0].logsumexp(-1, keepdim=True)).exp()  # fused logits have the scale of the main model's
     torch.testing.assert_close(q.sum(-1), torch.ones(2), atol=2e-5, rtol=0)
 
 
-def test_identical_members_keep_their_distribution() -> None:
+@pytest.mark.parametrize("rounds", [1, 4])
+def test_identical_members_keep_their_distribution(rounds: int) -> None:
     member = random_member(1, 80, 60, 16, end_of_text=2)
     logits = random_logits(member, 3, 5)
-    fused = Bayes().prepare([member, member], 0).fuse([logits, logits], torch.full((3, 2), 0.5))
+    fused = Bayes(rounds=rounds).prepare([member, member], 0).fuse([logits, logits], torch.full((3, 2), 0.5))
     torch.testing.assert_close(fused.softmax(-1), logits.softmax(-1))
+
+
+def permuted(member: Plain) -> tuple[Plain, torch.Tensor]:
+    """A member with the same tokens in another order, and its ids' ids in the first one."""
+    order = torch.randperm(member.vocabulary.size, generator=torch.Generator().manual_seed(3))
+    surfaces = [member.vocabulary.surfaces[i] for i in order.tolist()]
+    return Plain("permuted", vocabulary(surfaces), member.embedding[order]), order
+
+
+def test_further_rounds_let_others_correct_a_main_model_that_is_sure() -> None:
+    """The right token has hardly any prior: one round gives it hardly any more, further ones do."""
+    main = random_member(1, 80, 80, 64)
+    other, order = permuted(main)
+    said = torch.zeros(2, 1, 80)
+    said[0, 0, 5] = said[1, 0, 7] = 16.0
+    found = []
+    for rounds in (1, 2, 4):
+        fused = (
+            Bayes(rounds=rounds)
+            .prepare([main, other], 0)
+            .fuse([said[0], said[1][:, order]], torch.tensor([[0.3, 0.7]]))
+        )
+        found.append(float(fused.softmax(-1)[0, 7]))
+    assert found[0] < 0.2
+    assert found[0] < found[1] < found[2]
+    assert found[2] > 0.6
 
 
 def test_the_same_distribution_over_another_vocabulary_of_the_same_tokens_is_kept() -> None:
     member = random_member(1, 80, 80, 16)
-    order = torch.randperm(80, generator=torch.Generator().manual_seed(3))
-    surfaces = [member.vocabulary.surfaces[i] for i in order.tolist()]
-    other = Plain("permuted", vocabulary(surfaces), member.embedding[order])
+    other, order = permuted(member)
     logits = random_logits(member, 3, 5)
     fused = Bayes().prepare([member, other], 0).fuse([logits, logits[:, order]], torch.full((3, 2), 0.5))
     torch.testing.assert_close(fused.softmax(-1), logits.softmax(-1), atol=1e-5, rtol=1e-4)
