@@ -24,7 +24,7 @@ from deepen_llm.fusion import (
     FOLLOWING,
     METHODS,
     AggregationWeights,
-    Deepen,
+    Bayes,
     FixedWeights,
     FollowingWeights,
     FusionMethod,
@@ -114,7 +114,7 @@ class EnsembleSettings(Options):
 
     main_model: int = 0
     weights: tuple[float, ...] | SerializeAsAny[FollowingWeights] | None = None
-    fusion: SerializeAsAny[FusionMethod] = Deepen()
+    fusion: SerializeAsAny[FusionMethod] = Bayes()
     gate: Gate = Gate()
     eos_policy: Literal["fused", "main"] = "fused"
     batch_size: int = Field(16, ge=1)

@@ -121,7 +121,7 @@ class Given(Members):
     ] = None
     fusion: Annotated[
         FusionName | None,
-        _Fusion(help="deepen: the paper's method (default). bayes: Bayes' rule."),
+        _Fusion(help="bayes: Bayes' rule (default). deepen: the paper's method."),
     ] = None
     relr: Annotated[float | None, _Fusion(help="Relative ensemble learning rate of deepen's search.")] = None
     search_steps: Annotated[int | None, _Fusion(help="Steps of deepen's search.")] = None
@@ -185,7 +185,7 @@ class Given(Members):
 
     def _fusion(self, base: Mapping[str, Any]) -> dict[str, Any]:
         """The fusion settings; another method than the file's starts from its own defaults."""
-        method = self.fusion or base.get("method", "deepen")
+        method = self.fusion or base.get("method", "bayes")
         kept = base if method == base.get("method") else {}
         options = {"relr": self.relr, "search_steps": self.search_steps, "rounds": self.rounds}
         return {**kept, "method": method, **_said(options)}

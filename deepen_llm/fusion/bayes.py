@@ -34,7 +34,7 @@ class Bayes(RelativeMethod):
     """
 
     method: Literal["bayes"] = "bayes"
-    rounds: int = Field(1, ge=1, le=100)
+    rounds: int = Field(3, ge=1, le=100)
     center: bool = True
     normalize_rows: bool = False
     temperature: float | None = Field(None, gt=0)

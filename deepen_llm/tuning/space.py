@@ -23,7 +23,7 @@ _PAPER: dict[str, Any] = {"center": False, "normalize_rows": True, "temperature"
 STARTS: tuple[dict[str, Any], ...] = (
     {"method": "deepen"},
     {"method": "deepen", "relr": 0.3, "search_steps": 10},
-    {"method": "bayes"},
+    {"method": "bayes", "rounds": 1},
     {"method": "bayes", "rounds": 3},
 )
 """Fusion settings to try of every set of members."""
