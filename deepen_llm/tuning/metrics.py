@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
+from types import CodeType
 
 from deepen_llm.errors import ConfigError
 from deepen_llm.tuning.dataset import Example
@@ -54,11 +56,13 @@ class Measure:
 
     @property
     def identity(self) -> str:
-        """What tells metrics apart: the name, and of a function of one's own its code."""
-        code = getattr(self.metric, "__code__", None)
-        if code is None or self.metric in GENERATED.values():
+        """What tells metrics apart, in every process: the name, and of a function of one's own its code.
+
+        Functions that it calls and objects that it looks at are known by their names only.
+        """
+        if self.metric is None or self.metric in GENERATED.values():
             return self.name
-        return f"{self.name} {blake2b(code.co_code + repr(code.co_consts).encode(), digest_size=8).hexdigest()}"
+        return f"{self.name} {blake2b(repr(_parts(self.metric)).encode(), digest_size=8).hexdigest()}"
 
     @classmethod
     def of(cls, given: str | Metric | None, examples: Sequence[Example]) -> Measure:
@@ -97,6 +101,26 @@ class Measure:
         if not 0 <= worth <= 1:
             raise ConfigError(f"metric {self.name} gave {worth} for {answer!r:.40}", hint="give numbers from 0 to 1")
         return worth
+
+
+def _parts(value: object) -> object:
+    """What a function is made of, without addresses in memory: the same in every process."""
+    if isinstance(value, CodeType):
+        return [value.co_code, value.co_names, [_parts(one) for one in value.co_consts]]
+    if isinstance(value, partial):
+        return [_parts(one) for one in (value.func, value.args, value.keywords)]
+    if isinstance(value, Mapping):
+        return [[_parts(key), _parts(one)] for key, one in value.items()]
+    if isinstance(value, list | tuple):
+        return [_parts(one) for one in value]
+    if isinstance(value, set | frozenset):  # whose order differs from process to process
+        return sorted(repr(_parts(one)) for one in value)
+    if code := getattr(value, "__code__", None):
+        cells = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
+        held = [getattr(one, "__code__", one) for one in cells]  # a function may hold itself
+        return [_parts(one) for one in (code, getattr(value, "__defaults__", None), held)]
+    known = isinstance(value, str | bytes | int | float | complex | re.Pattern | None)
+    return repr(value) if known else type(value).__qualname__
 
 
 def _words(text: str) -> Counter[str]:

@@ -1,6 +1,9 @@
 """Development sets: what is read, and what is refused with a line's number."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +146,39 @@ def test_a_metric_must_fit() -> None:
     assert own.of_answer(free, "x") == 1.0
     with pytest.raises(ConfigError, match=r"gave 3\.0"):
         own.of_answer(free, "xyz")
+
+
+OWN_METRICS = """
+from deepen_llm.tuning.dataset import Example
+from deepen_llm.tuning.metrics import Measure
+
+def making(worth):
+    def found(answer, example):
+        return worth
+    return found
+
+def any_of(answer, example):
+    return float(any(one in answer for one in example.references) or answer in {"yes", "no", "maybe", "both"})
+
+def begins(answer, example):
+    return float(answer.startswith(example.references[0]))
+
+def ends(answer, example):
+    return float(answer.endswith(example.references[0]))
+
+ends.__name__ = "begins"
+metrics = any_of, begins, ends, making(0.2), making(0.9)
+print(*(Measure.of(one, [Example(prompt="a", references=["b"])]).identity for one in metrics), sep=",")
+"""
+
+
+def test_metrics_of_ones_own_are_told_apart_and_known_again_in_another_process() -> None:
+    commands = [sys.executable, "-c", OWN_METRICS]
+    said = [
+        subprocess.run(  # noqa: S603 - this Python
+            commands, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert said[0] == said[1]
+    assert len(set(said[0].strip().split(","))) == 5
