@@ -40,6 +40,7 @@ class Recording:
         self._keys.truncate(count * _KEY_BYTES)
         self._rows.truncate(count * self._row_bytes)
         self._places = {keys[_KEY_BYTES * i : _KEY_BYTES * (i + 1)]: i for i in range(count)}
+        self._count = count  # of rows in the file, whether or not each has a key of its own
 
     def __len__(self) -> int:
         """How many rows are kept."""
@@ -64,7 +65,7 @@ class Recording:
                 self._rows.write(rounded.numpy().tobytes())
                 self._keys.seek(0, 2)
                 self._keys.write(key)
-                self._places[key] = len(self._places)
+                self._places[key], self._count = self._count, self._count + 1
         return rounded.float()
 
     def close(self) -> None:

@@ -5,12 +5,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
 from deepen_llm import EnsembleLLM
 from deepen_llm.errors import ConfigError
 from deepen_llm.members.base import Member
 from deepen_llm.members.local import LocalMember
-from deepen_llm.tuning.recording import recorded
+from deepen_llm.tuning.recording import Recording, recorded
 from tests.models import small
 
 PROMPTS = ["The sea is", "A b", "Über die Straße gehen 12 Leute"]
@@ -97,3 +98,16 @@ def test_a_folder_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
     file.touch()
     with pytest.raises(ConfigError, match="cannot be written"), recorded(members(), file):
         pass
+
+
+def test_rows_under_one_key_twice_do_not_shift_those_that_follow(tmp_path: Path) -> None:
+    first, again = Recording(tmp_path / "logits", 2), Recording(tmp_path / "logits", 2)  # two processes, say
+    for one in (first, again):
+        one.keep([1], torch.tensor([1.0, 0.0]))
+        one.close()
+    reopened = Recording(tmp_path / "logits", 2)
+    kept = reopened.keep([2], torch.tensor([0.0, 3.0]))
+    found = reopened.recall([2])
+    assert found is not None
+    assert torch.equal(found, kept)
+    reopened.close()
