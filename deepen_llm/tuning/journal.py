@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +68,8 @@ def _claim(file: Path, about: dict[str, Any]) -> None:
     said = json.dumps(about, indent=1, sort_keys=True)
     if file.exists():
         try:
-            other = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            other = dict(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
             other = {}
         changed = [name for name in about if other.get(name) != json.loads(said)[name]]
         if changed:
@@ -77,7 +77,10 @@ def _claim(file: Path, about: dict[str, Any]) -> None:
                 f"{file.parent} holds a tuning with other {' and '.join(changed)}",
                 hint="give another folder, or delete this one",
             )
-    file.write_text(said, encoding="utf-8")
+        return
+    unfinished = file.with_suffix(".part")  # an interrupted process leaves the whole file or none
+    unfinished.write_text(said, encoding="utf-8")
+    unfinished.replace(file)
 
 
 def _read(file: Path) -> Iterator[tuple[str, list[float]]]:
@@ -88,6 +91,7 @@ def _read(file: Path) -> Iterator[tuple[str, list[float]]]:
     whole = data[: data.rfind(b"\n") + 1]
     if len(whole) < len(data):
         file.write_bytes(whole)
-    for line in whole.decode().splitlines():
-        entry = json.loads(line)
-        yield entry["of"], entry["scores"]
+    for line in whole.split(b"\n"):
+        with suppress(ValueError, LookupError, TypeError):  # what a machine that went down has spoiled is scored anew
+            entry = json.loads(line)
+            yield entry["of"], [float(one) for one in entry["scores"]]

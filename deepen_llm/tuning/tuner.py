@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from deepen_llm.ensemble import EnsembleLLM
-from deepen_llm.errors import DeepenError
+from deepen_llm.errors import ConfigError, DeepenError
 from deepen_llm.extras import require
 from deepen_llm.intervals import examples_needed, gain_interval, score_interval, standard_error
 from deepen_llm.members.base import Member
@@ -102,10 +102,16 @@ class Tuner:
         kept = growth[0].candidate
         for size in range(2, len(order) + 1):
             self._stage = f"{size} members"
-            growth.append(self._first_settings(order[:size], alone))
-            helps = self.helps(growth[-1].candidate, kept)
-            if helps or size == 2:
-                kept = growth[-1].candidate
+            found = self._first_settings(order[:size], alone)
+            if found is None and size == 2:
+                raise ConfigError(
+                    f"the two best members cannot be fused: {self.unusable[-1]}", hint="tune without either of them"
+                )
+            if found:
+                growth.append(found)
+            helps = found is not None and self.helps(found.candidate, kept)
+            if found and (helps or size == 2):
+                kept = found.candidate
             if not helps:
                 self._total -= self._first_count(range(size + 1, len(order) + 1))
                 break
@@ -126,7 +132,8 @@ class Tuner:
         self._stage = "search"
         for _ in range(self._trials):
             trial = study.ask()
-            study.tell(trial, self._try(self._space.propose(trial, members, alone)).score)
+            found = self._try(self._space.propose(trial, members, alone))
+            study.tell(trial, found.score if found else 0.0)
         among = [one for one in self.tried if set(one.candidate.members) <= set(members)]
         return max((one for one in among if len(one.candidate.members) > 1), key=lambda one: one.score)
 
@@ -174,15 +181,20 @@ class Tuner:
         adapted = "adapt" in self._space.weights
         return sum(len(list(self._space.start(range(size)))) + adapted for size in sizes)
 
-    def _first_settings(self, members: Sequence[int], alone: Sequence[float]) -> Scored:
-        """Each method as it stands, with each main model; the best of them with weights by score, too."""
-        tried = [self._try(candidate) for candidate in self._space.start(members)]
+    def _first_settings(self, members: Sequence[int], alone: Sequence[float]) -> Scored | None:
+        """Each method as it stands, with each main model; the best of them with weights by score, too.
+
+        None where no method can be used.
+        """
+        tried = [found for candidate in self._space.start(members) if (found := self._try(candidate))]
+        if not tried:
+            return None
         best = max(tried, key=lambda one: one.score)
         if "adapt" in self._space.weights:
             old = best.candidate
             weights = adapt(members, alone)
             adapted = self._try(Candidate(old.members, old.main, old.fusion, weights, old.gate))
-            best = max(best, adapted, key=lambda one: one.score)
+            best = max(best, adapted or best, key=lambda one: one.score)
         return best
 
     def attempt(self, candidate: Candidate, stage: str) -> float | None:
@@ -196,13 +208,14 @@ class Tuner:
         self._best = max(self._best, found)
         return found
 
-    def _try(self, candidate: Candidate) -> Scored:
-        """Score a candidate; one that cannot be used scores nothing."""
+    def _try(self, candidate: Candidate) -> Scored | None:
+        """Score a candidate; None where it cannot be used."""
         found = self.attempt(candidate, self._stage)
         self._done += 1
-        if found is not None:
-            self.tried.append(Scored(candidate, found))
-        return Scored(candidate, found or 0.0)
+        if found is None:
+            return None
+        self.tried.append(Scored(candidate, found))
+        return self.tried[-1]
 
 
 def _split(examples: Sequence[Example], held_out: float, seed: int) -> dict[Part, list[Example]]:

@@ -13,7 +13,7 @@ from deepen_llm.intervals import score_interval
 from deepen_llm.members.base import Member
 from deepen_llm.members.local import LocalMember
 from deepen_llm.specialists import Question
-from deepen_llm.tuning import Tuning
+from deepen_llm.tuning import Tuning, space
 from deepen_llm.tuning.dataset import read_examples
 from deepen_llm.tuning.journal import locked
 from deepen_llm.tuning.metrics import Measure
@@ -167,3 +167,24 @@ def test_arguments_that_cannot_be_used_are_told_at_once(given: dict[str, Any], s
 def test_one_member_leaves_nothing_to_tune() -> None:
     with pytest.raises(ConfigError, match="nothing to fuse"):
         tuned(None, members()[:1], asked(each=4))
+
+
+def test_settings_that_cannot_be_used_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanting = {"method": "bayes", "min_anchors": 10**6}
+    monkeypatch.setattr(space, "STARTS", (wanting, {"method": "bayes"}))
+    found = tuned(None, members()[:2], asked(each=4), trials=1, metric=lambda *_: 0.0)  # nobody scores anything
+    assert found.verdict == "alone"
+    assert len(found.unusable) == 2
+    assert all("min_anchors" not in one.candidate.fusion for one in found.growth)
+    monkeypatch.setattr(space, "STARTS", (wanting,))
+    with pytest.raises(ConfigError, match="cannot be fused"):
+        tuned(None, members()[:2], asked(each=4), trials=1)
+
+
+def test_what_a_machine_that_went_down_has_spoiled_is_scored_anew(tmp_path: Path) -> None:
+    data = asked(each=4)
+    whole = tuned(tmp_path, members()[:2], data, trials=1)
+    file = tmp_path / "scores.jsonl"
+    lines = file.read_bytes().split(b"\n")
+    file.write_bytes(b"\n".join([lines[0], b"\0" * len(lines[1]), b"[]", *lines[2:]]))
+    assert tuned(tmp_path, members()[:2], data, trials=1).record() == whole.record()
