@@ -472,9 +472,10 @@ class EnsembleLLM:
     ) -> Tuning:
         """Choose members, main model, fusion, weights and gate on a development set, and tell whether fusing pays.
 
-        Each member is scored alone; members are added best first until one does not help; Optuna searches the settings
-        of those that do; what was found is judged on examples that were held out. Each text is read once: the members'
-        logits are kept in ``folder``, and trying a setting costs the fused step only. This ensemble stays as it is.
+        Each member is scored alone; members are added best first, but for those who do not help; Optuna searches the
+        settings of the rest; what was found is judged on examples that were held out. Each text is read once: the
+        members' logits are kept in ``folder``, and trying a setting costs the fused step only. This ensemble stays as
+        it is.
 
         Args:
             dataset: A file of JSON lines, or examples: ``prompt`` or ``messages``, with ``references``, or with

@@ -17,6 +17,7 @@ from deepen_llm import __version__, store
 _MAKERS = (transformers.__version__, tokenizers.__version__)
 _TOKENIZER_SUFFIXES = {".json", ".model", ".tiktoken", ".txt", ".vocab", ".spm", ".bpe"}
 _TOKENS = 256  # tokens in memory that are compared with those of the files
+_NO_CONFIG = {"_name_or_path", "transformers_version"}  # where it lies, and who wrote it
 _ROWS, _COLUMNS = 64, 8  # of an embedding, at least
 
 
@@ -60,9 +61,11 @@ def of_embedding(embedding: Tensor) -> str:
 
 
 def of_model(model: nn.Module) -> str:
-    """Fingerprint a model by its class and by `of_embedding`'s sample of each of its weights."""
+    """Fingerprint a model by its class, its configuration, and `of_embedding`'s sample of each of its weights."""
     weights = [(name, of_embedding(one.reshape(len(one), -1))) for name, one in model.named_parameters() if one.dim()]
-    return fingerprint(["model", type(model).__qualname__, weights])
+    config = getattr(model, "config", None)
+    said = {} if config is None else {k: v for k, v in config.to_dict().items() if k not in _NO_CONFIG}
+    return fingerprint(["model", type(model).__qualname__, repr(sorted(said.items())), weights])
 
 
 def of_tensor(tensor: Tensor) -> str:

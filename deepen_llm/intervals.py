@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 _RESAMPLES, _SEED = 10_000, 0
+_BLOCK = 500  # resamples held at a time
 _Z, _POWER = 1.96, 0.84  # two-sided 95 %, and 80 % power
 
 
@@ -42,8 +43,10 @@ def score_interval(scores: Sequence[float]) -> Interval:
 def gain_interval(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
     """The mean difference of scores of the same examples, by a paired bootstrap (percentiles; seeded)."""
     gain = torch.tensor(ours, dtype=torch.float64) - torch.tensor(theirs, dtype=torch.float64)
-    drawn = torch.randint(len(gain), (_RESAMPLES, len(gain)), generator=torch.Generator().manual_seed(_SEED))
-    low, high = gain[drawn].mean(1).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    generator, size = torch.Generator().manual_seed(_SEED), len(gain)
+    blocks = [min(_BLOCK, _RESAMPLES - first) for first in range(0, _RESAMPLES, _BLOCK)]
+    means = torch.cat([gain[torch.randint(size, (rows, size), generator=generator)].mean(1) for rows in blocks])
+    low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return Interval(float(gain.mean()), low, high)
 
 
@@ -58,4 +61,13 @@ def examples_needed(ours: Sequence[float], theirs: Sequence[float]) -> int | Non
     gain = [a - b for a, b in zip(ours, theirs, strict=True)]
     mean = math.fsum(gain) / len(gain)
     spread = standard_error(ours, theirs) * math.sqrt(len(gain))
-    return math.ceil(((_Z + _POWER) * spread / mean) ** 2) if mean else None
+    return max(2, math.ceil(((_Z + _POWER) * spread / mean) ** 2)) if mean else None
+
+
+def sign_test(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """How likely so uneven a number of wins and losses would be by chance: the exact two-sided sign test."""
+    wins = sum(a > b for a, b in zip(ours, theirs, strict=True))
+    losses = sum(a < b for a, b in zip(ours, theirs, strict=True))
+    fewer, n = min(wins, losses), wins + losses
+    tail = sum(math.comb(n, k) for k in range(fewer + 1))
+    return min(1.0, float(2 * tail / 2**n))

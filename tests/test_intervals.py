@@ -2,7 +2,7 @@
 
 import random
 
-from deepen_llm.intervals import examples_needed, gain_interval, score_interval, standard_error
+from deepen_llm.intervals import examples_needed, gain_interval, score_interval, sign_test, standard_error
 
 
 def test_score_intervals_hold_the_truth_as_often_as_they_say() -> None:
@@ -28,6 +28,12 @@ def test_a_gain_is_paired() -> None:
     assert gain_interval(ours, theirs) == gain
     assert gain_interval(theirs, theirs).high == 0.0
     assert standard_error(theirs, theirs) == 0.0
+
+
+def test_few_wins_are_not_certain() -> None:
+    assert sign_test([1.0] * 4, [0.0] * 4) == 0.125
+    assert sign_test([1.0] * 8, [0.0] * 8) < 0.01
+    assert sign_test([1.0, 0.0, 1.0], [0.0, 1.0, 1.0]) == 1.0
 
 
 def test_fewer_examples_tell_a_larger_gain() -> None:

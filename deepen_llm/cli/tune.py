@@ -67,7 +67,10 @@ def tune(
     found.save_config(out)
     tested = _tested(found, examples[1], metric)
     if as_json:
-        write(json.dumps({**found.record(), "test": vars(tested) if tested else None}, allow_nan=False) + "\n")
+        from deepen_llm.cli.records import finite
+
+        record = finite({**found.record(), "test": vars(tested) if tested else None})
+        write(json.dumps(record, allow_nan=False) + "\n")
     else:
         _show(found, tested)
     note(f"Wrote {out}")

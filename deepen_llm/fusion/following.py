@@ -56,7 +56,8 @@ class PromptWeights(FollowingWeights):
         counts = [one.size if self.per == "byte" else one.tokens for one in row]
         if not all(counts):
             return [0.0] * len(row)
-        return [one.logprob / count / self.tau for one, count in zip(row, counts, strict=True)]
+        found = [one.logprob / count / self.tau for one, count in zip(row, counts, strict=True)]
+        return found if max(found) > -math.inf else [0.0] * len(row)  # nobody thinks it possible
 
 
 class EntropyWeights(FollowingWeights):

@@ -51,11 +51,10 @@ def members(found: Tuning) -> Picture:
     """Score over the number of members, best first, beside every member alone."""
     picture = Picture(7, 4)
     axes, best = picture.add_subplot(), found.best
-    grown = {len(one.candidate.members): 100 * one.score for one in found.growth}
-    axes.plot(list(grown), list(grown.values()), "o-", color=COLOURS[0], label="together, first settings")
-    size = len(best.candidate.members)
-    axes.plot(size, 100 * best.score, "*", ms=14, color=COLOURS[1], label=f"best of {len(found.trials)} settings")
     order = sorted(range(len(found.alone)), key=lambda i: -found.alone[i])
+    grown = {order.index(one.candidate.members[-1]) + 1: 100 * one.score for one in found.growth}
+    axes.plot(list(grown), list(grown.values()), "o-", color=COLOURS[0], label="with those that helped before")
+    axes.axhline(100 * best.score, color=COLOURS[1], ls=":", label=f"best of {len(found.trials)} settings")
     places = range(1, len(order) + 1)
     axes.scatter(places, [100 * found.alone[i] for i in order], color=MUTED, label="that member alone")
     axes.set_xticks(places, [("+ " if place else "") + found.names[i] for place, i in enumerate(order)])

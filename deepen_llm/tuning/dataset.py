@@ -49,6 +49,8 @@ class Example(Options):
             raise ValueError("give either 'references', a list of right answers, or 'choices' and 'answer'")
         if self.choices and (len(self.choices) < 2 or self.answer >= len(self.choices)):
             raise ValueError(f"'answer' {self.answer} is no index of {len(self.choices)} choices; two are the fewest")
+        if len(set(self.choices)) < len(self.choices):
+            raise ValueError("a choice is there twice")
         if not all(self.references) or not all(self.choices):
             raise ValueError("an answer is empty")
         try:

@@ -81,7 +81,7 @@ class Measure:
         return cls(str(given), GENERATED.get(str(given)), CHOSEN.get(str(given), False))
 
     def of_choices(self, example: Example, logprobs: Sequence[float]) -> float:
-        """1 where the likeliest choice is the right one.
+        """1 where the right choice is likelier than all others.
 
         Args:
             example: The example.
@@ -89,7 +89,7 @@ class Measure:
         """
         lengths = [len(choice.encode()) if self.per_byte else 1 for choice in example.choices]
         worth = [logprob / length for logprob, length in zip(logprobs, lengths, strict=True)]
-        return float(worth.index(max(worth)) == example.answer)
+        return float(worth[example.answer] == max(worth) and worth.count(max(worth)) == 1)
 
     def of_answer(self, example: Example, answer: str) -> float:
         """The metric of a generated answer.

@@ -113,7 +113,8 @@ def _recorded(member: Member, folder: Path, recordings: dict[Path, Recording], s
             f"member {member.name} is no local model, and only a local model's logits are recorded",
             hint="tune an ensemble of local members",
         )
-    stem = folder / fingerprints.of_model(member.model)
+    made_of = ["recording", fingerprints.of_model(member.model), member.vocabulary.tokenizer_size]
+    stem = folder / fingerprints.fingerprint(made_of)
     if stem not in recordings:
         recordings[stem] = Recording(stem, member.vocabulary.size)
         stack.callback(recordings[stem].close)

@@ -63,7 +63,7 @@ class Tuning:
         chosen_on: How many examples settings were chosen on.
         single: Index of the member that scores best alone.
         alone: Every member's own score where settings were chosen.
-        growth: The best first settings of more and more members, best first; the last one may be one too many.
+        growth: The best first settings of each set of members that was tried; the last of its members was new.
         trials: Everything that was tried.
         best: The best ensemble.
         unusable: Settings that were tried and could not be used, each with the reason.
@@ -116,7 +116,7 @@ class Tuning:
             "verdict": self.verdict,
             "advice": self.advice,
             "metric": self.metric,
-            "members": dict(zip(self.names, self.alone, strict=True)),
+            "members": [{"name": name, "score": score} for name, score in zip(self.names, self.alone, strict=True)],
             "single": self.names[self.single],
             "best": _described(self.best, self.names),
             "chosen_on": self.chosen_on,

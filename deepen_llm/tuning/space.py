@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
-from deepen_llm.fusion import adapted_weights
+from deepen_llm.fusion import METHODS, Deepen, adapted_weights
 from deepen_llm.options import Options
 
 if TYPE_CHECKING:
@@ -95,19 +95,20 @@ class SearchSpace(Options):
 
     def proposal(self, candidate: Candidate) -> dict[str, Any]:
         """A candidate of `start` as Optuna would propose it, as far as this space holds it."""
-        fusion = candidate.fusion
+        method = METHODS[candidate.fusion["method"]](**candidate.fusion)
         named = {
-            "method": (fusion["method"], self.methods),
-            "space": ("paper" if fusion["method"] == "deepen" else "calibrated", self.spaces),
+            "method": (method.method, self.methods),
+            "space": ("paper" if isinstance(method, Deepen) else "calibrated", self.spaces),
+            "anchors": (getattr(method, "anchors", None), self.anchors),
             "weights": ("avg" if candidate.weights is None else "adapt", self.weights),
             "anchor_choice": ("all", self.anchor_choices),
             "gate": (candidate.gate, self.gates),
         }
         held = {name: value for name, (value, values) in named.items() if value in values}
-        bounds = {"relr": self.relr, "search_steps": self.search_steps, "rounds": self.rounds}
-        for name, (low, high) in bounds.items():
-            if low <= fusion.get(name, -1) <= high:
-                held[name] = fusion[name]
+        for name in ("relr", "search_steps", "rounds", "self_mass"):
+            low, high = getattr(self, name)
+            if low <= (getattr(method, name, None) or -1) <= high:
+                held[name] = getattr(method, name)
         return {"main_model": candidate.main, **held}
 
     def _fusion(self, trial: Trial) -> dict[str, Any]:
@@ -169,6 +170,10 @@ class Candidate:
         """What `EnsembleLLM` takes beside the members that take part."""
         main = self.members.index(self.main)
         return {"main_model": main, "fusion": dict(self.fusion), "weights": self.weights, "gate": self.gate}
+
+    def within(self, common: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings, with what all candidates share; of a fusion method's options its own count first."""
+        return {**common, **self.settings, "fusion": {**common.get("fusion", {}), **self.fusion}}
 
     @property
     def key(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean as mean
 
 from deepen_llm.tuning.space import Candidate
 from deepen_llm.tuning.tuner import Tuner
@@ -85,6 +84,6 @@ def _points(tuner: Tuner, around: Candidate, name: str, values: Sequence[float])
         score = tuner.attempt(candidate, f"sweep of {name}")
         if score is None:  # more anchors than there are, or too few to be accepted
             continue
-        loss = mean(tuner.losses(candidate)) if name in _WITH_LOSS else None
+        loss = tuner.loss(candidate) if name in _WITH_LOSS else None
         found.append(Point(value, score, loss))
     return found

@@ -12,6 +12,7 @@ from typing import Any
 from deepen_llm import fingerprints
 from deepen_llm.ensemble import EnsembleLLM
 from deepen_llm.errors import ConfigError
+from deepen_llm.fusion.likely import RowOptions
 from deepen_llm.members.local import LocalMember
 from deepen_llm.tuning.dataset import Dataset, Example, check_set, read_examples
 from deepen_llm.tuning.journal import Journal, locked
@@ -45,7 +46,7 @@ def tune(
     check_set(examples)
     measure = Measure.of(metric, examples)
     space = search_space if isinstance(search_space, SearchSpace) else SearchSpace(**search_space or {})
-    common = {name: getattr(llm.settings, name) for name in (*_TOLD, "batch_size")}
+    common = {name: getattr(llm.settings, name) for name in (*_TOLD, "batch_size")} | {"fusion": _standing(llm)}
     with _kept(folder) as place, locked(place), recorded(llm.members, place) as members:
         journal = Journal(place, _about(llm, examples, measure, common, held_out, seed))
         options: dict[str, Any] = {"trials": trials, "held_out": held_out, "seed": seed, "journal": journal}
@@ -78,20 +79,35 @@ def _found(llm: EnsembleLLM, tuner: Tuner, measure: Measure, sweeps: bool) -> Tu
 
 def _loaded(llm: EnsembleLLM, candidate: Candidate) -> EnsembleLLM:
     """The candidate's ensemble of the members as they were loaded, all else as it was."""
-    settings = dict(llm.settings) | candidate.settings
+    settings = dict(llm.settings) | candidate.within({"fusion": _standing(llm)})
     members, drafting = [llm.members[i] for i in candidate.members], llm.draft_model
     if drafting and drafting.vocabulary.fingerprint != llm.members[candidate.main].vocabulary.fingerprint:
         drafting = None
     return EnsembleLLM(members, draft_model=drafting, **settings)
 
 
+def _standing(llm: EnsembleLLM) -> dict[str, Any]:
+    """What the ensemble's own fusion method says of memory and of what it accepts, which no candidate changes."""
+    names = (*RowOptions.model_fields, "memory_budget", "min_anchors")
+    return {name: getattr(llm.settings.fusion, name) for name in names if hasattr(llm.settings.fusion, name)}
+
+
 def _check(llm: EnsembleLLM, trials: int, held_out: float) -> None:
     if len(llm.members) < 2:
         raise ConfigError("one member: there is nothing to fuse", hint="give two members or more")
+    if away := [one.name for one in llm.members if isinstance(one, LocalMember) and _is_offloaded(one)]:
+        raise ConfigError(
+            f"weights of member {away[0]} are offloaded, so that nothing tells it from others",
+            hint="tune members that fit into memory",
+        )
     if trials < 1:
         raise ConfigError(f"trials={trials}", hint="give one trial or more; the default is 60")
     if not 0.1 <= held_out <= 0.9:
         raise ConfigError(f"held_out={held_out} is no share to hold out", hint="give one from 0.1 to 0.9, such as 0.33")
+
+
+def _is_offloaded(member: LocalMember) -> bool:
+    return any(weights.is_meta for weights in member.model.parameters())
 
 
 @contextmanager
@@ -116,5 +132,5 @@ def _about(
         ],
         "examples": blake2b(asked, digest_size=16).hexdigest(),
         "metric": measure.identity,
-        "options": {"held_out": held_out, "seed": seed, **{name: repr(common[name]) for name in _TOLD}},
+        "options": {"held_out": held_out, "seed": seed, **{name: repr(common[name]) for name in (*_TOLD, "fusion")}},
     }

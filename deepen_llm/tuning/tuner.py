@@ -11,7 +11,7 @@ from typing import Any, Literal
 from deepen_llm.ensemble import EnsembleLLM
 from deepen_llm.errors import ConfigError, DeepenError
 from deepen_llm.extras import require
-from deepen_llm.intervals import examples_needed, gain_interval, score_interval, standard_error
+from deepen_llm.intervals import examples_needed, gain_interval, score_interval, sign_test, standard_error
 from deepen_llm.members.base import Member
 from deepen_llm.tuning.confidence import confidences, losses
 from deepen_llm.tuning.dataset import Example
@@ -22,6 +22,8 @@ from deepen_llm.tuning.scoring import scores
 from deepen_llm.tuning.space import Candidate, SearchSpace, adapt
 
 Part = Literal["search", "held_out"]
+
+_FEW = 30  # held-out examples below which a bootstrap alone is too sure
 
 
 @dataclass(frozen=True)
@@ -89,33 +91,31 @@ class Tuner:
         return found
 
     def grow(self, alone: Sequence[float]) -> tuple[list[Scored], Candidate]:
-        """Add members, best first, until one does not help.
+        """Add members, best first; one that does not help is left out, and the next one is tried.
 
         A member helps where the mean score rises by more than the rise's standard error.
 
         Returns:
-            The best first settings of each set of members, in the order of size, and those to search on from: of the
-            last set that the last member helped, and at least of two.
+            The best first settings of each set that was tried, in turn, and those to search on from: of the last set
+            that its last member helped, or of the best pair.
+
+        Raises:
+            ConfigError: No two members can be fused.
         """
         order = sorted(range(len(alone)), key=lambda i: -alone[i])
         growth = [Scored(Candidate.alone(order[0]), alone[order[0]])]
         kept = growth[0].candidate
-        for size in range(2, len(order) + 1):
-            self._stage = f"{size} members"
-            found = self._first_settings(order[:size], alone)
-            if found is None and size == 2:
-                raise ConfigError(
-                    f"the two best members cannot be fused: {self.unusable[-1]}", hint="tune without either of them"
-                )
-            if found:
+        for member in order[1:]:
+            members = [*kept.members, member]
+            self._stage = f"{len(members)} members"
+            if found := self._first_settings(members, alone):
                 growth.append(found)
-            helps = found is not None and self.helps(found.candidate, kept)
-            if found and (helps or size == 2):
-                kept = found.candidate
-            if not helps:
-                self._total -= self._first_count(range(size + 1, len(order) + 1))
-                break
-        return growth, kept
+                kept = found.candidate if self.helps(found.candidate, kept) else kept
+        if len(growth) == 1:
+            raise ConfigError(f"no two members can be fused: {self.unusable[-1]}", hint="tune other members together")
+        self._total = self._done + self._trials
+        best = max(growth[1:], key=lambda one: one.score).candidate
+        return growth, kept if len(kept.members) > 1 else best
 
     def helps(self, candidate: Candidate, other: Candidate) -> bool:
         """Whether a candidate scores higher than another by more than the difference's standard error."""
@@ -147,11 +147,12 @@ class Tuner:
         estimate = Estimate(score_interval(ours), score_interval(theirs), gain, len(ours), needed)
         if not chosen or gain.value <= 0:
             return estimate, "alone"
-        return estimate, "ensemble" if gain.low > 0 else "unclear"
+        sure = gain.low > 0 and (len(ours) >= _FEW or sign_test(ours, theirs) < 0.05)
+        return estimate, "ensemble" if sure else "unclear"
 
     def build(self, candidate: Candidate) -> EnsembleLLM:
         """The candidate's ensemble, of recorded members."""
-        return EnsembleLLM([self._members[i] for i in candidate.members], **candidate.settings, **self._common)
+        return EnsembleLLM([self._members[i] for i in candidate.members], **candidate.within(self._common))
 
     def scores(self, candidate: Candidate, part: Part = "search") -> list[float]:
         """A candidate's scores, from the journal where they are known."""
@@ -159,9 +160,15 @@ class Tuner:
             f"{part} {candidate.key}", lambda: scores(self.build(candidate), self.parts[part], self._measure)
         )
 
-    def losses(self, candidate: Candidate) -> list[float]:
-        """See `losses`, for the examples that settings are chosen on."""
-        return self._kept(f"loss {candidate.key}", lambda: losses(self.build(candidate), self.parts["search"]))
+    def loss(self, candidate: Candidate) -> float | None:
+        """The mean of `losses` on the examples that settings are chosen on; None where a right answer does not fit."""
+        try:
+            return fmean(
+                self._kept(f"loss {candidate.key}", lambda: losses(self.build(candidate), self.parts["search"]))
+            )
+        except DeepenError as error:
+            self.unusable.append(f"loss of {candidate.key}: {error.message}")
+            return None
 
     def confidences(self, candidate: Candidate) -> list[float]:
         """See `confidences`, for the held-out examples."""

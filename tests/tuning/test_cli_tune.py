@@ -109,7 +109,7 @@ def test_pictures_show_what_was_found(found: Tuning, tmp_path: Path) -> None:
     assert heights(axes) == pytest.approx([100 * one.score for one in found.growth])
     assert found.sweeps is not None
     panels = {axes.get_xlabel(): axes for axes in options(found).axes if axes.get_xlabel()}
-    assert len(panels) == len(found.sweeps.options) == 2
+    assert len(panels) == len(found.sweeps.options) == 3
     for axes, points in zip(panels.values(), found.sweeps.options.values(), strict=True):
         assert heights(axes) == pytest.approx([100 * point.score for point in points])
     files = list(draw(found, tmp_path / "pictures"))

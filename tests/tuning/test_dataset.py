@@ -73,6 +73,7 @@ def test_chat_makes_messages_of_prompts() -> None:
         ('{"prompt": "a", "references": [4]}', r"line 2: 'references.0=4|line 2: references.0=4"),
         ('{"prompt": "a", "choices": ["x"], "answer": 0}', "no index of 1 choices"),
         ('{"prompt": "a", "choices": ["x", "y"], "answer": 2}', "no index of 2 choices"),
+        ('{"prompt": "a", "choices": ["x", "x"], "answer": 0}', "a choice is there twice"),
         ('{"prompt": "a", "references": ["\\ud800"]}', "line 2: a lone surrogate"),
         ('{"prompt": "first", "references": ["x"]}', "asks the same more than once: examples 1, 2"),
         ('{"prompt": "a", "choices": ["x", "y"], "answer": 0}', "choices in some examples"),
@@ -133,6 +134,7 @@ def test_metrics_of_answers(metric: str, answer: str, worth: float) -> None:
 def test_metrics_of_choices() -> None:
     example = Example(prompt="p", choices=(" yes", " certainly not"), answer=1)
     assert Measure.of(None, [example]).of_choices(example, [-2.0, -3.0]) == 0.0
+    assert Measure.of(None, [example]).of_choices(example, [-float("inf")] * 2) == 0.0
     assert Measure.of("accuracy_per_byte", [example]).of_choices(example, [-2.0, -3.0]) == 1.0
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from deepen_llm import EnsembleLLM, specialists
 from deepen_llm.errors import ConfigError
+from deepen_llm.fusion import Bayes
 from deepen_llm.intervals import score_interval
 from deepen_llm.members.base import Member
 from deepen_llm.members.local import LocalMember
@@ -71,6 +72,15 @@ def test_a_member_of_no_value_is_left_out() -> None:
     assert [len(one.candidate.members) for one in found.growth] == [1, 2, 3, 4]
     assert 0 not in found.best.candidate.members
     assert {member.name for member in found.llm.members} == {"atlas", "curie", "webster"}
+
+
+def test_a_twin_is_left_out_and_the_next_member_tried() -> None:
+    atlas, curie, _ = members()
+    assert isinstance(atlas, LocalMember)
+    twin = LocalMember(atlas.model, atlas.tokenizer, "twin")
+    found = tuned(None, [atlas, twin, curie], asked(each=6), trials=1)
+    assert len(found.best.candidate.members) == 2
+    assert 2 in found.best.candidate.members
 
 
 def test_where_one_member_dominates_it_is_used_alone(tmp_path: Path) -> None:
@@ -136,15 +146,20 @@ def test_choices_are_tuned_by_likelihood() -> None:
     assert found.best.score > 0.9
     assert found.sweeps is not None
     assert all(1 / 3 <= one <= 1 for one in found.sweeps.confidence)
-    assert set(found.sweeps.options) == {"self_mass", "anchor_count"}
+    assert set(found.sweeps.options) == {"rounds", "self_mass", "anchor_count"}
 
 
 def test_what_is_found_is_what_was_tried_whatever_the_ensemble_was(tmp_path: Path) -> None:
-    llm = EnsembleLLM(members(), gate="unsure", weights=[0.8, 0.1, 0.1], eos_policy="main", draft_tokens=2, **OPTIONS)
+    own = {"method": "deepen", "max_rows": 50, "min_anchors": 5}
+    llm = EnsembleLLM(
+        members(), fusion=own, gate="unsure", weights=[0.8, 0.1, 0.1], eos_policy="main", draft_tokens=2, **OPTIONS
+    )
     found = llm.tune(asked(each=4), chat=True, trials=1, search_space=SPACE)
     candidate, settings = found.best.candidate, found.llm.settings
     assert settings.gate.when == candidate.gate == "always"
     assert settings.weights == candidate.weights
+    assert isinstance(settings.fusion, Bayes)
+    assert (settings.fusion.max_rows, settings.fusion.min_anchors) == (50, 5)
     assert (settings.eos_policy, settings.draft_tokens, settings.generation.max_new_tokens) == ("main", 2, 8)
     assert len(repr(found)) < 2500
 
@@ -177,7 +192,7 @@ def test_settings_that_cannot_be_used_are_passed_over(monkeypatch: pytest.Monkey
     assert len(found.unusable) == 2
     assert all("min_anchors" not in one.candidate.fusion for one in found.growth)
     monkeypatch.setattr(space, "STARTS", (wanting,))
-    with pytest.raises(ConfigError, match="cannot be fused"):
+    with pytest.raises(ConfigError, match="no two members can be fused"):
         tuned(None, members()[:2], asked(each=4), trials=1)
 
 
