@@ -61,10 +61,10 @@ def _settle(
     """Choose the next token of every row, and go on for as long as it is the drafted one; the steps taken, per row."""
     contexts.check(fused)
     taken: list[list[Step]] = [[] for _ in rows]
-    following, depth = list(range(len(rows))), 0
+    written, following, depth = contexts.ids, list(range(len(rows))), 0
     while following:
         places, here = [fused.place(row, depth) for row in following], [rows[row] for row in following]
-        ids = [[*contexts.ids[row], *(step.token for step in taken[row])] for row in following]
+        ids = [[*written[row], *(step.token for step in taken[row])] for row in following]
         chosen = sampler.choose(_guided(*fused.at(places), here), ids, [row.generator for row in here])
         for row, token, place in zip(following, chosen, places, strict=True):
             token = rows[row].settle(token, fused.room(row, depth))

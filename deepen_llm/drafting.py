@@ -70,7 +70,8 @@ class Drafter:
         tokens = [[step.token for step in draft] for draft in drafts]
         logits = contexts.drafting.read(tokens, ends_only=True).logits[list(rows)]
         contexts.drafting.check()
-        ids = [[*contexts.ids[row], *tokens[row]] for row in rows]
+        written = contexts.ids
+        ids = [[*written[row], *tokens[row]] for row in rows]
         chosen = self._sampler.choose(logits, ids, [dice[row] for row in rows])
         for row, token in zip(rows, chosen, strict=True):
             self._proposed[row].append(token)

@@ -36,7 +36,7 @@ CASES = [(pair, *WAYS[place % 4]) for place, pair in enumerate(PAIRS)]  # every 
 def test_answers_are_those_of_plain_decoding(
     pair: tuple[str, str], fusion: FusionMethod, options: dict[str, Any]
 ) -> None:
-    options = {"max_new_tokens": 16, "logprobs": 1, "repetition_penalty": 1.1, **options}
+    options = {"max_new_tokens": 12, "logprobs": 1, "repetition_penalty": 1.1, **options}
     plain = ensemble(*pair, fusion=fusion, batch_size=3).generate(PROMPTS, **options)
     drafted = ensemble(*pair, fusion=fusion, batch_size=3, draft_tokens=4).generate(PROMPTS, **options)
     assert [[sample.tokens for sample in out.samples] for out in drafted] == [

@@ -27,6 +27,9 @@ KINDS = list(SMALL)
 PAIRS = list(itertools.permutations(KINDS, 2))
 ARCHITECTURES = dict(zip(KINDS, ["llama", "gpt_neox", "gpt2", "gemma", "qwen2"], strict=True))
 FUSIONS: list[FusionMethod] = [Deepen(relr=0.3), Bayes()]
+# Every pair of kinds with one method, turned round with the other: each kind meets each, as main model and as another.
+MET = [(pair, FUSIONS[(KINDS.index(pair[1]) - KINDS.index(pair[0])) % 5 in (1, 2)]) for pair in PAIRS]
+MEETINGS = pytest.mark.parametrize(("pair", "fusion"), MET, ids=[f"{'-'.join(p)}-{f.method}" for p, f in MET])
 PROMPTS = ["The quick brown fox", "She sells sea shells by the", "Die Antwort auf die große Frage ist", "1, 2, 3,"]
 
 
@@ -58,8 +61,7 @@ def test_law_1_one_member_is_that_model(architecture: str, kind: str) -> None:
         assert list(out.tokens) == expected[0, ids.shape[1] :].tolist()
 
 
-@pytest.mark.parametrize("fusion", FUSIONS, ids=lambda fusion: fusion.method)
-@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+@MEETINGS
 def test_law_2_the_same_model_twice_or_no_weight_is_one(pair: tuple[str, str], fusion: FusionMethod) -> None:
     one, other = small(ARCHITECTURES[pair[0]], pair[0]), small("llama", pair[1], seed=5)
     penalised: tuple[dict[str, Any], ...] = ({"max_new_tokens": 16}, {"max_new_tokens": 16, "repetition_penalty": 1.3})
@@ -91,14 +93,12 @@ def test_laws_4_and_5_every_member_has_heard_the_committed_text(pair: tuple[str,
     assert surfaces.decode(errors="replace").startswith(assembler.text)
 
 
-@pytest.mark.parametrize("fusion", FUSIONS, ids=lambda fusion: fusion.method)
-@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+@MEETINGS
 def test_law_6_a_batch_is_its_prompts_one_by_one(pair: tuple[str, str], fusion: FusionMethod) -> None:
     llm = ensemble(*pair, fusion=fusion, batch_size=3)
-    options: dict[str, Any] = {"max_new_tokens": 20, "temperature": 0.8, "top_p": 0.9, "seed": 3, "n": 2}
+    options: dict[str, Any] = {"max_new_tokens": 16, "temperature": 0.8, "top_p": 0.9, "seed": 3, "n": 2}
     batch = llm.generate(PROMPTS, **options)
-    assert batch == [llm.generate(prompt, **options) for prompt in PROMPTS]
-    assert batch == llm.generate(PROMPTS, **options)  # a seed repeats
+    assert batch == [llm.generate(prompt, **options) for prompt in PROMPTS]  # drawn again: a seed repeats
     assert batch[0].samples[0] != batch[0].samples[1]
 
 
@@ -136,8 +136,7 @@ def test_law_6_asynchronous_equals_synchronous() -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("fusion", FUSIONS, ids=lambda fusion: fusion.method)
-@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+@MEETINGS
 def test_law_7_sampling_follows_the_fused_distribution(pair: tuple[str, str], fusion: FusionMethod) -> None:
     count = 2000
     llm = ensemble(*pair, fusion=fusion, batch_size=count)
@@ -155,7 +154,7 @@ def test_law_7_sampling_follows_the_fused_distribution(pair: tuple[str, str], fu
     expected = [float(p[place]) * count for place in frequent]
     observed, expected = [*observed, count - sum(observed)], [*expected, count - sum(expected)]
     assert len(frequent) > 5
-    assert chisquare(observed, expected).pvalue > 1e-4  # one of 40 fails by chance in one seed of 250
+    assert chisquare(observed, expected).pvalue > 1e-4  # one of 20 fails by chance in one seed of 500
 
 
 @pytest.mark.parametrize("eos_policy", ["fused", "main"])
@@ -185,7 +184,7 @@ def test_512_tokens_cost_each_model_at_most_1_3_tokens_each(kinds: tuple[str, st
     prompt, answer = text[:start], text[start:]
     tokenizers = [REAL[kind]() for kind in kinds]
     members = [scripted(tokenizers[0], prompt, answer), small_with(tokenizers[1])]
-    llm = EnsembleLLM(members, fusion=Bayes(max_rows=64))
+    llm = EnsembleLLM(members, fusion=Bayes(max_rows=64, anchor_choice="random", anchor_count=512))
     with counted(members[0][0]) as main, counted(members[1][0]) as other:
         out = llm.generate(prompt, max_new_tokens=512)
     assert len(out.tokens) == 512
