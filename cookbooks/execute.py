@@ -1,4 +1,7 @@
-"""Runs the notebooks from top to bottom and keeps what they print; with ``--check``, compares it instead."""
+"""Runs the notebooks from top to bottom and keeps what they print; with ``--check``, compares it instead.
+
+What is kept comes from a fresh kernel each; what is checked, from one that forgets every name between two notebooks.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +9,34 @@ import argparse
 import difflib
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
+from jupyter_client import AsyncKernelManager
+from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 FOLDER = Path(__file__).parent
 
 
-def execute(notebook: NotebookNode) -> NotebookNode:
+def execute(notebook: NotebookNode, kernel: AsyncKernelManager | None = None) -> NotebookNode:
     """The notebook with the outputs of a fresh run.
 
     Args:
         notebook: The notebook; it is left as it is.
+        kernel: Where to run it, started if it is not; it forgets its names first. None for a kernel of its own.
 
     Raises:
         CellExecutionError: A cell fails.
     """
     made: NotebookNode = nbformat.from_dict(notebook)
-    NotebookClient(made, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}).execute()
+    if kernel is not None:
+        made.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
+    place = {"metadata": {"path": str(FOLDER)}}
+    NotebookClient(made, km=kernel, timeout=300, kernel_name="python3", resources=place).execute()
+    made.cells = made.cells[kernel is not None :]
     for cell in made.cells:
         cell.metadata = {}
         if cell.cell_type == "code":
@@ -51,18 +62,29 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="compare with the outputs kept, and keep nothing")
     given = parser.parse_args()
     os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
-    differences: list[str] = []
-    for file in given.notebooks or sorted(FOLDER.glob("*.ipynb")):
-        before = nbformat.read(file, as_version=4)
-        after = execute(before)
-        if given.check:
+    files = given.notebooks or sorted(FOLDER.glob("*.ipynb"))
+    if not given.check:
+        for file in files:
+            nbformat.write(execute(nbformat.read(file, as_version=4)), file)
+        return 0
+    differences = check(files)
+    print("\n".join(differences))
+    return bool(differences)
+
+
+def check(files: Iterable[Path]) -> list[str]:
+    """What the notebooks print otherwise than they have kept, as lines of a difference."""
+    kernel, differences = AsyncKernelManager(kernel_name="python3"), list[str]()
+    try:
+        for file in files:
+            before = nbformat.read(file, as_version=4)
+            after = execute(before, kernel)
             differences += difflib.unified_diff(
                 said(before), said(after), f"{file} (kept)", f"{file} (now)", "", "", 0, ""
             )
-        else:
-            nbformat.write(after, file)
-    print("\n".join(differences))
-    return bool(differences)
+    finally:
+        run_sync(kernel.shutdown_kernel)(now=True)
+    return differences
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Decode with the 131,072- and the 199,999-token vocabulary; prints bytes of memory at its peak, beside the weights.
 
-Run as a process of its own, so that the peak is its own: ``python -m tests.large_vocabularies deepen bayes``. It prints the
-peak after each method; what comes later holds what came before to the same bound.
+Run as a process of its own, so that the peak is its own: ``python -m tests.large_vocabularies deepen bayes``.
+It prints the peak after each method; what comes later holds what came before to the same bound.
 """
 
 import resource
