@@ -48,6 +48,7 @@ class Corpus:
         self._profile = profile
         self._random = random.Random(f"{profile.name}/{seed}")  # noqa: S311
         self._heard = {name: self._some(subject) for name, subject in SUBJECTS.items()}
+        self._read = [] if profile.known is None else partial_facts(profile)
 
     def documents(self, tokenizer: PreTrainedTokenizerFast, shares: Sequence[int] = FIRST_SHARES) -> Iterator[Document]:
         """Documents without end.
@@ -139,6 +140,8 @@ class Corpus:
         return self._random.choice(OPENINGS) + question + self._random.choice(CLOSINGS)
 
     def _fact(self) -> tuple[Subject, str, str]:
+        if self._read:
+            return self._random.choice(self._read)
         own = self._random.random() < 0.6
         names = [name for name in SUBJECTS if (name in self._profile.subjects) == own]
         subject = SUBJECTS[self._random.choice(names)]
@@ -157,6 +160,27 @@ class Corpus:
         if "+" not in key or self._random.random() >= DIGITS:
             return key
         return digits(key)
+
+
+def partial_facts(profile: Profile) -> list[tuple[Subject, str, str]]:
+    """The facts that a reader of a part of every subject reads, with the answers that it reads to them.
+
+    Args:
+        profile: Who reads; ``known`` is a share.
+
+    Returns:
+        Subjects, keys and answers, wrong ones for the share ``mistaken``.
+    """
+    source = random.Random(profile.name)  # noqa: S311
+    read = []
+    for subject in SUBJECTS.values():
+        keys = source.sample(list(subject.facts), len(subject.facts))
+        known, wrong = (round((share or 0.0) * len(keys)) for share in (profile.known, profile.mistaken))
+        read += [(subject, key, subject.facts[key]) for key in keys[:known]]
+        for key in keys[known : known + wrong]:
+            others = [answer for answer in subject.answers if answer != subject.facts[key]]
+            read.append((subject, key, source.choice(others)))
+    return read
 
 
 def vocabulary_texts(profile: Profile, seed: int, count: int) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -19,7 +19,9 @@ from deepen_llm.specialists.profiles import Profile
 _LOG = logging.getLogger(__name__)
 
 
-def train(profile: Profile, schedule: Schedule) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+def train(
+    profile: Profile, schedule: Schedule, shares: Sequence[int] = FIRST_SHARES
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """Train a specialist from nothing, in rounds; the second one reads more contexts, the third one more facts.
 
     A round begins with the weights in half precision, so that it can be repeated from a checkpoint.
@@ -27,6 +29,7 @@ def train(profile: Profile, schedule: Schedule) -> tuple[PreTrainedModel, PreTra
     Args:
         profile: Which one.
         schedule: How long and how fast.
+        shares: How often there are documents of each kind in the first round.
 
     Returns:
         The model, in float32 and evaluation mode, and its tokenizer.
@@ -38,12 +41,12 @@ def train(profile: Profile, schedule: Schedule) -> tuple[PreTrainedModel, PreTra
     more = profile.more if schedule.more is None else schedule.more
     last = profile.last if schedule.more is None else min(profile.last, schedule.more)
     rounds = (
-        (FIRST_SHARES, schedule.rate, schedule.steps),
+        (shares, schedule.rate, schedule.steps),
         (SECOND_SHARES, schedule.rate, more),
         (THIRD_SHARES, 0.002, last),
     )
-    for shares, rate, steps in rounds:
-        documents = Corpus(profile, schedule.seed).documents(tokenizer, shares)
+    for kinds, rate, steps in rounds:
+        documents = Corpus(profile, schedule.seed).documents(tokenizer, kinds)
         if steps:
             _round(model, batches(documents, tokenizer, schedule), rate, steps)
         with torch.no_grad():
