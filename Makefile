@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 TORCH_INDEX ?=
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: bench demo test gpu lint format cookbooks specialists clean
+.PHONY: bench demo test gpu lint format cookbooks specialists study clean
 demo: $(VENV)/.installed
 	HF_HUB_OFFLINE=1 $(BIN)/deepen demo
 
@@ -39,6 +39,11 @@ cookbooks: $(VENV)/.dev
 
 specialists: $(VENV)/.installed
 	$(BIN)/python -m deepen_llm.specialists.recipe --out build/specialists
+
+# Trains four models and measures the tables of docs/study.md: one to two hours on two cores.
+study: $(VENV)/.plot
+	HF_HUB_OFFLINE=1 $(BIN)/python -m deepen_llm.study train --out build/study
+	HF_HUB_OFFLINE=1 $(BIN)/python -m deepen_llm.study measure --models build/study --out docs
 
 clean:
 	rm -rf $(VENV) build dist
