@@ -60,7 +60,7 @@ def members(found: Tuning) -> Picture:
     axes.set_xticks(places, [("+ " if place else "") + found.names[i] for place, i in enumerate(order)])
     label(axes, f"Members added best first, on {found.chosen_on} examples", "members", f"{found.metric}, %")
     axes.set_ylim(0, 103)
-    axes.legend(loc="lower right")
+    picture.legend(loc="outside lower center", ncols=3)
     return picture
 
 
