@@ -14,9 +14,9 @@ import typer
 from deepen_llm.cli.options import Given, takes
 from deepen_llm.cli.terminal import errors, note, write
 from deepen_llm.errors import ConfigError
+from deepen_llm.extras import require
 
 if TYPE_CHECKING:
-    from deepen_llm.ensemble import EnsembleLLM
     from deepen_llm.intervals import Interval
     from deepen_llm.tuning.result import Tuning
     from deepen_llm.tuning.tuner import Progress
@@ -52,8 +52,11 @@ def tune(
     """
     if out.exists() and not force:
         raise ConfigError(f"{out} is there already", hint="give another --out, or --force to write over it")
-    llm, data, chat = _asked(given, dataset, chat)
-    examples = _examples(data, test, chat)
+    given, data, chat = _asked(given, dataset, chat)
+    examples = _examples(data, test, chat, metric)
+    if plot:
+        require("matplotlib", "plot")
+    llm = given.load()
     with _progress() as tell:
         found = llm.tune(
             examples[0],
@@ -78,10 +81,10 @@ def tune(
         _draw(found, plot)
 
 
-def _asked(given: Given, dataset: Path | None, chat: bool) -> tuple[EnsembleLLM, Path, bool]:
+def _asked(given: Given, dataset: Path | None, chat: bool) -> tuple[Given, Path, bool]:
     """Who is tuned, on what, and whether through chat templates."""
     if dataset is not None:
-        return given.load(), dataset, chat
+        return given, dataset, chat
     if given.member or given.config:
         raise typer.BadParameter("give a dataset: a file of JSON lines")
     import torch
@@ -91,15 +94,21 @@ def _asked(given: Given, dataset: Path | None, chat: bool) -> tuple[EnsembleLLM,
     torch.set_num_threads(1)  # models this small lose more by waiting for a second thread than they gain
     short = given.max_new_tokens or 12
     bundled = replace(given, member=[str(path) for path in specialists.paths()], max_new_tokens=short)
-    return bundled.load(), specialists.file("dev"), True
+    return bundled, specialists.file("dev"), True
 
 
-def _examples(dataset: Path, test: Path | None, chat: bool) -> tuple[list[Any], list[Any]]:
-    from deepen_llm.tuning.dataset import check_disjoint, read_examples
+def _examples(dataset: Path, test: Path | None, chat: bool, metric: str | None) -> tuple[list[Any], list[Any]]:
+    """Read and check examples before models are loaded."""
+    from deepen_llm.tuning.dataset import check_disjoint, check_set, read_examples
+    from deepen_llm.tuning.metrics import Measure
 
     examples = read_examples(dataset, chat=chat)
+    check_set(examples)
+    Measure.of(metric, examples)
     tested = read_examples(test, chat=chat) if test else []
     check_disjoint(examples, tested)
+    if tested:
+        Measure.of(metric, tested)
     return examples, tested
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from deepen_llm import fingerprints
 from deepen_llm.ensemble import EnsembleLLM
 from deepen_llm.errors import ConfigError
+from deepen_llm.extras import require
 from deepen_llm.fusion.likely import RowOptions
 from deepen_llm.members.local import LocalMember
 from deepen_llm.tuning.dataset import Dataset, Example, check_set, read_examples
@@ -44,6 +45,7 @@ def tune(
     _check(llm, trials, held_out)
     examples = read_examples(dataset, chat=chat)
     check_set(examples)
+    require("optuna", "tune")  # rather than after the first hour
     measure = Measure.of(metric, examples)
     space = search_space if isinstance(search_space, SearchSpace) else SearchSpace(**search_space or {})
     common = {name: getattr(llm.settings, name) for name in (*_TOLD, "batch_size")} | {"fusion": _standing(llm)}

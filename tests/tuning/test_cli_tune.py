@@ -85,6 +85,15 @@ def test_a_bad_set_is_refused_before_anything_is_computed(lines: list[str], said
     assert not (tmp_path / "ensemble.tune").exists()
 
 
+@pytest.mark.parametrize(
+    ("more", "said"), [(["--metric", "bleu"], "'bleu'"), (["--test", "none.jsonl"], "none.jsonl cannot be read")]
+)
+def test_what_is_asked_is_checked_before_models_are_loaded(more: list[str], said: str, data: Path) -> None:
+    done = run("tune", str(data), "-m", "no/one", "-m", "no/other", *more)
+    assert done.exit_code == 1
+    assert said in done.stderr
+
+
 def test_a_test_set_that_was_seen_is_refused(data: Path, tmp_path: Path) -> None:
     done = run(*command(data, tmp_path / "ensemble.yaml", "--test", str(data)))
     assert done.exit_code == 1
