@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from deepen_llm.ensemble import EnsembleLLM
@@ -10,27 +10,20 @@ from deepen_llm.outputs import Output
 from deepen_llm.tuning.dataset import Example
 from deepen_llm.tuning.metrics import Measure
 
-Advance = Callable[[int], None]
-"""Is told how many examples were scored just now."""
 
-
-def scores(
-    llm: EnsembleLLM, examples: Sequence[Example], measure: Measure, advance: Advance = lambda _: None
-) -> list[float]:
+def scores(llm: EnsembleLLM, examples: Sequence[Example], measure: Measure) -> list[float]:
     """Each example's score, from 0 to 1: of a greedily generated answer, or of the likeliest choice.
 
     Args:
         llm: Who is asked.
         examples: What is asked.
         measure: How good an answer is.
-        advance: For progress.
     """
     score = _of_choices if examples[0].choices else _of_answers
     found: list[float] = []
     size = llm.settings.batch_size
     for first in range(0, len(examples), size):
         found += score(llm, examples[first : first + size], measure)
-        advance(len(examples[first : first + size]))
     return found
 
 
