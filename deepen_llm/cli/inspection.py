@@ -17,6 +17,7 @@ from deepen_llm.errors import ConfigError
 
 if TYPE_CHECKING:
     from deepen_llm.comparison import Comparison
+    from deepen_llm.config import EnsembleConfig
     from deepen_llm.members.local import LocalMember
     from deepen_llm.tuning.dataset import Example
 
@@ -61,9 +62,11 @@ def inspect(
     quiet_libraries()
     with errors.status(f"Loading {len(configuration.members)} members..."):
         members = load_members(configuration.members)
+    if score and (missing := [one.name for one in members if one.name not in scores]):
+        raise typer.BadParameter(f"no score of {', '.join(missing)}", param_hint="--score")
     if examples:
         with errors.status(f"Asking each member {len(examples)} examples..."):
-            scores = _measured(members, examples)
+            scores = _measured(members, examples, configuration)
     with errors.status("Comparing anchors..."):
         comparisons = compare(members, sample=sample, scores=scores)
     if plot:
@@ -86,8 +89,12 @@ def _scores(said: Sequence[str]) -> dict[str, float]:
         name, _, value = one.rpartition("=")
         try:
             scores[name] = float(value)
+            if not 0 <= scores[name] <= 1:
+                raise ValueError
         except ValueError:
-            raise typer.BadParameter(f"{one!r} is no NAME=SCORE, such as gpt2=0.61", param_hint="--score") from None
+            raise typer.BadParameter(
+                f"{one!r} is no NAME=SCORE with a share from 0 to 1, such as gpt2=0.61", param_hint="--score"
+            ) from None
     return scores
 
 
@@ -98,14 +105,17 @@ def _examples(dataset: Path, chat: bool) -> list[Example]:
     return read_examples(dataset, chat=chat)
 
 
-def _measured(members: Sequence[LocalMember], examples: Sequence[Example]) -> dict[str, float]:
-    """Each member's mean score alone, by its name."""
+def _measured(
+    members: Sequence[LocalMember], examples: Sequence[Example], configuration: EnsembleConfig
+) -> dict[str, float]:
+    """Each member's mean score alone, by its name, generated as the configuration says."""
     from deepen_llm.ensemble import EnsembleLLM
     from deepen_llm.tuning.metrics import Measure
     from deepen_llm.tuning.scoring import scores
 
     measure = Measure.of(None, examples)
-    return {one.name: fmean(scores(EnsembleLLM([one]), examples, measure)) for one in members}
+    settings: dict[str, Any] = {name: getattr(configuration, name) for name in ("generation", "batch_size")}
+    return {one.name: fmean(scores(EnsembleLLM([one], **settings), examples, measure)) for one in members}
 
 
 def _require_plot(where: Path, members: int) -> None:

@@ -95,8 +95,8 @@ class Members:
 
 
 @dataclass(frozen=True)
-class Given(Members):
-    """What a command line says about an ensemble; None wherever it says nothing."""
+class Answering(Members):
+    """What a command line says of how members answer greedily; None wherever it says nothing."""
 
     compile: Annotated[
         bool | None, _Member("--compile/--no-compile", help="Compile every member's one-token steps.")
@@ -107,33 +107,7 @@ class Given(Members):
     draft_model: Annotated[
         str | None, _Speed(help="A small model of the main model's vocabulary, to draft in its place.")
     ] = None
-    main_model: Annotated[
-        int | None, _Fusion(help="Index, from 0, of the member whose vocabulary tokens are chosen from. Default: 0.")
-    ] = None
-    weight: Annotated[list[float] | None, _Fusion(help="Aggregation weight; one per member. Default: equal.")] = None
-    weights: Annotated[
-        WeightsName | None,
-        _Fusion(help="Weights that follow the prompt's likelihood, or each token's entropy, in place of --weight."),
-    ] = None
-    gate: Annotated[
-        GateName | None,
-        _Fusion(help="Where to fuse: always (default), where the main model is unsure, or at every member's boundary."),
-    ] = None
-    fusion: Annotated[
-        FusionName | None,
-        _Fusion(help="bayes: Bayes' rule (default). deepen: the paper's method."),
-    ] = None
-    relr: Annotated[float | None, _Fusion(help="Relative ensemble learning rate of deepen's search.")] = None
-    search_steps: Annotated[int | None, _Fusion(help="Steps of deepen's search.")] = None
-    rounds: Annotated[int | None, _Fusion(help="Rounds of bayes' rule.")] = None
     max_new_tokens: Annotated[int | None, _Sampling(help="The most tokens to generate. Default: 256.")] = None
-    temperature: Annotated[float | None, _Sampling(help="0 is greedy (default).")] = None
-    top_p: Annotated[
-        float | None, _Sampling(help="Sample from the likeliest tokens with this probability together.")
-    ] = None
-    top_k: Annotated[int | None, _Sampling(help="Sample from this many likeliest tokens.")] = None
-    min_p: Annotated[float | None, _Sampling(help="Sample from tokens with this share of the likeliest one's.")] = None
-    seed: Annotated[int | None, _Sampling(help="Makes sampling repeat.")] = None
     stop: Annotated[list[str] | None, _Sampling(help="A string before which the text ends; repeat.")] = None
     repetition_penalty: Annotated[float | None, _Sampling(help="Above 1: less repetition.")] = None
 
@@ -157,31 +131,73 @@ class Given(Members):
 
         said = {name: getattr(self, name, None) for name in GenerationOptions.model_fields} | dict(generation)
         return {
-            **_said({"main_model": self.main_model, "draft_tokens": self.draft_tokens}),
-            **_said(
-                {"weights": self._weights(base.get("weights")), "gate": _named(base.get("gate"), "when", self.gate)}
-            ),
+            **_said({"draft_tokens": self.draft_tokens}),
             "draft_model": self._drafting(base),
             "generation": {**base.get("generation", {}), **_said(said)},
-            "fusion": self._fusion(base.get("fusion", {})),
         }
 
     def _common(self) -> dict[str, Any]:
         return {**super()._common(), **_said({"compile": self.compile})}
 
-    def _weights(self, base: Any) -> Any:
-        if self.weight and self.weights:
-            raise typer.BadParameter(f"--weights {self.weights} beside --weight; give numbers or a name")
-        return self.weight or _named(base, "by", self.weights)
+    def _main(self, base: Mapping[str, Any]) -> int:
+        return int(base.get("main_model", 0))
 
     def _drafting(self, base: Mapping[str, Any]) -> dict[str, Any] | None:
         """Where the draft model comes from; it goes where the main model goes."""
         model = {"path": self.draft_model} if self.draft_model else base.get("draft_model")
         if model is None:
             return None
-        main = self.main_model if self.main_model is not None else base.get("main_model", 0)
+        main = self._main(base)
         place = base["members"][main]["device"] if self.device and 0 <= main < len(base["members"]) else None
         return {**model, **self._common(), **_placed_on(place)}
+
+
+@dataclass(frozen=True)
+class Given(Answering):
+    """What a command line says about an ensemble; None wherever it says nothing."""
+
+    main_model: Annotated[
+        int | None, _Fusion(help="Index, from 0, of the member whose vocabulary tokens are chosen from. Default: 0.")
+    ] = None
+    weight: Annotated[list[float] | None, _Fusion(help="Aggregation weight; one per member. Default: equal.")] = None
+    weights: Annotated[
+        WeightsName | None,
+        _Fusion(help="Weights that follow the prompt's likelihood, or each token's entropy, in place of --weight."),
+    ] = None
+    gate: Annotated[
+        GateName | None,
+        _Fusion(help="Where to fuse: always (default), where the main model is unsure, or at every member's boundary."),
+    ] = None
+    fusion: Annotated[
+        FusionName | None,
+        _Fusion(help="bayes: Bayes' rule (default). deepen: the paper's method."),
+    ] = None
+    relr: Annotated[float | None, _Fusion(help="Relative ensemble learning rate of deepen's search.")] = None
+    search_steps: Annotated[int | None, _Fusion(help="Steps of deepen's search.")] = None
+    rounds: Annotated[int | None, _Fusion(help="Rounds of bayes' rule.")] = None
+    temperature: Annotated[float | None, _Sampling(help="0 is greedy (default).")] = None
+    top_p: Annotated[
+        float | None, _Sampling(help="Sample from the likeliest tokens with this probability together.")
+    ] = None
+    top_k: Annotated[int | None, _Sampling(help="Sample from this many likeliest tokens.")] = None
+    min_p: Annotated[float | None, _Sampling(help="Sample from tokens with this share of the likeliest one's.")] = None
+    seed: Annotated[int | None, _Sampling(help="Makes sampling repeat.")] = None
+
+    def _overrides(self, base: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            **super()._overrides(base, generation),
+            **_said({"main_model": self.main_model, "weights": self._weights(base.get("weights"))}),
+            **_said({"gate": _named(base.get("gate"), "when", self.gate)}),
+            "fusion": self._fusion(base.get("fusion", {})),
+        }
+
+    def _main(self, base: Mapping[str, Any]) -> int:
+        return super()._main(base) if self.main_model is None else self.main_model
+
+    def _weights(self, base: Any) -> Any:
+        if self.weight and self.weights:
+            raise typer.BadParameter(f"--weights {self.weights} beside --weight; give numbers or a name")
+        return self.weight or _named(base, "by", self.weights)
 
     def _fusion(self, base: Mapping[str, Any]) -> dict[str, Any]:
         """The fusion settings; another method than the file's starts from its own defaults."""

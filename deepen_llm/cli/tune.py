@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepen_llm.cli.options import Given, takes
+from deepen_llm.cli.options import Answering, takes
 from deepen_llm.cli.terminal import errors, note, write
 from deepen_llm.errors import ConfigError
 from deepen_llm.extras import require
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from deepen_llm.tuning.tuner import Progress
 
 
-@takes(Given)
+@takes(Answering)
 def tune(
-    given: Given,
+    given: Answering,
     dataset: Annotated[
         Path | None, typer.Argument(help="JSON lines: prompt or messages, with references, or choices and answer.")
     ] = None,
@@ -81,12 +81,12 @@ def tune(
         _draw(found, plot)
 
 
-def _asked(given: Given, dataset: Path | None, chat: bool) -> tuple[Given, Path, bool]:
+def _asked(given: Answering, dataset: Path | None, chat: bool) -> tuple[Answering, Path, bool]:
     """Who is tuned, on what, and whether through chat templates."""
     if dataset is not None:
         return given, dataset, chat
     if given.member or given.config:
-        raise typer.BadParameter("give a dataset: a file of JSON lines")
+        raise typer.BadParameter("name a file of JSON lines, behind 'deepen tune'", param_hint="DATASET")
     import torch
 
     from deepen_llm import specialists

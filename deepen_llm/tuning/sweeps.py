@@ -79,10 +79,12 @@ def _takes(candidate: Candidate, option: str) -> bool:
 def _points(tuner: Tuner, around: Candidate, name: str, values: Sequence[float]) -> list[Point]:
     found = []
     for value in values:
+        if name == "anchor_count" and value > tuner.smallest_vocabulary(around):  # as many as there are, at most
+            continue
         changed = {name: value, **({"anchor_choice": "random"} if name == "anchor_count" else {})}
         candidate = replace(around, fusion={**around.fusion, **changed})
         score = tuner.attempt(candidate, f"sweep of {name}")
-        if score is None:  # more anchors than there are, or too few to be accepted
+        if score is None:  # it cannot be used
             continue
         loss = tuner.loss(candidate) if name in _WITH_LOSS else None
         found.append(Point(value, score, loss))

@@ -154,6 +154,10 @@ class Tuner:
         """The candidate's ensemble, of recorded members."""
         return EnsembleLLM([self._members[i] for i in candidate.members], **candidate.within(self._common))
 
+    def smallest_vocabulary(self, candidate: Candidate) -> int:
+        """The fewest tokens that a member of a candidate has."""
+        return min(self._members[i].vocabulary.tokenizer_size for i in candidate.members)
+
     def scores(self, candidate: Candidate, part: Part = "search") -> list[float]:
         """A candidate's scores, from the journal where they are known."""
         return self._kept(
