@@ -106,7 +106,7 @@ def test_every_row_of_a_batch_follows_its_own_text(setting: Setting) -> None:
     texts = setting.texts(4, 40)
     pairs = setting.pairs(2, texts)
     prompts = [setting.prompt(10 + 3 * row, text) for row, text in enumerate(texts)]
-    outputs = EnsembleLLM(pairs).generate(prompts, max_new_tokens=20)
+    outputs = EnsembleLLM(pairs, fusion=Deepen()).generate(prompts, max_new_tokens=20)
     for text, prompt, output in zip(texts, prompts, outputs, strict=True):
         assert text.startswith(prompt + output.text)
     model, tokenizer = pairs[1]  # which never disagrees with the text; its prompts are padded on the left
@@ -133,4 +133,4 @@ def test_the_reference_loop_is_the_dense_method(setting: Setting) -> None:
     text = prompt
     for _ in range(12):
         text = loop.append(text, int(loop.next_logits(text).argmax()))
-    assert text == prompt + EnsembleLLM(pairs).generate(prompt, max_new_tokens=12).text
+    assert text == prompt + EnsembleLLM(pairs, fusion=Deepen()).generate(prompt, max_new_tokens=12).text

@@ -82,8 +82,17 @@ def test_all_rows_made_when_needed_give_the_dense_result(method: FusionMethod) -
     torch.testing.assert_close(rows.softmax(-1), dense.softmax(-1), atol=2e-5, rtol=0)
 
 
-@pytest.mark.parametrize(("tail_mass", "same", "apart"), [(0, 1.0, 0.005), (0.01, 0.96, 0.03)])
-@pytest.mark.parametrize("method", [Deepen(), Bayes()])
+@pytest.mark.parametrize(
+    ("method", "tail_mass", "same", "apart"),
+    [
+        (Deepen(), 0, 1.0, 0.005),
+        (Deepen(), 0.01, 0.96, 0.03),
+        (Bayes(rounds=1), 0, 1.0, 0.005),
+        (Bayes(rounds=1), 0.01, 0.96, 0.03),
+        (Bayes(), 0, 1.0, 0.005),
+        (Bayes(), 0.01, 0.96, 0.045),  # what rows leave out in one round stands at the start of the next
+    ],
+)
 def test_few_rows_give_the_dense_choice_where_distributions_are_peaked(
     method: FusionMethod, tail_mass: float, same: float, apart: float
 ) -> None:

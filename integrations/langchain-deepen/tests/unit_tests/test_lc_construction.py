@@ -206,7 +206,7 @@ def test_members_and_draft_models_by_path_are_loaded_in_one_way() -> None:
 
 
 def test_a_field_may_be_configured_later_without_loading_again(loads: list[Any]) -> None:
-    chat = ChatDeepen(members=PATHS, fusion="bayes", max_new_tokens=1)
+    chat = ChatDeepen(members=PATHS, fusion={"method": "bayes", "self_mass": 0.85}, max_new_tokens=1)
     later = chat.configurable_fields(max_new_tokens=ConfigurableField(id="most"))
     for most in (1, 2):
         said = later.with_config(configurable={"most": most}).invoke("What is the capital of France?")

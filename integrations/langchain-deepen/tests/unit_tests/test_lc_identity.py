@@ -119,7 +119,7 @@ def test_whatever_changes_an_answer_changes_the_key(kind: Kind, live: EnsembleLL
         kind(members=PATHS, weights={"by": "prompt", "tau": 0.5}),
         kind(members=PATHS, gate="unsure"),
         kind(members=PATHS, gate={"when": "unsure", "below": 0.5}),
-        kind(members=PATHS, fusion="bayes"),
+        kind(members=PATHS, fusion="deepen"),
         kind(members=PATHS, fusion=Bayes(self_mass=0.7)),
         kind(members=PATHS, eos_policy="main"),
         kind(members=[copied, PATHS[1]]),
