@@ -13,7 +13,7 @@ from deepen_llm.demo import tuning as tuning_module
 from deepen_llm.demo.measure import Result, pick
 from deepen_llm.demo.settings import Choice, DemoSettings
 from deepen_llm.demo.tuning import PAPER_RELR, fusions, rounds, tune
-from deepen_llm.demo.verdict import judge
+from deepen_llm.demo.verdict import judge, reached
 from deepen_llm.errors import ConfigError
 from deepen_llm.members.base import Member
 from deepen_llm.members.loading import load_member
@@ -42,10 +42,10 @@ def test_pick_spreads_over_subjects_and_keeps_their_order() -> None:
 
 def test_the_interval_of_equals_is_zero_and_of_others_holds_the_difference() -> None:
     nothing = judge([True, False] * 20, [True, False] * 20)
-    assert (nothing.points, nothing.low, nothing.high, nothing.reached) == (0, 0, 0, False)
+    assert (nothing.value, nothing.low, nothing.high, reached(nothing)) == (0, 0, 0, False)
     ours, theirs = [True] * 60 + [False] * 40, [True] * 40 + [False] * 60
     verdict = judge(ours, theirs)
-    assert verdict.points == pytest.approx(20)
+    assert verdict.value == pytest.approx(20)
     assert verdict.low < 20 < verdict.high
     half = 196 * math.sqrt(0.2 * 0.8 / 100)  # the normal approximation of the same interval
     assert verdict.high - verdict.low == pytest.approx(2 * half, rel=0.1)
@@ -53,8 +53,8 @@ def test_the_interval_of_equals_is_zero_and_of_others_holds_the_difference() -> 
 
 
 def test_ten_points_are_the_target() -> None:
-    assert judge([True] * 10 + [False] * 90, [False] * 100).reached
-    assert not judge([True] * 9 + [False] * 91, [False] * 100).reached
+    assert reached(judge([True] * 10 + [False] * 90, [False] * 100))
+    assert not reached(judge([True] * 9 + [False] * 91, [False] * 100))
 
 
 def test_the_settings_in_the_package_are_tuned_on_all_development_questions() -> None:

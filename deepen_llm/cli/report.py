@@ -11,7 +11,7 @@ from rich.text import Text
 from deepen_llm.cli.tracing import trace_view
 from deepen_llm.demo.measure import MAX_NEW_TOKENS, Result, conversation
 from deepen_llm.demo.settings import DemoSettings
-from deepen_llm.demo.verdict import TARGET, judge
+from deepen_llm.demo.verdict import TARGET, judge, reached
 from deepen_llm.ensemble import EnsembleLLM
 
 
@@ -80,14 +80,14 @@ class Report:
         alone = self._results[best]
         self._console.print(f"Against the best member alone ({best}, {alone.accuracy:.1%})", style="bold")
         for choice in self._settings.ensembles:
-            verdict = judge(self._results[choice.name].right, alone.right)
-            word = "reaches" if verdict.reached else "does NOT reach"
+            gain = judge(self._results[choice.name].right, alone.right)
+            word = "reaches" if reached(gain) else "does NOT reach"
             goal = f"{word} the goal of {TARGET:.0f}" if alone.accuracy < 1 - TARGET / 100 else "no room for more"
             self._console.print(
                 Text.assemble(
                     f" {choice.name:<12} ",
-                    (f"{verdict.points:+.1f} points", "bold green" if verdict.reached else "bold"),
-                    f" [{verdict.low:+.1f}, {verdict.high:+.1f}]  {goal}",
+                    (f"{gain.value:+.1f} points", "bold green" if reached(gain) else "bold"),
+                    f" [{gain.low:+.1f}, {gain.high:+.1f}]  {goal}",
                 )
             )
         self._console.print("In brackets: 95 % intervals, by a paired bootstrap over the questions.", style="dim")

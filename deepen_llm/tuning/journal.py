@@ -29,10 +29,6 @@ class Journal:
         _claim(folder / "about.json", about)
         self._scores = dict(_read(self._file))
 
-    def __len__(self) -> int:
-        """How many are kept."""
-        return len(self._scores)
-
     def find(self, key: str) -> list[float] | None:
         """The scores under a key; None where there are none yet."""
         return self._scores.get(key)

@@ -42,10 +42,6 @@ class Recording:
         self._places = {keys[_KEY_BYTES * i : _KEY_BYTES * (i + 1)]: i for i in range(count)}
         self._count = count  # of rows in the file, whether or not each has a key of its own
 
-    def __len__(self) -> int:
-        """How many rows are kept."""
-        return len(self._places)
-
     def recall(self, ids: Sequence[int]) -> Tensor | None:
         """The log-probabilities after these token ids, fp32 ``[V]``; None where they were not read yet."""
         place = self._places.get(_key(ids))
