@@ -52,7 +52,7 @@ class Traits:
         )
 
     def _memory(self, model: PreTrainedModel) -> Memory:
-        if getattr(model, "_is_stateful", False) or "past_key_values" not in self.accepts:
+        if getattr(model, "_is_stateful", False) or not self.accepts & {"past_key_values", "cache"}:
             return Memory.NONE
         kinds = {type(layer) for layer in DynamicCache(config=model.config).layers}
         if not kinds <= {DynamicLayer, DynamicSlidingWindowLayer}:
