@@ -1,14 +1,15 @@
-# Two commands set everything up on a fresh clone: `make demo` and `make test`.
+# Two commands set everything up on a fresh clone: `make demo` and `make test`. Both install from the lock in
+# requirements/, so that they give the same next year; `make lock` resolves it anew.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# torch goes in first, so that nothing else lets another version in. On Linux the registry's own build brings CUDA along;
-# `make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu` takes the small one.
-TORCH_INDEX ?=
-PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# On Linux the registry's own build of torch brings CUDA along; `make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu`
+# takes the small one.
+export TORCH_INDEX ?=
+PROJECTS := pyproject.toml $(wildcard integrations/*/pyproject.toml)
 
-.PHONY: bench demo test gpu lint format cookbooks specialists study clean
-demo: $(VENV)/.installed
+.PHONY: bench compat demo test gpu lint lock format cookbooks specialists study clean
+demo: $(VENV)/.run
 	HF_HUB_OFFLINE=1 $(BIN)/deepen demo
 
 test: $(VENV)/.dev
@@ -22,6 +23,10 @@ gpu:
 	$(PYTHON) -m pytest -c tests/gpu/pytest.ini tests/gpu
 	$(PYTHON) -m deepen_llm.cli bench --gpu --out $(OUT)
 
+# The oldest versions that the ranges in pyproject.toml allow, and the newest that the registry has.
+compat: $(VENV)/.dev
+	$(BIN)/python requirements/compat.py oldest newest
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,37 +36,26 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.plot
+bench: $(VENV)/.dev
 	HF_HUB_OFFLINE=1 $(BIN)/deepen bench --out build/bench
 
 cookbooks: $(VENV)/.dev
 	$(BIN)/python cookbooks/execute.py
 
-specialists: $(VENV)/.installed
+specialists: $(VENV)/.run
 	$(BIN)/python -m deepen_llm.specialists.recipe --out build/specialists
 
 # Trains four models and measures the tables of docs/study.md: one to two hours on two cores.
-study: $(VENV)/.plot
+study: $(VENV)/.dev
 	HF_HUB_OFFLINE=1 $(BIN)/python -m deepen_llm.study train --out build/study
 	HF_HUB_OFFLINE=1 $(BIN)/python -m deepen_llm.study measure --models build/study --out docs
+
+lock: $(VENV)/.dev
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python requirements/lock.py
 
 clean:
 	rm -rf $(VENV) build dist
 
-$(VENV)/.torch: constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) --upgrade 'pip>=25.1'
-	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
-	touch $@
-
-$(VENV)/.installed: $(VENV)/.torch pyproject.toml
-	$(PIP) --editable .
-	touch $@
-
-$(VENV)/.plot: $(VENV)/.installed
-	$(PIP) --editable '.[plot]'
-	touch $@
-
-$(VENV)/.dev: $(VENV)/.installed $(wildcard integrations/*/pyproject.toml)
-	$(PIP) --group dev --editable integrations/langchain-deepen --editable integrations/llama-index-llms-deepen
-	touch $@
+$(VENV)/.%: requirements/%.txt $(wildcard requirements/torch*.txt) requirements/cuda.txt requirements/install.py $(PROJECTS)
+	@$(PYTHON) requirements/install.py $(VENV) $*
+	@touch $@
