@@ -38,9 +38,11 @@ def bench(
     """
     with errors.status("Starting..."):
         from deepen_llm.benchmarks.rows import ROWS
+        from deepen_llm.options import suggestion
 
     if unknown := sorted(set(rows or []) - set(ROWS)):
-        raise typer.BadParameter(f"unknown row {unknown[0]!r}; there are {', '.join(ROWS)}")
+        meant = suggestion(unknown[0], ROWS)
+        raise typer.BadParameter(f"unknown row {unknown[0]!r}{meant}; there are {', '.join(ROWS)}")
     if out:
         out.mkdir(parents=True, exist_ok=True)
     quiet_libraries()

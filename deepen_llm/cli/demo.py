@@ -31,13 +31,15 @@ def demo(
     with errors.status("Starting..."):
         from deepen_llm import specialists
         from deepen_llm.demo.measure import pick
+        from deepen_llm.options import suggestion
 
     if tune and (questions or subject):
         raise typer.BadParameter("--tune takes all development questions: leave --questions and --subject out")
     asked = specialists.questions("dev" if tune else "test")
     known = sorted({question.subject for question in asked})
     if unknown := sorted(set(subject or []) - set(known)):
-        raise typer.BadParameter(f"unknown subject {unknown[0]!r}; there are {', '.join(known)}")
+        meant = suggestion(unknown[0], known)
+        raise typer.BadParameter(f"unknown subject {unknown[0]!r}{meant}; there are {', '.join(known)}")
     chosen = pick(asked, subject or [], questions)
     members = _members()
     if tune:

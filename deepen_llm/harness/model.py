@@ -21,6 +21,7 @@ from deepen_llm.generation import GenerationOptions
 from deepen_llm.harness.conversation import Conversation
 from deepen_llm.harness.reading import Reading
 from deepen_llm.members.base import Message
+from deepen_llm.options import suggestion
 from deepen_llm.row import Request, Row
 from deepen_llm.run import Run
 from deepen_llm.scoring import Continuation, score
@@ -214,9 +215,10 @@ def _options(given: Mapping[str, Any], stop: Sequence[str]) -> GenerationOptions
 def _loaded(given: Mapping[str, Any]) -> EnsembleLLM:
     """The ensemble that ``--model_args`` ask for."""
     rest = {name: value for name, value in given.items() if name not in {"config", "members", "weights"}}
-    if unknown := sorted(set(rest) - set(inspect.signature(EnsembleLLM.from_pretrained).parameters)):
+    known = inspect.signature(EnsembleLLM.from_pretrained).parameters
+    if unknown := sorted(set(rest) - set(known)):
         raise ConfigError(
-            f"model_args has an unknown {unknown[0]!r}",
+            f"model_args has an unknown {unknown[0]!r}{suggestion(unknown[0], known)}",
             hint="give config=ensemble.yaml, or members=one+other with what EnsembleLLM.from_pretrained takes",
         )
     if ("config" in given) == ("members" in given):
