@@ -256,6 +256,8 @@ class EnsembleLLM:
     def config(self) -> EnsembleConfig:
         """The configuration that `from_config` makes this ensemble of.
 
+        It holds a fusion method of your own as the object that it is, which no file can (see `save_config`).
+
         Raises:
             ConfigError: A member lives in memory only, or the aggregation weights are an object of your own.
         """
@@ -283,7 +285,8 @@ class EnsembleLLM:
         """Write the YAML file that `from_config` loads.
 
         Raises:
-            ConfigError: See `config`; or the file cannot be written.
+            ConfigError: See `config`; the fusion method or the gate is of a class of your own; or the file cannot be
+                written.
         """
         self.config.save(file)
 
@@ -567,4 +570,4 @@ def _source(member: Member) -> MemberConfig:
             f"member {member.name} lives in memory only, so no configuration can name it",
             hint="save the model and its tokenizer with save_pretrained and load them from there",
         )
-    return member.source or MemberConfig(path=str(path))
+    return member.source or MemberConfig(path=str(path), name=member.name)
