@@ -1,6 +1,7 @@
 """The demonstration: right answers are counted, judged and shown as they are."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -98,13 +99,25 @@ def test_tuning_keeps_the_best_and_of_equals_the_gentlest(monkeypatch: pytest.Mo
     assert max(settings.members.values()) <= min(one.accuracy for one in settings.ensembles)  # relr 0 is the member
 
 
-def test_the_demo_runs_on_a_few_questions() -> None:
-    result = CliRunner().invoke(app, ["demo", "--questions", "6"])
+def test_the_demo_tells_every_step_on_a_line_and_then_the_results() -> None:
+    result = CliRunner().invoke(app, ["demo", "--questions", "9"])
     assert result.exit_code == 0, result.output
     for shown in (*specialists.NAMES, "overall", "tokens/s", "development set", "points", "goal of 10", "95 %"):
         assert shown in result.stdout
     assert all(len(line) <= 80 for line in result.stdout.splitlines())
-    assert result.stderr == ""
+    alone = [f"{name} alone" for name in specialists.NAMES]
+    told = (
+        r"Three tiny models .* offline, within a minute",
+        r"Loaded three models that come with the package: atlas, curie, webster \(\d+\.\d s\)",
+        r"Asking 9 questions: .* Right answers:",
+        *(
+            rf"  {name} +\d+\.\d %  \(\d+\.\d s\)"
+            for name in [*alone, *(one.name for one in DemoSettings.load().ensembles)]
+        ),
+        "",
+    )
+    for said, expected in zip(result.stderr.splitlines(), told, strict=True):  # and no warning
+        assert re.fullmatch(expected, said), said
 
 
 def test_the_demo_says_where_an_ensemble_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import typer
 
 from deepen_llm.cli.options import Members, takes
 from deepen_llm.cli.terminal import errors, note, quiet_libraries, write
+from deepen_llm.cli.threads import run_small_on_one_thread
 from deepen_llm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def inspect(
     quiet_libraries()
     with errors.status(f"Loading {len(configuration.members)} members..."):
         members = load_members(configuration.members)
+    run_small_on_one_thread(members)
     if score and (missing := [one.name for one in members if one.name not in scores]):
         raise typer.BadParameter(f"no score of {', '.join(missing)}", param_hint="--score")
     if examples:

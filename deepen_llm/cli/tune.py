@@ -87,11 +87,8 @@ def _asked(given: Answering, dataset: Path | None, chat: bool) -> tuple[Answerin
         return given, dataset, chat
     if given.member or given.config:
         raise typer.BadParameter("name a file of JSON lines, behind 'deepen tune'", param_hint="DATASET")
-    import torch
-
     from deepen_llm import specialists
 
-    torch.set_num_threads(1)  # models this small lose more by waiting for a second thread than they gain
     short = given.max_new_tokens or 12
     bundled = replace(given, member=[str(path) for path in specialists.paths()], max_new_tokens=short)
     return bundled, specialists.file("dev"), True

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from lm_eval.api.model import TemplateLM
@@ -45,9 +45,14 @@ class DeepenLM(TemplateLM):
         max_gen_toks: The most tokens of an answer, where a task does not say.
         max_length: The most tokens that any member reads of a text; by default as many as it can.
 
+    Attributes:
+        on_loaded: Called with each ensemble that is loaded for ``--model_args``.
+
     Raises:
         ConfigError: A setting cannot be used.
     """
+
+    on_loaded: ClassVar[Callable[[EnsembleLLM], None]] = staticmethod(lambda _: None)
 
     def __init__(
         self,
@@ -86,7 +91,9 @@ class DeepenLM(TemplateLM):
         """
         added = {name: value for name, value in (additional_config or {}).items() if value is not None}
         own = {name: value for name, value in {**arg_dict, **added}.items() if name in _OWN}
-        return cls(_loaded({name: value for name, value in arg_dict.items() if name not in _OWN}), **own)
+        ensemble = _loaded({name: value for name, value in arg_dict.items() if name not in _OWN})
+        cls.on_loaded(ensemble)
+        return cls(ensemble, **own)
 
     @property
     def eot_token_id(self) -> int:
