@@ -105,15 +105,12 @@ def test_the_demo_tells_every_step_on_a_line_and_then_the_results() -> None:
     for shown in (*specialists.NAMES, "overall", "tokens/s", "development set", "points", "goal of 10", "95 %"):
         assert shown in result.stdout
     assert all(len(line) <= 80 for line in result.stdout.splitlines())
-    alone = [f"{name} alone" for name in specialists.NAMES]
+    asked = [f"{name} alone" for name in specialists.NAMES] + [one.name for one in DemoSettings.load().ensembles]
     told = (
         r"Three tiny models .* offline, within a minute",
         r"Loaded three models that come with the package: atlas, curie, webster \(\d+\.\d s\)",
         r"Asking 9 questions: .* Right answers:",
-        *(
-            rf"  {name} +\d+\.\d %  \(\d+\.\d s\)"
-            for name in [*alone, *(one.name for one in DemoSettings.load().ensembles)]
-        ),
+        *(rf"  {name} +\d+\.\d %  \(\d+\.\d s\)" for name in asked),
         "",
     )
     for said, expected in zip(result.stderr.splitlines(), told, strict=True):  # and no warning

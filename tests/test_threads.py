@@ -28,6 +28,7 @@ def _two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(1)
 
 
+@pytest.fixture
 def two() -> tuple[Member, ...]:
     return EnsembleLLM([small("llama", "byte_level_bpe"), small("gpt2", "sentencepiece_bpe")]).members
 
@@ -37,22 +38,19 @@ def test_subprocesses_of_tests_run_on_one_thread_too(monkeypatch: pytest.MonkeyP
     assert os.environ["OMP_NUM_THREADS"] == "1"
 
 
-def test_small_members_run_on_one_thread() -> None:
-    run_small_on_one_thread(two())
-    assert torch.get_num_threads() == 1
-
-
-def test_one_large_member_keeps_the_threads() -> None:
-    members = two()
-    members[1].weight_bytes = SMALL + 1
-    run_small_on_one_thread(members)
-    assert torch.get_num_threads() == 2
-
-
-def test_what_the_environment_says_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_members_run_on_one_thread_unless_the_environment_says_otherwise(
+    two: tuple[Member, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two[1].weight_bytes, own = SMALL + 1, two[1].weight_bytes
+    run_small_on_one_thread(two)
+    assert torch.get_num_threads() == 2  # one member is large
+    two[1].weight_bytes = own
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    run_small_on_one_thread(two())
+    run_small_on_one_thread(two)
     assert torch.get_num_threads() == 2
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    run_small_on_one_thread(two)
+    assert torch.get_num_threads() == 1
 
 
 @pytest.mark.parametrize(
