@@ -61,7 +61,7 @@ def main() -> int:
     parser.add_argument("notebooks", nargs="*", type=Path)
     parser.add_argument("--check", action="store_true", help="compare with the outputs kept, and keep nothing")
     given = parser.parse_args()
-    os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+    os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", OMP_NUM_THREADS="1")  # the models are tiny
     files = given.notebooks or sorted(FOLDER.glob("*.ipynb"))
     if not given.check:
         for file in files:

@@ -28,11 +28,13 @@ from deepen_llm.fusion import (
     FixedWeights,
     FollowingWeights,
     FusionMethod,
+    named_method,
     named_weights,
 )
 from deepen_llm.gate import Gate, named_gate
 from deepen_llm.generation import GenerationOptions
 from deepen_llm.options import Options
+from deepen_llm.structure.response_format import ResponseFormat
 
 Quantization = Literal["bnb-int8", "bnb-nf4", "torchao-int8"]
 """How weights are quantised while they are loaded: the package, and what it makes of them."""
@@ -139,13 +141,7 @@ class EnsembleSettings(Options):
     @field_validator("fusion", mode="before")
     @classmethod
     def _named_method(cls, value: Any) -> Any:
-        given = {"method": value} if isinstance(value, str) else value
-        if not isinstance(given, Mapping):
-            return value
-        name = given.get("method")
-        if name not in METHODS:
-            raise ValueError(f"unknown fusion method {name!r}; known are {', '.join(METHODS)}")
-        return METHODS[name](**given)
+        return named_method(value) if isinstance(value, str | Mapping) else value
 
     def aggregation_weights(self, count: int) -> AggregationWeights:
         """The weights of ``count`` members, once the settings are found to fit that number.
@@ -166,6 +162,20 @@ class EnsembleSettings(Options):
         if isinstance(self.weights, FollowingWeights):
             return self.weights
         return FixedWeights.average(count) if self.weights is None else FixedWeights(self.weights)
+
+    @property
+    def own_parts(self) -> str | None:
+        """What of these settings is of a class that no name stands for, so that no file holds it; None where all is.
+
+        A class of your own that is derived from one of these is as unknown: a file would hold its name alone.
+        """
+        if type(self.fusion) not in METHODS.values():
+            return f"a fusion method of your own ({type(self.fusion).__name__})"
+        if type(self.gate) is not Gate:
+            return f"a gate of your own ({type(self.gate).__name__})"
+        if type(self.generation) is not GenerationOptions:
+            return f"generation options of the class {type(self.generation).__name__}, which may hold tools"
+        return None
 
     def require_drafts(self) -> None:
         """What a draft model needs.
@@ -214,11 +224,18 @@ class EnsembleConfig(EnsembleSettings):
             ConfigError: The file cannot be read, is no YAML mapping, or says what is not understood.
         """
         try:
-            given = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(
-                f"the configuration {file} cannot be read: {error}", hint="give a readable YAML file"
-            ) from error
+            text = Path(file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise _unreadable(file, error) from error
+        return cls._read(text, file)
+
+    @classmethod
+    def _read(cls, text: str, file: str | Path) -> Self:
+        """What `load` makes of a file's text."""
+        try:
+            given = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise _unreadable(file, error) from error
         if not isinstance(given, dict):
             raise ConfigError(
                 f"the configuration {file} is no mapping", hint="begin it with 'members:' and a list of paths"
@@ -235,18 +252,39 @@ class EnsembleConfig(EnsembleSettings):
     def save(self, file: str | Path) -> None:
         """Write the YAML file that `load` reads; options at their defaults are left out, local paths made absolute.
 
+        A Python type as ``response_format`` is written as its JSON schema: answers are then read as plain JSON.
+
         Raises:
-            ConfigError: The file cannot be written.
+            ConfigError: A setting is of a class of your own, the file would be read as something else, or it cannot be
+                written. Then nothing is written.
         """
-        given = self._moved(_absolute).model_dump(mode="json", exclude_defaults=True)
+        if self.own_parts:
+            raise ConfigError(
+                f"no configuration file holds {self.own_parts}",
+                hint="keep the code that makes the ensemble, and save the configuration without it",
+            )
+        placed = self._moved(_absolute)
+        given = placed.model_dump(mode="json", exclude_defaults=True)
         if "fusion" in given:
             given["fusion"] = {"method": self.fusion.method, **given["fusion"]}
+        text = yaml.dump(given, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+        placed._require_same(self._read(text, file), file)
         try:
-            Path(file).write_text(yaml.safe_dump(given, sort_keys=False, allow_unicode=True), encoding="utf-8")
+            Path(file).write_text(text, encoding="utf-8")
         except OSError as error:
             raise ConfigError(
                 f"the configuration {file} cannot be written: {error}", hint="give a file to write to"
             ) from error
+
+    def _require_same(self, read: Self, file: str | Path) -> None:
+        """Whether a file's text is read as what it was written of."""
+        for name in type(self).model_fields:
+            mine, theirs = _plain(getattr(self, name)), getattr(read, name)
+            if mine != theirs:
+                raise ConfigError(
+                    f"the configuration {file} would be read with {name}={theirs!r:.200} in place of {mine!r:.200}",
+                    hint="where a member's name is that of a folder beside the file, write the file elsewhere",
+                )
 
     def _moved(self, place: Callable[[MemberConfig], MemberConfig]) -> Self:
         drafting = self.draft_model and place(self.draft_model)
@@ -261,3 +299,25 @@ def _absolute(member: MemberConfig) -> MemberConfig:
 def _from_beside(member: MemberConfig, folder: Path) -> MemberConfig:
     found = folder / member.path
     return member.model_copy(update={"path": str(found)}) if found.exists() else member
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes every text so that it is read as it was: PyYAML's own choice of quotes loses line separators."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """A text, in double quotes, which escape, where a character of it cannot be printed."""
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=None if data.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
+
+
+def _plain(value: Any) -> Any:
+    """A setting as a file holds it: a Python type that answers are read as becomes its JSON schema."""
+    if not isinstance(value, GenerationOptions) or value.response_format is None:
+        return value
+    return value.model_copy(update={"response_format": ResponseFormat(value.response_format.schema)})
+
+
+def _unreadable(file: str | Path, error: Exception) -> ConfigError:
+    return ConfigError(f"the configuration {file} cannot be read: {error}", hint="give a readable YAML file")

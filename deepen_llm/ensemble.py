@@ -256,6 +256,8 @@ class EnsembleLLM:
     def config(self) -> EnsembleConfig:
         """The configuration that `from_config` makes this ensemble of.
 
+        It holds a fusion method of your own as the object that it is, which no file can (see `save_config`).
+
         Raises:
             ConfigError: A member lives in memory only, or the aggregation weights are an object of your own.
         """
@@ -283,7 +285,8 @@ class EnsembleLLM:
         """Write the YAML file that `from_config` loads.
 
         Raises:
-            ConfigError: See `config`; or the file cannot be written.
+            ConfigError: See `config`; the fusion method or the gate is of a class of your own; or the file cannot be
+                written.
         """
         self.config.save(file)
 
@@ -465,6 +468,7 @@ class EnsembleLLM:
         trials: int = 60,
         held_out: float = 1 / 3,
         chat: bool = False,
+        skip_too_long: bool = False,
         sweeps: bool = False,
         folder: str | Path | None = None,
         seed: int = 0,
@@ -486,6 +490,8 @@ class EnsembleLLM:
             trials: How many settings the search tries.
             held_out: The share of examples that only judge.
             chat: Read each ``prompt`` as a user's message, through the members' chat templates.
+            skip_too_long: Leave out examples that are too long for a member's context window, rather than to refuse
+                them; ``left_out`` of what was found tells which.
             sweeps: Score single options around the best ensemble too, for pictures.
             folder: Where to keep what was computed: called again with the same folder, an interrupted tuning goes on
                 where it was. None for a temporary one.
@@ -496,7 +502,8 @@ class EnsembleLLM:
             What was found; its ``llm`` is what to use, and ``save_config`` writes that.
 
         Raises:
-            DatasetError: The examples cannot be read, or cannot tell anything.
+            DatasetError: The examples cannot be read, cannot tell anything, or are too long for a member; this is told
+                before anything is decoded.
             ConfigError: An argument cannot be used, or the folder holds another tuning.
         """
         from deepen_llm.tuning.tune import tune
@@ -509,6 +516,7 @@ class EnsembleLLM:
             trials=trials,
             held_out=held_out,
             chat=chat,
+            skip_too_long=skip_too_long,
             sweeps=sweeps,
             folder=folder,
             seed=seed,
@@ -567,4 +575,4 @@ def _source(member: Member) -> MemberConfig:
             f"member {member.name} lives in memory only, so no configuration can name it",
             hint="save the model and its tokenizer with save_pretrained and load them from there",
         )
-    return member.source or MemberConfig(path=str(path))
+    return member.source or MemberConfig(path=str(path), name=member.name)

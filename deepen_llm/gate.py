@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Literal, TypeVar, get_args
@@ -12,7 +11,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from deepen_llm.errors import ConfigError
-from deepen_llm.options import Options
+from deepen_llm.options import Options, suggestion
 
 When = Literal["always", "unsure", "boundary"]
 """The gates, by the names that users give them."""
@@ -79,9 +78,8 @@ def named_gate(given: str | Mapping[str, Any]) -> Gate:
     options = {"when": given} if isinstance(given, str) else dict(given)
     name, known = options.get("when", "always"), get_args(When)
     if name not in known:
-        near = difflib.get_close_matches(str(name), known, n=1)
         raise ConfigError(
-            f"unknown gate {name!r}" + (f", did you mean {near[0]!r}?" if near else ""),
+            f"unknown gate {name!r}{suggestion(name, known)}",
             hint=f"known are {', '.join(known)}",
         )
     return Gate(**options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -34,11 +35,25 @@ class Options(BaseModel):
             raise ConfigError(f"{type(self).__name__}: {'; '.join(problems)}", hint=hint) from None
 
 
+def suggestion(given: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """What an error says behind an unknown name: the known name most like it, or nothing where none is like it.
+
+    Args:
+        given: The unknown name.
+        known: The names that there are.
+        cutoff: How alike two names must be, from 0 to 1, as `difflib` measures it.
+
+    >>> f"unknown gate 'unsur'{suggestion('unsur', ['always', 'unsure'])}"
+    "unknown gate 'unsur', did you mean 'unsure'?"
+    """
+    near = difflib.get_close_matches(str(given), [*known], n=1, cutoff=cutoff)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
 def _problem(kind: type[BaseModel], detail: ErrorDetails) -> str:
     place = ".".join(map(str, detail["loc"]))
     if detail["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(place, kind.model_fields, n=1)
-        return f"unknown option {place!r}" + (f", did you mean {near[0]!r}?" if near else "")
+        return f"unknown option {place!r}{suggestion(place, kind.model_fields)}"
     if detail["type"] == "missing":
         return f"{place!r} is missing"
     value = f"{place}={detail['input']!r}: " if place else ""

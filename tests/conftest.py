@@ -7,6 +7,7 @@ import tempfile
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["OMP_NUM_THREADS"] = "1"  # for subprocesses
 os.environ["DEEPEN_CACHE"] = tempfile.mkdtemp(prefix="deepen-tests-")  # never the user's, in no fixture or subprocess
 
 import torch

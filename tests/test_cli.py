@@ -316,7 +316,7 @@ def test_inspect_alone_shows_the_specialists() -> None:
 
 
 def start(*arguments: str) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     return subprocess.Popen(  # noqa: S603
         [*MAIN, *arguments],
         stdin=subprocess.PIPE,

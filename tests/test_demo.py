@@ -1,6 +1,7 @@
 """The demonstration: right answers are counted, judged and shown as they are."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -90,21 +91,30 @@ def test_tuning_keeps_the_best_and_of_equals_the_gentlest(monkeypatch: pytest.Mo
     monkeypatch.setattr(tuning_module, "SEARCH_STEPS", (1,))
     told: list[int] = []
     questions = pick(specialists.questions("dev"), [], 9)
-    settings = tune(members(), questions, lambda _, count: told.append(count))
-    assert sum(told) == rounds(3) * 9
+    settings = tune(members()[:2], questions, lambda _, count: told.append(count))
+    assert sum(told) == rounds(2) * 9
     total = sum(settings.members.values())
     adapt = next(one for one in settings.ensembles if one.weighting == "Adapt")
     assert adapt.weights == pytest.approx([score / total for score in settings.members.values()], abs=1e-3)
     assert max(settings.members.values()) <= min(one.accuracy for one in settings.ensembles)  # relr 0 is the member
 
 
-def test_the_demo_runs_on_a_few_questions() -> None:
-    result = CliRunner().invoke(app, ["demo", "--questions", "6"])
+def test_the_demo_tells_every_step_on_a_line_and_then_the_results() -> None:
+    result = CliRunner().invoke(app, ["demo", "--questions", "9"])
     assert result.exit_code == 0, result.output
     for shown in (*specialists.NAMES, "overall", "tokens/s", "development set", "points", "goal of 10", "95 %"):
         assert shown in result.stdout
     assert all(len(line) <= 80 for line in result.stdout.splitlines())
-    assert result.stderr == ""
+    asked = [f"{name} alone" for name in specialists.NAMES] + [one.name for one in DemoSettings.load().ensembles]
+    told = (
+        r"Three tiny models .* offline, within a minute",
+        r"Loaded three models that come with the package: atlas, curie, webster \(\d+\.\d s\)",
+        r"Asking 9 questions: .* Right answers:",
+        *(rf"  {name} +\d+\.\d %  \(\d+\.\d s\)" for name in asked),
+        "",
+    )
+    for said, expected in zip(result.stderr.splitlines(), told, strict=True):  # and no warning
+        assert re.fullmatch(expected, said), said
 
 
 def test_the_demo_says_where_an_ensemble_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from deepen_llm.cli.terminal import errors, note, quiet_libraries, write
+from deepen_llm.cli.threads import run_on_one_thread
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -38,9 +39,11 @@ def bench(
     """
     with errors.status("Starting..."):
         from deepen_llm.benchmarks.rows import ROWS
+        from deepen_llm.options import suggestion
 
     if unknown := sorted(set(rows or []) - set(ROWS)):
-        raise typer.BadParameter(f"unknown row {unknown[0]!r}; there are {', '.join(ROWS)}")
+        meant = suggestion(unknown[0], ROWS)
+        raise typer.BadParameter(f"unknown row {unknown[0]!r}{meant}; there are {', '.join(ROWS)}")
     if out:
         out.mkdir(parents=True, exist_ok=True)
     quiet_libraries()
@@ -63,10 +66,10 @@ def _suite(rows: Collection[str], cpu: bool | None, quick: bool, shape: str | No
     from deepen_llm.benchmarks.setting import QUICK, Setting, Sizes
     from deepen_llm.benchmarks.suite import Suite
 
-    if quick:
-        torch.set_num_threads(1)  # models this small lose more by waiting for a second thread than they gain
     measured = dataclasses.replace(QUICK if quick else Sizes(), **sizes)
     small, large = ("tiny", "tiny") if quick else ("100m", "7b")
+    if (shape or small) == "tiny":
+        run_on_one_thread()
     on_cpu = Setting(shape or small, measured, torch.device("cpu")) if cpu is not False else None
     has_gpu = torch.cuda.is_available() and cpu is not True
     on_gpu = Setting(shape or large, measured, torch.device("cuda")) if has_gpu else None

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from deepen_llm.cli.terminal import quiet_libraries
+from deepen_llm.cli.threads import run_small_on_one_thread
 from deepen_llm.errors import LoadError
 
 SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -21,11 +22,12 @@ def evaluate(
     try:
         from lm_eval.__main__ import cli_evaluate
 
-        import deepen_llm.harness  # noqa: F401 - registers the model
+        from deepen_llm.harness import DeepenLM  # which registers the model
     except ImportError as error:
         raise LoadError(
             f"lm-evaluation-harness cannot be imported: {error}", hint="pip install 'deepen-llm[harness]'"
         ) from error
     quiet_libraries()
+    DeepenLM.on_loaded = staticmethod(lambda llm: run_small_on_one_thread(llm.members))
     sys.argv = ["deepen eval", *(arguments or ["--help"])]
     cli_evaluate()

@@ -13,13 +13,14 @@ import typer
 
 from deepen_llm.cli.options import Members, takes
 from deepen_llm.cli.terminal import errors, note, quiet_libraries, write
+from deepen_llm.cli.threads import run_small_on_one_thread
 from deepen_llm.errors import ConfigError
 
 if TYPE_CHECKING:
     from deepen_llm.comparison import Comparison
     from deepen_llm.config import EnsembleConfig
     from deepen_llm.members.local import LocalMember
-    from deepen_llm.tuning.dataset import Example
+    from deepen_llm.tuning.dataset import Example, Examples
 
 
 @takes(Members)
@@ -50,6 +51,7 @@ def inspect(
         from deepen_llm import specialists
         from deepen_llm.comparison import compare
         from deepen_llm.members.loading import load_members
+        from deepen_llm.tuning.lengths import check_lengths
 
     if not given.member and given.config is None:
         given = replace(given, member=[str(path) for path in specialists.paths()])
@@ -62,9 +64,11 @@ def inspect(
     quiet_libraries()
     with errors.status(f"Loading {len(configuration.members)} members..."):
         members = load_members(configuration.members)
+    run_small_on_one_thread(members)
     if score and (missing := [one.name for one in members if one.name not in scores]):
         raise typer.BadParameter(f"no score of {', '.join(missing)}", param_hint="--score")
     if examples:
+        examples = check_lengths(members, examples)
         with errors.status(f"Asking each member {len(examples)} examples..."):
             scores = _measured(members, examples, configuration)
     with errors.status("Comparing anchors..."):
@@ -98,7 +102,7 @@ def _scores(said: Sequence[str]) -> dict[str, float]:
     return scores
 
 
-def _examples(dataset: Path, chat: bool) -> list[Example]:
+def _examples(dataset: Path, chat: bool) -> Examples:
     """Read examples before models are loaded."""
     from deepen_llm.tuning.dataset import read_examples
 

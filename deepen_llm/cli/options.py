@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from deepen_llm.cli.terminal import errors, quiet_libraries
+from deepen_llm.cli.threads import run_small_on_one_thread
 
 if TYPE_CHECKING:
     from deepen_llm.config import EnsembleConfig
@@ -124,7 +125,9 @@ class Answering(Members):
             config = self.configuration(**generation)
         quiet_libraries()
         with errors.status(f"Loading {len(config.members)} members..."):
-            return EnsembleLLM.from_config(config)
+            llm = EnsembleLLM.from_config(config)
+        run_small_on_one_thread([*llm.members, *([llm.draft_model] if llm.draft_model else [])])
+        return llm
 
     def _overrides(self, base: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str, Any]:
         from deepen_llm.generation import GenerationOptions

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +17,9 @@ from deepen_llm.errors import ConfigError
 from deepen_llm.extras import require
 
 if TYPE_CHECKING:
+    from deepen_llm.ensemble import EnsembleLLM
     from deepen_llm.intervals import Interval
+    from deepen_llm.tuning.dataset import Examples
     from deepen_llm.tuning.result import Tuning
     from deepen_llm.tuning.tuner import Progress
 
@@ -33,6 +35,9 @@ def tune(
         typer.Option(help="exact_match, contains, f1; for choices accuracy, accuracy_per_byte. Default: the first."),
     ] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Read each prompt as a user's message.")] = False,
+    skip_too_long: Annotated[
+        bool, typer.Option("--skip-too-long", help="Leave out examples that are too long for a member.")
+    ] = False,
     trials: Annotated[int, typer.Option(min=1, help="Settings that the search tries.")] = 60,
     held_out: Annotated[
         float, typer.Option(show_default="a third", help="Share of examples that judge what the others chose.")
@@ -57,6 +62,7 @@ def tune(
     if plot:
         require("matplotlib", "plot")
     llm = given.load()
+    examples = _fitting(llm, examples, skip_too_long)
     with _progress() as tell:
         found = llm.tune(
             examples[0],
@@ -87,17 +93,14 @@ def _asked(given: Answering, dataset: Path | None, chat: bool) -> tuple[Answerin
         return given, dataset, chat
     if given.member or given.config:
         raise typer.BadParameter("name a file of JSON lines, behind 'deepen tune'", param_hint="DATASET")
-    import torch
-
     from deepen_llm import specialists
 
-    torch.set_num_threads(1)  # models this small lose more by waiting for a second thread than they gain
     short = given.max_new_tokens or 12
     bundled = replace(given, member=[str(path) for path in specialists.paths()], max_new_tokens=short)
     return bundled, specialists.file("dev"), True
 
 
-def _examples(dataset: Path, test: Path | None, chat: bool, metric: str | None) -> tuple[list[Any], list[Any]]:
+def _examples(dataset: Path, test: Path | None, chat: bool, metric: str | None) -> tuple[Examples, Examples | None]:
     """Read and check examples before models are loaded."""
     from deepen_llm.tuning.dataset import check_disjoint, check_set, read_examples
     from deepen_llm.tuning.metrics import Measure
@@ -105,14 +108,30 @@ def _examples(dataset: Path, test: Path | None, chat: bool, metric: str | None) 
     examples = read_examples(dataset, chat=chat)
     check_set(examples)
     Measure.of(metric, examples)
-    tested = read_examples(test, chat=chat) if test else []
+    if test is None:
+        return examples, None
+    tested = read_examples(test, chat=chat)
     check_disjoint(examples, tested)
-    if tested:
-        Measure.of(metric, tested)
+    Measure.of(metric, tested)
     return examples, tested
 
 
-def _tested(found: Tuning, test: list[Any], metric: str | None) -> Interval | None:
+def _fitting(
+    llm: EnsembleLLM, examples: tuple[Examples, Examples | None], skip_too_long: bool
+) -> tuple[Examples, Examples | None]:
+    """The examples that every member can read, before anything is decoded; a line tells which were left out."""
+    from deepen_llm.tuning.lengths import check_lengths
+
+    with errors.status("Measuring the examples..."):
+        found = [one and check_lengths(llm.members, one, skip_too_long=skip_too_long) for one in examples]
+    for one in found:
+        if one and one.left_out:
+            whole = len(one) + len(one.left_out)
+            note(f"{one.name}: left out {len(one.left_out)} of {whole} examples, too long: {', '.join(one.left_out)}")
+    return found[0] or examples[0], found[1]
+
+
+def _tested(found: Tuning, test: Examples | None, metric: str | None) -> Interval | None:
     if not test:
         return None
     from deepen_llm.intervals import score_interval

@@ -1,13 +1,38 @@
 """How distributions over different vocabularies become one: a method a file."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from deepen_llm.errors import ConfigError
 from deepen_llm.fusion.base import Fusion, FusionMethod
 from deepen_llm.fusion.bayes import Bayes
 from deepen_llm.fusion.deepen import Deepen
 from deepen_llm.fusion.following import FOLLOWING, EntropyWeights, FollowingWeights, PromptWeights, named_weights
 from deepen_llm.fusion.weights import AggregationWeights, FixedWeights, Likelihood, adapted_weights
+from deepen_llm.options import suggestion
 
 METHODS: dict[str, type[FusionMethod]] = {"deepen": Deepen, "bayes": Bayes}
 """Every method by the name that users give it."""
+
+
+def named_method(given: str | Mapping[str, Any]) -> FusionMethod:
+    """The fusion method of a name, or of a mapping with its ``method`` and options.
+
+    Raises:
+        ConfigError: There is none of this name, or an option cannot be used.
+
+    >>> named_method({"method": "deepen", "relr": 0.3}).relr
+    0.3
+    """
+    options = {"method": given} if isinstance(given, str) else dict(given)
+    name = options.get("method")
+    if name not in METHODS:
+        raise ConfigError(
+            f"unknown fusion method {name!r}{suggestion(name, METHODS)}",
+            hint=f"known are {', '.join(METHODS)}; a method of your own is given as an object, not by its name",
+        )
+    return METHODS[name](**options)
+
 
 __all__ = [
     "FOLLOWING",
@@ -23,5 +48,6 @@ __all__ = [
     "Likelihood",
     "PromptWeights",
     "adapted_weights",
+    "named_method",
     "named_weights",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
@@ -14,7 +13,7 @@ from typing_extensions import Self
 
 from deepen_llm.errors import ConfigError
 from deepen_llm.fusion.weights import AggregationWeights, FixedWeights, Likelihood
-from deepen_llm.options import Options
+from deepen_llm.options import Options, suggestion
 
 
 class FollowingWeights(Options, AggregationWeights):
@@ -119,9 +118,8 @@ def named_weights(given: str | Mapping[str, Any]) -> FollowingWeights:
     options = {"by": given} if isinstance(given, str) else dict(given)
     name = options.get("by")
     if name not in FOLLOWING:
-        near = difflib.get_close_matches(str(name), FOLLOWING, n=1)
         raise ConfigError(
-            f"unknown aggregation weights {name!r}" + (f", did you mean {near[0]!r}?" if near else ""),
+            f"unknown aggregation weights {name!r}{suggestion(name, FOLLOWING)}",
             hint=f"give one number per member, or weights by {' or '.join(map(repr, FOLLOWING))}",
         )
     return FOLLOWING[name](**options)

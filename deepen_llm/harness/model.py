@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
-from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
+from lm_eval.models.utils import postprocess_generated_text
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window, simple_parse_args_string
 from tqdm import tqdm
 from typing_extensions import Self
 
 from deepen_llm.ensemble import EnsembleLLM
 from deepen_llm.errors import ConfigError
-from deepen_llm.generation import GenerationOptions
 from deepen_llm.harness.conversation import Conversation
+from deepen_llm.harness.options import Asked, read_options
 from deepen_llm.harness.reading import Reading
 from deepen_llm.members.base import Message
+from deepen_llm.options import suggestion
 from deepen_llm.row import Request, Row
 from deepen_llm.run import Run
 from deepen_llm.scoring import Continuation, score
@@ -44,9 +45,14 @@ class DeepenLM(TemplateLM):
         max_gen_toks: The most tokens of an answer, where a task does not say.
         max_length: The most tokens that any member reads of a text; by default as many as it can.
 
+    Attributes:
+        on_loaded: Called with each ensemble that is loaded for ``--model_args``.
+
     Raises:
         ConfigError: A setting cannot be used.
     """
+
+    on_loaded: ClassVar[Callable[[EnsembleLLM], None]] = staticmethod(lambda _: None)
 
     def __init__(
         self,
@@ -85,7 +91,9 @@ class DeepenLM(TemplateLM):
         """
         added = {name: value for name, value in (additional_config or {}).items() if value is not None}
         own = {name: value for name, value in {**arg_dict, **added}.items() if name in _OWN}
-        return cls(_loaded({name: value for name, value in arg_dict.items() if name not in _OWN}), **own)
+        ensemble = _loaded({name: value for name, value in arg_dict.items() if name not in _OWN})
+        cls.on_loaded(ensemble)
+        return cls(ensemble, **own)
 
     @property
     def eot_token_id(self) -> int:
@@ -167,34 +175,41 @@ class DeepenLM(TemplateLM):
             length //= 2
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-        """Answers, each ended before the first of its task's stop strings."""
+        """Answers, each ended before the first of its task's stop strings.
+
+        Raises:
+            ConfigError: An argument of any request cannot be used; this is told before anything is decoded.
+        """
         groups: dict[str, list[int]] = {}
         for place, request in enumerate(requests):
             groups.setdefault(json.dumps(request.args[1], sort_keys=True, default=str), []).append(place)
+        asked = {key: self._asked(requests[group[0]].args[1]) for key, group in groups.items()}
         portion, found = _KEPT_AFTER * self.batch_size, dict[int, str]()
         with tqdm(total=len(requests), disable=disable_tqdm, desc="Running generate_until requests") as bar:
-            for group in groups.values():
+            for key, group in groups.items():
                 for start in range(0, len(group), portion):
                     places = group[start : start + portion]
-                    contexts, asked = [requests[place].args[0] for place in places], requests[places[0]].args[1]
-                    found |= zip(places, self._answers(contexts, asked), strict=True)
+                    contexts = [requests[place].args[0] for place in places]
+                    found |= zip(places, self._answers(contexts, asked[key], start), strict=True)
                     for place in places:
                         self.cache_hook.add_partial("generate_until", requests[place].args, found[place])
                     bar.update(len(places))
         return [found[place] for place in range(len(requests))]
 
-    def _answers(self, contexts: Sequence[str], asked: Mapping[str, Any]) -> list[str]:
-        given = normalize_gen_kwargs(dict(asked), self.max_gen_toks)
-        until = handle_stop_sequences(given.pop("until"), eos=self.tokenizer.decode([self.eot_token_id]))
-        options = _options(given, [one for one in until if one])
-        vocabulary, requests = self._parts.main_model.vocabulary, []
-        for context in contexts:
-            # Seeded by the harness's own seed, and another for each request, as several may be one and the same.
-            generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+    def _asked(self, given: Mapping[str, Any]) -> Asked:
+        return read_options(given, self.max_gen_toks, self.tokenizer.decode([self.eot_token_id]))
+
+    def _answers(self, contexts: Sequence[str], asked: Asked, first: int) -> list[str]:
+        """Answers to some of the requests that ask for the same, the first of which is the ``first`` of them."""
+        options, vocabulary, requests = asked.options, self._parts.main_model.vocabulary, []
+        for place, context in enumerate(contexts, first):
+            # Another seed for each request, as several may be one and the same.
+            seed = int(torch.randint(2**62, ())) if asked.seed is None else asked.seed + place
+            generator = torch.Generator().manual_seed(seed)
             prompt = self._reading.prompt(context, options.max_new_tokens)
             requests.append(Request(prompt, [Row(vocabulary, options, generator)]))
         Run(self._parts, requests, options, self.batch_size).finish()
-        return [self._text(request.rows[0].tokens, until) for request in requests]
+        return [self._text(request.rows[0].tokens, asked.until) for request in requests]
 
     def _text(self, tokens: Sequence[int], until: Sequence[str]) -> str:
         """An answer as ``hf`` tells it: decoded without special tokens, and ended before what it was to end at."""
@@ -204,19 +219,13 @@ class DeepenLM(TemplateLM):
         return str(postprocess_generated_text(decoded, list(until), None))
 
 
-def _options(given: Mapping[str, Any], stop: Sequence[str]) -> GenerationOptions:
-    """The harness's generation arguments as ours."""
-    rest = {name: value for name, value in given.items() if name not in {"do_sample", "max_gen_toks", "temperature"}}
-    temperature = float(given.get("temperature", 0.0)) if given["do_sample"] else 0.0
-    return GenerationOptions(max_new_tokens=given["max_gen_toks"], temperature=temperature, stop=tuple(stop), **rest)
-
-
 def _loaded(given: Mapping[str, Any]) -> EnsembleLLM:
     """The ensemble that ``--model_args`` ask for."""
     rest = {name: value for name, value in given.items() if name not in {"config", "members", "weights"}}
-    if unknown := sorted(set(rest) - set(inspect.signature(EnsembleLLM.from_pretrained).parameters)):
+    known = inspect.signature(EnsembleLLM.from_pretrained).parameters
+    if unknown := sorted(set(rest) - set(known)):
         raise ConfigError(
-            f"model_args has an unknown {unknown[0]!r}",
+            f"model_args has an unknown {unknown[0]!r}{suggestion(unknown[0], known)}",
             hint="give config=ensemble.yaml, or members=one+other with what EnsembleLLM.from_pretrained takes",
         )
     if ("config" in given) == ("members" in given):

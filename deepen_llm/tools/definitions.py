@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from pydantic import BaseModel
 from transformers.utils import get_json_schema
 
 from deepen_llm.errors import ConfigError
+from deepen_llm.options import suggestion
 from deepen_llm.structure.schema import enforceable
 
 _KEYS = ("name", "description", "parameters", "input_schema", "strict")
@@ -75,10 +75,8 @@ class Tool:
 
 def _check_keys(described: Mapping[str, Any]) -> None:
     for key in set(described) - set(_KEYS):
-        if near := difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.8):
-            raise ConfigError(
-                f"unknown key {key!r} in tool {described['name']!r}, did you mean {near[0]!r}?", hint=f"give {_FORMS}"
-            )
+        if meant := suggestion(key, _KEYS, cutoff=0.8):
+            raise ConfigError(f"unknown key {key!r} in tool {described['name']!r}{meant}", hint=f"give {_FORMS}")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +71,33 @@ class Example(Options):
         return (self.choices[self.answer] if self.choices else self.references[0]).strip().casefold()
 
 
+class Examples(list[Example]):
+    """Examples, with the places that messages name them by.
+
+    Args:
+        examples: The examples.
+        name: The file, or what stands for it.
+        places: Where each stands, such as ``line 3``.
+        left_out: The places of those that were too long and were left out.
+    """
+
+    def __init__(
+        self, examples: Iterable[Example], name: str, places: Iterable[str], left_out: Iterable[str] = ()
+    ) -> None:
+        super().__init__(examples)
+        self.name, self.places, self.left_out = name, tuple(places), tuple(left_out)
+
+    def without(self, places: Collection[str]) -> Examples:
+        """The examples but those in some places."""
+        kept = [(place, one) for place, one in zip(self.places, self, strict=True) if place not in places]
+        return Examples((one for _, one in kept), self.name, (place for place, _ in kept), (*self.left_out, *places))
+
+
 Dataset = str | Path | Sequence[Example | Mapping[str, Any]]
 """A file of JSON lines, or the examples themselves."""
 
 
-def read_examples(dataset: Dataset, *, chat: bool = False) -> list[Example]:
+def read_examples(dataset: Dataset, *, chat: bool = False) -> Examples:
     """Read a set of examples; what they have beside the fields of `Example` is left aside.
 
     Args:
@@ -86,8 +108,8 @@ def read_examples(dataset: Dataset, *, chat: bool = False) -> list[Example]:
     Raises:
         DatasetError: The file or a line cannot be read, an example lacks something, or two ask the same.
     """
-    name, given = (str(dataset), _lines(dataset)) if isinstance(dataset, str | Path) else ("dataset", _given(dataset))
-    examples = [_example(name, number, one, chat) for number, one in given]
+    name, given = _placed(dataset)
+    examples = [_example(name, place, one, chat) for place, one in given]
     if not examples:
         raise DatasetError(f"{name} holds no example", hint=f"write {SHAPE}")
     kinds = {bool(example.choices) for example in examples}
@@ -99,7 +121,7 @@ def read_examples(dataset: Dataset, *, chat: bool = False) -> list[Example]:
             f"{name} asks the same more than once: examples {_listed(twice)}",
             hint="keep each question once: one copy would choose the settings that the other one is to judge",
         )
-    return examples
+    return Examples(examples, name, [place for place, _ in given], getattr(dataset, "left_out", ()))
 
 
 def check_set(examples: Sequence[Example]) -> None:
@@ -134,6 +156,15 @@ def check_disjoint(examples: Sequence[Example], test: Sequence[Example]) -> None
         )
 
 
+def _placed(dataset: Dataset) -> tuple[str, list[tuple[str, Any]]]:
+    """What a set is called, and each example with its place."""
+    if isinstance(dataset, Examples):
+        return dataset.name, list(zip(dataset.places, dataset, strict=True))
+    if isinstance(dataset, str | Path):
+        return str(dataset), list(_lines(dataset))
+    return "dataset", [(f"example {number}", one) for number, one in enumerate(dataset, 1)]
+
+
 def _lines(file: str | Path) -> Iterable[tuple[str, Any]]:
     try:
         text = Path(file).read_text(encoding="utf-8-sig")
@@ -145,10 +176,6 @@ def _lines(file: str | Path) -> Iterable[tuple[str, Any]]:
                 yield f"line {number}", json.loads(line)
             except ValueError as error:
                 raise DatasetError(f"{file}, line {number} is no JSON: {error}", hint=f"write {SHAPE}") from None
-
-
-def _given(examples: Sequence[Any]) -> Iterable[tuple[str, Any]]:
-    return ((f"example {number}", one) for number, one in enumerate(examples, 1))
 
 
 def _example(name: str, place: str, given: Any, chat: bool) -> Example:

@@ -12,6 +12,7 @@ from hashlib import blake2b
 from types import CodeType
 
 from deepen_llm.errors import ConfigError
+from deepen_llm.options import suggestion
 from deepen_llm.tuning.dataset import Example
 
 Metric = Callable[[str, Example], float]
@@ -77,7 +78,10 @@ class Measure:
             return cls(getattr(given, "__name__", "metric"), given)
         if given not in known:
             kind = "choices" if examples[0].choices else "references"
-            raise ConfigError(f"metric {given!r} is none for examples with {kind}", hint=f"choose {' or '.join(known)}")
+            raise ConfigError(
+                f"metric {given!r} is none for examples with {kind}{suggestion(given, known)}",
+                hint=f"choose {' or '.join(known)}",
+            )
         return cls(str(given), GENERATED.get(str(given)), CHOSEN.get(str(given), False))
 
     def of_choices(self, example: Example, logprobs: Sequence[float]) -> float:

@@ -68,6 +68,7 @@ class Tuning:
         best: The best ensemble.
         unusable: Settings that were tried and could not be used, each with the reason.
         sweeps: Scores over single options, and how far probabilities can be relied on; None where not asked for.
+        left_out: The places in the development set of examples that were too long for a member, and left out.
     """
 
     llm: EnsembleLLM
@@ -83,6 +84,7 @@ class Tuning:
     best: Scored
     unusable: tuple[str, ...] = field(default=(), repr=False)
     sweeps: Sweeps | None = field(default=None, repr=False)
+    left_out: tuple[str, ...] = ()
 
     @property
     def expected(self) -> Interval:
@@ -128,6 +130,7 @@ class Tuning:
             "growth": [_described(one, self.names) for one in self.growth],
             "trials": [_described(one, self.names) for one in self.trials],
             "unusable": list(self.unusable),
+            "left_out": list(self.left_out),
             "sweeps": asdict(self.sweeps) if self.sweeps else None,
         }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from deepen_llm.fusion.likely import RowOptions
 from deepen_llm.members.local import LocalMember
 from deepen_llm.tuning.dataset import Dataset, Example, check_set, read_examples
 from deepen_llm.tuning.journal import Journal, locked
+from deepen_llm.tuning.lengths import check_lengths
 from deepen_llm.tuning.metrics import Measure, Metric
 from deepen_llm.tuning.recording import recorded
 from deepen_llm.tuning.result import Tuning
@@ -36,6 +38,7 @@ def tune(
     trials: int = 60,
     held_out: float = 1 / 3,
     chat: bool = False,
+    skip_too_long: bool = False,
     sweeps: bool = False,
     folder: str | Path | None = None,
     seed: int = 0,
@@ -47,13 +50,15 @@ def tune(
     check_set(examples)
     require("optuna", "tune")  # rather than after the first hour
     measure = Measure.of(metric, examples)
+    examples = check_lengths(llm.members, examples, skip_too_long=skip_too_long)
+    check_set(examples)
     space = search_space if isinstance(search_space, SearchSpace) else SearchSpace(**search_space or {})
     common = {name: getattr(llm.settings, name) for name in (*_TOLD, "batch_size")} | {"fusion": _standing(llm)}
     with _kept(folder) as place, locked(place), recorded(llm.members, place) as members:
         journal = Journal(place, _about(llm, examples, measure, common, held_out, seed))
         options: dict[str, Any] = {"trials": trials, "held_out": held_out, "seed": seed, "journal": journal}
         tuner = Tuner(members, examples, measure, space, common, **options, tell=progress)
-        return _found(llm, tuner, measure, sweeps)
+        return replace(_found(llm, tuner, measure, sweeps), left_out=examples.left_out)
 
 
 def _found(llm: EnsembleLLM, tuner: Tuner, measure: Measure, sweeps: bool) -> Tuning:

@@ -32,6 +32,10 @@ class EmittedIds(Mapping[bytes, int]):
         """The id; KeyError where no token has the surface."""
         return self._ids[surface]
 
+    def __contains__(self, surface: object) -> bool:
+        """Whether a token has the surface; texts are spelled by asking this for every length."""
+        return surface in self._ids
+
     def __iter__(self) -> Iterator[bytes]:
         """Every surface, by the lowest id that has it."""
         return iter(self._ids)

@@ -2,8 +2,6 @@
 
 import json
 import logging
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -17,8 +15,10 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import make_table
+from typer.testing import CliRunner
 
 from deepen_llm import EnsembleLLM, specialists
+from deepen_llm.cli import app
 from deepen_llm.errors import ConfigError, ContextLengthError, PromptError
 from deepen_llm.harness import DeepenLM
 from deepen_llm.harness.conversation import as_read
@@ -218,19 +218,16 @@ def test_arguments_that_cannot_be_used(arguments: str, says: str) -> None:
         DeepenLM.create_from_arg_string(arguments)
 
 
-def test_the_command_line_gives_what_hf_gives(tmp_path: Path) -> None:
+def test_the_command_line_gives_what_hf_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one("atlas").save_config(tmp_path / "ensemble.yaml")
     command = ["--model", "deepen", "--model_args", f"config={tmp_path / 'ensemble.yaml'}", "--batch_size", "auto"]
     command += ["--tasks", f"{CHOICES},{ANSWERS}", "--limit", "3", "--apply_chat_template"]
     command += ["--include_path", str(TASKS), "--output_path", str(tmp_path / "out")]
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "deepen_llm.cli", "eval", *command],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "HF_HOME": str(tmp_path / "hub")},
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setattr("lm_eval.utils._LOGGING_CONFIGURED", True)  # it would log to this command's stream for ever
+    monkeypatch.setattr(DeepenLM, "on_loaded", DeepenLM.on_loaded)
+    done = CliRunner().invoke(app, ["eval", *command], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
     (file,) = (tmp_path / "out").rglob("results_*.json")
     found = json.loads(file.read_text(encoding="utf-8"))["results"]
     wanted = evaluated(hf("atlas"), [CHOICES, ANSWERS], limit=3, apply_chat_template=True, fewshot_as_multiturn=True)

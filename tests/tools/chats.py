@@ -9,7 +9,6 @@ from deepen_llm import EnsembleLLM
 from deepen_llm.members.base import Context, Draft, Reading
 from deepen_llm.members.encoding import Prompt
 from deepen_llm.members.local import LocalMember
-from deepen_llm.structure.spelling import spell
 from tests.models import random_model
 from tests.tokenizers import SMALL
 
@@ -109,6 +108,7 @@ TEMPLATES = {
     "strict": STRICT,
 }
 _STRENGTH = 30.0  # nats
+_LONGEST = 32  # bytes of a token that is worth looking for
 _MARKS = (b"assistant\n", b"[/INST]", b"[/TOOL_RESULTS]")
 
 
@@ -155,8 +155,11 @@ class Answering(LocalMember):
         if (found := next((id_ for spelled, id_ in special.items() if rest.startswith(spelled)), None)) is not None:
             return found
         ends = [at for spelled in special if (at := rest.find(spelled)) > 0]
-        tokens = spell(self.vocabulary, rest[: min(ends, default=len(rest))]) if rest else self.vocabulary.end_of_text
-        return tokens[0] if tokens else None
+        plain = rest[: min(ends, default=len(rest))]
+        if not plain:
+            return next(iter(self.vocabulary.end_of_text), None)
+        known, sizes = self.vocabulary.ids, range(min(_LONGEST, len(plain)), 0, -1)
+        return next((known[plain[:size]] for size in sizes if plain[:size] in known), None)
 
 
 class _Opinion(Context):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +16,7 @@ from deepen_llm.config import EnsembleConfig, MemberConfig
 from deepen_llm.ensemble import AnyFusion, AnyGate, AnyWeights, EnsembleLLM
 from deepen_llm.errors import ConfigError
 from deepen_llm.generation import GenerationOptions
+from deepen_llm.options import suggestion
 from langchain_deepen.options import OPTIONS, from_user
 from langchain_deepen.source import Source
 from langchain_deepen.version import __version__
@@ -112,8 +112,7 @@ class EnsembleModel(Serializable):
         made = from_user(given)
         unknown = next((name for name in made if name not in cls.model_fields), None)
         if unknown is not None:
-            near = difflib.get_close_matches(unknown, cls.model_fields, n=1)
-            meant = f", did you mean {near[0]!r}?" if near else ""
+            meant = suggestion(unknown, cls.model_fields)
             raise ConfigError(
                 f"{cls.__name__}: unknown option {unknown!r}{meant}",
                 hint=f"known options: {', '.join(EnsembleModel.model_fields)}",

@@ -114,7 +114,7 @@ class Source:
     @property
     def described(self) -> dict[str, Any] | None:
         """Constructor arguments that name the ensemble, as JSON; None where nothing can."""
-        if self.members is None:
+        if self.members is None or self.settings.own_parts:
             return None
         left_out = {"members", "draft_model", "generation"}
         given = self.settings.model_dump(mode="json", exclude_defaults=True, exclude=left_out)
@@ -202,7 +202,7 @@ def _identity(source: Source, live: EnsembleLLM | None) -> dict[str, Any]:
         **named,
         "main_model": settings.main_model,
         "fusion": _fusion(settings),
-        "gate": settings.gate.model_dump(mode="json"),
+        "gate": {**({"class": _class_of(settings.gate)} if settings.own_parts else {}), **settings.gate.model_dump()},
         "eos_policy": settings.eos_policy,
     }
 
@@ -214,7 +214,12 @@ def _weights(weights: AggregationWeights) -> Any:
 
 
 def _fusion(settings: EnsembleSettings) -> dict[str, Any]:
-    return {"method": settings.fusion.method, **settings.fusion.model_dump(mode="json")}
+    own = {"class": _class_of(settings.fusion)} if settings.own_parts else {}
+    return {"method": settings.fusion.method, **own, **settings.fusion.model_dump(mode="json")}
+
+
+def _class_of(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
 def _member(member: MemberConfig) -> dict[str, Any]:

@@ -14,11 +14,19 @@ from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler
 from llama_index.core.llms import LLM, ChatMessage, ImageBlock, TextBlock
 from llama_index.llms.deepen import DeepenLLM, source
 
-from deepen_llm import Deepen, EnsembleLLM, EntropyWeights, Gate, MemberConfig, PromptWeights, specialists
+from deepen_llm import Bayes, Deepen, EnsembleLLM, EntropyWeights, Gate, MemberConfig, PromptWeights, specialists
 from deepen_llm.errors import ConfigError, ContextLengthError, LoadError, PromptError
 
 MEMBERS = specialists.paths()[:2]
 QUESTION = "The capital of France is"
+
+
+class Own(Bayes):
+    """A fusion method of one's own, which no name stands for."""
+
+
+class OwnGate(Gate):
+    """A gate of one's own."""
 
 
 @pytest.mark.parametrize(
@@ -34,6 +42,8 @@ QUESTION = "The capital of France is"
         ({"members": MEMBERS, "weights": [1]}, "1 weights for 2 members"),
         ({"members": MEMBERS, "main_model": 5}, "main_model=5"),
         ({"members": MEMBERS, "fusion": "mean"}, "unknown fusion method 'mean'"),
+        ({"members": MEMBERS, "fusion": Own()}, r"no fusion method of your own \(Own\)"),
+        ({"members": MEMBERS, "gate": OwnGate()}, r"no gate of your own \(OwnGate\)"),
         ({"members": MEMBERS, "fusion": {"method": "deepen", "rate": 1}}, "rate"),
         ({"members": MEMBERS, "eos_policy": "both"}, "eos_policy"),
         ({"members": MEMBERS, "draft_tokens": -1}, "draft_tokens=-1"),
@@ -153,6 +163,12 @@ def test_a_configuration_file_says_everything(tmp_path: Path) -> None:
     assert llm.complete(QUESTION).text == live.generate(QUESTION).text
     with pytest.raises(ConfigError, match="weights beside config="):
         DeepenLLM(config=file, weights=[1, 2])
+
+
+def test_a_fusion_method_of_ones_own_comes_with_a_live_ensemble_and_is_never_written() -> None:
+    llm = DeepenLLM(ensemble=EnsembleLLM.from_pretrained(MEMBERS, fusion=Own()))
+    assert not {"members", "fusion"} & {name for name, value in llm.to_dict().items() if value is not None}
+    assert type(pickle.loads(pickle.dumps(llm)).load().settings.fusion) is Own  # noqa: S301
 
 
 def test_a_live_ensemble_is_left_out_of_serialised_forms_and_shared_by_copies() -> None:

@@ -29,6 +29,14 @@ class Answer(BaseModel):
     city: str
 
 
+class Own(Bayes):
+    """A fusion method of one's own, which no name stands for."""
+
+
+class Other(Own):
+    """Another one, with the same options."""
+
+
 def back(model: Any) -> Any:
     return loads(dumps(model), valid_namespaces=["langchain_deepen"], allowed_objects=[ChatDeepen, DeepenLLM])
 
@@ -178,3 +186,13 @@ def test_copies_share_the_weights_and_pickles_leave_them_out(kind: Kind) -> None
         assert getattr(told, "content", told) == getattr(answer, "content", answer)
     with pytest.raises(ConfigError, match="memory only"):
         pickle.dumps(kind(ensemble=ensemble(answers)))
+
+
+@both
+def test_a_fusion_method_of_ones_own_is_pickled_told_apart_and_never_written(kind: Kind) -> None:
+    model, other, plain = (kind(members=PATHS, fusion=method()) for method in (Own, Other, Bayes))
+    assert len({id(one._source) for one in (model, other, plain)}) == 3
+    assert len({json.dumps(one._source.identity) for one in (model, other, plain)}) == 3
+    assert type(pickle.loads(pickle.dumps(model))._source.settings.fusion) is Own  # noqa: S301
+    assert dumpd(model)["type"] == "not_implemented"
+    assert dumpd(kind(ensemble=EnsembleLLM.from_pretrained(PATHS, fusion=Own())))["type"] == "not_implemented"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,11 @@ from llama_index.llms.deepen.source import EnsembleSource
 from typing_extensions import Self
 
 from deepen_llm import EnsembleLLM, FusionMethod, Gate, GenerationOptions, MemberConfig
+from deepen_llm.config import EnsembleSettings
 from deepen_llm.errors import ConfigError
 from deepen_llm.fusion import FollowingWeights
 from deepen_llm.generation import ChatOptions
+from deepen_llm.options import suggestion
 
 SETTINGS = ("main_model", "weights", "fusion", "gate", "eos_policy", "batch_size", "draft_tokens", "draft_model")
 _FIXED = ("ensemble", "members", "config", *SETTINGS)
@@ -158,8 +159,7 @@ class Configured(FunctionCallingLLM):
 def _refuse_unknown(given: Mapping[str, Any], known: Sequence[str]) -> None:
     unknown = next((name for name in given if name not in known), None)
     if unknown is not None:
-        near = difflib.get_close_matches(unknown, known, n=1)
-        guess = f", did you mean {near[0]!r}?" if near else ""
+        guess = suggestion(unknown, known)
         raise ConfigError(f"DeepenLLM: unknown option {unknown!r}{guess}", hint=f"known options: {', '.join(known)}")
 
 
@@ -175,6 +175,8 @@ def _written(source: EnsembleSource) -> dict[str, Any]:
         config = source.configuration
     except ConfigError:
         return {}
+    if config.own_parts:
+        return {}
     generation = config.generation.model_dump(exclude_defaults=True)
     if not generation.keys() <= set(SAMPLING):
         return {}
@@ -189,6 +191,8 @@ def _plain(name: str, value: Any) -> Any:
         return [_member(value)]
     if name == "draft_model":
         return _member(value)
+    if isinstance(value, FusionMethod | Gate):
+        _refuse_own(name, value)
     if isinstance(value, FusionMethod):
         return {"method": value.method, **value.model_dump(mode="json", exclude_defaults=True)}
     if isinstance(value, FollowingWeights | Gate):
@@ -196,6 +200,15 @@ def _plain(name: str, value: Any) -> Any:
     if name == "stop" and isinstance(value, str):
         return [value]
     return str(value) if isinstance(value, Path) else value
+
+
+def _refuse_own(name: str, value: FusionMethod | Gate) -> None:
+    """A class of the caller's own has no form that serialises."""
+    if own := EnsembleSettings(**{name: value}).own_parts:
+        raise ConfigError(
+            f"{name}= of a DeepenLLM holds no {own.removeprefix('a ')}",
+            hint="give ensemble=EnsembleLLM(...) that has it",
+        )
 
 
 def _member(given: Any) -> Any:

@@ -1,0 +1,111 @@
+"""The generation arguments that tasks and ``--gen_kwargs`` bring, read as `transformers` reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
+
+from deepen_llm.errors import ConfigError
+from deepen_llm.generation import GenerationOptions
+from deepen_llm.options import suggestion
+
+_LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+_STOPS = ("until", "stop", "stop_strings")
+
+_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "seed")
+"""What means the same here, and nothing in greedy decoding, as the next ones."""
+
+_OTHER_SAMPLING = ("typical_p", "top_h", "epsilon_cutoff", "eta_cutoff")
+
+_ALWAYS = tuple(name for name in ("repetition_penalty", "stop_token_ids") if name in GenerationOptions.model_fields)
+"""What means the same here, in greedy decoding too."""
+
+_NO_EFFECT = ("use_cache", "cache_implementation", "early_stopping", "length_penalty", "pad_token_id", "bos_token_id")
+"""What changes no answer, whatever its value: it is about speed, padding, or beams, of which there is one."""
+
+_UNDONE: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("num_beams", "num_beam_groups", "num_return_sequences", "n", "best_of"), (1,)),
+    **dict.fromkeys(("encoder_repetition_penalty", "typical_p", "guidance_scale"), (1,)),
+    **dict.fromkeys(("epsilon_cutoff", "eta_cutoff", "diversity_penalty", "penalty_alpha"), (0,)),
+    **dict.fromkeys(("frequency_penalty", "presence_penalty"), (0,)),
+    **dict.fromkeys(("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "prompt_lookup_num_tokens"), (0,)),
+    **dict.fromkeys(("min_length", "min_new_tokens", "min_tokens"), (0,)),
+    **dict.fromkeys(("output_scores", "output_logits", "output_attentions", "output_hidden_states"), (False,)),
+    **dict.fromkeys(("return_dict_in_generate", "renormalize_logits", "remove_invalid_values"), (False,)),
+    **dict.fromkeys(("token_healing", "ignore_eos", "include_stop_str_in_output"), (False,)),
+    **dict.fromkeys(("bad_words_ids", "suppress_tokens", "begin_suppress_tokens", "force_words_ids"), ([],)),
+    **dict.fromkeys(("constraints", "logit_bias", "sequence_bias"), ([], {})),
+    **dict.fromkeys(("top_h", "max_time", "eos_token_id", "forced_bos_token_id", "forced_eos_token_id"), ()),
+    "exponential_decay_length_penalty": (),
+    "skip_special_tokens": (True,),
+}
+"""What is not done here, with the values at which it asks for nothing."""
+
+_HINT = "take it out of the task's generation_kwargs, or overrule it with --gen_kwargs"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What requests of one kind ask for.
+
+    Attributes:
+        options: How to generate.
+        until: What answers end before.
+        seed: What the first answer is sampled with, the next one with one more; None for the harness's own seed.
+    """
+
+    options: GenerationOptions
+    until: tuple[str, ...]
+    seed: int | None = None
+
+
+def read_options(given: Mapping[str, Any], max_gen_toks: int, end_of_text: str) -> Asked:
+    """The harness's generation arguments as ours; an argument that is None counts as not given.
+
+    Args:
+        given: The arguments, by the names that tasks, `transformers` or vLLM have for them.
+        max_gen_toks: The most tokens of an answer, where the arguments do not say.
+        end_of_text: What the main model ends a text with.
+
+    Raises:
+        ConfigError: An argument is unknown, has a value that cannot be used, or asks for what is not done here.
+    """
+    said = {name: value for name, value in given.items() if value is not None}
+    stops = [one for name in _STOPS for one in _listed(said.pop(name, ()))]
+    try:
+        normal = normalize_gen_kwargs(said, max_gen_toks)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"generation arguments {said!r:.200} cannot be used: {error}", hint=_HINT) from error
+    ignored = () if normal["do_sample"] else (*_SAMPLING, *_OTHER_SAMPLING)
+    said = {name: value for name, value in said.items() if name not in ignored}
+    _check(said)
+    until = tuple(one for one in handle_stop_sequences(stops, eos=end_of_text) if one)
+    kept = {name: said[name] for name in (*_SAMPLING, *_ALWAYS) if name in said}
+    if kept.get("top_k") == -1:  # vLLM's word for no bound
+        kept["top_k"] = 0
+    options = GenerationOptions(max_new_tokens=normal["max_gen_toks"], stop=until, **kept)
+    return Asked(options, until, options.seed)
+
+
+def _check(said: Mapping[str, Any]) -> None:
+    """Refuse what is unknown, and what asks for anything that is not done."""
+    read = ("do_sample", *_LENGTHS, *_SAMPLING, *_ALWAYS, *_NO_EFFECT)
+    for name, value in said.items():
+        if name == "max_length":
+            raise ConfigError(
+                f"generation argument max_length={value!r} counts the context too", hint="give max_gen_toks instead"
+            )
+        if name in read or (name in _UNDONE and value in _UNDONE[name]):
+            continue
+        if name not in _UNDONE:
+            meant = suggestion(name, [*_STOPS, *read, *_UNDONE])
+            raise ConfigError(f"unknown generation argument {name!r}{meant}", hint=_HINT)
+        only = f"; only {_UNDONE[name][0]!r} can be given" if _UNDONE[name] else ""
+        raise ConfigError(f"generation argument {name}={value!r} asks for what is not done here{only}", hint=_HINT)
+
+
+def _listed(stops: Any) -> list[str]:
+    return [stops] if isinstance(stops, str) else [one for one in stops if one is not None]

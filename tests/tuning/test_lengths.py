@@ -1,0 +1,134 @@
+"""Examples that a member cannot read are told by their line before anything is decoded, or left out."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from deepen_llm import EnsembleLLM, specialists
+from deepen_llm.cli import app
+from deepen_llm.errors import DatasetError
+from deepen_llm.members.base import Member
+from deepen_llm.tuning.dataset import read_examples
+from deepen_llm.tuning.lengths import check_lengths
+from tests.models import small
+from tests.tuning.test_tune import SPACE, asked, members
+
+LONG = "Ignore this sentence. " * 900
+MEMBERS = [part for path in specialists.paths() for part in ("-m", str(path))]
+
+
+@pytest.fixture
+def forwards() -> Iterator[list[str]]:
+    """The members that read anything."""
+    seen: list[str] = []
+    handles = [
+        one.model.register_forward_hook(lambda *_, name=one.name: seen.append(name))  # type: ignore[attr-defined]
+        for one in members()
+    ]
+    yield seen
+    for handle in handles:
+        handle.remove()
+
+
+def written(file: Path, *examples: dict[str, Any]) -> Path:
+    """A file with an empty line at its head, so that examples are one line further down."""
+    file.write_text("\n" + "".join(json.dumps(one) + "\n" for one in examples), encoding="utf-8")
+    return file
+
+
+def too_long(**given: Any) -> dict[str, Any]:
+    return {"prompt": f"{LONG}{given}", **given}
+
+
+CASES = {
+    "a prompt": ({"references": ["a"]}, False),
+    "a conversation": ({"references": ["a"]}, True),
+    "a prompt with choices": ({"choices": [" a", " b"]}, False),
+    "a conversation with choices": ({"choices": [" a", " b"]}, True),
+}
+
+
+@pytest.mark.parametrize(("given", "chat"), CASES.values(), ids=CASES)
+def test_the_line_the_member_and_its_window_are_named(given: dict[str, Any], chat: bool, tmp_path: Path) -> None:
+    short = [{"prompt": f"{number}?", **given} for number in range(3)]
+    data = written(tmp_path / "dev.jsonl", *short, too_long(**given), too_long(**given, x=1))
+    examples = read_examples(data, chat=chat)
+    window = min(one.context_length or 0 for one in members())
+    with pytest.raises(DatasetError, match=r"dev\.jsonl, line 5 is too long: .* takes \d+ tokens in member") as caught:
+        check_lengths(members(), examples)
+    assert f"window holds {window}" in caught.value.message
+    assert "1 more are too long: line 6" in caught.value.message
+    assert "skip_too_long" in caught.value.hint
+    kept = check_lengths(members(), examples, skip_too_long=True)
+    assert [one.asked for one in kept] == [one.asked for one in examples[:3]]
+    assert (kept.places, kept.left_out) == (("line 2", "line 3", "line 4"), ("line 5", "line 6"))
+
+
+def narrow() -> Member:
+    """A member that reads few tokens."""
+    (member,) = EnsembleLLM([small("gpt2", "byte_level_bpe")]).members
+    return member
+
+
+def test_a_right_answer_or_every_choice_needs_room_too() -> None:
+    member = narrow()
+    window = member.context_length or 0
+    prompt, more = "a", "a" * 64
+    while len(member.encode_prompt(prompt + more).ids) < window:
+        prompt += more
+    answers = ["b" * 4 * window, "b"]
+    asking = read_examples([{"prompt": prompt, "references": answers}])
+    assert check_lengths([member], asking) is asking  # one right answer fits
+    for given in ({"references": answers[:1]}, {"choices": answers}):
+        with pytest.raises(DatasetError, match="example 1 is too long: prompt and continuation take"):
+            check_lengths([member], read_examples([{"prompt": prompt, **given}]))
+
+
+def test_where_all_are_too_long_none_are_left_out() -> None:
+    with pytest.raises(DatasetError, match="example 1 is too long"):
+        check_lengths([narrow()], read_examples([too_long(references=["a"])]), skip_too_long=True)
+
+
+def test_what_a_member_cannot_read_at_all_is_told_by_its_line_too() -> None:
+    model, tokenizer = small("gpt2", "byte_level_bpe")
+    tokenizer.chat_template = None
+    examples = read_examples([{"prompt": "a", "references": ["b"]}], chat=True)
+    with pytest.raises(DatasetError, match=r"dataset, example 1: .*chat template"):
+        check_lengths(EnsembleLLM([(model, tokenizer)]).members, examples, skip_too_long=True)
+
+
+def test_a_tuning_is_refused_at_its_start_or_goes_on_without(forwards: list[str], tmp_path: Path) -> None:
+    data = written(tmp_path / "dev.jsonl", *asked(each=4), too_long(references=["a"]))
+    llm = EnsembleLLM(members(), batch_size=60, generation={"max_new_tokens": 8})
+    with pytest.raises(DatasetError, match="line 38 is too long"):
+        llm.tune(data, chat=True, trials=1)
+    assert not forwards
+    found = llm.tune(data, chat=True, trials=1, search_space=SPACE, skip_too_long=True)
+    assert found.left_out == ("line 38",)
+    assert found.record()["left_out"] == ["line 38"]
+    assert found.chosen_on + found.estimate.examples == 36
+    data = written(tmp_path / "few.jsonl", *asked(each=4)[:29], too_long(references=["a"]))
+    with pytest.raises(DatasetError, match="29 examples are too few"):
+        llm.tune(data, chat=True, trials=1, skip_too_long=True)
+
+
+def test_the_command_line_checks_the_test_set_too(tmp_path: Path) -> None:
+    data, out = written(tmp_path / "dev.jsonl", *asked(each=4)), tmp_path / "ensemble.yaml"
+    test = written(tmp_path / "test.jsonl", {"prompt": "Hot?", "references": ["cold"]}, too_long(references=["a"]))
+    told = ["tune", str(data), *MEMBERS, "--chat", "--trials", "1", "--max-new-tokens", "8", "--test", str(test)]
+    refused = CliRunner().invoke(app, [*told, "--out", str(out)])
+    assert refused.exit_code == 1
+    assert "test.jsonl, line 3 is too long" in refused.stderr
+    assert "--skip-too-long" in refused.stderr
+    assert not list(tmp_path.glob("ensemble*"))
+
+
+def test_inspect_names_the_line_too(tmp_path: Path) -> None:
+    data = written(tmp_path / "dev.jsonl", too_long(references=["a"]))
+    refused = CliRunner().invoke(app, ["inspect", "--dataset", str(data)])
+    assert refused.exit_code == 1
+    assert "line 2 is too long" in refused.stderr
