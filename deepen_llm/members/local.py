@@ -16,6 +16,7 @@ from deepen_llm.members.chat import ChatEncoder
 from deepen_llm.members.context import AfreshContext, CachedContext, LogitsMemory
 from deepen_llm.members.encoding import Prompt, TextEncoder
 from deepen_llm.members.model import CausalModel
+from deepen_llm.members.quantization import keep_odd_shapes_plain
 from deepen_llm.members.traits import Memory
 from deepen_llm.members.transcript import Transcript
 from deepen_llm.members.window import bytes_per_token, window_in
@@ -65,6 +66,7 @@ class LocalMember(Member):
         self.context_length = window_in(model.config)
         self._encoder = TextEncoder(tokenizer, self.vocabulary.special, self.vocabulary.surfaces)
         self._chat = ChatEncoder(self.name, tokenizer, self.vocabulary, self._encoder)
+        keep_odd_shapes_plain(model)
         self._causal = CausalModel(model)
         self.embedding = self._causal.embedding
         if self.embedding.is_meta:
