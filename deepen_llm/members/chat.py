@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -12,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from deepen_llm.errors import PromptError
 from deepen_llm.members.encoding import TOKENIZER_LOCK, Prompt, TextEncoder, is_mistral_common
+from deepen_llm.members.transformers_api import takes
 from deepen_llm.tools.definitions import Tool
 from deepen_llm.tools.formats import HERMES, KNOWN, ToolFormat
 from deepen_llm.tools.words import in_words, speaks_of_tools
@@ -129,7 +129,7 @@ class ChatEncoder:
     def _sanitised(self, conversation: list[dict[str, Any]], tools: Sequence[Tool]) -> list[int]:
         """Ids of a conversation in which special tokens spelled out in a message stay plain text."""
         try:
-            if "sanitize_control_tokens" not in inspect.signature(self._tokenizer.apply_chat_template).parameters:
+            if not takes(self._tokenizer.apply_chat_template, "sanitize_control_tokens"):
                 raise ValueError("this version of transformers obeys them")
             return list(self._render(conversation, tools, tokenize=True, sanitize_control_tokens=True))
         except ValueError as error:

@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import constants, get_session, is_offline_mode, try_to_load_from_cache
+from huggingface_hub import constants, get_session, hf_hub_download, is_offline_mode, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 
 from deepen_llm.config import MemberConfig
 from deepen_llm.errors import ConfigError, DeepenError, LoadError
 from deepen_llm.members.placement import Footprint
 from deepen_llm.members.quantization import bytes_per_weight, is_quantised
+from deepen_llm.members.transformers_api import undivided
 
 _HUB_PATIENCE = 5.0  # seconds
 _LOCAL_HINT = (
@@ -75,8 +76,8 @@ class Checkpoint:
         """Where its files lie; None where that cannot be told."""
         if Path(self.source.path).exists():
             return Path(self.source.path)
-        commit = getattr(self.config, "_commit_hash", None)
-        found = try_to_load_from_cache(self.source.path, "config.json", revision=commit)
+        self.config  # noqa: B018 - which downloads the file where it is not there yet
+        found = try_to_load_from_cache(self.source.path, "config.json", revision=self.source.revision)
         return Path(found).parent if isinstance(found, str) else None
 
     @property
@@ -110,13 +111,24 @@ class Checkpoint:
 
     def _stored(self) -> int | None:
         """Bytes of the checkpoint's weights; None where they are no safetensors."""
-        given = {"_raise_exceptions_for_missing_entries": False, **self.common}
-        given.pop("trust_remote_code")
         with self.reading():
-            if index := cached_file(self.source.path, SAFE_WEIGHTS_INDEX_NAME, **given):
-                return int(json.loads(Path(index).read_text(encoding="utf-8"))["metadata"]["total_size"])
-            whole = cached_file(self.source.path, SAFE_WEIGHTS_NAME, **given)
-            return Path(whole).stat().st_size if whole else None
+            if index := self.file(constants.SAFETENSORS_INDEX_FILE):
+                return int(json.loads(index.read_text(encoding="utf-8"))["metadata"]["total_size"])
+            whole = self.file(constants.SAFETENSORS_SINGLE_FILE)
+            return whole.stat().st_size if whole else None
+
+    def file(self, name: str) -> Path | None:
+        """One of the checkpoint's files, downloaded where it is not there yet; None where it has no such file."""
+        if Path(self.source.path).exists():
+            local = Path(self.source.path) / name
+            return local if local.is_file() else None
+        given = {key: self.common[key] for key in ("revision", "local_files_only") if key in self.common}
+        try:
+            return Path(hf_hub_download(self.source.path, name, **given))
+        except EntryNotFoundError as error:
+            if isinstance(error, LocalEntryNotFoundError) and not given.get("local_files_only"):
+                raise  # the hub does not answer, so it is not known whether there is such a file
+            return None
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -182,6 +194,6 @@ def _size(model: PreTrainedModel, part: nn.Module, each: float | None) -> int:
 
 def _block(model: PreTrainedModel, each: float | None) -> int:
     """Bytes of the largest part that accelerate never splits: a layer, or a module without parts."""
-    whole = set(getattr(model, "_no_split_modules", None) or ())
+    whole = undivided(model)
     parts = [one for one in model.modules() if type(one).__name__ in whole or not list(one.children())]
     return max(_size(model, one, each) for one in parts)

@@ -6,7 +6,10 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+from tokenizers import models
 from transformers import PreTrainedTokenizerBase
+
+from deepen_llm.vocabulary.kinds import mistral_model
 
 Span = tuple[int, int]  # where a token lies in the text, in characters
 
@@ -156,9 +159,9 @@ class TextEncoder:
 
 def is_mistral_common(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether it is mistral-common's own tokenizer, which takes no options and obeys no special token in a text."""
-    return type(tokenizer).__name__ == "MistralCommonBackend"
+    return mistral_model(tokenizer) is not None
 
 
 def _is_word_piece(tokenizer: PreTrainedTokenizerBase) -> bool:
     model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
-    return type(model).__name__ == "WordPiece"
+    return isinstance(model, models.WordPiece)
