@@ -70,7 +70,7 @@ class ChatEncoder:
         """
         plain, tools = self._in_own_terms(messages, tools)
         if is_mistral_common(self._tokenizer):  # which has its templates in code, and never renders them to text
-            return self._encoder.closed(self._rendered(plain, tools, tokenize=True))
+            return self._encoder.closed(self._encoder.readable(self._rendered(plain, tools, tokenize=True)))
         text = self._rendered(plain, tools, tokenize=False)
         if self._spells_special_tokens(plain):
             return self._encoder.closed(self._sanitised(plain, tools))
@@ -131,7 +131,9 @@ class ChatEncoder:
         try:
             if not takes(self._tokenizer.apply_chat_template, "sanitize_control_tokens"):
                 raise ValueError("this version of transformers obeys them")
-            return list(self._render(conversation, tools, tokenize=True, sanitize_control_tokens=True))
+            return self._encoder.readable(
+                self._render(conversation, tools, tokenize=True, sanitize_control_tokens=True)
+            )
         except ValueError as error:
             raise PromptError(
                 f"a message spells out a special token of member {self._name}, and it cannot stay plain text: {error}",

@@ -125,7 +125,7 @@ class LocalContext(Context):
 
     def _fresh(self, places: list[tuple[int, int]]) -> Tensor:
         """Logits at pairs of a row and a number of tokens, fp32 ``[P, V_i]``."""
-        logits = self._forward(places).float()
+        logits = self._forward(places).float()[:, : self._vocabulary.size]
         logits[:, self._vocabulary.tokenizer_size :] = -torch.inf
         self._unchecked.append((logits.amax(-1), places))
         if self._recording is not None:

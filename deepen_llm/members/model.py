@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
 from deepen_llm.members.traits import Traits
+from deepen_llm.members.transformers_api import embedding_of
 
 
 class CausalModel:
@@ -30,7 +31,7 @@ class CausalModel:
     def __init__(self, model: PreTrainedModel) -> None:
         self._model, self.traits = model.eval(), Traits(model)
         self._names = self.traits.arguments.names
-        self.embedding: Tensor = model.get_input_embeddings().weight.detach()
+        self.embedding = embedding_of(model)
         self.device, self.dtype = self.embedding.device, self.embedding.dtype
         self._step: Callable[..., Any] = self._model
         self.fixed_steps = self.captures = self.device.type == "cuda" and self.traits.fixed_steps

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+import torch
 import transformers
 from torch import nn
 from transformers import DynamicCache, PretrainedConfig, PreTrainedModel, cache_utils
@@ -86,6 +87,22 @@ def base_of(model: Any) -> Any:
     """The `transformers` model within a PEFT or a compiled model."""
     model = getattr(model, "_orig_mod", model)  # torch.compile's
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def embedding_of(model: PreTrainedModel) -> torch.Tensor:
+    """The input token embeddings, ``[V, D]``, with what an adapter changes in them."""
+    module = model.get_input_embeddings()
+    if not type(module).__module__.startswith("peft."):
+        return module.weight.detach()  # type: ignore[no-any-return]
+    ids = torch.arange(len(module.weight), device=module.weight.device)
+    return module(ids).detach().to(module.weight.dtype)  # type: ignore[no-any-return]
+
+
+def has_virtual_tokens(model: PreTrainedModel) -> bool:
+    """Whether a PEFT model puts trained vectors before each text, which no cache of its base knows of."""
+    return bool(getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False))
 
 
 def cache_of(output: Any) -> Any:
