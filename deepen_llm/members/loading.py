@@ -21,6 +21,7 @@ from deepen_llm.members.placement import Footprint, Share, free_memory, place
 from deepen_llm.members.quantization import quantizer, require_package
 
 _TOKENIZER_FILES = ("tokenizer*", "vocab*", "tekken.json", "*.model", "*.tiktoken", "merges.txt")
+_WEIGHTS = ("*.safetensors", "*.bin")
 _GB = 10**9
 
 
@@ -68,11 +69,12 @@ def check_source(config: MemberConfig) -> None:
     folder = Path(config.path)
     looks_local = folder.exists() or config.path.startswith((".", "/")) or config.path.count("/") > 1
     if looks_local:
-        missing = "it is no folder" if not folder.is_dir() else _missing(folder)
+        missing = _missing(folder)
         if missing:
             raise LoadError(
                 f"member {config.path} is no checkpoint: {missing}",
-                hint="give a folder that save_pretrained wrote (config.json, weights, tokenizer files), or a hub id",
+                hint="give a hub id, or a folder that save_pretrained wrote (config.json, weights as safetensors, tokenizer "
+                "files)",
             )
     named_dtype(config)
     if config.quantization is not None:
@@ -85,16 +87,18 @@ def check_source(config: MemberConfig) -> None:
 
 
 def _missing(folder: Path) -> str | None:
-    adapter = find_adapter(str(folder))
-    if adapter is not None:
+    """What a local folder lacks to be a checkpoint; None where it lacks nothing."""
+    if not folder.is_dir():
+        return f"{folder.name} is a file, not a folder" if folder.is_file() else "it is no folder"
+    if (adapter := find_adapter(str(folder))) is not None:
         adapter.check()
         return None
+    gguf = next(folder.glob("*.gguf"), None)
+    if gguf is not None and not any(any(folder.glob(pattern)) for pattern in _WEIGHTS):
+        return f"GGUF files such as {gguf.name} are not read"
     if not (folder / CONFIG).is_file():
-        gguf = next(folder.glob("*.gguf"), None)
-        return f"it has no {CONFIG}" + (
-            f", and {gguf.name} is a GGUF file, which members are not loaded from" if gguf else ""
-        )
-    if not any(list(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
+        return f"it has no {CONFIG}"
+    if not any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
         return "it has no tokenizer files, such as tokenizer.json"
     return None
 

@@ -29,10 +29,10 @@ def with_pad(place: int) -> tuple[Any, Any]:
     return load(place, add_special_tokens={"pad_token": "[PAD]"})
 
 
-@pytest.mark.parametrize("padded", [0, 1, 2])
+@pytest.mark.parametrize("padded", [0, 1])
 def test_a_pad_token_beyond_the_logits_changes_nothing(padded: int) -> None:
-    plain = EnsembleLLM([load(place) for place in range(3)])
-    llm = EnsembleLLM([with_pad(place) if place == padded else load(place) for place in range(3)])
+    plain = EnsembleLLM([load(place) for place in range(2)])
+    llm = EnsembleLLM([with_pad(place) if place == padded else load(place) for place in range(2)])
     assert llm.members[padded].vocabulary.size == plain.members[padded].vocabulary.size
     assert llm.chat(QUESTION) == plain.chat(QUESTION)
     options: dict[str, Any] = {"max_new_tokens": 8, "temperature": 1.0, "seed": 3}
