@@ -53,6 +53,7 @@ _ROOMS = ("ensemble", "config", "generation", "errors", "fusion", "gate", "outpu
 def __getattr__(name: str) -> Any:
     """Import on first use: `deepen --help` need not wait for torch."""
     if name in __all__:
+        import_module("deepen_llm.supported")  # before anything that imports transformers
         rooms = (import_module(f"deepen_llm.{room}") for room in _ROOMS)
         return next(getattr(room, name) for room in rooms if hasattr(room, name))
     raise AttributeError(f"module 'deepen_llm' has no attribute {name!r}")

@@ -31,6 +31,10 @@ class LoadError(DeepenError, OSError):
     """A member that could not be loaded."""
 
 
+class VersionError(DeepenError, ImportError):
+    """A package whose installed version is outside the supported range."""
+
+
 class VocabularyError(DeepenError, ValueError):
     """A tokenizer that cannot be read, does not fit its model, or shares too little with the others."""
 

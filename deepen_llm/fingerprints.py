@@ -11,6 +11,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
+from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
 from deepen_llm import __version__, store
 
@@ -39,7 +40,7 @@ def of_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> str | None
         tokenizer: The tokenizer.
         folder: The folder that it was loaded from.
     """
-    if type(tokenizer).__module__.startswith("transformers_modules"):
+    if type(tokenizer).__module__.startswith(TRANSFORMERS_DYNAMIC_MODULE_NAME):
         return None  # made by code that may lie anywhere
     try:
         files = sorted(file for file in folder.iterdir() if file.suffix in _TOKENIZER_SUFFIXES and file.is_file())

@@ -56,7 +56,7 @@ class Sampler:
             )
         if self._greedy:
             return list(logits.argmax(-1).tolist())
-        p = self._warpers(torch.empty(0), logits).softmax(-1).cpu()
+        p = self._warpers(torch.empty(len(logits), 0, dtype=torch.long), logits).softmax(-1).cpu()
         return [
             int(torch.multinomial(row, 1, generator=generator)) for row, generator in zip(p, generators, strict=True)
         ]

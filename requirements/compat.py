@@ -16,7 +16,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 PROJECTS = [ROOT, *sorted(path.parent for path in ROOT.glob("integrations/*/pyproject.toml"))]
-EXTRAS = ("accelerate", "harness", "plot", "tune")
+EXTRAS = ("accelerate", "adapters", "harness", "plot", "tune")
 TESTS = (
     "tests/test_laws.py",
     "tests/test_streams.py",

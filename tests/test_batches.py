@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from deepen_llm import EnsembleLLM
 from deepen_llm.admission import free_memory
 from deepen_llm.members.local import LocalMember
+from deepen_llm.members.transformers_api import cache_of
 from tests.models import small
 from tests.scripted import scripted
 from tests.test_laws import PROMPTS
@@ -65,5 +66,5 @@ def test_memory_bounds_the_rows_in_flight() -> None:
 def test_a_cache_is_known_to_the_byte() -> None:
     member = LocalMember(*small("llama", "byte_level_bpe"))
     out = member.model(torch.tensor([[1, 2, 3]]), use_cache=True)
-    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in out.past_key_values.layers)
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache_of(out).layers)
     assert member.bytes_per_token == held / 3

@@ -117,6 +117,12 @@ def test_every_row_of_a_batch_follows_its_own_text(setting: Setting) -> None:
     assert Floor(pairs).seconds_per_token(prompts[0], 8) > 0
 
 
+def test_the_texts_of_a_large_batch_begin_with_tokens_of_their_own(setting: Setting) -> None:
+    texts = setting.texts(32, 20)
+    for _, tokenizer in setting.pairs():
+        assert len({tokenizer(text).input_ids[0] for text in texts}) == 32
+
+
 def test_the_reference_loop_is_the_dense_method(setting: Setting) -> None:
     pairs, prompt = setting.pairs(), setting.prompt(20)
     members = [LocalMember(*pair) for pair in pairs]

@@ -55,6 +55,7 @@ def test_law_1_one_member_is_that_model(architecture: str, kind: str) -> None:
             max_new_tokens=24,
             repetition_penalty=penalty,
             pad_token_id=0,
+            use_cache=architecture != "longrope",  # transformers 5.0 goes on from a cache of other positions
             suppress_tokens=list(range(len(tokenizer), len(tokenizer) + 3)),
         )
         out = llm.generate(prompt, max_new_tokens=24, repetition_penalty=penalty)

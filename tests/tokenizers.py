@@ -20,7 +20,7 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import LlamaTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import TikTokenConverter
-from transformers.integrations.mistral.tokenizer import MistralConverter
+from transformers.integrations.mistral import convert_tekken_tokenizer
 from transformers.tokenization_mistral_common import MistralCommonBackend
 
 Builder = Callable[[], PreTrainedTokenizerBase]
@@ -202,7 +202,7 @@ def mistral(file: str) -> PreTrainedTokenizerBase:
 def tekken() -> PreTrainedTokenizerBase:
     """Mistral's tekken vocabulary, converted as `transformers` does it."""
     path = _package("mistral_common") / "data" / TEKKEN_FILE
-    return _wrap(MistralConverter(str(path)).converted())
+    return _wrap(convert_tekken_tokenizer(str(path)).backend_tokenizer)
 
 
 @cache

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
+from deepen_llm.members.transformers_api import cache_of
+
 _AHEAD = 20  # tokens of the text that have probabilities of their own
 _TOPIC, _TAIL = 0.145, 0.005  # mass of the tokens behind the next one, and of all others
 _SURE = 0.95  # the other member's probability where the main model is torn
@@ -100,7 +102,7 @@ class ScriptedLlama(LlamaForCausalLM):  # type: ignore[misc]
     def follow(self, script: Script) -> None:
         """Follow these texts from now on; their first tokens must differ."""
         self.script = None
-        self._firsts = _keys(self.forward(script.ids[:, :1].to(self.device)).past_key_values, None)
+        self._firsts = _keys(cache_of(self.forward(script.ids[:, :1].to(self.device))), None)
         self.script = script.to(self.device)
 
     def forward(
@@ -108,9 +110,6 @@ class ScriptedLlama(LlamaForCausalLM):  # type: ignore[misc]
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Any = None,
-        inputs_embeds: Tensor | None = None,
-        use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         **given: Any,
     ) -> Any:
@@ -119,16 +118,14 @@ class ScriptedLlama(LlamaForCausalLM):  # type: ignore[misc]
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
-            inputs_embeds=inputs_embeds,
-            use_cache=use_cache,
             logits_to_keep=logits_to_keep,
             **given,
         )
         if self.script is not None and input_ids is not None:
-            positions = _positions(input_ids, position_ids, out.past_key_values)
+            cache = cache_of(out)
+            positions = _positions(input_ids, position_ids, cache)
             kept = positions[:, -logits_to_keep:] if isinstance(logits_to_keep, int) else positions[:, logits_to_keep]
-            self.script.add(out.logits, self._rows(input_ids, attention_mask, out.past_key_values), kept)
+            self.script.add(out.logits, self._rows(input_ids, attention_mask, cache), kept)
         return out
 
     def _rows(self, ids: Tensor, mask: Tensor | None, cache: Any) -> Tensor:

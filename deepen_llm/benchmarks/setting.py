@@ -115,11 +115,15 @@ class Setting:
         return text[: next(ends)]
 
     def texts(self, rows: int, tokens: int) -> list[str]:
-        """Texts for a batch; each begins with another token in every member."""
+        """Texts for a batch; each begins with another token in every member.
+
+        They begin with a space and a small letter: so tokenizers have words as tokens, and capital letters otherwise.
+        """
         tokenizers = [self.tokenizer(shape.vocabulary) for shape in self.shapes[:2]]
         found: dict[str, tuple[int, ...]] = {}
         for seed in range(100, 100 + 50 * rows):
-            text = self.language.text(2 * tokens + 100, seed)
+            written = self.language.text(2 * tokens + 100, seed)
+            text = f" {written[0].lower()}{written[1:]}"
             firsts = tuple(tokenizer(text[:50]).input_ids[0] for tokenizer in tokenizers)
             if all(a != b for other in found.values() for a, b in zip(firsts, other, strict=True)):
                 found[text] = firsts

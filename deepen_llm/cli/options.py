@@ -120,7 +120,7 @@ class Answering(Members):
             typer.BadParameter: See `configuration`, as for the arguments.
         """
         with errors.status("Starting..."):
-            from deepen_llm.ensemble import EnsembleLLM
+            from deepen_llm import EnsembleLLM
 
             config = self.configuration(**generation)
         quiet_libraries()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -12,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from deepen_llm.errors import PromptError
 from deepen_llm.members.encoding import TOKENIZER_LOCK, Prompt, TextEncoder, is_mistral_common
+from deepen_llm.members.transformers_api import takes
 from deepen_llm.tools.definitions import Tool
 from deepen_llm.tools.formats import HERMES, KNOWN, ToolFormat
 from deepen_llm.tools.words import in_words, speaks_of_tools
@@ -70,7 +70,7 @@ class ChatEncoder:
         """
         plain, tools = self._in_own_terms(messages, tools)
         if is_mistral_common(self._tokenizer):  # which has its templates in code, and never renders them to text
-            return self._encoder.closed(self._rendered(plain, tools, tokenize=True))
+            return self._encoder.closed(self._encoder.readable(self._rendered(plain, tools, tokenize=True)))
         text = self._rendered(plain, tools, tokenize=False)
         if self._spells_special_tokens(plain):
             return self._encoder.closed(self._sanitised(plain, tools))
@@ -129,9 +129,11 @@ class ChatEncoder:
     def _sanitised(self, conversation: list[dict[str, Any]], tools: Sequence[Tool]) -> list[int]:
         """Ids of a conversation in which special tokens spelled out in a message stay plain text."""
         try:
-            if "sanitize_control_tokens" not in inspect.signature(self._tokenizer.apply_chat_template).parameters:
+            if not takes(self._tokenizer.apply_chat_template, "sanitize_control_tokens"):
                 raise ValueError("this version of transformers obeys them")
-            return list(self._render(conversation, tools, tokenize=True, sanitize_control_tokens=True))
+            return self._encoder.readable(
+                self._render(conversation, tools, tokenize=True, sanitize_control_tokens=True)
+            )
         except ValueError as error:
             raise PromptError(
                 f"a message spells out a special token of member {self._name}, and it cannot stay plain text: {error}",

@@ -12,18 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import constants, get_session, is_offline_mode, try_to_load_from_cache
+from huggingface_hub import constants, get_session, is_offline_mode
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 
 from deepen_llm.config import MemberConfig
 from deepen_llm.errors import ConfigError, DeepenError, LoadError
+from deepen_llm.members.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CONFIG, Adapter, find_adapter, find_file
 from deepen_llm.members.placement import Footprint
 from deepen_llm.members.quantization import bytes_per_weight, is_quantised
+from deepen_llm.members.transformers_api import undivided
 
 _HUB_PATIENCE = 5.0  # seconds
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "tekken.json")
 _LOCAL_HINT = (
     "check that the files are whole (no git-lfs pointers, nothing cut short) and the weights safetensors; other "
     "formats load with safetensors_only=False, code of its own with trust_remote_code=True, both in Python or YAML"
@@ -61,7 +63,7 @@ class Checkpoint:
             ConfigError: The weights are quantised already, and the user asks for quantization.
         """
         with self.reading():
-            config = AutoConfig.from_pretrained(self.source.path, **self.common)
+            config = AutoConfig.from_pretrained(self.base, **self.base_common)
         if self.source.quantization and is_quantised(config):
             raise ConfigError(
                 f"member {self.source.path} is quantised already, so quantization={self.source.quantization!r} cannot "
@@ -72,12 +74,9 @@ class Checkpoint:
 
     @property
     def folder(self) -> Path | None:
-        """Where its files lie; None where that cannot be told."""
-        if Path(self.source.path).exists():
-            return Path(self.source.path)
-        commit = getattr(self.config, "_commit_hash", None)
-        found = try_to_load_from_cache(self.source.path, "config.json", revision=commit)
-        return Path(found).parent if isinstance(found, str) else None
+        """Where its files lie, an adapter's own; None where that cannot be told."""
+        found = self.file(ADAPTER_CONFIG if self.adapter else CONFIG)
+        return None if found is None else found.parent
 
     @property
     def quantised(self) -> bool:
@@ -106,17 +105,62 @@ class Checkpoint:
         each = bytes_per_weight(self.source.quantization) if self.source.quantization else None
         weights, block = _size(model, model, each), _block(model, each)
         stored = self._stored() if is_quantised(self.config) else None
-        return Footprint(stored, block * stored // weights) if stored else Footprint(weights, block)
+        if stored:
+            weights, block = stored, block * stored // weights
+        return Footprint(weights + self._adapter_bytes(), block)
+
+    def _adapter_bytes(self) -> int:
+        with self.reading():
+            weights = self.file(ADAPTER_WEIGHTS) if self.adapter else None
+            return weights.stat().st_size if weights else 0
 
     def _stored(self) -> int | None:
-        """Bytes of the checkpoint's weights; None where they are no safetensors."""
-        given = {"_raise_exceptions_for_missing_entries": False, **self.common}
-        given.pop("trust_remote_code")
+        """Bytes of the base's weights; None where they are no safetensors."""
+        base = {key: value for key, value in self.base_common.items() if key != "trust_remote_code"}
         with self.reading():
-            if index := cached_file(self.source.path, SAFE_WEIGHTS_INDEX_NAME, **given):
-                return int(json.loads(Path(index).read_text(encoding="utf-8"))["metadata"]["total_size"])
-            whole = cached_file(self.source.path, SAFE_WEIGHTS_NAME, **given)
-            return Path(whole).stat().st_size if whole else None
+            if index := find_file(self.base, constants.SAFETENSORS_INDEX_FILE, **base):
+                return int(json.loads(index.read_text(encoding="utf-8"))["metadata"]["total_size"])
+            whole = find_file(self.base, constants.SAFETENSORS_SINGLE_FILE, **base)
+            return whole.stat().st_size if whole else None
+
+    def file(self, name: str) -> Path | None:
+        """One of the checkpoint's files, downloaded where it is not there yet; None where it has no such file."""
+        return find_file(self.source.path, name, **self._where)
+
+    @cached_property
+    def adapter(self) -> Adapter | None:
+        """The adapter that the source holds; None where it is a whole checkpoint.
+
+        Raises:
+            LoadError: It cannot be read, or not be loaded here.
+        """
+        with self.reading():
+            adapter = find_adapter(self.source.path, **self._where)
+        if adapter is not None:
+            adapter.check()
+        return adapter
+
+    @property
+    def base(self) -> str:
+        """The folder or hub id of the model's own weights and configuration."""
+        return self.adapter.base if self.adapter else self.source.path
+
+    @property
+    def base_common(self) -> dict[str, Any]:
+        """`common`, for the base."""
+        if self.adapter is None or self.adapter.base == self.source.path:
+            return self.common
+        return {**self.common, "revision": self.adapter.base_revision}
+
+    @property
+    def tokenizer_path(self) -> str:
+        """Where the tokenizer is: beside an adapter, else with its base."""
+        own = self.adapter is None or any(self.file(name) for name in _TOKENIZER_FILES)
+        return self.source.path if own else self.base
+
+    @property
+    def _where(self) -> dict[str, Any]:
+        return {key: self.common[key] for key in ("revision", "local_files_only") if key in self.common}
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -182,6 +226,6 @@ def _size(model: PreTrainedModel, part: nn.Module, each: float | None) -> int:
 
 def _block(model: PreTrainedModel, each: float | None) -> int:
     """Bytes of the largest part that accelerate never splits: a layer, or a module without parts."""
-    whole = set(getattr(model, "_no_split_modules", None) or ())
+    whole = undivided(model)
     parts = [one for one in model.modules() if type(one).__name__ in whole or not list(one.children())]
     return max(_size(model, one, each) for one in parts)

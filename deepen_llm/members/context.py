@@ -125,7 +125,7 @@ class LocalContext(Context):
 
     def _fresh(self, places: list[tuple[int, int]]) -> Tensor:
         """Logits at pairs of a row and a number of tokens, fp32 ``[P, V_i]``."""
-        logits = self._forward(places).float()
+        logits = self._forward(places).float()[:, : self._vocabulary.size]
         logits[:, self._vocabulary.tokenizer_size :] = -torch.inf
         self._unchecked.append((logits.amax(-1), places))
         if self._recording is not None:
@@ -197,7 +197,14 @@ class CachedContext(LocalContext):
             return logits if asked == list(range(len(blocks))) else self._model.rows_of(logits, asked)
         ends = {row: start + len(block) for row, start, block in zip(rows, kept, blocks, strict=True)}
         behind = [(rows.index(row), ends[row] - length) for row, length in places]
-        return self._model.read(blocks, cache.cache, mask, positions, behind)
+        logits = self._model.read(blocks, cache.cache, mask, positions, behind)
+        if cache.filled != cache.alive.shape[1]:
+            raise LogitsError(
+                f"member {self._name} added {cache.filled} of {cache.alive.shape[1]} tokens to its cache, so that it "
+                "would not see them",
+                hint="load a causal language model; code of its own must extend the cache that its forward is given",
+            )
+        return logits
 
     def _rescaled(self, cached: Sequence[int], wanted: Sequence[Sequence[int]]) -> bool:
         """Whether what is cached was encoded in another way than the text will be now."""

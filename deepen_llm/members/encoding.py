@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tokenizers import models
 from transformers import PreTrainedTokenizerBase
+
+from deepen_llm.errors import PromptError
+from deepen_llm.vocabulary.kinds import mistral_model
 
 Span = tuple[int, int]  # where a token lies in the text, in characters
 
@@ -46,30 +51,50 @@ class TextEncoder:
     Args:
         tokenizer: The member's tokenizer.
         special: Its special tokens' ids.
-        surfaces: Its tokens' surfaces.
+        surfaces: Its tokens' surfaces, of all ids that the model can read.
     """
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, special: frozenset[int], surfaces: tuple[bytes | None, ...]
     ) -> None:
         self._tokenizer, self._special, self._surfaces = tokenizer, special, surfaces
+        self._readable = len(surfaces)  # from here on are ids of tokens that were added to the tokenizer alone
         self.whole_words = _is_word_piece(tokenizer)  # a long word is unknown as a whole, so none may be cut
         self._control = special - {tokenizer.unk_token_id}
         self._prefix = self._find_prefix()
 
     def recognising(self, text: str) -> list[int]:
-        """Token ids of a text in which special tokens are recognised, with none added."""
-        return self._encode(text, split_special_tokens=False).ids
+        """Token ids of a text in which special tokens are recognised, with none added.
+
+        Raises:
+            PromptError: It has a special token that the model has no embedding of.
+        """
+        whole = self._encode(text, split_special_tokens=False)
+        place = self._unreadable(whole)
+        if place is None:
+            return self.readable(whole.ids)
+        left, rest = self.recognising(text[: place + 1]), text[place + 1 :]
+        for lead in _LEADS[1:]:
+            head, behind = self.plain(lead).ids, self.recognising(lead + rest)
+            if behind[: len(head)] == head:
+                return left + behind[len(head) :]
+        return left + self.recognising(rest)
 
     def plain(self, text: str) -> Encoded:
-        """Encode text in which special tokens, spelled out, are no more than their characters."""
+        """Encode text in which special tokens, spelled out, are no more than their characters.
+
+        Raises:
+            PromptError: It has a token that the model has no embedding of, and that cannot be written otherwise.
+        """
         whole = self._encode(text, split_special_tokens=True)
         spans = whole.spans or ()
         found = (a for id_, (a, b) in zip(whole.ids, spans, strict=False) if id_ in self._control and b - a > 1)
-        control = next(found, None)
+        control = next(found, self._unreadable(whole))
         if control is None:
+            self.readable(whole.ids)
             return whole
-        # Unigram models hold their special tokens as pieces: encode the parts of such a one apart from each other.
+        # Unigram models hold their special tokens as pieces: encode the parts of such a one apart from each other. So
+        # are added tokens that the model has no embedding of.
         cut = control + 1
         left, right = self.plain(text[:cut]), self.following(_LEADS[1:], text[cut:])
         placed = [*(left.spans or ()), *((a + cut, b + cut) for a, b in right.spans or ())]
@@ -84,6 +109,22 @@ class TextEncoder:
                 spans = whole.spans and [(a - shift, b - shift) for a, b in whole.spans[len(head) :]]
                 return Encoded(whole.ids[len(head) :], spans)
         return self.plain(text)
+
+    def readable(self, ids: Sequence[int]) -> list[int]:
+        """These ids, all of which the model has embeddings of.
+
+        Raises:
+            PromptError: It has none of one of them.
+        """
+        if ids and (worst := max(ids)) >= self._readable:
+            token = self._tokenizer.convert_ids_to_tokens(worst)
+            raise PromptError(
+                f"a text has the token {token!r} (id {worst}), which was added to the tokenizer alone: the model has "
+                f"{self._readable} tokens",
+                hint="leave the token out of prompt and chat template, or resize and train the model with it "
+                "(model.resize_token_embeddings)",
+            )
+        return list(ids)
 
     def prompt(self, text: str) -> Prompt:
         """Encode a plain prompt, with the special tokens that the tokenizer puts before a text, but none behind it."""
@@ -128,6 +169,12 @@ class TextEncoder:
         text = b"".join(self._surfaces[id_] or b"" for id_ in ids).decode(errors="replace")
         return self.resumable(ids, text, 0)
 
+    def _unreadable(self, encoded: Encoded) -> int | None:
+        """Where the first token begins that the model has no embedding of, if its characters can be encoded apart."""
+        spans = zip(encoded.ids, encoded.spans or (), strict=False)
+        beyond = (span for id_, span in spans if id_ >= self._readable and id_ not in self._special)
+        return next((first for first, last in beyond if last - first > 1), None)
+
     def _tail(self, ids: list[int], fixed: int, text: str) -> str | None:
         """The end of ``text`` that ``ids[fixed:]`` encode: by their surfaces, or what follows the last fixed token."""
         spelled = b"".join(self._surfaces[id_] or b"" for id_ in ids[fixed:]).decode(errors="replace")
@@ -137,7 +184,7 @@ class TextEncoder:
 
     def _find_prefix(self) -> list[int]:
         with TOKENIZER_LOCK:
-            whole = list(self._tokenizer.encode(_PROBE, add_special_tokens=True))
+            whole = self.readable(self._tokenizer.encode(_PROBE, add_special_tokens=True))
         plain = self.recognising(_PROBE)
         places = range(len(whole) - len(plain) + 1)
         return next((whole[:place] for place in places if whole[place : place + len(plain)] == plain), [])
@@ -156,9 +203,9 @@ class TextEncoder:
 
 def is_mistral_common(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether it is mistral-common's own tokenizer, which takes no options and obeys no special token in a text."""
-    return type(tokenizer).__name__ == "MistralCommonBackend"
+    return mistral_model(tokenizer) is not None
 
 
 def _is_word_piece(tokenizer: PreTrainedTokenizerBase) -> bool:
     model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
-    return type(model).__name__ == "WordPiece"
+    return isinstance(model, models.WordPiece)

@@ -22,10 +22,12 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
     """
 
     slot: Tensor | None = None
+    is_initialized: bool
 
     def __init__(self, *_: Any, **__: Any) -> None:
         super().__init__()
         self._buffers: dict[str, Tensor] = {}
+        self._index: Tensor | None = None  # [B, slots, d], by which sparse attention chooses tokens
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Take in a block; returns all keys and values."""
@@ -34,9 +36,25 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
             self._buffers["values"].index_copy_(2, self.slot, value_states)
             return self._buffers["keys"], self._buffers["values"]
         if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
+            self._begin(key_states, value_states)
         self.keys, self.values = self._append("keys", key_states), self._append("values", value_states)
         return self.keys, self.values
+
+    def update_indexer(self, indexer_key_states: Tensor) -> Tensor:
+        """Take in a block of what sparse attention chooses tokens by, ``[B, block, d]``; returns all of it."""
+        parts = [indexer_key_states] if self._index is None else [self._index, indexer_key_states]
+        self._index = torch.cat(parts, 1)
+        return self._index
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forget the last tokens.
+
+        Args:
+            tokens_to_remove: How many, as a negative number, which all versions of `transformers` take.
+        """
+        if self.is_initialized and tokens_to_remove < 0:
+            self.keys, self.values = (states[:, :, :tokens_to_remove] for states in self.held)
+            self._index = None if self._index is None else self._index[:, :tokens_to_remove]
 
     def reserve(self) -> int:
         """Make sure that the buffers have a slot to spare, and many if they must grow; how many slots they have."""
@@ -64,6 +82,12 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         """Hold other keys and values, and free the buffers."""
         self.keys, self.values = keys, values
         self._buffers.clear()
+
+    def _begin(self, keys: Tensor, values: Tensor) -> None:
+        """Hold no tokens, of the type and on the device of these states."""
+        self.device = keys.device
+        self.keys, self.values = keys[:, :, :0], values[:, :, :0]
+        self.is_initialized = True
 
     def _append(self, name: str, new: Tensor) -> Tensor:
         held = getattr(self, name)

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from deepen_llm.config import MemberConfig
 from deepen_llm.errors import ConfigError, LoadError
+from deepen_llm.extras import require
 from deepen_llm.members.checkpoint import Checkpoint, first_lines, named_dtype
+from deepen_llm.members.files import ADAPTER_WEIGHTS, CONFIG, find_adapter
 from deepen_llm.members.local import LocalMember
 from deepen_llm.members.placement import Footprint, Share, free_memory, place
 from deepen_llm.members.quantization import quantizer, require_package
 
 _TOKENIZER_FILES = ("tokenizer*", "vocab*", "tekken.json", "*.model", "*.tiktoken", "merges.txt")
+_WEIGHTS = ("*.safetensors", "*.bin")
 _GB = 10**9
 
 
@@ -66,11 +69,11 @@ def check_source(config: MemberConfig) -> None:
     folder = Path(config.path)
     looks_local = folder.exists() or config.path.startswith((".", "/")) or config.path.count("/") > 1
     if looks_local:
-        missing = "it is no folder" if not folder.is_dir() else _missing(folder)
+        missing = _missing(folder)
         if missing:
             raise LoadError(
                 f"member {config.path} is no checkpoint: {missing}",
-                hint="give a folder that save_pretrained wrote (config.json, weights, tokenizer files), or a hub id",
+                hint="give a hub id, or a folder that save_pretrained wrote (config.json, safetensors, tokenizer files)",
             )
     named_dtype(config)
     if config.quantization is not None:
@@ -83,9 +86,18 @@ def check_source(config: MemberConfig) -> None:
 
 
 def _missing(folder: Path) -> str | None:
-    if not (folder / "config.json").is_file():
-        return "it has no config.json"
-    if not any(list(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
+    """What a local folder lacks to be a checkpoint; None where it lacks nothing."""
+    if not folder.is_dir():
+        return f"{folder.name} is a file, not a folder" if folder.is_file() else "it is no folder"
+    if (adapter := find_adapter(str(folder))) is not None:
+        adapter.check()
+        return None
+    gguf = next(folder.glob("*.gguf"), None)
+    if gguf is not None and not any(any(folder.glob(pattern)) for pattern in _WEIGHTS):
+        return f"GGUF files such as {gguf.name} are not read"
+    if not (folder / CONFIG).is_file():
+        return f"it has no {CONFIG}"
+    if not any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
         return "it has no tokenizer files, such as tokenizer.json"
     return None
 
@@ -121,16 +133,21 @@ def _load(source: Checkpoint, share: Share | None) -> LocalMember:
     device = _device(config.device) if share is None else torch.device(f"cuda:{next(iter(share))}" if share else "cpu")
     placed = _placed(source, device, share)
     with source.reading():
-        tokenizer = AutoTokenizer.from_pretrained(config.path, **source.common)
+        here = source.tokenizer_path == config.path
+        tokenizer = AutoTokenizer.from_pretrained(
+            source.tokenizer_path, **(source.common if here else source.base_common)
+        )
         model, loaded = AutoModelForCausalLM.from_pretrained(
-            config.path,
+            source.base,
             output_loading_info=True,
             **_numbers(source, on_cpu=config.device_map is None and device.type == "cpu"),
             **placed,
             **({"use_safetensors": True} if config.safetensors_only else {}),
-            **source.common,
+            **source.base_common,
         )
         _check_whole(config, loaded)
+        if source.adapter is not None and source.adapter.base != config.path:  # else transformers has loaded both
+            model = _adapted(source, model)
         if not placed:
             model = model.to(device)
     member = LocalMember(model, tokenizer, config.label, folder=source.folder, compile=config.compile)
@@ -157,6 +174,33 @@ def _numbers(source: Checkpoint, *, on_cpu: bool) -> dict[str, Any]:
     if quantization := source.source.quantization:
         numbers["quantization_config"] = quantizer(quantization, dtype or source.config.dtype or torch.float32)
     return numbers
+
+
+def _adapted(source: Checkpoint, base: PreTrainedModel) -> PreTrainedModel:
+    """The base with the adapter's layers in it.
+
+    Raises:
+        LoadError: Its weights are pickled, do not fit the base, or are not whole.
+    """
+    path, config = source.source.path, source.source
+    if config.safetensors_only and source.file(ADAPTER_WEIGHTS) is None:
+        raise LoadError(
+            f"the adapter {path} has no {ADAPTER_WEIGHTS}",
+            hint="save it again with peft, which writes safetensors; pickled weights load with safetensors_only=False",
+        )
+    where = {key: value for key, value in source.common.items() if key != "trust_remote_code"}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Found missing adapter keys")  # peft fills them with its initial numbers
+        warnings.filterwarnings("ignore", category=FutureWarning)  # peft's calls of transformers
+        try:
+            model = require("peft", "adapters").PeftModel.from_pretrained(base, path, **where)
+        except UserWarning as error:
+            raise LoadError(
+                f"the adapter {path} is not whole: {first_lines(error)}",
+                hint="save or download it again; its adapter_config.json and its weights must belong together",
+            ) from error
+    adapted: PreTrainedModel = model.get_base_model()
+    return adapted
 
 
 def _check_whole(config: MemberConfig, loaded: Mapping[str, Any]) -> None:

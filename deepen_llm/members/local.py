@@ -16,8 +16,10 @@ from deepen_llm.members.chat import ChatEncoder
 from deepen_llm.members.context import AfreshContext, CachedContext, LogitsMemory
 from deepen_llm.members.encoding import Prompt, TextEncoder
 from deepen_llm.members.model import CausalModel
+from deepen_llm.members.quantization import keep_odd_shapes_plain
 from deepen_llm.members.traits import Memory
 from deepen_llm.members.transcript import Transcript
+from deepen_llm.members.transformers_api import has_virtual_tokens
 from deepen_llm.members.window import bytes_per_token, window_in
 from deepen_llm.tools.definitions import Tool, Toolbox
 from deepen_llm.tools.formats import ToolFormat
@@ -65,6 +67,7 @@ class LocalMember(Member):
         self.context_length = window_in(model.config)
         self._encoder = TextEncoder(tokenizer, self.vocabulary.special, self.vocabulary.surfaces)
         self._chat = ChatEncoder(self.name, tokenizer, self.vocabulary, self._encoder)
+        keep_odd_shapes_plain(model)
         self._causal = CausalModel(model)
         self.embedding = self._causal.embedding
         if self.embedding.is_meta:
@@ -77,6 +80,7 @@ class LocalMember(Member):
                 f"the token embeddings of member {self.name} are quantised, and fusion reads them as numbers",
                 hint="take a checkpoint with plain embeddings: quantise its linear layers only, as most recipes do",
             )
+        self.embedding = self.embedding[:size]
         self.weight_bytes = sum(one.numel() * one.element_size() for one in model.parameters())
         self.bytes_per_token = bytes_per_token(model.config, self._causal.dtype)
         if compile:
@@ -170,12 +174,17 @@ def _end_of_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
 
 
 def _width(model: PreTrainedModel) -> int:
-    """How many logits there are; a quantised head's weight may be packed, so that its shape does not tell."""
+    """How many tokens can be both chosen and read.
+
+    A quantised head's weight may be packed, so that its shape does not tell.
+    """
     head = model.get_output_embeddings()
     weight = getattr(head, "weight", None)
     if isinstance(weight, Tensor) and weight.dim() == 2 and weight.is_floating_point():
-        return weight.shape[0]
-    return int(head.out_features)
+        logits = weight.shape[0]
+    else:
+        logits = int(head.out_features)
+    return min(logits, len(model.get_input_embeddings().weight))
 
 
 def _refuse_encoder_decoder(model: PreTrainedModel, name: str) -> None:
@@ -183,4 +192,9 @@ def _refuse_encoder_decoder(model: PreTrainedModel, name: str) -> None:
         raise LoadError(
             f"member {name} ({type(model).__name__}) is no causal language model",
             hint="load it with AutoModelForCausalLM; encoder-decoder models and models without a head cannot take part",
+        )
+    if has_virtual_tokens(model):
+        raise LoadError(
+            f"member {name} has an adapter that adds virtual tokens to each text, which no member can have",
+            hint="take an adapter that changes weights, such as LoRA, or the model without one",
         )

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
 from deepen_llm.members.traits import Traits
+from deepen_llm.members.transformers_api import embedding_of
 
 
 class CausalModel:
@@ -29,10 +30,10 @@ class CausalModel:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model, self.traits = model.eval(), Traits(model)
-        self.embedding: Tensor = model.get_input_embeddings().weight.detach()
+        self._names = self.traits.arguments.names
+        self.embedding = embedding_of(model)
         self.device, self.dtype = self.embedding.device, self.embedding.dtype
         self._step: Callable[..., Any] = self._model
-        self._cache_name = "cache" if "cache" in self.traits.accepts else "past_key_values"
         self.fixed_steps = self.captures = self.device.type == "cuda" and self.traits.fixed_steps
 
     def compile(self) -> None:
@@ -63,11 +64,11 @@ class CausalModel:
         longest = positions.shape[1]
         ids = torch.tensor([[*[0] * (longest - len(block)), *block] for block in blocks])
         back = sorted({place for _, place in places})
-        options: dict[str, Any] = {"attention_mask": self._sent(mask), self._cache_name: cache, "use_cache": True}
-        if "position_ids" in self.traits.accepts:
+        options: dict[str, Any] = {"attention_mask": self._sent(mask), **self._cached(cache), "use_cache": True}
+        if "position_ids" in self._names:
             options["position_ids"] = self._sent(positions)
         keep = self._sent(torch.tensor([longest - 1 - place for place in back]))
-        if "logits_to_keep" in self.traits.accepts:
+        if "logits_to_keep" in self._names:
             options["logits_to_keep"] = keep
         logits: Tensor = self._model(input_ids=self._sent(ids), **options).logits
         if logits.shape[1] != len(back):
@@ -90,7 +91,7 @@ class CausalModel:
         Returns:
             Logits ``[B, V]``.
         """
-        out = self._step(input_ids=ids, attention_mask=mask, position_ids=positions, **{self._cache_name: cache})
+        out = self._step(input_ids=ids, attention_mask=mask, position_ids=positions, **self._cached(cache))
         return out.logits[:, -1]  # type: ignore[no-any-return]
 
     def rows_of(self, logits: Tensor, rows: Sequence[int]) -> Tensor:
@@ -99,9 +100,15 @@ class CausalModel:
 
     def read_afresh(self, ids: Sequence[int], places: int = 1) -> Tensor:
         """Logits after each of the last ids of one text, ``[places, V]``, without a cache."""
-        options: dict[str, Any] = {"use_cache": False} if "use_cache" in self.traits.accepts else {}
+        options: dict[str, Any] = {"use_cache": False} if "use_cache" in self._names else {}
         logits: Tensor = self._model(input_ids=self._sent(torch.tensor([list(ids)])), **options).logits
         return logits[0, -places:].to(self.device)
+
+    def _cached(self, cache: Cache) -> dict[str, Cache]:
+        """The cache under the name that the forward gives it."""
+        name = self.traits.arguments.cache
+        assert name is not None  # noqa: S101 - without one the memory is NONE, and `read_afresh` is called
+        return {name: cache}
 
     @overload
     def _sent(self, tensor: Tensor) -> Tensor: ...

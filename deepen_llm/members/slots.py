@@ -50,6 +50,11 @@ class SlotCache:
         self._trim()
         return self.lengths
 
+    @property
+    def filled(self) -> int:
+        """How many slots the model has filled, which must be as many as there are."""
+        return max((layer.keys.shape[2] for layer in self.layers()), default=0)
+
     def fixed(self) -> int:
         """Give all layers buffers that need not grow for a while; how many slots they have."""
         return min(layer.reserve() for layer in self.layers())

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 from enum import Enum
-from typing import Any
 
-from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers import PreTrainedModel
+
+from deepen_llm.members.transformers_api import (
+    Arguments,
+    Layer,
+    base_of,
+    cache_layers,
+    has_fixed_shapes,
+    is_stateful,
+    rope_parameters,
+)
 
 
 class Memory(Enum):
@@ -25,7 +32,7 @@ class Traits:
         model: The model.
 
     Attributes:
-        accepts: What its forward takes by name.
+        arguments: What its forward takes by name.
         memory: How it can remember what it has read.
         rescales_at: The length above which all positions are encoded in another way (longrope), so that no cache goes
             across; None where there is none.
@@ -36,45 +43,38 @@ class Traits:
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        self.accepts = _parameters(model)
+        self.arguments = Arguments.of(model)
         self._config = model.config.get_text_config(decoder=True)
-        self._rope: dict[str, Any] = getattr(self._config, "rope_parameters", None) or {}
+        self._ropes = {str(one.get("rope_type")): one for one in rope_parameters(self._config)}
         self.memory = self._memory(model)
         self.rescales_at = self._rescales_at()
-        self.reads_ahead = self.memory is not Memory.NONE and self._rope.get("rope_type") != "dynamic"
+        self.reads_ahead = self.memory is not Memory.NONE and "dynamic" not in self._ropes
         self.fixed_steps = (
             self.memory is Memory.BATCHED
-            and bool(getattr(model, "_can_compile_fullgraph", False))
-            and getattr(model.config, "_attn_implementation", None) in {"sdpa", "eager"}
-            and "position_ids" in self.accepts
+            and has_fixed_shapes(model)
+            and "position_ids" in self.arguments.names
             and not getattr(self._config, "alibi", False)  # Falcon's, which is made of a mask of two dimensions
             and len({one.device for one in model.parameters()}) == 1
         )
 
     def _memory(self, model: PreTrainedModel) -> Memory:
-        if getattr(model, "_is_stateful", False) or not self.accepts & {"past_key_values", "cache"}:
+        if is_stateful(model) or self.arguments.cache is None:
             return Memory.NONE
-        kinds = {type(layer) for layer in DynamicCache(config=model.config).layers}
-        if not kinds <= {DynamicLayer, DynamicSlidingWindowLayer}:
+        layers = cache_layers(base_of(model).config)
+        if Layer.RECURRENT in layers:
             return Memory.NONE
-        return Memory.BATCHED if kinds <= {DynamicLayer} and not self._counts_slots() else Memory.ROWWISE
+        slots_alike = layers <= {Layer.FULL, Layer.NOTHING} and not self._counts_slots()
+        return Memory.BATCHED if slots_alike else Memory.ROWWISE
 
     def _counts_slots(self) -> bool:
         """Whether a dead slot would change what the model sees: as a position, in a window, or as the longest row."""
-        own_positions = "position_ids" not in self.accepts and self._config.model_type != "bloom"  # it counts the mask
+        # BLOOM makes positions of the mask
+        own_positions = "position_ids" not in self.arguments.names and self._config.model_type != "bloom"
         local = "local" in getattr(self._config, "attention_layers", ())
-        return own_positions or local or self._rope.get("rope_type") in {"dynamic", "longrope"}
+        return own_positions or local or not self._ropes.keys().isdisjoint({"dynamic", "longrope"})
 
     def _rescales_at(self) -> int | None:
-        if self._rope.get("rope_type") != "longrope":
+        if (rope := self._ropes.get("longrope")) is None:
             return None
-        own, config = self._rope.get("original_max_position_embeddings"), self._config
+        own, config = rope.get("original_max_position_embeddings"), self._config
         return int(own or getattr(config, "original_max_position_embeddings", config.max_position_embeddings))
-
-
-def _parameters(model: PreTrainedModel) -> set[str]:
-    """What the model's forward takes by name, looked for beneath adapters and overrides that pass everything on."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    kinds = [kind for kind in type(base).__mro__ if hasattr(kind, "forward")]
-    names = [set(inspect.signature(kind.forward).parameters) for kind in kinds]
-    return next((known for known in names if "input_ids" in known), set())

@@ -8,7 +8,8 @@ import torch
 from transformers import AutoConfig, PretrainedConfig
 
 from deepen_llm.config import EnsembleConfig, MemberConfig
-from deepen_llm.errors import LoadError
+from deepen_llm.errors import DeepenError, LoadError
+from deepen_llm.members.files import find_adapter
 
 _NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx", "seq_length")  # what families call it
 
@@ -57,14 +58,17 @@ def declared_window(config: EnsembleConfig, *, local_files_only: bool = False) -
 
 def _window_of(member: MemberConfig, local_files_only: bool) -> int | None:
     try:
+        adapter = find_adapter(member.path, revision=member.revision, local_files_only=local_files_only)
         return window_in(
             AutoConfig.from_pretrained(
-                member.path,
-                revision=member.revision,
+                adapter.base if adapter else member.path,
+                revision=adapter.base_revision if adapter else member.revision,
                 trust_remote_code=member.trust_remote_code,
                 local_files_only=local_files_only,
             )
         )
+    except DeepenError:
+        raise
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise LoadError(
             f"the configuration of member {member.label} cannot be read: {error}",

@@ -20,7 +20,7 @@ class Vocabulary:
         surfaces: The bytes that each token adds in the middle of a text, one per logit; None for special
             tokens, unused ids and padding beyond the tokenizer.
         end_of_text: The ids that have the end-of-text role, the tokenizer's own first; they have no surface.
-        special: The special tokens' ids, the end-of-text ones among them.
+        special: The special tokens' ids, the end-of-text ones among them; also those that no logit stands for.
         spellings: How the special tokens are written.
         tokenizer_size: Ids from here on are padding of the logits: never chosen.
         ids: From a surface to the id that the tokenizer emits for it, where several have it.
@@ -49,6 +49,9 @@ class Vocabulary:
     ) -> "Vocabulary":
         """Read a tokenizer.
 
+        Added tokens beyond the logits, such as a ``[PAD]`` that the model was never resized for, are not there: they
+        have no surface and are never chosen.
+
         Args:
             tokenizer: Any `transformers` tokenizer of a known kind.
             size: The width of its model's logits, in tokens.
@@ -61,8 +64,9 @@ class Vocabulary:
         read, special = read_surfaces(tokenizer)
         _check_fit(tokenizer, len(read), size, end_of_text)
         own = tokenizer.eos_token_id
-        roles = tuple(sorted(dict.fromkeys(end_of_text), key=lambda id_: id_ != own))
+        roles = tuple(sorted(dict.fromkeys(id_ for id_ in end_of_text if id_ < size), key=lambda id_: id_ != own))
         special |= frozenset(roles)
+        read = read[:size]
         for id_ in roles:
             read[id_] = None
         surfaces = (*read, *[None] * (size - len(read)))
@@ -97,17 +101,26 @@ def _fingerprint(surfaces: Sequence[bytes | None]) -> str:
 
 def _check_fit(tokenizer: PreTrainedTokenizerBase, tokenizer_size: int, size: int, end_of_text: Sequence[int]) -> None:
     name = type(tokenizer).__name__
-    if tokenizer_size > size:
+    if _model_tokens(tokenizer, range(size, tokenizer_size)):
         raise VocabularyError(
             f"The tokenizer {name} has ids up to {tokenizer_size - 1}, but the logits are only {size} wide.",
             hint="Load the model with its own tokenizer, or resize its embeddings to the tokenizer's length.",
         )
-    outside = [id_ for id_ in end_of_text if not 0 <= id_ < tokenizer_size]
+    outside = [id_ for id_ in end_of_text if id_ < 0 or tokenizer_size <= id_ < size]
     if outside:
         raise VocabularyError(
             f"The end-of-text ids {outside} are none of {name}'s ids, 0 to {tokenizer_size - 1}.",
             hint="Correct eos_token_id in the model's generation_config.json or config.json.",
         )
+
+
+def _model_tokens(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[int]:
+    """Of these ids, those that have a token which was not added to the tokenizer later."""
+    if not ids:
+        return []
+    added = getattr(tokenizer, "added_tokens_decoder", {})  # mistral-common's tokenizers know none
+    own = [id_ for id_ in ids if id_ not in added]
+    return [id_ for id_, token in zip(own, tokenizer.convert_ids_to_tokens(own), strict=True) if token is not None]
 
 
 def _spellings(tokenizer: PreTrainedTokenizerBase, special: frozenset[int]) -> dict[int, str]:

@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken
 from tokenizers.processors import TemplateProcessing
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from deepen_llm import specialists
 from deepen_llm.config import MemberConfig
 from deepen_llm.errors import PromptError
 from deepen_llm.members.loading import load_member
 from deepen_llm.members.local import LocalMember
+from deepen_llm.members.transformers_api import takes
 from tests.models import random_model, small
 from tests.texts import PIECES
 from tests.tokenizers import SMALL
@@ -116,6 +117,13 @@ def test_special_tokens_in_an_answer_stay_plain_text(kind: str) -> None:
         assert context.ids[0].count(member.tokenizer.eos_token_id) == prompt.ids.count(member.tokenizer.eos_token_id)
 
 
+sanitises = pytest.mark.skipif(
+    not takes(PreTrainedTokenizerBase.apply_chat_template, "sanitize_control_tokens"),
+    reason="this version of transformers obeys special tokens in messages, which is a PromptError",
+)
+
+
+@sanitises
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "unigram" not in kind])
 def test_special_tokens_in_a_message_stay_plain_text(kind: str) -> None:
     member = member_of(kind)
@@ -125,6 +133,7 @@ def test_special_tokens_in_a_message_stay_plain_text(kind: str) -> None:
     assert spelled.ids.count(end) == harmless.ids.count(end)
 
 
+@sanitises
 def test_special_tokens_that_only_the_added_tokens_know_stay_plain_text_in_a_message(tmp_path: Path) -> None:
     tokenizer = copy.deepcopy(SMALL["byte_level_bpe"]())
     turns = [AddedToken(token, special=True) for token in ("<|user|>", "<|eot|>", "<|bot|>")]
