@@ -9,7 +9,7 @@ from deepen_llm import EnsembleLLM
 from deepen_llm.members.base import Context, Draft, Reading
 from deepen_llm.members.encoding import Prompt
 from deepen_llm.members.local import LocalMember
-from deepen_llm.structure.spelling import spell
+from deepen_llm.structure.spelling import Speller
 from tests.models import random_model
 from tests.tokenizers import SMALL
 
@@ -155,7 +155,7 @@ class Answering(LocalMember):
         if (found := next((id_ for spelled, id_ in special.items() if rest.startswith(spelled)), None)) is not None:
             return found
         ends = [at for spelled in special if (at := rest.find(spelled)) > 0]
-        tokens = spell(self.vocabulary, rest[: min(ends, default=len(rest))]) if rest else self.vocabulary.end_of_text
+        tokens = Speller(self.vocabulary)(rest[: min(ends, default=len(rest))]) if rest else self.vocabulary.end_of_text
         return tokens[0] if tokens else None
 
 
