@@ -32,6 +32,7 @@ class CausalModel:
         self.embedding: Tensor = model.get_input_embeddings().weight.detach()
         self.device, self.dtype = self.embedding.device, self.embedding.dtype
         self._step: Callable[..., Any] = self._model
+        self._cache_name = "cache" if "cache" in self.traits.accepts else "past_key_values"
         self.fixed_steps = self.captures = self.device.type == "cuda" and self.traits.fixed_steps
 
     def compile(self) -> None:
@@ -62,7 +63,7 @@ class CausalModel:
         longest = positions.shape[1]
         ids = torch.tensor([[*[0] * (longest - len(block)), *block] for block in blocks])
         back = sorted({place for _, place in places})
-        options: dict[str, Any] = {"attention_mask": self._sent(mask), "past_key_values": cache, "use_cache": True}
+        options: dict[str, Any] = {"attention_mask": self._sent(mask), self._cache_name: cache, "use_cache": True}
         if "position_ids" in self.traits.accepts:
             options["position_ids"] = self._sent(positions)
         keep = self._sent(torch.tensor([longest - 1 - place for place in back]))
@@ -89,7 +90,7 @@ class CausalModel:
         Returns:
             Logits ``[B, V]``.
         """
-        out = self._step(input_ids=ids, attention_mask=mask, past_key_values=cache, position_ids=positions)
+        out = self._step(input_ids=ids, attention_mask=mask, position_ids=positions, **{self._cache_name: cache})
         return out.logits[:, -1]  # type: ignore[no-any-return]
 
     def rows_of(self, logits: Tensor, rows: Sequence[int]) -> Tensor:
