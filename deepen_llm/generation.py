@@ -13,6 +13,7 @@ from deepen_llm.options import Options
 from deepen_llm.structure.response_format import ResponseFormat
 from deepen_llm.tools.definitions import Toolbox
 
+_STOPS = ("stop", "stop_token_ids")
 _AS_SCHEMA = PlainSerializer(lambda asked: asked and dict(asked.schema), when_used="json")
 
 
@@ -26,7 +27,9 @@ class GenerationOptions(Options):
         top_k: Sample from this many likeliest tokens; 0 is no bound.
         min_p: Sample from tokens with at least this share of the likeliest one's probability.
         seed: Makes sampling repeat; sample ``i`` of a prompt uses ``seed + i``.
-        stop: Strings before which the text ends.
+        stop: Strings before which the text ends. Where one spells a special token of the main model, such as
+            ``<|im_end|>``, the text ends before that token, too.
+        stop_token_ids: Tokens of the main model, by their ids, before which the text ends.
         repetition_penalty: Above 1, tokens of prompt and answer become less likely.
         n: Samples per prompt.
         logprobs: Report each token's log-probability and this many likeliest tokens beside it.
@@ -45,16 +48,17 @@ class GenerationOptions(Options):
     min_p: float = Field(0.0, ge=0, le=1)
     seed: int | None = Field(None, ge=0, lt=2**63)
     stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[Annotated[int, Field(ge=0)], ...] = ()
     repetition_penalty: float = Field(1.0, gt=0)
     n: int = Field(1, ge=1)
     logprobs: int | None = Field(None, ge=0)
     trace: bool = False
     response_format: Annotated[ResponseFormat | None, BeforeValidator(ResponseFormat.of), _AS_SCHEMA] = None
 
-    @field_validator("stop", mode="before")
+    @field_validator("stop", "stop_token_ids", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else () if value is None else value
+        return (value,) if isinstance(value, str | int) else () if value is None else value
 
     @field_validator("stop")
     @classmethod
@@ -65,8 +69,9 @@ class GenerationOptions(Options):
 
     @model_validator(mode="after")
     def _nothing_cuts_structure(self) -> Self:
-        if self.structured and self.stop:
-            raise ValueError(f"stop={self.stop!r} would cut a structured answer short; give stop=() with it")
+        for name in _STOPS:
+            if self.structured and (value := getattr(self, name)):
+                raise ValueError(f"{name}={value!r} would cut a structured answer short; give {name}=() with it")
         return self
 
     @property
@@ -76,7 +81,7 @@ class GenerationOptions(Options):
 
     @classmethod
     def merged(cls, standing: Mapping[str, Any], call: Mapping[str, Any]) -> dict[str, Any]:
-        """A call's options over standing ones, whose stop strings are for free text and cut no structure short.
+        """A call's options over standing ones, whose stops are for free text and cut no structure short.
 
         Args:
             standing: Options that hold for every call.
@@ -86,8 +91,9 @@ class GenerationOptions(Options):
             ConfigError: An option is unknown or cannot be used.
         """
         both = {**standing, **call}
-        if "stop" in standing and "stop" not in call and cls(**{**both, "stop": ()}).structured:
-            del both["stop"]
+        stops = [name for name in _STOPS if name in standing and name not in call]
+        if stops and cls(**{**both, **dict.fromkeys(stops, ())}).structured:
+            both = {name: value for name, value in both.items() if name not in stops}
         return both
 
 

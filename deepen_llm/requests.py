@@ -15,6 +15,7 @@ from deepen_llm.prompts import EncodedPrompt, encode_conversation, encode_text, 
 from deepen_llm.row import Request, Row
 from deepen_llm.run import Run
 from deepen_llm.sampling import generators
+from deepen_llm.stops import Stops
 from deepen_llm.structure import Grammar, Grammars, Guide, Room, lark
 from deepen_llm.tools.definitions import Toolbox
 from deepen_llm.tools.reader import Reader
@@ -93,11 +94,12 @@ class Requests:
     ) -> list[Row]:
         """One row for each sample of a prompt."""
         vocabulary, rows = self._ensemble.main_model.vocabulary, []
+        stops = Stops.of(options, vocabulary)
         for generator in generators(options):
             guide = grammar.guide() if grammar else None
             if guide:
                 _check_length(guide, options, room_after(self._ensemble, prompt))
-            rows.append(Row(vocabulary, options, generator, guide, reader()))
+            rows.append(Row(vocabulary, options, generator, guide, reader(), stops))
         return rows
 
     def _grammar(self, options: GenerationOptions, toolbox: Toolbox | None) -> Grammar | None:

@@ -12,6 +12,7 @@ from deepen_llm.contexts import Step
 from deepen_llm.generation import GenerationOptions
 from deepen_llm.members.encoding import Prompt
 from deepen_llm.outputs import FinishReason, Piece, Sample, TokenLogprob, TokenTrace
+from deepen_llm.stops import Stops
 from deepen_llm.structure import Guide, Room
 from deepen_llm.text import TextAssembler
 from deepen_llm.tools.calls import CallLog
@@ -19,6 +20,8 @@ from deepen_llm.tools.reader import Event, Reader, Said, Thought
 from deepen_llm.traces import Trace
 from deepen_llm.tracing import StepReport
 from deepen_llm.vocabulary import Vocabulary
+
+_NOWHERE = Stops()
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +46,7 @@ class Row:
         generator: The row's own source of randomness.
         guide: Holds the answer to a structure; None for a free one.
         reader: Tells text from tool calls; None where all is text.
+        stops: Where the answer stops.
     """
 
     def __init__(
@@ -52,13 +56,14 @@ class Row:
         generator: torch.Generator,
         guide: Guide | None = None,
         reader: Reader | None = None,
+        stops: Stops = _NOWHERE,
     ) -> None:
         self.generator = generator
         self.finish_reason: FinishReason | None = None
         self.tokens: list[int] = []
         self._fused = 0  # of the tokens
         self._vocabulary, self._options, self._guide, self._reader = vocabulary, options, guide, reader
-        self._assembler = TextAssembler(options.stop)
+        self._stops, self._assembler = stops, TextAssembler(stops.strings)
         self._calls, self._thoughts, self._pondered = CallLog(), "", 0
         self._logprobs: list[TokenLogprob] = []
         self._trace: list[TokenTrace] = []
@@ -106,17 +111,31 @@ class Row:
         self.tokens.append(token)
         self._fused += report.is_fused(place)
         surface, ends = self._vocabulary.surfaces[token], token in self._vocabulary.end_of_text
-        piece = self._assembler.decode(surface or b"")
+        stops = token in self._stops.tokens
+        piece = "" if stops else self._assembler.decode(surface or b"")
         if self._options.trace:
             self._trace.append(report.trace(place, token, piece))
-        spelled = self._reader and surface is None and not ends
-        self._hear(self._vocabulary.spellings.get(token, "") if spelled else piece)
+        if stops or self._stops.marks.get(token) in self._stops.strings:
+            self._stop(token)
+        elif token in self._stops.marks and not self._reader:
+            self._assembler.mark(self._stops.marks[token])
+        else:
+            spelled = self._reader and surface is None and not ends
+            self._hear(self._vocabulary.spellings.get(token, "") if spelled else piece)
         if self._assembler.stopped:
             self.finish_reason = "stop"
         elif ends or (self._guide and self._guide.finished):
             self.finish_reason = "length" if self._guide and self._guide.forced else "eos"
         self.bound(len(self.tokens) >= self._options.max_new_tokens)
         return piece
+
+    def _stop(self, token: int) -> None:
+        """End the answer before a token, behind what the reader holds back."""
+        if self._reader:
+            self._take(self._reader.finish())
+            self._reader = None
+        self._assembler.mark(self._stops.marks.get(token, ""))
+        self._assembler.stop()
 
     def bound(self, reached: bool) -> None:
         """End the answer if a bound is reached and nothing ended it before."""

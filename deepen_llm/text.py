@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Sequence
 
 
@@ -11,12 +12,18 @@ class TextAssembler:
 
     Args:
         stop: Stop strings; the text ends before the one that is complete first.
+
+    Attributes:
+        text: All whole characters, cut before a stop string once one has appeared.
+        stopped: Whether the text has come to its end.
     """
 
     def __init__(self, stop: Sequence[str] = ()) -> None:
-        self.text = ""  # all whole characters, cut before a stop string once one has appeared
+        self.text = ""
         self.stopped = False
         self._stop = stop
+        self._marks = {character for one in stop for character in one if _is_mark(character)}
+        self._marked, self._seen = "", 0  # the text with marks in it, and how many those are
         self._shown = 0
         self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")  # holds an unfinished character back
 
@@ -47,10 +54,18 @@ class TextAssembler:
         return [(utf8.decode(surface), bool(utf8.getstate()[0])) for surface in surfaces]
 
     def say(self, characters: str) -> None:
-        """Take characters as text."""
-        before = len(self.text)
-        self.text += characters
-        self._cut(before)
+        """Take characters as text; behind its end they count for nothing."""
+        self.text += "" if self.stopped else characters
+        self._take(characters)
+
+    def mark(self, character: str) -> None:
+        """Take a character that is no text, but may be part of a stop string (see `Stops`)."""
+        self._seen += len(character)
+        self._take(character)
+
+    def stop(self) -> None:
+        """End the text here."""
+        self.stopped = True
 
     def release(self, *, final: bool = False) -> str:
         """The text that may be shown now: neither shown before, nor possibly part of a stop string."""
@@ -59,14 +74,44 @@ class TextAssembler:
         self._shown = max(self._shown, end)
         return piece
 
-    def _cut(self, before: int) -> None:
-        starts = [(self.text.find(stop, max(0, before - len(stop) + 1)), len(stop)) for stop in self._stop]
-        found = [(start + length, start) for start, length in starts if start >= 0]
+    def _take(self, characters: str) -> None:
+        if not self._stop or self.stopped:
+            return
+        before = len(self._marked)
+        self._marked += characters
+        found = [place for stop in self._stop if (place := self._find(stop, before))]
         if found:  # the one that is complete first, whatever the tokens
-            self.text, self.stopped = self.text[: min(found)[1]], True
+            end = self._marked[min(found)[1] :]
+            self.text, self.stopped = self.text[: len(self.text) - _length(end)], True
+
+    def _find(self, stop: str, before: int) -> tuple[int, int] | None:
+        """Where a stop string ends and begins in the marked text; marks that it lacks may stand in it."""
+        begin = max(0, before - len(stop) + 1 - self._seen)
+        if not self._seen:
+            start = self._marked.find(stop, begin)
+            return (start + len(stop), start) if start >= 0 else None
+        between = f"[{''.join(skipped)}]*" if (skipped := self._marks - set(stop)) else ""
+        found = re.compile(between.join(map(re.escape, stop))).search(self._marked, begin)
+        return (found.end(), found.start()) if found else None
 
     def _held_back(self) -> int:
         """Length of the longest end of the text that a stop string begins with."""
         longest = max(map(len, self._stop), default=1) - 1
-        sizes = range(min(longest, len(self.text)), 0, -1)
-        return next((n for n in sizes if any(stop.startswith(self.text[-n:]) for stop in self._stop)), 0)
+        sizes = range(min(longest + self._seen, len(self._marked)), 0, -1)
+        ends = (self._marked[-n:] for n in sizes)
+        return next((_length(end) for end in ends if any(self._begins(stop, end) for stop in self._stop)), 0)
+
+    def _begins(self, stop: str, end: str) -> bool:
+        """Whether an end of the marked text may become a stop string."""
+        if self._seen:
+            end = "".join(character for character in end if not _is_mark(character) or character in stop)
+        return stop.startswith(end) and 0 < len(end) < len(stop)
+
+
+def _is_mark(character: str) -> bool:
+    return "\ud800" <= character <= "\udfff"  # surrogates, which no text has
+
+
+def _length(marked: str) -> int:
+    """How many characters of a marked text are text."""
+    return sum(not _is_mark(character) for character in marked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,9 @@ _Member = functools.partial(typer.Option, rich_help_panel="Members")
 _Fusion = functools.partial(typer.Option, rich_help_panel="Fusion")
 _Speed = functools.partial(typer.Option, rich_help_panel="Speed")
 _Sampling = functools.partial(typer.Option, rich_help_panel="Generation")
+
+_ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'"}
+_ESCAPE = re.compile(r"""\\([ntr\\"']|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})""")
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,14 @@ class Answering(Members):
         str | None, _Speed(help="A small model of the main model's vocabulary, to draft in its place.")
     ] = None
     max_new_tokens: Annotated[int | None, _Sampling(help="The most tokens to generate. Default: 256.")] = None
-    stop: Annotated[list[str] | None, _Sampling(help="A string before which the text ends; repeat.")] = None
+    stop: Annotated[
+        list[str] | None,
+        _Sampling(help=r"A string before which the text ends; repeat. \n, \t, \r, \xNN, \uNNNN and \\ are escapes."),
+    ] = None
+    stop_token_ids: Annotated[
+        list[int] | None,
+        _Sampling("--stop-token-id", help="A token of the main model, by its id, before which the text ends; repeat."),
+    ] = None
     repetition_penalty: Annotated[float | None, _Sampling(help="Above 1: less repetition.")] = None
 
     def load(self, **generation: Any) -> EnsembleLLM:
@@ -133,6 +144,7 @@ class Answering(Members):
         from deepen_llm.generation import GenerationOptions
 
         said = {name: getattr(self, name, None) for name in GenerationOptions.model_fields} | dict(generation)
+        said["stop"] = [unescaped(stop) for stop in self.stop or []]
         return {
             **_said({"draft_tokens": self.draft_tokens}),
             "draft_model": self._drafting(base),
@@ -208,6 +220,15 @@ class Given(Answering):
         kept = base if method == base.get("method") else {}
         options = {"relr": self.relr, "search_steps": self.search_steps, "rounds": self.rounds}
         return {**kept, "method": method, **_said(options)}
+
+
+def unescaped(text: str) -> str:
+    """A text whose backslash escapes are the characters that they stand for; a backslash before aught else stays.
+
+    Args:
+        text: As it was typed.
+    """
+    return _ESCAPE.sub(lambda found: _ESCAPED.get(found[1]) or chr(int(found[1][1:], 16)), text)
 
 
 def takes(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:

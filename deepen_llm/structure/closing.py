@@ -2,83 +2,248 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from deepen_llm.errors import StructureError
+from deepen_llm.structure.patterns import Atom
+from deepen_llm.structure.places import ENDING, Look, Place
+from deepen_llm.structure.search import Effort, Manner, Search
+from deepen_llm.structure.spelling import Letters
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
-Piece = bytes | int
-"""A run of bytes, or a special token's id."""
+_MANNERS = (
+    Manner(1_000, ordered=False),  # enough where what may follow tells most states apart
+    Manner(20_000),
+    Manner(60_000, counted=True),
+    Manner(100_000, counted=True, thorough=True),
+)
+_MOST = 250_000  # texts looked at for one end
+_ALTERNATIVES = 4  # ways tried where the shortest leads to no end
+_DEEPEST = 64  # brackets that an end may open at a time; what goes deeper may well recur without end
+_SHALLOW = (1, 2, 4, 8, 16)  # then tried in turn, each with as many returns to where there was another way
+_RETURNS = 500
+_STEPS = 1 << 16  # keys, values and what stands between them
+_RUN = re.compile(rb"(.)\1{7,}", re.DOTALL)  # repetitions that may be shortened
+_FEW = 3  # times that may be enough
+_AHEAD = 64  # bytes of a former end, behind which its rest may fit again
+_PROBE = 8  # bytes that tell most rests which do not fit
+_SIMPLER = "make the structure simpler: fewer alternatives, less nesting, shorter patterns"
 
-_LIMIT = 4096  # steps; longer ends count as none
-_ENDING = b"}],:"  # what ends a JSON value
-_LENGTHENING = b"[{\\ \n\t\r"
-_PLAIN = b"0a@-.:/123456789ntf" + bytes(range(98, 123)) + bytes(range(65, 91))  # what formats want comes early
-_OTHER = bytes(byte for byte in range(256) if byte not in _ENDING + _LENGTHENING + _PLAIN + b'"')
 
-
-def closing(matcher: LLMatcher, size: int, spellable: Callable[[int], bool]) -> list[Piece] | None:
-    """A short way from a matcher's state to the end of a document.
-
-    Quotes and brackets close as soon as they may; of other bytes the one used least comes first, since the loop of a
-    pattern such as ``(ab|b)*c`` is left only by trying them all.
+class NoEnd(Exception):  # noqa: N818 (not an error yet: it becomes one where an end is needed)
+    """No end is found.
 
     Args:
-        matcher: Over the ids of special tokens, and ``size + byte`` for each byte; left as it is.
-        size: Where the bytes' ids begin.
-        spellable: Whether a byte may be used.
-
-    Returns:
-        What to append; None if no end is found.
+        behind: The text that the search could not go on from.
     """
-    matcher, path, used = matcher.deep_copy(), _Path(), Counter[int]()
-    able = [byte for byte in _ENDING + _PLAIN + _OTHER + _LENGTHENING + b'"' if spellable(byte)]
-    for _ in range(_LIMIT):
-        if matcher.is_accepting():
-            return path.pieces
-        # compute_ff_bytes() would skip what is forced, but it breaks a matcher that a special token is forced in.
-        chosen = _choose(matcher, size, able, used)
-        if chosen is None or not matcher.consume_token(chosen):
-            return None
-        used[chosen] += 1
-        path.append(chosen, size)
-    return None
+
+    def __init__(self, behind: bytes) -> None:
+        super().__init__(behind)
+        self.behind = behind
 
 
-def _choose(matcher: LLMatcher, size: int, able: list[int], used: Counter[int]) -> int | None:
-    """The next byte's id; a special token's where no byte may follow; None where neither may."""
-    packed = np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8)
-    may = np.unpackbits(packed[size >> 3 :], bitorder="little")[size & 7 :].tobytes()
-    follows = [byte for byte in able if may[byte]]
-    if not follows:
-        special = np.unpackbits(packed, count=size, bitorder="little").nonzero()[0]
-        return int(special[0]) if len(special) else None
-    in_string = ord("q") in follows or not any(byte in _ENDING for byte in follows)
-    if ord('"') in follows and in_string:
-        return size + ord('"')
-    ending = [byte for byte in follows if byte in _ENDING]
-    if ending and not in_string:
-        return size + ending[0]
-    plain = [byte for byte in follows if byte not in _LENGTHENING]
-    return min((size + byte for byte in plain or follows), key=lambda id_: used[id_])
+class End(NamedTuple):
+    """An end.
+
+    Attributes:
+        ids: Of special tokens and bytes.
+        kept: How many ids at its end are the rest of a former end.
+    """
+
+    ids: list[int]
+    kept: int
 
 
-class _Path:
-    """Bytes and special tokens in order."""
+class Closings:
+    """Finds short ends for one grammar.
 
-    def __init__(self) -> None:
-        self.pieces: list[Piece] = []
+    Objects, arrays, keys and values end as soon as they may; what must stand in between is searched.
 
-    def append(self, id_: int, size: int) -> None:
-        """Add a special token's id, or ``size`` and a byte."""
-        last = self.pieces[-1] if self.pieces else None
-        if id_ < size:
-            self.pieces.append(id_)
-        elif isinstance(last, bytes):
-            self.pieces[-1] = last + bytes([id_ - size])
-        else:
-            self.pieces.append(bytes([id_ - size]))
+    Args:
+        size: Where the bytes' ids begin; lower ids are tokens.
+        letters: What ends are made of.
+        atoms: The characters that the grammar's patterns ask for.
+    """
+
+    def __init__(self, size: int, letters: Letters, atoms: Sequence[Atom]) -> None:
+        self._size = size
+        self._searches = [Search(size, letters, atoms, manner) for manner in _MANNERS]
+
+    def find(self, matcher: LLMatcher, place: Place, former: Sequence[int] = ()) -> End:
+        """A short end.
+
+        Args:
+            matcher: Where to start; left as it is.
+            place: Its place.
+            former: An end found some bytes before, whose rest may fit again.
+
+        Raises:
+            NoEnd: No end is found.
+        """
+        other = Place.OUTSIDE if place is Place.INSIDE else Place.INSIDE  # quotes in free text may be unpaired
+        effort = Effort(_MOST)
+        walks = [_Walk(self, matcher, here, former, effort) for here in (place, other)]
+        for walk in walks:
+            for deepest, returns in ((_DEEPEST, 0), *((depth, _RETURNS) for depth in _SHALLOW)):
+                found = walk.find(deepest, returns)
+                if found is not None:
+                    return found
+        raise NoEnd(walks[0].furthest)
+
+    def ways(self, matcher: LLMatcher, place: Place, effort: Effort) -> Iterator[list[int]]:
+        """Ways to go on from a matcher that does not accept: their ids (see `Search.ways`)."""
+        look = Look.at(matcher, self._size)
+        if not look.bytes:
+            yield from ([id_] for id_ in self._special(matcher)[:1])
+            return
+        if look.ends(place):
+            yield [self._size + next(byte for byte in ENDING if look.may(byte))]
+            return
+        found = False
+        for search in self._searches:
+            for text in islice(search.ways(matcher, place, effort), 0 if found else _ALTERNATIVES):
+                found = True
+                yield self._ids(self._shortened(matcher, place, text))
+
+    def _shortened(self, matcher: LLMatcher, place: Place, text: bytes) -> bytes:
+        """A way without the repetitions that it does not need, which a search tries for what needs them."""
+        for run in re.finditer(_RUN, text):
+            fewer = (text.replace(run[0], run[1] * times, 1) for times in range(_FEW))
+            text = next((one for one in fewer if self._leads(matcher, place, one)), text)
+        return text
+
+    def _leads(self, matcher: LLMatcher, place: Place, text: bytes) -> bool:
+        """Whether a text is a way."""
+        ids = self._ids(text)
+        if matcher.validate_tokens(ids) < len(ids):
+            return False
+        matcher.consume_tokens(ids)
+        look = Look.at(matcher, self._size)
+        matcher.rollback(len(ids))
+        return look.ends(place.after(text))
+
+    def _ids(self, text: bytes) -> list[int]:
+        return [self._size + byte for byte in text]
+
+    def _special(self, matcher: LLMatcher) -> list[int]:
+        packed = np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8)
+        return [int(id_) for id_ in np.unpackbits(packed, count=self._size, bitorder="little").nonzero()[0]]
+
+    def text(self, ids: Sequence[int]) -> bytes:
+        """The bytes among ids."""
+        return bytes(id_ - self._size for id_ in ids if id_ >= self._size)
+
+
+@dataclass(eq=False)
+class _Fork:
+    """Where an end may go on in several ways.
+
+    Attributes:
+        place: Its place.
+        size: How many ids lead there.
+        depth: How many more brackets stand open than at the start.
+        ways: The ways not tried yet.
+    """
+
+    place: Place
+    size: int
+    depth: int
+    ways: Iterator[list[int]]
+
+
+class _Walk:
+    """The search for one end.
+
+    Args:
+        closings: Tells the ways to go on.
+        matcher: Where to start.
+        place: Its place.
+        former: See `Closings.find`.
+        effort: Is spent here.
+
+    Attributes:
+        furthest: The longest text that was come to.
+    """
+
+    def __init__(
+        self, closings: Closings, matcher: LLMatcher, place: Place, former: Sequence[int], effort: Effort
+    ) -> None:
+        self._closings, self._matcher, self._place, self._former = closings, matcher.deep_copy(), place, former
+        self._effort, self._ids, self._forks = effort, list[int](), list[_Fork]()
+        self.furthest = b""
+
+    def find(self, deepest: int, returns: int) -> End | None:
+        """An end with at most so many more open brackets than at the start, and so many returns to a fork."""
+        self._back(0)
+        self._forks = []
+        if (rest := self._reach(self._place, 0)) is not None:
+            return End(rest, len(rest))
+        for _ in range(_STEPS):
+            if not self._forks or self._effort.left <= 0:
+                break
+            fork = self._forks[-1]
+            self._back(fork.size)
+            way = next(fork.ways, None)
+            if way is None:
+                self._forks.pop()
+            text = self._closings.text(way or ())
+            depth = fork.depth + fork.place.opened(text)
+            if way is None or depth > deepest:
+                self.furthest = max(self.furthest, self._closings.text(self._ids), key=len)
+                returns -= 1
+                if returns < 0:
+                    return None
+                continue
+            if not returns:
+                self._forks.clear()
+            if (rest := self._take(fork, way, text, depth)) is not None:
+                return End(self._ids + rest, len(rest))
+        return None
+
+    def _back(self, size: int) -> None:
+        """Return to where so many ids lead."""
+        if more := len(self._ids) - size:
+            self._matcher.rollback(more)
+            del self._ids[size:]
+
+    def _take(self, fork: _Fork, way: list[int], text: bytes, depth: int) -> list[int] | None:
+        """Go a way; returns the rest of the end, where it is known."""
+        if not self._matcher.consume_tokens(way):
+            raise StructureError(f"the structure's grammar stopped: {self._matcher.get_error()}", hint=_SIMPLER)
+        self._ids += way
+        return self._reach(fork.place.after(text) if text else Place.OUTSIDE, depth)
+
+    def _reach(self, place: Place, depth: int) -> list[int] | None:
+        """Come to a fork; returns the rest of the end instead, where it is known."""
+        if self._matcher.is_accepting():
+            return []
+        if (rest := self._rest()) is not None:
+            return rest
+        ways = self._closings.ways(self._matcher, place, self._effort)
+        self._forks.append(_Fork(place, len(self._ids), depth, ways))
+        return None
+
+    def _rest(self) -> list[int] | None:
+        """The shortest rest of the former end that ends the document from here."""
+        for start in range(min(_AHEAD, len(self._former)) - 1, -1, -1):
+            probe = list(self._former[start : start + _PROBE])
+            if self._matcher.validate_tokens(probe) == len(probe) and self._ends(rest := list(self._former[start:])):
+                return rest
+        return None
+
+    def _ends(self, rest: list[int]) -> bool:
+        """Whether these ids end the document; the matcher goes there and back."""
+        if self._matcher.validate_tokens(rest) < len(rest):
+            return False
+        self._matcher.consume_tokens(rest)
+        accepting: bool = self._matcher.is_accepting()
+        self._matcher.rollback(len(rest))
+        return accepting

@@ -8,12 +8,15 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
-from functools import lru_cache
-from importlib.util import find_spec
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from deepen_llm.errors import ConfigError
+from deepen_llm.structure.closing import NoEnd
+from deepen_llm.structure.endings import Ending, Endings
 from deepen_llm.structure.guide import Guide
+from deepen_llm.structure.places import Place
+from deepen_llm.structure.spelling import Letters, Speller
 from deepen_llm.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -27,12 +30,10 @@ class Grammars:
         vocabulary: The main model's vocabulary.
 
     Raises:
-        ConfigError: The vocabulary has no end-of-text token, so that nothing could end an answer; or llguidance is not
-            installed.
+        ConfigError: The vocabulary has no end-of-text token, so that nothing could end an answer.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        _require_llguidance()
         if not vocabulary.end_of_text:
             raise ConfigError(
                 "the main model has no end-of-text token, which ends a structured answer",
@@ -48,6 +49,7 @@ class Grammars:
         own = [spelled[id_] if id_ in vocabulary.special else b"" for id_ in range(vocabulary.size)]
         single = [bytes([byte]) for byte in range(256)]
         self._bytes = _tokenizer(vocabulary, own + single)
+        self._letters, self._speller = Letters.of(vocabulary), Speller(vocabulary)
         self.compile: Callable[[str], Grammar] = lru_cache(maxsize=64)(self._compile)
 
     def _compile(self, lark: str) -> Grammar:
@@ -66,7 +68,8 @@ class Grammars:
                 f"the structure cannot be compiled: {_reason(matchers[0].get_error())}",
                 hint="correct the schema, or leave out what grammars cannot hold; docs/structure.md lists it",
             )
-        return Grammar(self.vocabulary, matchers[0], matchers[1])
+        endings = Endings(self.vocabulary, self._letters, self._speller, lark)
+        return Grammar(self.vocabulary, matchers[0], matchers[1], endings)
 
 
 class Grammar:
@@ -76,10 +79,11 @@ class Grammar:
         vocabulary: The main model's vocabulary.
         tokens: A matcher at the grammar's start, over the vocabulary.
         spelled: The same, over single bytes.
+        endings: Finds its short ends.
     """
 
-    def __init__(self, vocabulary: Vocabulary, tokens: LLMatcher, spelled: LLMatcher) -> None:
-        self._vocabulary, self._tokens, self._spelled = vocabulary, tokens, spelled
+    def __init__(self, vocabulary: Vocabulary, tokens: LLMatcher, spelled: LLMatcher, endings: Endings) -> None:
+        self._vocabulary, self._tokens, self._spelled, self._endings = vocabulary, tokens, spelled, endings
         self._lock = threading.Lock()
 
     def guide(self) -> Guide:
@@ -89,8 +93,55 @@ class Grammar:
             ConfigError: No end of an answer is found, such as where the vocabulary lacks a character that it needs.
         """
         with self._lock:  # llguidance lets one thread at a time touch a matcher, and raises in the others
-            tokens, spelled = self._tokens.deep_copy(), self._spelled.deep_copy()
-        return Guide(self._vocabulary, tokens, spelled)
+            tokens, spelled, ending = self._tokens.deep_copy(), self._spelled.deep_copy(), self._shortest
+        return Guide(self._vocabulary, tokens, spelled, self._endings, ending)
+
+    @cached_property
+    def _shortest(self) -> Ending:
+        """A short answer."""
+        try:
+            return self._endings.find(self._spelled, Place.OUTSIDE, Ending())
+        except NoEnd as none:
+            behind = none.behind.decode(errors="replace")
+            lacking = self._endings.lacking(self._spelled)
+            cause = (
+                f"it has no token for {lacking!r}" if lacking else f"the search got no further than {behind[-120:]!r}"
+            )
+            raise ConfigError(
+                f"no short end of an answer of this structure is found, in the main model's tokens: {cause}",
+                hint="make another member the main model, or leave the character out"
+                if lacking
+                else "make what follows there simpler: a pattern with fewer loops that overlap, or a smaller bound",
+            ) from none
+
+
+def check(lark: str) -> None:
+    """Refuse a grammar that no model could be held to, before any model is at hand.
+
+    Args:
+        lark: A grammar in llguidance's Lark form, without special tokens.
+
+    Raises:
+        ConfigError: It does not compile, or no end of an answer is found.
+    """
+    _bytewise().compile(lark).guide()
+
+
+@lru_cache(maxsize=1)
+def _bytewise() -> Grammars:
+    """Grammars over a vocabulary of all bytes and an end of text."""
+    single = [bytes([byte]) for byte in range(256)]
+    vocabulary = Vocabulary(
+        surfaces=(*single, None),
+        end_of_text=(256,),
+        special=frozenset([256]),
+        spellings={256: "</s>"},
+        tokenizer_size=257,
+        ids={surface: id_ for id_, surface in enumerate(single)},
+        duplicates={},
+        fingerprint="bytes",
+    )
+    return Grammars(vocabulary)
 
 
 class _Spelled:
@@ -104,14 +155,6 @@ class _Spelled:
 
     def __call__(self, text: bytes) -> list[int]:
         return []
-
-
-def _require_llguidance() -> None:
-    if find_spec("llguidance") is None:
-        raise ConfigError(
-            "a structured answer or tool call needs llguidance, which is not installed",
-            hint="pip install llguidance, or leave out response_format and tools",
-        )
 
 
 def _tokenizer(vocabulary: Vocabulary, tokens: list[bytes]) -> LLTokenizer:

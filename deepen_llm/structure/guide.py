@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from deepen_llm.errors import ConfigError, StructureError
-from deepen_llm.structure.closing import Piece, closing
-from deepen_llm.structure.spelling import spell
+from deepen_llm.errors import StructureError
+from deepen_llm.structure.closing import NoEnd
+from deepen_llm.structure.endings import Ending, Endings
+from deepen_llm.structure.places import Place
 from deepen_llm.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -38,25 +40,23 @@ class Guide:
         vocabulary: The main model's vocabulary.
         tokens: A matcher over the vocabulary.
         spelled: The same grammar over single bytes: ids from the vocabulary's size on.
+        endings: Finds the grammar's short ends.
+        ending: The one from its start.
 
     Attributes:
-        closing: The tokens of a short end from here on; empty where the answer may end here.
         forced: Whether the end was chosen for lack of room.
-
-    Raises:
-        ConfigError: No end is found.
     """
 
-    def __init__(self, vocabulary: Vocabulary, tokens: LLMatcher, spelled: LLMatcher) -> None:
-        self._vocabulary, self._tokens, self._spelled = vocabulary, tokens, spelled
-        self.forced = False
-        found = self._closing(spelled)
-        if found is None:
-            raise ConfigError(
-                "no short end of an answer of this structure is found, in the main model's tokens",
-                hint="anchor patterns with ^ and $, or require less; or make another member the main model",
-            )
-        self.closing: list[int] = found
+    def __init__(
+        self, vocabulary: Vocabulary, tokens: LLMatcher, spelled: LLMatcher, endings: Endings, ending: Ending
+    ) -> None:
+        self._vocabulary, self._tokens, self._spelled, self._endings = vocabulary, tokens, spelled, endings
+        self._place, self._ending, self.forced = Place.OUTSIDE, ending, False
+
+    @property
+    def closing(self) -> Sequence[int]:
+        """The tokens of a short end from here on; empty where the answer may end here."""
+        return self._ending.tokens
 
     @property
     def finished(self) -> bool:
@@ -65,7 +65,7 @@ class Guide:
 
     def fits(self, room: Room) -> bool:
         """Whether there is room for the shortest end."""
-        return self._fit(self.closing, room)
+        return self._fit(self._ending, room)
 
     def allowed(self) -> Tensor:
         """Which tokens may follow, bool ``[V_m]``."""
@@ -85,51 +85,41 @@ class Guide:
             The token committed.
         """
         ahead = self._spelled.deep_copy()
-        after = self._after(ahead, token)
+        after, place = self._after(ahead, token), self._behind(token)
         left = Room(room.main - 1, room.others - len(self._vocabulary.surfaces[token] or b""))
         if after is None or not self._fit(after, left):
             self.forced = True
-            token, *after = self.closing or [self._vocabulary.end_of_text[0]]
-            ahead = self._spelled
-            self._hear(ahead, token)
-        self._spelled, self.closing = ahead, after
+            token = self.closing[0] if self.closing else self._vocabulary.end_of_text[0]
+            ahead, place, after = self._spelled, self._behind(token), self._endings.behind(self._ending, token)
+            self._take(ahead, token)
+        self._spelled, self._place, self._ending = ahead, place, after
         self._tokens.consume_token(token)
         self._check()
         return token
 
-    def _after(self, ahead: LLMatcher, token: int) -> list[int] | None:
-        """The closing after a token, which the matcher hears; None where none is found."""
-        self._hear(ahead, token)
+    def _after(self, ahead: LLMatcher, token: int) -> Ending | None:
+        """The end after a token, which the matcher takes; None where none is found."""
+        self._take(ahead, token)
         if token in self._vocabulary.end_of_text:
-            return []
-        if self.closing[:1] == [token]:
-            return self.closing[1:]
-        return self._closing(ahead)
+            return Ending()
+        if self.closing and self.closing[0] == token:
+            return self._endings.behind(self._ending, token)
+        try:
+            return self._endings.find(ahead, self._behind(token), self._ending)
+        except NoEnd:
+            return None
 
-    def _hear(self, spelled: LLMatcher, token: int) -> None:
-        surface = self._vocabulary.surfaces[token]
-        size = self._vocabulary.size
+    def _take(self, spelled: LLMatcher, token: int) -> None:
+        surface, size = self._vocabulary.surfaces[token], self._vocabulary.size
         spelled.consume_tokens([token] if surface is None else [size + byte for byte in surface])
 
-    def _closing(self, spelled: LLMatcher) -> list[int] | None:
-        """The tokens of a short end: of bytes that have tokens of their own, else of whatever spells it."""
-        for spellable in (self._spellable, lambda _: True):
-            found = closing(spelled, self._vocabulary.size, spellable)
-            if found is not None and (tokens := self._encode(found)) is not None:
-                return tokens
-        return None
+    def _behind(self, token: int) -> Place:
+        surface = self._vocabulary.surfaces[token]
+        return Place.OUTSIDE if surface is None else self._place.after(surface)
 
-    def _spellable(self, byte: int) -> bool:
-        return bytes([byte]) in self._vocabulary.ids
-
-    def _encode(self, pieces: list[Piece]) -> list[int] | None:
-        """The pieces' tokens; None where a byte has none."""
-        spelled = [[piece] if isinstance(piece, int) else spell(self._vocabulary, piece) for piece in pieces]
-        return None if None in spelled else [token for tokens in spelled for token in tokens or ()]
-
-    def _fit(self, tokens: list[int], room: Room) -> bool:
-        spelled = sum(len(self._vocabulary.surfaces[token] or b"") for token in tokens)
-        return len(tokens) <= room.main and spelled + (_SLACK if spelled else 0) <= room.others
+    def _fit(self, ending: Ending, room: Room) -> bool:
+        spelled = len(ending.ids)  # bytes, but for a few special tokens
+        return len(ending.tokens) <= room.main and spelled + (_SLACK if spelled else 0) <= room.others
 
     def _check(self) -> None:
         if self._tokens.is_error():

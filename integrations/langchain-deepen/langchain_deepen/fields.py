@@ -58,6 +58,7 @@ class EnsembleModel(Serializable):
         min_p: Least share of the likeliest token's probability.
         seed: Makes sampling repeat.
         stop: Strings before which the text ends; LangChain's ``stop_sequences`` is the same.
+        stop_token_ids: Tokens of the main model, by their ids, before which the text ends.
         repetition_penalty: Above 1, tokens of prompt and answer become less likely.
         n: Answers per prompt.
         logprobs: Report each token's log-probability and this many likeliest tokens beside it.
@@ -90,6 +91,7 @@ class EnsembleModel(Serializable):
     min_p: float | None = None
     seed: int | None = None
     stop: list[str] | None = None
+    stop_token_ids: list[int] | None = None
     repetition_penalty: float | None = None
     n: int | None = None
     logprobs: int | None = None

@@ -13,6 +13,7 @@ OPTIONS = tuple(GenerationOptions.model_fields)
 _ALIASES = {"max_tokens": "max_new_tokens", "stop_sequences": "stop"}
 _REMOTE = ("api_key", "timeout", "max_retries")  # LangChain's standard parameters that mean nothing to local models
 _TRACING = ("ls_structured_output_format", "structured_output_format", "stream")  # for LangChain itself
+_LISTS = ("stop", "stop_token_ids")  # of which one may be given alone
 _MAY_BE_NONE = ("seed", "logprobs", "response_format")
 
 
@@ -82,5 +83,5 @@ def _named(given: Mapping[str, Any]) -> dict[str, Any]:
         own = _ALIASES.get(name, name)
         if own in made and made[own] != value:
             raise ConfigError(f"{name}={value!r} beside {own}={made[own]!r}", hint=f"give {own} alone")
-        made[own] = [value] if own == "stop" and isinstance(value, str) else value
+        made[own] = [value] if own in _LISTS and isinstance(value, str | int) else value
     return made

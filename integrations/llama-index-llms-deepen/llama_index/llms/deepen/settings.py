@@ -57,6 +57,9 @@ class Configured(FunctionCallingLLM):
     min_p: float | None = Field(default=None, description="Sample from tokens with this share of the likeliest one's.")
     seed: int | None = Field(default=None, description="Makes sampling repeat.")
     stop: list[str] | None = Field(default=None, description="Strings before which the text ends.")
+    stop_token_ids: list[int] | None = Field(
+        default=None, description="Tokens of the main model, by their ids, before which the text ends."
+    )
     repetition_penalty: float | None = Field(default=None, description="Above 1, tokens seen become less likely.")
     n: int | None = Field(default=None, description="Samples per prompt; all of them are in a response's raw.")
     logprobs: int | None = Field(default=None, description="Report tokens' log-probabilities, and as many likely ones.")
@@ -197,7 +200,7 @@ def _plain(name: str, value: Any) -> Any:
         return {"method": value.method, **value.model_dump(mode="json", exclude_defaults=True)}
     if isinstance(value, FollowingWeights | Gate):
         return value.model_dump(mode="json")
-    if name == "stop" and isinstance(value, str):
+    if name in {"stop", "stop_token_ids"} and isinstance(value, str | int):
         return [value]
     return str(value) if isinstance(value, Path) else value
 

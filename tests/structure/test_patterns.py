@@ -1,0 +1,162 @@
+"""The laws of patterns that people copy: from wherever an answer stands, a short end is found, and it matches."""
+
+import json
+import random
+import time
+from typing import Any
+
+import pytest
+import regex  # type: ignore[import-untyped]
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+
+from deepen_llm.errors import ConfigError
+from deepen_llm.structure import Guide, Room, lark
+from deepen_llm.structure.grammar import check
+from deepen_llm.structure.patterns import characters
+from deepen_llm.structure.schema import enforceable
+from tests.structure.copied import PATTERNS
+from tests.structure.test_guide import WIDE, grammars, said, vocabulary
+
+EVERY = ["byte_level_bpe", "sentencepiece_bpe", "unigram_byte_fallback", "sentencepiece_unigram"]
+
+
+def held(pattern: str) -> dict[str, Any]:
+    properties = {"text": {"type": "string", "pattern": pattern}, "next": {"type": "integer"}}
+    return enforceable({"type": "object", "properties": properties, "required": ["text", "next"]})
+
+
+def guide(kind: str, schema: dict[str, Any]) -> Guide:
+    return grammars(kind).compile(lark.of_schema(schema)).guide()
+
+
+def matches(pattern: str, text: str) -> bool:
+    return regex.search(pattern, text) is not None  # which knows \\p{L}
+
+
+def value(kind: str, tokens: list[int]) -> str:
+    text: str = json.loads(said(kind, tokens))["text"]
+    return text
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_copied_pattern_has_a_short_match(pattern: str) -> None:
+    text = value("byte_level_bpe", [*guide("byte_level_bpe", held(pattern)).closing])
+    assert matches(pattern, text)
+    least = PATTERNS[pattern]
+    assert len(text) <= (2 * least + 5 if least is not None else len(pattern))
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_from_every_place_that_allowed_tokens_lead_to_an_end_is_found(pattern: str) -> None:
+    draw = random.Random(pattern)  # noqa: S311
+    kind = EVERY[draw.randrange(3)]
+    one, tokens = guide(kind, held(pattern)), list[int]()
+    while not one.finished and len(tokens) < 16:
+        wanted = draw.choice(one.allowed().nonzero().flatten().tolist())
+        tokens.append(one.settle(wanted, Room(WIDE, WIDE)))
+        assert not one.forced
+        assert matches(pattern, value(kind, [*tokens, *one.closing]))
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_an_end_is_found_behind_half_a_string(kind: str) -> None:
+    """Behind a backslash, within an escape of four digits, within a character's bytes, within a number."""
+    schema = enforceable(
+        {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "number", "minimum": 10}}}
+        | {"required": ["a", "b"]}
+    )
+    for start in (
+        '{"a":"x\\\\',
+        '{"a":"\\\\u00',
+        '{"a":"é',
+        '{"a":"ß:,]}',
+        '{"a":"","b":',
+        '{"a":"","b":1',
+        '{"a":"","b":10.',
+    ):
+        text = start.replace("\\\\", "\\").encode()
+        for cut in (0, 1) if start.endswith("é") and kind == "byte_level_bpe" else (0,):
+            one, tokens = guide(kind, schema), list[int]()
+            for byte in (bytes([value]) for value in text[: len(text) - cut]):
+                known = vocabulary(kind).ids
+                assert byte in known or kind == "sentencepiece_unigram"
+                if byte in known:
+                    tokens.append(one.settle(known[byte], Room(WIDE, WIDE)))
+            assert not one.forced
+            assert json.loads(said(kind, [*tokens, *one.closing]))["b"] >= 10
+            assert len(one.closing) <= 20
+
+
+def test_a_pattern_beside_others_is_found_among_them() -> None:
+    patterns = list(PATTERNS)[:12]
+    schema = enforceable(
+        {
+            "type": "object",
+            "properties": {f"p{i}": {"type": "string", "pattern": pattern} for i, pattern in enumerate(patterns)},
+            "required": [f"p{i}" for i in range(len(patterns))],
+        }
+    )
+    made = json.loads(said("byte_level_bpe", [*guide("byte_level_bpe", schema).closing]))
+    assert all(matches(pattern, made[f"p{i}"]) for i, pattern in enumerate(patterns))
+
+
+NAMES = [f"customer_field_number_{i:03}" for i in range(150)]
+LONG: dict[str, dict[str, Any]] = {
+    "fields": {"type": "object", "properties": {name: {"type": "string"} for name in NAMES}, "required": NAMES},
+    "items": {"type": "array", "items": {"type": "integer"}, "minItems": 2000},
+    "characters": {"type": "string", "minLength": 5000},
+    "repeated": {"type": "string", "pattern": "^[a-z]{5000}-[0-9]{3000}$"},
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_long_answer_has_an_end_too(name: str) -> None:
+    schema = enforceable(LONG[name])
+    made = said("byte_level_bpe", [*guide("byte_level_bpe", schema).closing])
+    Draft202012Validator(schema).validate(json.loads(made))
+    assert len(made) <= {"fields": 4700, "items": 4001, "characters": 5060, "repeated": 8005}[name]
+
+
+def test_the_end_of_a_hundred_fields_is_kept_up_to_date_in_little_time() -> None:
+    fields = {f"customer_field_number_{i:03}": {"type": "string"} for i in range(100)}
+    schema = enforceable({"type": "object", "properties": fields, "required": [*fields]})
+    one, known, taken = guide("byte_level_bpe", schema), vocabulary("byte_level_bpe").ids, list[float]()
+    size, text = len(one.closing), b""
+    while len(one.closing) > size // 2 or not text.endswith(b':"'):
+        token = one.settle(one.closing[0], Room(WIDE, WIDE))
+        text += vocabulary("byte_level_bpe").surfaces[token] or b""
+    for _ in range(40):
+        begun = time.process_time()
+        one.settle(known[b"e"], Room(WIDE, WIDE))
+        taken.append(time.process_time() - begun)
+    assert len(one.closing) <= size // 2 + 30
+    assert sorted(taken)[20] < 0.02  # about 1 ms; anew it would be 60
+
+
+def test_expressions_that_may_recur_without_end_come_to_one() -> None:
+    leaf = {"type": "object", "properties": {"value": {"type": "number"}}, "required": ["value"]}
+    sides = {side: {"$ref": "#/$defs/Expr"} for side in ("left", "right")}
+    node = {"type": "object", "properties": {"op": {"enum": ["+", "-"]}, **sides}, "required": ["op", *sides]}
+    schema = enforceable({"$defs": {"Expr": {"anyOf": [node, leaf]}}, "$ref": "#/$defs/Expr"})
+    made = json.loads(said("byte_level_bpe", [*guide("byte_level_bpe", schema).closing]))
+    Draft202012Validator(schema).validate(made)
+    assert made == {"value": 0}
+
+
+def test_a_check_needs_no_model() -> None:
+    check(lark.of_schema(held("^[a-z]+$")))
+    with pytest.raises(ConfigError, match="cannot be compiled"):
+        check(lark.of_schema(held("^(?!a)b$")))
+
+
+def test_the_error_names_the_character_that_the_vocabulary_lacks() -> None:
+    with pytest.raises(ConfigError, match="it has no token for 'Ω'"):
+        guide("sentencepiece_unigram", {"type": "object", "properties": {"Ω1": {}}, "required": ["Ω1"]})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "parts"),
+    [(r"^[\w./-]+\.py$", "a.py"), (r"\$\x41\u0042\t", "$AB\t"), (r"[^abc]{3,4}\[\]", "0[]"), (r"[]a]\p{Lu}", "aA")],
+)
+def test_a_patterns_characters_are_read_in_order(pattern: str, parts: str) -> None:
+    assert "".join(characters(pattern)) == parts
