@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from deepen_llm.errors import PromptError
-from deepen_llm.members.encoding import TOKENIZER_LOCK, Prompt, TextEncoder, is_mistral_common
+from deepen_llm.members.encoding import Prompt, TextEncoder
+from deepen_llm.members.forms import Messages, forms
+from deepen_llm.members.template import ChatTemplate, Rendering
 from deepen_llm.tools.definitions import Tool
 from deepen_llm.tools.formats import HERMES, KNOWN, ToolFormat
-from deepen_llm.tools.words import in_words, speaks_of_tools
+from deepen_llm.tools.history import named
+from deepen_llm.tools.messages import ROLES
 from deepen_llm.vocabulary import Vocabulary
 
 _PROBE = Tool("probe_tool", "Probe.", {"type": "object", "properties": {"probe": {"type": "string"}}})
@@ -24,10 +27,13 @@ _ASKED: list[dict[str, Any]] = [
     {"role": "assistant", "content": "", "tool_calls": [_CALL]},
     {"role": "tool", "tool_call_id": "probe0000", "name": _PROBE.name, "content": "probe_answer"},
 ]
+_OPEN = "zqopenqz"  # stands where the last message goes on
 
 
 class ChatEncoder:
     """Encodes conversations for one member.
+
+    What the template refuses, or leaves out, is brought into the first of the `forms` that it takes whole.
 
     Args:
         name: What messages call the member.
@@ -39,13 +45,15 @@ class ChatEncoder:
     def __init__(
         self, name: str, tokenizer: PreTrainedTokenizerBase, vocabulary: Vocabulary, encoder: TextEncoder
     ) -> None:
-        self._name, self._tokenizer, self._vocabulary, self._encoder = name, tokenizer, vocabulary, encoder
+        self._name, self._vocabulary, self._encoder = name, vocabulary, encoder
+        self.template = ChatTemplate(name, tokenizer, self.spelled)
 
     @cached_property
     def own_format(self) -> ToolFormat | None:
         """How the template writes tool calls; None where it knows no tools, or writes calls in no known way."""
         try:
-            shown = self.spelled(self._ids(_ASKED, [_PROBE]))
+            self.template.require()
+            shown = self.template.text(_ASKED, Rendering([_PROBE]))
         except PromptError:
             return None
         shown = re.sub(r"\[CALL_ID\]\w+", "", shown)
@@ -58,30 +66,48 @@ class ChatEncoder:
         """How the member is to write tool calls."""
         return self.own_format or HERMES
 
-    def encode(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Tool]) -> Prompt:
+    def encode(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Tool],
+        variables: Mapping[str, Any] | None = None,
+        *,
+        continue_final_message: bool = False,
+    ) -> Prompt:
         """Encode a conversation, ready for the assistant's answer.
 
         Args:
             messages: The messages, `normalised`.
             tools: The tools that the assistant may call.
+            variables: Variables for the template.
+            continue_final_message: Let the last message go on, in place of a new one.
 
         Raises:
             PromptError: The member has no template, or its template refuses the messages.
         """
-        plain, tools = self._in_own_terms(messages, tools)
-        if is_mistral_common(self._tokenizer):  # which has its templates in code, and never renders them to text
-            return self._encoder.closed(self._rendered(plain, tools, tokenize=True))
-        text = self._rendered(plain, tools, tokenize=False)
-        if self._spells_special_tokens(plain):
-            return self._encoder.closed(self._sanitised(plain, tools))
+        how = Rendering(tools, variables or {}, answering=not continue_final_message)
+        if self.template.in_code:
+            return self._encoded_in_code(messages, how)
+        plain, how, text = self._fitted(messages, how)
+        if self._spells_special_tokens(plain, how):
+            return self._sanitised(plain, how, text)
+        text = text.partition(_OPEN)[0] if continue_final_message else text
         return self._encoder.resumable(self._encoder.recognising(text), text, 0)
 
-    def render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Tool]) -> str:
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Tool],
+        variables: Mapping[str, Any] | None = None,
+        *,
+        continue_final_message: bool = False,
+    ) -> str:
         """The text of a conversation as the member reads it, special tokens spelled out; see `encode`."""
-        plain, tools = self._in_own_terms(messages, tools)
-        if is_mistral_common(self._tokenizer):
-            return self.spelled(self._rendered(plain, tools, tokenize=True))
-        return str(self._rendered(plain, tools, tokenize=False))
+        how = Rendering(tools, variables or {}, answering=not continue_final_message)
+        if self.template.in_code:
+            return self.spelled(self._encoded_in_code(messages, how).ids)
+        text = self._fitted(messages, how)[2]
+        return text.partition(_OPEN)[0] if continue_final_message else text
 
     def spelled(self, ids: Sequence[int]) -> str:
         """Token ids as text, special tokens spelled out."""
@@ -89,58 +115,133 @@ class ChatEncoder:
         parts = [vocabulary.surfaces[id_] or vocabulary.spellings.get(id_, "").encode() for id_ in ids]
         return b"".join(parts).decode(errors="replace")
 
-    def _in_own_terms(
-        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Tool]
-    ) -> tuple[list[dict[str, Any]], Sequence[Tool]]:
-        """Messages that the template understands, and the tools that it is to tell of."""
-        if not is_mistral_common(self._tokenizer) and not self._tokenizer.chat_template:
-            raise PromptError(
-                f"member {self._name} has no chat template",
-                hint="choose an instruction-tuned checkpoint, set tokenizer.chat_template, or use generate()",
-            )
-        if (tools or speaks_of_tools(messages)) and self.own_format is None:
-            return in_words(messages, tools), ()
-        return [dict(message) for message in messages], tools
+    def _encoded_in_code(self, messages: Sequence[Mapping[str, Any]], how: Rendering) -> Prompt:
+        """A last message that goes on is plain text behind the others: the template would trim it."""
+        if how.answering:
+            plain, how, _ = self._fitted(messages, how)
+            return self._encoder.closed(self.template.ids(plain, how))
+        *before, last = messages
+        if not before:
+            raise self._refused(messages, 0, "there is no message before the one to continue")
+        plain, how, _ = self._fitted(before, replace(how, answering=True))
+        return self._encoder.extended(self.template.ids(plain, how), last["content"])
 
-    def _ids(self, conversation: list[dict[str, Any]], tools: Sequence[Tool]) -> list[int]:
-        if is_mistral_common(self._tokenizer):
-            return list(self._rendered(conversation, tools, tokenize=True))
-        if not self._tokenizer.chat_template:
-            return []
-        return self._encoder.recognising(self._rendered(conversation, tools, tokenize=False))
+    def _fitted(self, messages: Sequence[Mapping[str, Any]], how: Rendering) -> tuple[Messages, Rendering, str]:
+        """The first form of the messages that the template takes whole, and its text.
 
-    def _rendered(self, conversation: list[dict[str, Any]], tools: Sequence[Tool], **options: Any) -> Any:
+        Raises:
+            PromptError: There is none.
+        """
+        self.template.require()
+        self._check_roles(messages)
+        found = self._first_form(messages, how)
+        if not isinstance(found, PromptError):
+            return found
+        closed = replace(how, answering=True)  # which part of a conversation goes on is told at its end only
+        for count in range(len(messages) - 1, 0, -1):
+            if not isinstance(self._first_form(messages[:count], closed), PromptError):
+                raise self._refused(messages, count, found.message) from found
+        raise self._refused(messages, 0, found.message) from found
+
+    def _first_form(
+        self, messages: Sequence[Mapping[str, Any]], how: Rendering
+    ) -> tuple[Messages, Rendering, str] | PromptError:
+        """As `_fitted`; else why the template takes no form, in its own words for the messages as they are."""
+        given, probe = [dict(message) for message in messages], _probe(messages)
+        if not how.answering:
+            given[-1]["content"] += _OPEN
+        own = self.own_format if how.tools or _of_tools(given) else None
+        shown = how if own else replace(how, tools=())
+        tried, refusal = list[Messages](), None
+        for form in forms(given, how.tools, own):
+            plain = form(given)
+            if plain in tried or not plain:
+                continue
+            tried.append(plain)
+            try:
+                text = self.template.text(plain, shown)
+            except PromptError as error:
+                refusal = refusal or error
+                continue
+            lost = self._lost(form(probe), shown, messages)
+            if lost is None and (how.answering or _OPEN in text):
+                return plain, shown, text
+            refusal = refusal or lost
+        return refusal or PromptError("it has no place for the end of the last message", hint="")
+
+    def _lost(self, probe: Messages, how: Rendering, messages: Sequence[Mapping[str, Any]]) -> PromptError | None:
+        """What is wrong where the template leaves a message's text out; None where all is there."""
         try:
-            return self._render(conversation, tools, **options)
-        except Exception as error:  # templates are programs of the checkpoint's, and raise what they like
-            raise PromptError(
-                f"the chat template of member {self._name} refuses these messages: {error}",
-                hint="give messages as {'role': 'user', 'content': '...'}, roles in the order that the template knows",
-            ) from error
+            shown = self.template.text(probe, how).lower()
+        except PromptError:  # it looks into contents, and took the real ones
+            return None
+        for place, message in enumerate(messages):
+            if any(mark not in shown for mark in _marks(place, message)):
+                said = f"the chat template of member {self._name} leaves out what {_named(messages, place)} says"
+                return PromptError(said, hint="")
+        return None
 
-    def _render(self, conversation: list[dict[str, Any]], tools: Sequence[Tool], **options: Any) -> Any:
-        if tools:
-            options["tools"] = [tool.definition() for tool in tools]
-        with TOKENIZER_LOCK:
-            return self._tokenizer.apply_chat_template(
-                conversation, add_generation_prompt=True, return_dict=False, **options
-            )
+    def _refused(self, messages: Sequence[Mapping[str, Any]], place: int, why: str) -> PromptError:
+        prefix = f"the chat template of member {self._name} refuses these messages: "
+        return PromptError(
+            f"the chat template of member {self._name} refuses {_named(messages, place)}, in every form that keeps its "
+            f"meaning: {why.removeprefix(prefix)}",
+            hint="give messages as {'role': 'user', 'content': '...'}, roles in the order that the template knows",
+        )
 
-    def _sanitised(self, conversation: list[dict[str, Any]], tools: Sequence[Tool]) -> list[int]:
-        """Ids of a conversation in which special tokens spelled out in a message stay plain text."""
-        try:
-            if "sanitize_control_tokens" not in inspect.signature(self._tokenizer.apply_chat_template).parameters:
-                raise ValueError("this version of transformers obeys them")
-            return list(self._render(conversation, tools, tokenize=True, sanitize_control_tokens=True))
-        except ValueError as error:
-            raise PromptError(
-                f"a message spells out a special token of member {self._name}, and it cannot stay plain text: {error}",
-                hint="remove the special token from the message, or upgrade transformers",
-            ) from error
+    def _check_roles(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        for place, message in enumerate(messages):
+            if not self.template.knows(message["role"]):
+                raise PromptError(
+                    f"{_named(messages, place)} has a role that the chat template of member {self._name} does not know",
+                    hint=f"give one of {', '.join(ROLES)}; developer, human, ai, model and function are known too",
+                )
 
-    def _spells_special_tokens(self, conversation: list[dict[str, Any]]) -> bool:
-        spoken = [said for message in conversation for said in _strings(message)]
+    def _sanitised(self, plain: Messages, how: Rendering, text: str) -> Prompt:
+        """A prompt in which special tokens spelled out in a message stay plain text."""
+        if how.answering:
+            return self._encoder.closed(self.template.sanitised(plain, how, begun=False))
+        bare = [*plain[:-1], {**plain[-1], "content": ""}]
+        head = self.template.text([*plain[:-1], {**plain[-1], "content": _OPEN}], how).partition(_OPEN)[0]
+        said = text.partition(_OPEN)[0].removeprefix(head)
+        return self._encoder.extended(self.template.sanitised(bare, how, begun=True), said)
+
+    def _spells_special_tokens(self, conversation: Messages, how: Rendering) -> bool:
+        spoken = [said for given in (*conversation, how.variables) for said in _strings(given)]
         return any(token in said for token in self._vocabulary.spellings.values() for said in spoken)
+
+
+def _probe(messages: Sequence[Mapping[str, Any]]) -> Messages:
+    """The messages with marks in the place of what they say, which show what a template leaves out."""
+    made = []
+    for place, message in enumerate(messages):
+        marks, one = iter(_marks(place, message)), dict(message)
+        if message["content"].strip():
+            one["content"] = next(marks)
+        if calls := message.get("tool_calls"):
+            one["tool_calls"] = [_probed(call, next(marks)) for call in calls]
+        made.append(one)
+    return made
+
+
+def _probed(call: Mapping[str, Any], mark: str) -> dict[str, Any]:
+    return {**call, "function": {**call["function"], "arguments": {"probe": mark}}}
+
+
+def _marks(place: int, message: Mapping[str, Any]) -> Iterator[str]:
+    if message["content"].strip():
+        yield f"probe{place}text"
+    for number, _ in enumerate(message.get("tool_calls") or ()):
+        yield f"probe{place}call{number}end"
+
+
+def _of_tools(messages: Sequence[Mapping[str, Any]]) -> bool:
+    return any(message.get("tool_calls") or message["role"] == "tool" for message in messages)
+
+
+def _named(messages: Sequence[Mapping[str, Any]], place: int) -> str:
+    """What errors call a message; its index is that in the caller's list."""
+    return named(getattr(messages[place], "place", place), messages[place])
 
 
 def _strings(given: Any) -> list[str]:
