@@ -39,6 +39,7 @@ _WRAPPED = {  # a part whose only key is its kind, and what that is elsewhere
     "reasoningContent": "reasoning",
     "cachePoint": "cache_point",
 }
+_MEDIA = ("inlineData", "inline_data", "fileData", "file_data", "image", "audio", "video", "document")
 _ENCRYPTED = ("encrypted_content", "encrypted_index", "encrypted_stdout", "signature", "cache_control")
 
 
@@ -218,7 +219,8 @@ def _is_block(given: Mapping[str, Any]) -> bool:
     """Whether it is a content block, not data: one that is neither text nor data is refused later."""
     kind = given.get("type")
     data = isinstance(kind, str) and (kind.endswith(("_result", "_error")) and kind != "search_result")
-    return ("json" in given or "text" in given or isinstance(kind, str)) and not data and kind != "logs"
+    media = len(given) == 1 and any(isinstance(given.get(key), Mapping) for key in _MEDIA)
+    return ("json" in given or "text" in given or isinstance(kind, str) or media) and not data and kind != "logs"
 
 
 def _open(output: Any) -> Any:
