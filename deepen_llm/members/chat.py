@@ -16,7 +16,7 @@ from deepen_llm.members.forms import Messages, forms
 from deepen_llm.members.template import ChatTemplate, Rendering
 from deepen_llm.tools.definitions import Tool
 from deepen_llm.tools.formats import HERMES, KNOWN, ToolFormat
-from deepen_llm.tools.history import named
+from deepen_llm.tools.history import Placed, conversation, named
 from deepen_llm.tools.messages import ROLES
 from deepen_llm.vocabulary import Vocabulary
 
@@ -77,7 +77,7 @@ class ChatEncoder:
         """Encode a conversation, ready for the assistant's answer.
 
         Args:
-            messages: The messages, `normalised`.
+            messages: The messages.
             tools: The tools that the assistant may call.
             variables: Variables for the template.
             continue_final_message: Let the last message go on, in place of a new one.
@@ -86,6 +86,7 @@ class ChatEncoder:
             PromptError: The member has no template, or its template refuses the messages.
         """
         how = Rendering(tools, variables or {}, answering=not continue_final_message)
+        messages = _placed(messages)
         if self.template.in_code:
             return self._encoded_in_code(messages, how)
         plain, how, text = self._fitted(messages, how)
@@ -104,6 +105,7 @@ class ChatEncoder:
     ) -> str:
         """The text of a conversation as the member reads it, special tokens spelled out; see `encode`."""
         how = Rendering(tools, variables or {}, answering=not continue_final_message)
+        messages = _placed(messages)
         if self.template.in_code:
             return self.spelled(self._encoded_in_code(messages, how).ids)
         text = self._fitted(messages, how)[2]
@@ -209,6 +211,11 @@ class ChatEncoder:
     def _spells_special_tokens(self, conversation: Messages, how: Rendering) -> bool:
         spoken = [said for given in (*conversation, how.variables) for said in _strings(given)]
         return any(token in said for token in self._vocabulary.spellings.values() for said in spoken)
+
+
+def _placed(messages: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The messages as plain ones, which those of an ensemble's call are already."""
+    return messages if all(isinstance(message, Placed) for message in messages) else conversation(messages)
 
 
 def _probe(messages: Sequence[Mapping[str, Any]]) -> Messages:

@@ -50,20 +50,16 @@ def thinking() -> EnsembleLLM:
 def prompts(llm: EnsembleLLM, **options: Any) -> list[str]:
     """What the members read of a question."""
     seen: list[str] = []
-    for one in llm.members:
-        assert isinstance(one, LocalMember)
-        own = one.__class__.open
-
-        def opened(asked: Any, one: LocalMember = one, own: Any = own) -> Any:
-            seen.extend(one._chat.spelled(prompt.ids) for prompt in asked)
-            return own(one, asked)
-
-        one.open = opened  # type: ignore[method-assign]
-    try:
-        llm.chat([ASK], max_new_tokens=1, **options)
-    finally:
+    with pytest.MonkeyPatch.context() as patch:
         for one in llm.members:
-            del one.open  # type: ignore[method-assign]
+            assert isinstance(one, LocalMember)
+
+            def opened(asked: Any, one: LocalMember = one, own: Any = one.open) -> Any:
+                seen.extend(one._chat.spelled(prompt.ids) for prompt in asked)
+                return own(asked)
+
+            patch.setattr(one, "open", opened)
+        llm.chat([ASK], max_new_tokens=1, **options)
     return seen
 
 
@@ -96,8 +92,8 @@ def test_the_harness_and_the_command_line_do_the_same(monkeypatch: pytest.Monkey
 def test_variables_reach_the_templates(call: str) -> None:
     llm, given = thinking(), {"enable_thinking": False}
     if call == "score_chat":
-        shut = llm.score_chat([ASK], " Paris", chat_template_kwargs=given).total
-        assert shut != llm.score_chat([ASK], " Paris").total
+        total = llm.score_chat([ASK], " Paris", chat_template_kwargs=given).total
+        assert total != llm.score_chat([ASK], " Paris").total
         return
     plain = llm.main_model.encode_chat([ASK]).ids
     options: dict[str, Any] = {"chat_template_kwargs": given, "max_new_tokens": 1}
@@ -174,7 +170,7 @@ def test_an_answer_that_is_begun_goes_on(begun: str) -> None:
     ends = [one.render(messages, continue_final_message=True) for one in llm.members]
     assert all(end.endswith(begun.lstrip()) for end in ends)
     assert output.usage.prompt_tokens == len(llm.main_model.encode_chat(messages, continue_final_message=True).ids)
-    prefixed = [ASK, {**messages[1], "prefix": True}]
+    prefixed: list[Any] = [ASK, {**messages[1], "prefix": True}]
     assert llm.chat(prefixed, max_new_tokens=4).text == output.text
     stream = llm.stream_chat(messages, continue_final_message=True, max_new_tokens=4)
     assert "".join(stream) == output.text

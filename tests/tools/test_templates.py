@@ -149,6 +149,12 @@ def test_a_structure_beside_a_response_template_is_the_text() -> None:
         assert called.tool_calls
 
 
+def test_an_answer_that_is_begun_goes_on_behind_a_response_template() -> None:
+    llm = reasoning("Well, hello.")
+    out = llm.chat([*ASK, {"role": "assistant", "content": "Well, "}], continue_final_message=True)
+    assert out.text == "hello."
+
+
 def test_malformed_calls_that_nobody_asked_for_are_no_crash() -> None:
     out = reasoning("Well <tool_call>\nno JSON\n</tool_call> so.").chat(ASK)
     assert out.text.startswith("Well")

@@ -28,7 +28,8 @@ def conversation_tokens(
     """How many tokens a conversation takes in the main model, all that its template writes included.
 
     Parts of conversations are counted too, backwards or cut anywhere, as `trim_messages` gives them: where the template
-    refuses them together, each message counts for itself, and as its text alone where the template refuses that too.
+    refuses them together, each message counts for itself, and as its text alone where the template refuses that too. A
+    list that begins with an AI message takes a few tokens more where the template wants the user first.
 
     Args:
         ensemble: The ensemble.
