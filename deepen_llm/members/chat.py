@@ -87,9 +87,12 @@ class ChatEncoder:
         """
         how = Rendering(tools, variables or {}, answering=not continue_final_message)
         messages = _placed(messages)
-        if self.template.in_code:
-            return self._encoded_in_code(messages, how)
+        if before := self._before_what_goes_on(messages, how):
+            head = self.encode(before, tools, variables)
+            return self._encoder.extended(list(head.ids), messages[-1]["content"])
         plain, how, text = self._fitted(messages, how)
+        if self.template.in_code:
+            return self._encoder.closed(self.template.ids(plain, how))
         if self._spells_special_tokens(plain, how):
             return self._sanitised(plain, how, text)
         text = text.partition(_OPEN)[0] if continue_final_message else text
@@ -106,8 +109,8 @@ class ChatEncoder:
         """The text of a conversation as the member reads it, special tokens spelled out; see `encode`."""
         how = Rendering(tools, variables or {}, answering=not continue_final_message)
         messages = _placed(messages)
-        if self.template.in_code:
-            return self.spelled(self._encoded_in_code(messages, how).ids)
+        if before := self._before_what_goes_on(messages, how):
+            return self.render(before, tools, variables) + str(messages[-1]["content"])
         text = self._fitted(messages, how)[2]
         return text.partition(_OPEN)[0] if continue_final_message else text
 
@@ -117,16 +120,22 @@ class ChatEncoder:
         parts = [vocabulary.surfaces[id_] or vocabulary.spellings.get(id_, "").encode() for id_ in ids]
         return b"".join(parts).decode(errors="replace")
 
-    def _encoded_in_code(self, messages: Sequence[Mapping[str, Any]], how: Rendering) -> Prompt:
-        """A last message that goes on is plain text behind the others: the template would trim it."""
-        if how.answering:
-            plain, how, _ = self._fitted(messages, how)
-            return self._encoder.closed(self.template.ids(plain, how))
+    def _before_what_goes_on(
+        self, messages: Sequence[Mapping[str, Any]], how: Rendering
+    ) -> Sequence[Mapping[str, Any]]:
+        """The messages before an assistant's that goes on behind the beginning of an answer to them, as plain text.
+
+        So it does where the template has no place for it: those in code would trim it, others want the user last.
+        """
         *before, last = messages
-        if not before:
-            raise self._refused(messages, 0, "there is no message before the one to continue")
-        plain, how, _ = self._fitted(before, replace(how, answering=True))
-        return self._encoder.extended(self.template.ids(plain, how), last["content"])
+        if how.answering:
+            return ()
+        if not before or last["role"] != "assistant":
+            if self.template.in_code:
+                raise self._refused(messages, len(before), "only an assistant's answer to a message goes on")
+            return ()
+        self.template.require()
+        return before if self.template.in_code or isinstance(self._first_form(messages, how), PromptError) else ()
 
     def _fitted(self, messages: Sequence[Mapping[str, Any]], how: Rendering) -> tuple[Messages, Rendering, str]:
         """The first form of the messages that the template takes whole, and its text.
@@ -185,6 +194,13 @@ class ChatEncoder:
 
     def _refused(self, messages: Sequence[Mapping[str, Any]], place: int, why: str) -> PromptError:
         prefix = f"the chat template of member {self._name} refuses these messages: "
+        try:
+            self.template.text([{"role": "user", "content": "Hello."}], Rendering())
+        except PromptError as error:
+            return PromptError(
+                f"the chat template of member {self._name} cannot be used: {error.message.removeprefix(prefix)}",
+                hint="set tokenizer.chat_template, or choose another checkpoint",
+            )
         return PromptError(
             f"the chat template of member {self._name} refuses {_named(messages, place)}, in every form that keeps its "
             f"meaning: {why.removeprefix(prefix)}",

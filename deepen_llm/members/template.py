@@ -89,8 +89,8 @@ class ChatTemplate:
             if "sanitize_control_tokens" not in inspect.signature(self._tokenizer.apply_chat_template).parameters:
                 raise ValueError("this version of transformers obeys them")
             options = {"tokenize": True, "sanitize_control_tokens": True, "continue_final_message": begun}
-            return list(self._called(conversation, how, **options))
-        except ValueError as error:
+            return list(self._called(self._as_read(conversation), how, **options))
+        except Exception as error:  # see `_rendered`
             raise PromptError(
                 f"a message spells out a special token of member {self._name}, and it cannot stay plain text: {error}",
                 hint="remove the special token from the message, or upgrade transformers",
@@ -127,19 +127,22 @@ class ChatTemplate:
         return shown == [False, True]
 
     def _rendered(self, conversation: Sequence[Mapping[str, Any]], how: Rendering, **options: Any) -> Any:
-        told: list[Mapping[str, Any]] = [dict(message) for message in conversation]
-        if self.in_code:
-            told = [{key: message[key] for key in _FIELDS if key in message} for message in conversation]
-            told = [{k: v for k, v in one.items() if k != "name" or one["role"] == "tool"} for one in told]
-        elif self._wants_parts:
-            told = [{**one, "content": [{"type": "text", "text": one["content"]}]} for one in told]
         try:
-            return self._called(told, how, **options)
+            return self._called(self._as_read(conversation), how, **options)
         except Exception as error:  # templates are programs of the checkpoint's, and raise what they like
             raise PromptError(
                 f"the chat template of member {self._name} refuses these messages: {error}",
                 hint="give messages as {'role': 'user', 'content': '...'}, roles in the order that the template knows",
             ) from error
+
+    def _as_read(self, conversation: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """The messages with the fields, and with contents of the kind, that the template reads."""
+        if self.in_code:
+            known = [{key: message[key] for key in _FIELDS if key in message} for message in conversation]
+            return [{key: v for key, v in one.items() if key != "name" or one["role"] == "tool"} for one in known]
+        if self._wants_parts:
+            return [{**one, "content": [{"type": "text", "text": one["content"]}]} for one in conversation]
+        return [dict(message) for message in conversation]
 
     def _called(self, conversation: Sequence[Mapping[str, Any]], how: Rendering, **options: Any) -> Any:
         options |= {name: value for name, value in how.variables.items() if self.reads(name)}

@@ -188,6 +188,36 @@ def test_all_prompts_end_with_the_text_that_goes_on(family: str, begun: str) -> 
     assert "<think>" not in text
 
 
+def test_a_text_goes_on_behind_templates_that_want_the_user_last() -> None:
+    last = "{% if messages[-1]['role'] != 'user' %}{{ raise_exception('the user is last') }}{% endif %}"
+    open_ = [*said("ualpha"), {"role": "assistant", "content": "Well, "}]
+    template = last + FAMILIES["chatml"]  # type: ignore[operator]
+    assert render(template, open_, continue_final_message=True).endswith("<|im_start|>assistant\nWell, ")
+    with pytest.raises(PromptError, match=r"message 1 \(role 'assistant'\).*the user is last"):
+        render(template, open_)
+
+
+def test_templates_that_cannot_be_used_say_so() -> None:
+    for broken, why in (
+        ({"rag": "x"}, "multiple chat templates"),
+        ("{{ messages", "unexpected|expected"),
+        (None, "has no"),
+    ):
+        with pytest.raises(PromptError, match=why) as caught:
+            render(broken, said("ualpha"))
+        assert "message 0" not in str(caught.value)
+
+
+def test_templates_that_refuse_strings_read_parts() -> None:
+    parts = "{% for m in messages %}{% if m['content'] is string %}{{ raise_exception('a list') }}{% endif %}"
+    parts += "[{{ m['role'] }}]{% for part in m['content'] %}{{ part['text'] }}{% endfor %}{% endfor %}[assistant]"
+    one = encoder(parts)
+    assert one.render(conversation(said("salpha ubeta")), ()) == "[system]alpha[user]beta[assistant]"
+    spelled = one.encode(conversation([{"role": "user", "content": "a <|end|> b"}]), ())
+    assert one.spelled(spelled.ids) == "[user]a <|end|> b[assistant]"
+    assert known()[0].end_of_text[0] not in spelled.ids
+
+
 def test_special_tokens_in_a_text_that_goes_on_stay_plain() -> None:
     one, end = encoder(FAMILIES["chatml"]), known()[0].end_of_text[0]
     if "sanitize_control_tokens" not in inspect.signature(one.template._tokenizer.apply_chat_template).parameters:
