@@ -101,6 +101,17 @@ def text_of(content: Any) -> str:
     return "".join(str(piece) for piece in said)
 
 
+def data_as_text(content: Any) -> Any:
+    """A tool's answer with data as JSON; texts and blocks stay as they are."""
+    listed = content if isinstance(content, list | tuple) else [content]
+    blocks = all(isinstance(one, str) or (isinstance(one, Mapping) and _is_content(one)) for one in listed)
+    return content if content is None or blocks else _json(content)
+
+
+def _is_content(given: Mapping[str, Any]) -> bool:
+    return _is_block(given) or any(isinstance(given.get(key), Mapping) for key in _WRAPPED)
+
+
 def _pieces(block: Mapping[str, Any]) -> Iterator[Piece]:
     kind, inner = _kind(block)
     if kind in _LEFT_OUT or inner.get("thought") is True:

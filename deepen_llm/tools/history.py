@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from deepen_llm.errors import PromptError
-from deepen_llm.tools.blocks import Answered, Called, Piece, pieces
+from deepen_llm.tools.blocks import Answered, Called, Piece, data_as_text, pieces
 from deepen_llm.tools.messages import called_of, normalised, normalised_call, plain_role
 
 Made = dict[str, Any]
@@ -89,7 +89,7 @@ def _parted(message: Any) -> list[Made]:
     calls = [normalised_call(call) for call in called_of(message)]
     if content is None:
         return [{**fields, "content": None, "tool_calls": calls}]
-    said = list(pieces(content))
+    said = list(pieces(data_as_text(content) if role == "tool" else content))
     if role == "assistant":
         return _in_turn(fields, said, calls)
     if calls or any(isinstance(piece, Called) for piece in said):

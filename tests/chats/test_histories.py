@@ -1,5 +1,6 @@
 """Histories of every provider, as plain messages: text in its order, calls and results, nothing dropped in silence."""
 
+import json
 from typing import Any
 
 import pytest
@@ -184,6 +185,14 @@ def test_what_a_provider_s_tools_answered_stands_between_the_texts(served: list[
     assert (made[1]["content"], made[3]["content"]) == ("Wait.", "So.")
     assert '"title": "Ä"' in made[2]["content"]
     assert "zz" not in made[2]["content"]
+
+
+@pytest.mark.parametrize("data", [{"città": 3}, [{"città": 3}], [1, 2], 7, True])
+def test_a_tool_s_data_is_told_as_json(data: Any) -> None:
+    told = json.dumps(data, ensure_ascii=False)
+    assert conversation([USER, CALLED, {"role": "tool", "tool_call_id": "c1", "content": data}])[2]["content"] == told
+    block = {"type": "tool_result", "tool_use_id": "c1", "content": data}
+    assert conversation([USER, CALLED, {"role": "user", "content": [block]}])[2]["content"] == told
 
 
 def test_malformed_messages_are_told_by_their_place() -> None:
