@@ -35,6 +35,7 @@ from deepen_llm.gate import Gate, named_gate
 from deepen_llm.generation import GenerationOptions
 from deepen_llm.options import Options
 from deepen_llm.structure.response_format import ResponseFormat
+from deepen_llm.template_variables import TemplateVariables
 
 Quantization = Literal["bnb-int8", "bnb-nf4", "torchao-int8"]
 """How weights are quantised while they are loaded: the package, and what it makes of them."""
@@ -62,6 +63,8 @@ class MemberConfig(Options):
             in each.
         trust_remote_code: Run code that comes with the checkpoint.
         safetensors_only: Refuse weights in pickle formats, which can run code.
+        chat_template_kwargs: Variables for the member's chat template, such as ``enable_thinking: false``; those that
+            a call gives go before them.
     """
 
     path: str = Field(min_length=1)
@@ -74,6 +77,7 @@ class MemberConfig(Options):
     compile: bool = False
     trust_remote_code: bool = False
     safetensors_only: bool = True
+    chat_template_kwargs: TemplateVariables = Field(default_factory=dict)
 
     @property
     def label(self) -> str:

@@ -338,7 +338,7 @@ class EnsembleLLM:
             messages: One list of messages (``role``, ``content``), or a list of such lists.
             return_exceptions: See `generate`.
             **options: Fields of `ChatOptions`: those of `generate`, and ``tools``, ``tool_choice``,
-                ``parallel_tool_calls``.
+                ``parallel_tool_calls``, ``continue_final_message``.
 
         Returns:
             One `Output` per conversation; a list for a list of lists.
@@ -438,16 +438,27 @@ class EnsembleLLM:
         return found if _is_many(prompt) or _is_many(continuation) else found[0]
 
     @overload
-    def score_chat(self, messages: Conversation, continuation: str) -> Score: ...  # type: ignore[overload-overlap]
+    def score_chat(self, messages: Conversation, continuation: str, **options: Any) -> Score: ...
     @overload
-    def score_chat(self, messages: Conversation, continuation: Sequence[str]) -> list[Score]: ...
-    def score_chat(self, messages: Conversation, continuation: str | Sequence[str]) -> Score | list[Score]:
+    def score_chat(self, messages: Conversation, continuation: Sequence[str], **options: Any) -> list[Score]: ...
+    def score_chat(
+        self, messages: Conversation, continuation: str | Sequence[str], **options: Any
+    ) -> Score | list[Score]:
         """`score`, of an answer to a conversation as `chat` takes it, or of each of several answers to the same one.
 
         Many models begin an answer with a space, which their templates leave to it.
+
+        Args:
+            messages: The conversation.
+            continuation: The answer, or several.
+            **options: ``chat_template_kwargs`` and ``continue_final_message``, as `chat` takes them.
+
+        Raises:
+            ConfigError: An option is unknown or cannot be used.
+            PromptError: See `chat` and `score`.
         """
         continuations = [continuation] if isinstance(continuation, str) else continuation
-        encoded = encode_conversation(self._ensemble, messages, None)
+        encoded = encode_conversation(self._ensemble, messages, self._requests.templating(options))
         found = self._scored([encoded] * len(continuations), continuations)
         return found[0] if isinstance(continuation, str) else found
 

@@ -11,6 +11,7 @@ from typing_extensions import Self
 
 from deepen_llm.options import Options
 from deepen_llm.structure.response_format import ResponseFormat
+from deepen_llm.template_variables import TemplateVariables
 from deepen_llm.tools.definitions import Toolbox
 
 _STOPS = ("stop", "stop_token_ids")
@@ -34,6 +35,8 @@ class GenerationOptions(Options):
         n: Samples per prompt.
         logprobs: Report each token's log-probability and this many likeliest tokens beside it.
         trace: Report how each token came about.
+        chat_template_kwargs: Variables for the members' chat templates, such as ``{"enable_thinking": False}``; they go
+            before those that a member's own configuration sets, where a call gives them.
         response_format: What the answer must be: a pydantic model, a dataclass or another type that pydantic knows, a
             JSON schema, or ``{"type": "json_object"}``. The fused distribution is held to it token by token, and the
             answer is whole within ``max_new_tokens``.
@@ -53,6 +56,7 @@ class GenerationOptions(Options):
     n: int = Field(1, ge=1)
     logprobs: int | None = Field(None, ge=0)
     trace: bool = False
+    chat_template_kwargs: TemplateVariables = Field(default_factory=dict)
     response_format: Annotated[ResponseFormat | None, BeforeValidator(ResponseFormat.of), _AS_SCHEMA] = None
 
     @field_validator("stop", "stop_token_ids", mode="before")
@@ -105,11 +109,14 @@ class ChatOptions(GenerationOptions):
             them.
         tool_choice: ``auto`` (the model decides), ``none``, ``required`` or ``any``, or the name of the tool to call.
         parallel_tool_calls: Whether an answer may hold several calls.
+        continue_final_message: Let the last message, an assistant's, go on, in place of a new one; the answer is what
+            comes after it. A message with ``"prefix": True``, as Mistral has it, asks for the same.
     """
 
     tools: Any = None
     tool_choice: Any = "auto"
     parallel_tool_calls: bool = True
+    continue_final_message: bool = False
 
     @cached_property
     def toolbox(self) -> Toolbox | None:

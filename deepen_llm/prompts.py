@@ -2,19 +2,79 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from deepen_llm.contexts import Ensemble
-from deepen_llm.errors import ContextLengthError, PromptError
+from deepen_llm.errors import ConfigError, ContextLengthError, PromptError
 from deepen_llm.members.base import Member, Message
 from deepen_llm.members.encoding import Prompt
 from deepen_llm.structure import Room
 from deepen_llm.tools.definitions import Toolbox
-from deepen_llm.tools.messages import normalised
+from deepen_llm.tools.history import conversation, named
 
 EncodedPrompt = Sequence[Prompt]
 """One prompt, as each member encodes it."""
+
+
+@dataclass(frozen=True)
+class Chatting:
+    """How conversations are put through the members' chat templates.
+
+    Attributes:
+        toolbox: The tools that the model may call.
+        variables: Variables for the templates, which go before a member's own.
+        standing: Variables that hold where neither the call nor the member says otherwise.
+        continue_final_message: Let the last message, an assistant's, go on, in place of a new one.
+    """
+
+    toolbox: Toolbox | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    standing: Mapping[str, Any] = field(default_factory=dict)
+    continue_final_message: bool = False
+
+    def arguments(self, member: Member, messages: Sequence[Message]) -> dict[str, Any]:
+        """What `Member.encode_chat` and `Member.render` take for these messages, which are `normalised`."""
+        given: dict[str, Any] = {
+            "tools": self.toolbox.tools if self.toolbox else (),
+            "variables": {**self.standing, **member.chat_template_kwargs, **self.variables},
+            "continue_final_message": self.continues(messages),
+        }
+        return {name: value for name, value in given.items() if value}
+
+    def continues(self, messages: Sequence[Message]) -> bool:
+        """Whether the last message goes on: by the option, or by its own ``prefix``, as Mistral has it."""
+        return self.continue_final_message or bool(messages and messages[-1].get("prefix"))
+
+    def check(self, members: Iterable[Member]) -> None:
+        """Find that every variable is read by someone.
+
+        Raises:
+            ConfigError: No member's template has a variable of this name, or not the member's that sets it.
+        """
+        told = list(members)
+        for name in {**self.standing, **self.variables}:
+            if not any(member.reads_variable(name) for member in told):
+                raise _unread(name, "no member's chat template reads")
+        for member in told:
+            for name in member.chat_template_kwargs:
+                if not member.reads_variable(name):
+                    raise _unread(name, f"the chat template of member {member.name} does not read")
+
+
+def _unread(name: str, who: str) -> ConfigError:
+    near = difflib.get_close_matches(name, _VARIABLES, n=1, cutoff=0.7)
+    meant = f", did you mean {near[0]!r}?" if near and near[0] != name else ""
+    return ConfigError(
+        f"{who} a variable {name!r} of chat_template_kwargs{meant}",
+        hint="leave it out, or give a name that a member's tokenizer.chat_template has",
+    )
+
+
+_VARIABLES = ("enable_thinking", "thinking", "reasoning_effort", "documents", "date_string", "custom_tools")
 
 
 def encode_text(ensemble: Ensemble, text: str) -> EncodedPrompt:
@@ -32,13 +92,13 @@ def encode_text(ensemble: Ensemble, text: str) -> EncodedPrompt:
     return _encode(ensemble, lambda member: member.encode_prompt(text))
 
 
-def encode_conversation(ensemble: Ensemble, messages: Sequence[Message], toolbox: Toolbox | None) -> EncodedPrompt:
+def encode_conversation(ensemble: Ensemble, messages: Sequence[Message], how: Chatting) -> EncodedPrompt:
     """Encode a conversation for every member, through its own chat template.
 
     Args:
         ensemble: The ensemble.
         messages: The messages.
-        toolbox: The tools that the model may call.
+        how: The tools that the model may call, and what the templates are told beside them.
 
     Raises:
         PromptError: There are no messages, one is malformed, or a member's template is missing or refuses them.
@@ -48,11 +108,34 @@ def encode_conversation(ensemble: Ensemble, messages: Sequence[Message], toolbox
         raise PromptError(
             f"{messages!r} is no conversation", hint="give a list like [{'role': 'user', 'content': 'Hello'}]"
         )
-    conversation = [normalised(message) for message in messages]
-    for message in conversation:
+    said = readable(messages)
+    if how.continues(said):
+        _check_open(said)
+    return _encode(ensemble, lambda member: member.encode_chat(said, **how.arguments(member, said)))
+
+
+def readable(messages: Sequence[Message]) -> Sequence[Message]:
+    """Messages, whoever wrote them, as members take them.
+
+    Raises:
+        PromptError: One is no message, or says what is not text, or nothing can be read in them.
+    """
+    said = conversation(messages)
+    for message in said:
         _check_text(message["content"])
-    tools = toolbox.tools if toolbox else ()
-    return _encode(ensemble, lambda member: member.encode_chat(conversation, tools))
+    if messages and not said:
+        raise PromptError("the messages hold nothing but reasoning", hint="give at least one that says something")
+    return said
+
+
+def _check_open(messages: Sequence[Message]) -> None:
+    last = messages[-1]
+    if last["role"] != "assistant" or last.get("tool_calls"):
+        calls = ", and calls a tool" if last.get("tool_calls") else ""
+        raise PromptError(
+            f"{named(getattr(last, 'place', len(messages) - 1), last)} cannot be continued: it is the last one{calls}",
+            hint="end with an assistant's text, or leave continue_final_message out",
+        )
 
 
 def encode_continuation(ensemble: Ensemble, prompt: EncodedPrompt, text: str) -> list[int]:

@@ -11,7 +11,7 @@ from deepen_llm.config import EnsembleSettings
 from deepen_llm.contexts import Ensemble
 from deepen_llm.errors import ConfigError, ContextLengthError, DeepenError
 from deepen_llm.generation import ChatOptions, GenerationOptions
-from deepen_llm.prompts import EncodedPrompt, encode_conversation, encode_text, room_after
+from deepen_llm.prompts import Chatting, EncodedPrompt, encode_conversation, encode_text, room_after
 from deepen_llm.row import Request, Row
 from deepen_llm.run import Run
 from deepen_llm.sampling import generators
@@ -19,6 +19,8 @@ from deepen_llm.stops import Stops
 from deepen_llm.structure import Grammar, Grammars, Guide, Room, lark
 from deepen_llm.tools.definitions import Toolbox
 from deepen_llm.tools.reader import Reader
+
+_OF_TEMPLATES = ("chat_template_kwargs", "continue_final_message")
 
 
 class Requests:
@@ -46,6 +48,11 @@ class Requests:
             keep_errors: Let a prompt that cannot be used fail alone: its error stands in its place.
         """
         options = GenerationOptions(**GenerationOptions.merged(self._standing, given))
+        if given.get("chat_template_kwargs"):
+            raise ConfigError(
+                f"chat_template_kwargs={given['chat_template_kwargs']!r} for a prompt that no chat template is put to",
+                hint="give it to chat(), or leave it out",
+            )
         grammar = self._grammar(options, None)
 
         def ask(prompt: Any) -> Request:
@@ -63,15 +70,41 @@ class Requests:
             keep_errors: See `continuing`.
         """
         options = ChatOptions(**ChatOptions.merged(self._standing, given))
-        toolbox, main = options.toolbox, self._ensemble.main
+        toolbox, main, how = options.toolbox, self._ensemble.main, self.chatting(options, given)
         grammar = self._grammar(options, toolbox)
 
         def ask(messages: Any) -> Request:
-            encoded = encode_conversation(self._ensemble, messages, toolbox)
+            encoded = encode_conversation(self._ensemble, messages, how)
             reader = partial(self._ensemble.main_model.reader, encoded[main], toolbox, structured=options.structured)
             return Request(encoded, self._rows(options, encoded, grammar, reader))
 
         return self._run(ask, conversations, options, keep_errors)
+
+    def templating(self, given: Mapping[str, Any]) -> Chatting:
+        """How a conversation is put through the templates where nothing is generated.
+
+        Raises:
+            ConfigError: An option is unknown, or cannot be used.
+        """
+        if other := next((name for name in given if name not in _OF_TEMPLATES), None):
+            raise ConfigError(f"unknown option {other!r}", hint=f"known options: {', '.join(_OF_TEMPLATES)}")
+        return self.chatting(ChatOptions(**given), given)
+
+    def chatting(self, options: ChatOptions, given: Mapping[str, Any]) -> Chatting:
+        """How conversations are put through the templates.
+
+        Args:
+            options: The options in force.
+            given: Those of the call.
+
+        Raises:
+            ConfigError: A variable is read by no member's template.
+        """
+        called = options.chat_template_kwargs if "chat_template_kwargs" in given else {}
+        standing = self._settings.generation.chat_template_kwargs
+        how = Chatting(options.toolbox, called, standing, options.continue_final_message)
+        how.check(self._ensemble.members)
+        return how
 
     def _run(
         self, ask: Callable[[Any], Request], prompts: Sequence[Any], options: GenerationOptions, keep_errors: bool

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +22,12 @@ _HELP = "/reset forgets all, /exit or Ctrl-D leaves, Ctrl-C stops an answer"
 @takes(Given)
 def chat(
     system: Annotated[str | None, typer.Option(help="A system message that begins the conversation.")] = None,
+    chat_template_kwargs: Annotated[
+        str | None,
+        typer.Option(
+            help="Variables for the members' chat templates, as JSON: '{\"enable_thinking\": false}'.", metavar="JSON"
+        ),
+    ] = None,
     *,
     given: Given,
 ) -> None:
@@ -28,7 +35,18 @@ def chat(
 
     /reset forgets the conversation, /exit (or Ctrl-D) leaves, Ctrl-C stops an answer.
     """
-    Conversation(given.load(n=1), system).hold()
+    Conversation(given.load(n=1, chat_template_kwargs=_variables(chat_template_kwargs)), system).hold()
+
+
+def _variables(told: str | None) -> Any:
+    """The variables of a command line, as JSON; None where there are none."""
+    try:
+        found = json.loads(told) if told else None
+    except ValueError as error:
+        raise typer.BadParameter(f"--chat-template-kwargs {told} is no JSON: {error}") from error
+    if found is not None and not isinstance(found, dict):
+        raise typer.BadParameter(f"--chat-template-kwargs {told} is no JSON object")
+    return found
 
 
 class Conversation:

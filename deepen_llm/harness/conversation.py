@@ -7,18 +7,16 @@ in a template's place is the messages themselves, as JSON behind a mark; what it
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-
-from jinja2 import TemplateError
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from deepen_llm.errors import PromptError
 from deepen_llm.members.base import Message
 from deepen_llm.members.local import LocalMember
+from deepen_llm.prompts import Chatting, readable
 
 _MARK = "<|deepen-conversation|>"
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,10 +26,12 @@ class Conversation:
     Attributes:
         messages: The messages.
         answering: Whether the assistant's answer is to begin; else the last message goes on.
+        variables: Variables that hold for every member's template that sets none itself.
     """
 
     messages: Sequence[Message]
     answering: bool
+    variables: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """The string that `parted` takes apart again."""
@@ -66,26 +66,6 @@ def as_read(member: LocalMember, string: str) -> str:
             f"member {member.name} has no chat template",
             hint="evaluate without --apply_chat_template, or choose an instruction-tuned checkpoint",
         )
-    try:
-        return _templated(member, conversation.messages, conversation.answering) + behind
-    except TemplateError:
-        _LOG.warning("the template of member %s refuses these messages; it reads no system message", member.name)
-    told = [message for message in conversation.messages if message["role"] != "system"]
-    try:
-        return _templated(member, told, conversation.answering) + behind
-    except TemplateError as error:
-        raise PromptError(
-            f"the chat template of member {member.name} refuses these messages: {error}",
-            hint="evaluate without --fewshot_as_multiturn or without --apply_chat_template",
-        ) from error
-
-
-def _templated(member: LocalMember, messages: Sequence[Message], answering: bool) -> str:
-    return str(
-        member.tokenizer.apply_chat_template(
-            [dict(message) for message in messages],
-            tokenize=False,
-            add_generation_prompt=answering,
-            continue_final_message=not answering,
-        )
-    )
+    said = readable(conversation.messages)
+    how = Chatting(standing=conversation.variables, continue_final_message=not conversation.answering)
+    return member.render(said, **how.arguments(member, said)) + behind

@@ -121,7 +121,8 @@ class DeepenLM(TemplateLM):
 
     def apply_chat_template(self, chat_history: Sequence[Message], add_generation_prompt: bool = True) -> str:
         """The messages as a string, for each member to put through its own template later."""
-        return str(Conversation(list(chat_history), add_generation_prompt))
+        variables = self.ensemble.settings.generation.chat_template_kwargs
+        return str(Conversation(list(chat_history), add_generation_prompt, variables))
 
     def chat_template(self, chat_template: bool | str = False) -> str:
         """The members' templates, for the harness's record."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -129,6 +130,7 @@ class Member(ABC):
     context_length: int | None  # tokens that fit, None where the model knows no bound
     weight_bytes: int = 1  # of its weights: about what a one-token forward reads
     bytes_per_token: int = 0  # what a context keeps for each token, 0 where it is not known
+    chat_template_kwargs: Mapping[str, Any] = MappingProxyType({})  # variables for its chat template
     source: MemberConfig | None = None  # where it was loaded from, None for one that lives in memory
 
     @abstractmethod
@@ -136,24 +138,44 @@ class Member(ABC):
         """Encode a plain prompt; special tokens spelled out in it are recognised, as everywhere in the field."""
 
     @abstractmethod
-    def encode_chat(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Prompt:
+    def encode_chat(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] = (),
+        *,
+        variables: Mapping[str, Any] | None = None,
+        continue_final_message: bool = False,
+    ) -> Prompt:
         """Encode a conversation through the member's own chat template, ready for the assistant's answer.
 
         Args:
             messages: The messages.
             tools: The tools that the assistant may call; a template that knows none is told in words.
+            variables: Variables for the template.
+            continue_final_message: Let the last message go on, in place of a new one.
 
         Raises:
             PromptError: The member has no template, or its template refuses the messages.
         """
 
     @abstractmethod
-    def render(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] = (),
+        *,
+        variables: Mapping[str, Any] | None = None,
+        continue_final_message: bool = False,
+    ) -> str:
         """The text that `encode_chat` encodes, special tokens spelled out.
 
         Raises:
             PromptError: See `encode_chat`.
         """
+
+    def reads_variable(self, name: str) -> bool:
+        """Whether the member's chat template has a variable of this name."""
+        return False
 
     @property
     @abstractmethod

@@ -10,11 +10,13 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from deepen_llm.errors import PromptError
-from deepen_llm.members.encoding import TOKENIZER_LOCK, Prompt, TextEncoder, is_mistral_common
-from deepen_llm.members.transformers_api import takes
+from deepen_llm.members.encoding import Prompt, TextEncoder
+from deepen_llm.members.fitting import OPEN, Fitting
+from deepen_llm.members.forms import Messages
+from deepen_llm.members.template import ChatTemplate, Rendering
 from deepen_llm.tools.definitions import Tool
 from deepen_llm.tools.formats import HERMES, KNOWN, ToolFormat
-from deepen_llm.tools.words import in_words, speaks_of_tools
+from deepen_llm.tools.history import Placed, conversation
 from deepen_llm.vocabulary import Vocabulary
 
 _PROBE = Tool("probe_tool", "Probe.", {"type": "object", "properties": {"probe": {"type": "string"}}})
@@ -29,6 +31,8 @@ _ASKED: list[dict[str, Any]] = [
 class ChatEncoder:
     """Encodes conversations for one member.
 
+    What the template refuses, or leaves out, is brought into the first of the `forms` that it takes whole.
+
     Args:
         name: What messages call the member.
         tokenizer: Its tokenizer.
@@ -39,13 +43,16 @@ class ChatEncoder:
     def __init__(
         self, name: str, tokenizer: PreTrainedTokenizerBase, vocabulary: Vocabulary, encoder: TextEncoder
     ) -> None:
-        self._name, self._tokenizer, self._vocabulary, self._encoder = name, tokenizer, vocabulary, encoder
+        self._vocabulary, self._encoder = vocabulary, encoder
+        self.template = ChatTemplate(name, tokenizer, self.spelled)
+        self._fitting = Fitting(name, self.template, self._form)
 
     @cached_property
     def own_format(self) -> ToolFormat | None:
         """How the template writes tool calls; None where it knows no tools, or writes calls in no known way."""
         try:
-            shown = self.spelled(self._ids(_ASKED, [_PROBE]))
+            self.template.require()
+            shown = self.template.text(_ASKED, Rendering([_PROBE]))
         except PromptError:
             return None
         shown = re.sub(r"\[CALL_ID\]\w+", "", shown)
@@ -53,35 +60,61 @@ class ChatEncoder:
             return None
         return next((form for form in KNOWN if form.opening + form.head(_PROBE.name) in shown), None)
 
+    def _form(self) -> ToolFormat | None:
+        return self.own_format
+
     @property
     def tool_format(self) -> ToolFormat:
         """How the member is to write tool calls."""
         return self.own_format or HERMES
 
-    def encode(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Tool]) -> Prompt:
+    def encode(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Tool],
+        variables: Mapping[str, Any] | None = None,
+        *,
+        continue_final_message: bool = False,
+    ) -> Prompt:
         """Encode a conversation, ready for the assistant's answer.
 
         Args:
-            messages: The messages, `normalised`.
+            messages: The messages.
             tools: The tools that the assistant may call.
+            variables: Variables for the template.
+            continue_final_message: Let the last message go on, in place of a new one.
 
         Raises:
             PromptError: The member has no template, or its template refuses the messages.
         """
-        plain, tools = self._in_own_terms(messages, tools)
-        if is_mistral_common(self._tokenizer):  # which has its templates in code, and never renders them to text
-            return self._encoder.closed(self._encoder.readable(self._rendered(plain, tools, tokenize=True)))
-        text = self._rendered(plain, tools, tokenize=False)
-        if self._spells_special_tokens(plain):
-            return self._encoder.closed(self._sanitised(plain, tools))
+        how = Rendering(tools, variables or {}, answering=not continue_final_message)
+        messages = _placed(messages)
+        if before := self._before_what_goes_on(messages, how):
+            head = self.encode(before, tools, variables)
+            return self._encoder.extended(list(head.ids), messages[-1]["content"])
+        plain, how, text = self._fitting.fitted(messages, how)
+        if self.template.in_code:
+            return self._encoder.closed(self._encoder.readable(self.template.ids(plain, how)))
+        if self._spells_special_tokens(plain, how):
+            return self._sanitised(plain, how, text)
+        text = text.partition(OPEN)[0] if continue_final_message else text
         return self._encoder.resumable(self._encoder.recognising(text), text, 0)
 
-    def render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Tool]) -> str:
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Tool],
+        variables: Mapping[str, Any] | None = None,
+        *,
+        continue_final_message: bool = False,
+    ) -> str:
         """The text of a conversation as the member reads it, special tokens spelled out; see `encode`."""
-        plain, tools = self._in_own_terms(messages, tools)
-        if is_mistral_common(self._tokenizer):
-            return self.spelled(self._rendered(plain, tools, tokenize=True))
-        return str(self._rendered(plain, tools, tokenize=False))
+        how = Rendering(tools, variables or {}, answering=not continue_final_message)
+        messages = _placed(messages)
+        if before := self._before_what_goes_on(messages, how):
+            return self.render(before, tools, variables) + str(messages[-1]["content"])
+        text = self._fitting.fitted(messages, how)[2]
+        return text.partition(OPEN)[0] if continue_final_message else text
 
     def spelled(self, ids: Sequence[int]) -> str:
         """Token ids as text, special tokens spelled out."""
@@ -89,60 +122,41 @@ class ChatEncoder:
         parts = [vocabulary.surfaces[id_] or vocabulary.spellings.get(id_, "").encode() for id_ in ids]
         return b"".join(parts).decode(errors="replace")
 
-    def _in_own_terms(
-        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Tool]
-    ) -> tuple[list[dict[str, Any]], Sequence[Tool]]:
-        """Messages that the template understands, and the tools that it is to tell of."""
-        if not is_mistral_common(self._tokenizer) and not self._tokenizer.chat_template:
-            raise PromptError(
-                f"member {self._name} has no chat template",
-                hint="choose an instruction-tuned checkpoint, set tokenizer.chat_template, or use generate()",
-            )
-        if (tools or speaks_of_tools(messages)) and self.own_format is None:
-            return in_words(messages, tools), ()
-        return [dict(message) for message in messages], tools
+    def _before_what_goes_on(
+        self, messages: Sequence[Mapping[str, Any]], how: Rendering
+    ) -> Sequence[Mapping[str, Any]]:
+        """The messages before an assistant's that goes on behind the beginning of an answer to them, as plain text.
 
-    def _ids(self, conversation: list[dict[str, Any]], tools: Sequence[Tool]) -> list[int]:
-        if is_mistral_common(self._tokenizer):
-            return list(self._rendered(conversation, tools, tokenize=True))
-        if not self._tokenizer.chat_template:
-            return []
-        return self._encoder.recognising(self._rendered(conversation, tools, tokenize=False))
+        So it does where the template has no place for it: those in code would trim it, others want the user last.
+        """
+        *before, last = messages
+        if how.answering:
+            return ()
+        if not before or last["role"] != "assistant":
+            if self.template.in_code:
+                raise self._fitting.refused(messages, len(before), "only an assistant's answer to a message goes on")
+            return ()
+        self.template.require()
+        return before if self.template.in_code or isinstance(self._fitting.first(messages, how), PromptError) else ()
 
-    def _rendered(self, conversation: list[dict[str, Any]], tools: Sequence[Tool], **options: Any) -> Any:
-        try:
-            return self._render(conversation, tools, **options)
-        except Exception as error:  # templates are programs of the checkpoint's, and raise what they like
-            raise PromptError(
-                f"the chat template of member {self._name} refuses these messages: {error}",
-                hint="give messages as {'role': 'user', 'content': '...'}, roles in the order that the template knows",
-            ) from error
+    def _sanitised(self, plain: Messages, how: Rendering, text: str) -> Prompt:
+        """A prompt in which special tokens spelled out in a message stay plain text."""
+        if how.answering:
+            return self._encoder.closed(self._encoder.readable(self.template.sanitised(plain, how, begun=False)))
+        bare = [*plain[:-1], {**plain[-1], "content": ""}]
+        head = self.template.text([*plain[:-1], {**plain[-1], "content": OPEN}], how).partition(OPEN)[0]
+        said = text.partition(OPEN)[0].removeprefix(head)
+        ids = self._encoder.readable(self.template.sanitised(bare, how, begun=True))
+        return self._encoder.extended(ids, said)
 
-    def _render(self, conversation: list[dict[str, Any]], tools: Sequence[Tool], **options: Any) -> Any:
-        if tools:
-            options["tools"] = [tool.definition() for tool in tools]
-        with TOKENIZER_LOCK:
-            return self._tokenizer.apply_chat_template(
-                conversation, add_generation_prompt=True, return_dict=False, **options
-            )
-
-    def _sanitised(self, conversation: list[dict[str, Any]], tools: Sequence[Tool]) -> list[int]:
-        """Ids of a conversation in which special tokens spelled out in a message stay plain text."""
-        try:
-            if not takes(self._tokenizer.apply_chat_template, "sanitize_control_tokens"):
-                raise ValueError("this version of transformers obeys them")
-            return self._encoder.readable(
-                self._render(conversation, tools, tokenize=True, sanitize_control_tokens=True)
-            )
-        except ValueError as error:
-            raise PromptError(
-                f"a message spells out a special token of member {self._name}, and it cannot stay plain text: {error}",
-                hint="remove the special token from the message, or upgrade transformers",
-            ) from error
-
-    def _spells_special_tokens(self, conversation: list[dict[str, Any]]) -> bool:
-        spoken = [said for message in conversation for said in _strings(message)]
+    def _spells_special_tokens(self, conversation: Messages, how: Rendering) -> bool:
+        spoken = [said for given in (*conversation, how.variables) for said in _strings(given)]
         return any(token in said for token in self._vocabulary.spellings.values() for said in spoken)
+
+
+def _placed(messages: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The messages as plain ones, which those of an ensemble's call are already."""
+    return messages if all(isinstance(message, Placed) for message in messages) else conversation(messages)
 
 
 def _strings(given: Any) -> list[str]:

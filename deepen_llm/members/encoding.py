@@ -158,6 +158,11 @@ class TextEncoder:
         """A prompt whose ids all stay as they are; what follows is encoded on its own."""
         return Prompt(tuple(ids), len(ids), "", _LEADS[1:])
 
+    def extended(self, ids: list[int], text: str) -> Prompt:
+        """A prompt of ids that all stay as they are, and behind them plain text."""
+        leads = _LEADS[1:]
+        return Prompt((*ids, *self.following(leads, text).ids), len(ids), text, leads)
+
     def shortened(self, prompt: Prompt, tokens: int) -> Prompt:
         """The last so many tokens of a prompt."""
         cut = len(prompt.ids) - tokens

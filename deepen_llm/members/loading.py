@@ -151,7 +151,7 @@ def _load(source: Checkpoint, share: Share | None) -> LocalMember:
         if not placed:
             model = model.to(device)
     member = LocalMember(model, tokenizer, config.label, folder=source.folder, compile=config.compile)
-    member.source = config
+    member.source, member.chat_template_kwargs = config, config.chat_template_kwargs
     return member
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -97,13 +98,31 @@ class LocalMember(Member):
         """See `Member`."""
         return self._encoder.prompt(text)
 
-    def encode_chat(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Prompt:
+    def encode_chat(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] = (),
+        *,
+        variables: Mapping[str, Any] | None = None,
+        continue_final_message: bool = False,
+    ) -> Prompt:
         """See `Member`."""
-        return self._chat.encode(messages, tools)
+        return self._chat.encode(messages, tools, variables, continue_final_message=continue_final_message)
 
-    def render(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] = (),
+        *,
+        variables: Mapping[str, Any] | None = None,
+        continue_final_message: bool = False,
+    ) -> str:
         """See `Member`."""
-        return self._chat.render(messages, tools)
+        return self._chat.render(messages, tools, variables, continue_final_message=continue_final_message)
+
+    def reads_variable(self, name: str) -> bool:
+        """See `Member`."""
+        return self._chat.template.reads(name)
 
     @property
     def tool_format(self) -> ToolFormat:

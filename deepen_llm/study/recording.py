@@ -22,7 +22,7 @@ from deepen_llm.fusion import FixedWeights, Fusion, Likelihood
 from deepen_llm.gate import Gate, reasons_against
 from deepen_llm.members.base import Context, Member
 from deepen_llm.members.likelihood import likelihoods
-from deepen_llm.prompts import EncodedPrompt, encode_continuation, encode_conversation
+from deepen_llm.prompts import Chatting, EncodedPrompt, encode_continuation, encode_conversation
 from deepen_llm.study.questions import Asked
 from deepen_llm.text import TextAssembler
 
@@ -142,7 +142,7 @@ def record(members: Sequence[Member], main: int, asked: Sequence[Asked]) -> Reco
         asked: The questions.
     """
     reading = _Reading(members, main)
-    prompts = [encode_conversation(reading.ensemble, conversation(one.question), None) for one in asked]
+    prompts = [encode_conversation(reading.ensemble, conversation(one.question), Chatting()) for one in asked]
     answers = [reading.answer(prompt, one) for prompt, one in zip(prompts, asked, strict=True)]
     for first in range(0, len(asked), BATCH):
         reading.follow(prompts[first : first + BATCH], answers[first : first + BATCH], first)

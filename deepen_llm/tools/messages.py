@@ -7,7 +7,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deepen_llm.errors import PromptError
+from deepen_llm.tools.blocks import text_of
 from deepen_llm.tools.calls import ToolCall
+
+ROLES = ("system", "user", "assistant", "tool")
+"""The roles that every member takes, if need be in another form."""
+
+_SAME = {
+    "developer": "system",
+    "human": "user",
+    "ai": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
+    "chatbot": "assistant",
+    "function": "tool",
+    "ipython": "tool",
+}
+_OF_INTERFACES = (  # what an interface says about a message, and no template reads
+    *("type", "id", "status", "refusal", "function_call", "annotations", "audio", "example", "cache_control", "parts"),
+    *("usage", "usage_metadata", "response_metadata", "additional_kwargs", "artifact", "stop_reason", "model"),
+)
 
 
 def normalised(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,41 +44,45 @@ def normalised(message: Mapping[str, Any]) -> dict[str, Any]:
     calls = message.get("tool_calls")
     if message.get("content") is None and not calls:
         raise PromptError(f"{message!r:.120} says nothing", hint="give messages as {'role': ..., 'content': ...}")
-    made = {**message, "content": _text(message.get("content"))}
+    kept = {key: value for key, value in message.items() if key not in _OF_INTERFACES and value is not None}
+    made = {**kept, "role": plain_role(message["role"]), "content": text_of(message.get("content"))}
     if calls:
-        made["tool_calls"] = [_call(call) for call in calls]
+        made["tool_calls"] = [normalised_call(call) for call in calls]
     else:
         made.pop("tool_calls", None)
     return made
 
 
-def _text(content: Any) -> str:
-    if content is None or isinstance(content, str):
-        return content or ""
-    parts = content if isinstance(content, Sequence) else [content]
-    texts = [part.get("text") if _is_text(part) else part for part in parts]
-    said = [text for text in texts if isinstance(text, str)]
-    if len(said) < len(texts):
-        raise PromptError(
-            f"{content!r:.120} is no text, and these models read nothing else",
-            hint="give the content as a string, or as parts {'type': 'text', 'text': ...}",
-        )
-    return "".join(said)
+def plain_role(role: str) -> str:
+    """A role by the name that chat templates give it."""
+    return _SAME.get(role, role)
 
 
-def _is_text(part: Any) -> bool:
-    return isinstance(part, Mapping) and part.get("type", "text") == "text"
+def called_of(message: Mapping[str, Any]) -> Sequence[Any]:
+    """The calls that a message's fields hold: ``tool_calls``, or ``function_call`` as OpenAI had it first."""
+    calls = message.get("tool_calls")
+    if calls is not None and (isinstance(calls, str | Mapping) or not isinstance(calls, Sequence)):
+        raise PromptError(f"tool_calls={calls!r:.120} is no list", hint="give a list of tool calls")
+    legacy = message.get("function_call")
+    if not calls and isinstance(legacy, Mapping):
+        return [{"id": "", "type": "function", "function": legacy}]
+    return calls or ()
 
 
-def _call(call: Any) -> dict[str, Any]:
+def normalised_call(call: Any) -> dict[str, Any]:
+    """A call in OpenAI's form, its arguments as a mapping.
+
+    Raises:
+        PromptError: It is no call, or its arguments are no JSON object.
+    """
     if isinstance(call, ToolCall):
         return _described(call.name, call.arguments, call.id)
-    inner = call.get("function") if isinstance(call, Mapping) else None
+    inner = call.get("function", call.get("name") and call) if isinstance(call, Mapping) else None
     if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str):
         raise PromptError(
             f"{call!r:.120} is no tool call", hint="give {'id': ..., 'function': {'name': ..., 'arguments': {...}}}"
         )
-    arguments = inner.get("arguments") or {}
+    arguments = inner.get("arguments") or inner.get("args") or {}
     try:
         arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
     except ValueError as error:

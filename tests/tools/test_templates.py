@@ -6,7 +6,6 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from deepen_llm import EnsembleLLM
-from deepen_llm.errors import PromptError
 from deepen_llm.members.local import LocalMember
 from deepen_llm.tools import Tool, Toolbox, ToolCall
 from deepen_llm.tools.messages import normalised
@@ -69,10 +68,10 @@ def test_mistral_s_own_tokenizers_tell_them_too() -> None:
             assert told in prompt
 
 
-def test_a_template_that_refuses_a_system_message_says_so() -> None:
+def test_what_a_template_has_no_role_for_stands_in_the_user_s_message() -> None:
     one = member(tokenizer("byte_level_bpe", "strict"))
-    with pytest.raises(PromptError, match="roles must take turns"):
-        one.encode_chat([{"role": "system", "content": "x"}, {"role": "user", "content": "y"}], [])
+    told = one.render([{"role": "system", "content": "x"}, {"role": "user", "content": "y"}])
+    assert told == "user\nx\n\ny\nassistant\n"
     results = [*HISTORY, {"role": "tool", "tool_call_id": "abcdefghi", "content": "And 419."}]
     prompt = one._chat.spelled(one.encode_chat([normalised(message) for message in results], [ADD]).ids)
     assert "And 419." in prompt  # in one user message
@@ -148,6 +147,12 @@ def test_a_structure_beside_a_response_template_is_the_text() -> None:
         assert out.text
         called = llm.chat(ASK, tools=[ADD], tool_choice="any", max_new_tokens=200)
         assert called.tool_calls
+
+
+def test_an_answer_that_is_begun_goes_on_behind_a_response_template() -> None:
+    llm = reasoning("Well, hello.")
+    out = llm.chat([*ASK, {"role": "assistant", "content": "Well, "}], continue_final_message=True)
+    assert out.text == "hello."
 
 
 def test_malformed_calls_that_nobody_asked_for_are_no_crash() -> None:

@@ -26,7 +26,7 @@ from langchain_deepen.errors import as_langchain
 from langchain_deepen.messages import conversation
 from langchain_deepen.outputs import Chunks, chat_result
 from langchain_deepen.structured import Structured, Way
-from langchain_deepen.tokens import conversation_ids, text_ids
+from langchain_deepen.tokens import conversation_tokens, text_ids
 
 
 class ChatDeepen(DeepenModel, BaseChatModel):
@@ -202,9 +202,9 @@ class ChatDeepen(DeepenModel, BaseChatModel):
         return text_ids(self._source.load(self.model), text)
 
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
-        """The number of tokens of the conversation, as the main model reads it, tools included."""
-        told = [convert_to_openai_tool(tool) for tool in tools] if tools else None
-        return len(conversation_ids(self._source.load(self.model), conversation(messages), told))
+        """The number of tokens of the conversation, or of a part of one, as the main model reads it, tools included."""
+        told, variables = [convert_to_openai_tool(tool) for tool in tools or ()], self.chat_template_kwargs or {}
+        return conversation_tokens(self._source.load(self.model), conversation(messages), told, variables)
 
 
 def _once(tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

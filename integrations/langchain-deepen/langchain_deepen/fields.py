@@ -63,6 +63,7 @@ class EnsembleModel(Serializable):
         n: Answers per prompt.
         logprobs: Report each token's log-probability and this many likeliest tokens beside it.
         trace: Report how each token came about.
+        chat_template_kwargs: Variables for the members' chat templates.
         response_format: What every answer must be.
     """
 
@@ -96,6 +97,7 @@ class EnsembleModel(Serializable):
     n: int | None = None
     logprobs: int | None = None
     trace: bool | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
     response_format: Any = None
 
     def __init__(self, **given: Any) -> None:

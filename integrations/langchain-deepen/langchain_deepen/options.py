@@ -74,6 +74,7 @@ def canonical(kind: type[GenerationOptions], generation: GenerationOptions, give
     said = {**options.model_dump(mode="json", include=set(OPTIONS)), "model": given.get("model")}
     if isinstance(options, ChatOptions):
         said["tools"] = asdict(options.toolbox) if options.toolbox else None
+        said["continue_final_message"] = options.continue_final_message
     return said
 
 

@@ -200,10 +200,11 @@ def test_an_image_is_refused() -> None:
         DeepenLLM(ensemble=speaking("x")).chat([message])
 
 
-def test_an_order_that_a_template_refuses_is_told() -> None:
-    llm = DeepenLLM(ensemble=speaking("x", template=REFUSING))
+def test_what_a_template_refuses_in_every_form_is_told() -> None:
+    silent = "{% if 'Hello?' in messages[-1]['content'] %}{{ raise_exception('no questions') }}{% endif %}" + REFUSING
+    llm = DeepenLLM(ensemble=speaking("x", template=silent))
     for call in (llm.chat, llm.messages_to_prompt):
-        with pytest.raises(PromptError, match="roles must take turns"):
+        with pytest.raises(PromptError, match=r"message 1 \(role 'user'\).*no questions"):
             call([ChatMessage("Hello."), ChatMessage("Hello?")])
 
 

@@ -243,16 +243,16 @@ def test_messages_that_nobody_reads_are_told_clearly(chat: ChatDeepen) -> None:
         chat.invoke([])
 
 
-def test_an_order_that_the_template_refuses_is_told_clearly() -> None:
+def test_what_the_template_refuses_in_every_form_is_told_clearly() -> None:
     strict = pieces().__class__(
         tokenizer_object=pieces().backend_tokenizer,
         eos_token="<|end|>",
         unk_token="<unk>",
         additional_special_tokens=["<|turn|>"],
-        chat_template="{% if messages[0]['role'] != 'user' %}{{ raise_exception('begin with the user') }}{% endif %}"
+        chat_template="{% if 'brief' in messages[0]['content'] %}{{ raise_exception('begin otherwise') }}{% endif %}"
         + KNOWS_NONE,
     )
     chat = ChatDeepen(ensemble=EnsembleLLM([scripted("strict", strict, answers)]))
     assert chat.invoke("Hello").text
-    with pytest.raises(PromptError, match="begin with the user"):
+    with pytest.raises(PromptError, match=r"message 0 \(role 'system'\).*begin otherwise"):
         chat.invoke([SystemMessage("Be brief."), HumanMessage("Hello")])

@@ -29,6 +29,7 @@ from llama_index.llms.deepen.tools import asked, definition, selections
 
 from deepen_llm import EnsembleLLM
 from deepen_llm.errors import PromptError
+from deepen_llm.prompts import Chatting, readable
 
 
 class DeepenLLM(StructuredPrediction):
@@ -115,7 +116,7 @@ class DeepenLLM(StructuredPrediction):
         Args:
             messages: The conversation.
             **kwargs: Fields of `deepen_llm.config.ChatOptions`: those of `complete`, and ``tools``, ``tool_choice``,
-                ``parallel_tool_calls``.
+                ``parallel_tool_calls``, ``continue_final_message``.
         """
         ensemble = self.load()
         return answered(ensemble, ensemble.chat(conversation(messages), **self._chatting(kwargs)))
@@ -190,4 +191,7 @@ class _InTemplate:
         self._source = source
 
     def __call__(self, messages: Sequence[ChatMessage]) -> str:
-        return self._source.load().main_model.render(conversation(messages))
+        ensemble = self._source.load()
+        main, said = ensemble.main_model, readable(conversation(messages))
+        how = Chatting(standing=ensemble.settings.generation.chat_template_kwargs)
+        return main.render(said, **how.arguments(main, said))

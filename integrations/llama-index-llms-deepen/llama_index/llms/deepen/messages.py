@@ -2,76 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import (
+    BaseContentBlock,
     CachePoint,
     ChatMessage,
-    MessageRole,
+    CitableBlock,
+    CitationBlock,
     TextBlock,
     ThinkingBlock,
     ToolCallBlock,
 )
 
 from deepen_llm.errors import PromptError
-from deepen_llm.tools.messages import normalised
 
-_ROLES = {
-    MessageRole.DEVELOPER: "system",
-    MessageRole.FUNCTION: "tool",
-    MessageRole.CHATBOT: "assistant",
-    MessageRole.MODEL: "assistant",
-}
-_READ = (TextBlock, ToolCallBlock)
 _PASSED_OVER = (CachePoint, ThinkingBlock)  # a hint for hosted models; reasoning, which no later turn reads
+_FIELDS = ("tool_call_id", "name", "function_call", "prefix", "reasoning_content", "refusal")
 
 
 def conversation(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:
-    """Messages as the ensemble takes them.
+    """Messages as the ensemble takes them, one for each.
 
     Args:
         messages: The messages; tool messages name their call as ``additional_kwargs["tool_call_id"]``.
 
     Raises:
-        PromptError: A message has a block that is no text, or a tool call that is none.
+        PromptError: A message has a block that is no text.
     """
-    called: dict[str, str] = {}
-    made = []
-    for message in messages:
-        plain = normalised(_plain(message))
-        called |= {call["id"]: call["function"]["name"] for call in plain.get("tool_calls", ())}
-        if plain["role"] == "tool":  # LlamaIndex leaves the tool's name out, and some templates want it
-            plain.setdefault("name", called.get(plain.get("tool_call_id", ""), ""))
-        made.append(plain)
-    return made
+    return [_plain(place, message) for place, message in enumerate(messages)]
 
 
-def _plain(message: ChatMessage) -> dict[str, Any]:
-    given = message.additional_kwargs
-    made: dict[str, Any] = {"role": _ROLES.get(message.role, message.role.value), "content": _text(message)}
+def _plain(place: int, message: ChatMessage) -> dict[str, Any]:
+    given, role = message.additional_kwargs, message.role.value
+    texts = [text for block in message.blocks for text in _texts(place, role, block)]
+    made: dict[str, Any] = {"role": role, "content": "\n".join(texts)}
     if calls := tool_calls(message):
         made["tool_calls"] = calls
-    if made["role"] == "tool":
-        made |= {key: given[key] for key in ("tool_call_id", "name") if given.get(key)}
+    made |= {key: given[key] for key in _FIELDS if given.get(key)}
+    if not texts and isinstance(made.get("refusal"), str):
+        made["content"] = made["refusal"]
     return made
 
 
-def _text(message: ChatMessage) -> str:
-    for block in message.blocks:
-        if not isinstance(block, (*_READ, *_PASSED_OVER)):
-            raise PromptError(
-                f"a message with a {block.block_type} block, and these models read nothing but text",
-                hint="give the content as a string, or as TextBlocks",
-            )
-    return message.content or ""
+def _texts(place: int, role: str, block: BaseContentBlock) -> Iterator[str]:
+    if isinstance(block, TextBlock):
+        yield block.text
+    elif isinstance(block, CitableBlock | CitationBlock):
+        for inner in block.nested_blocks:
+            yield from _texts(place, role, inner)
+    elif not isinstance(block, (ToolCallBlock, *_PASSED_OVER)):
+        kind = getattr(block, "block_type", type(block).__name__)
+        raise PromptError(
+            f"message {place} (role {role!r}) has a {kind} block, and these models read nothing but text",
+            hint="give the content as a string, or as TextBlocks",
+        )
 
 
 def tool_calls(message: ChatMessage) -> list[dict[str, Any]]:
     """The calls that a message asks for, in the form of OpenAI's interface."""
     blocks = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
     if not blocks:
-        return list(message.additional_kwargs.get("tool_calls") or ())
+        return [_as_mapping(call) for call in message.additional_kwargs.get("tool_calls") or ()]
     return [
         {
             "id": block.tool_call_id or "",
@@ -80,3 +73,9 @@ def tool_calls(message: ChatMessage) -> list[dict[str, Any]]:
         }
         for block in blocks
     ]
+
+
+def _as_mapping(call: Any) -> dict[str, Any]:
+    """A call, which OpenAI's package has as an object."""
+    told = call.model_dump() if hasattr(call, "model_dump") else call
+    return dict(told)

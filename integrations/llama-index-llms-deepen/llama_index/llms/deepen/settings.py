@@ -63,6 +63,9 @@ class Configured(FunctionCallingLLM):
     repetition_penalty: float | None = Field(default=None, description="Above 1, tokens seen become less likely.")
     n: int | None = Field(default=None, description="Samples per prompt; all of them are in a response's raw.")
     logprobs: int | None = Field(default=None, description="Report tokens' log-probabilities, and as many likely ones.")
+    chat_template_kwargs: dict[str, Any] | None = Field(
+        default=None, description="Variables for the members' chat templates, such as enable_thinking."
+    )
 
     is_chat_model: bool = Field(default=True, description="False for members without chat templates.")
 
@@ -152,7 +155,8 @@ class Configured(FunctionCallingLLM):
 
     def _completing(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The options in force for a completion."""
-        return GenerationOptions.merged(self._sampling(), given)
+        standing = {name: value for name, value in self._sampling().items() if name != "chat_template_kwargs"}
+        return GenerationOptions.merged(standing, given)
 
     def _chatting(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The options in force for a chat."""
