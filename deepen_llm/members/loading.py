@@ -73,7 +73,7 @@ def check_source(config: MemberConfig) -> None:
         if missing:
             raise LoadError(
                 f"member {config.path} is no checkpoint: {missing}",
-                hint="give a hub id, or a folder that save_pretrained wrote (config.json, safetensors, tokenizer files)",
+                hint="give a hub id, or a folder that save_pretrained wrote: config.json, safetensors, tokenizer files",
             )
     named_dtype(config)
     if config.quantization is not None:

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from deepen_llm import EnsembleLLM, specialists
 from deepen_llm.errors import PromptError
 from deepen_llm.members.local import LocalMember
+from deepen_llm.members.transformers_api import takes
 from tests.models import small
 
 PATHS = specialists.paths()
@@ -88,6 +89,10 @@ def test_a_template_that_writes_a_token_beyond_the_embeddings_names_it() -> None
     assert llm.generate("The capital of", max_new_tokens=2).tokens
 
 
+@pytest.mark.skipif(
+    not takes(PreTrainedTokenizerBase.apply_chat_template, "sanitize_control_tokens"),
+    reason="this version of transformers obeys special tokens in messages, which is a PromptError",
+)
 def test_a_message_that_spells_a_token_beyond_the_embeddings_stays_plain_text() -> None:
     llm = EnsembleLLM([with_pad(0), load(1)])
     asked = [{"role": "user", "content": "What is [PAD]?"}]
