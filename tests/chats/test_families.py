@@ -137,11 +137,12 @@ def test_calls_keep_the_template_s_own_form() -> None:
     assert "0-result" in qwen
 
 
-def test_mistral_s_own_tokenizer_takes_every_history() -> None:
+def test_mistral_s_own_tokenizer_takes_histories_that_it_refuses_as_given() -> None:
     tokenizer = mistral_common()
     vocabulary = Vocabulary.from_tokenizer(tokenizer, size=len(tokenizer), end_of_text=[tokenizer.eos_token_id])
     one = ChatEncoder("own", tokenizer, vocabulary, TextEncoder(tokenizer, vocabulary.special, vocabulary.surfaces))
-    for name, (messages, words) in HISTORIES.items():
+    for name in ("late system", "two users", "text beside calls", "result without its call"):
+        messages, words = HISTORIES[name]
         text = one.render(conversation(messages), (ADD,) if "calls" in name else ())
         assert all(word in text for word in words), (name, text)
     opened = one.encode(conversation(said("ualpha aWell,")), (), continue_final_message=True)

@@ -76,6 +76,6 @@ def tool_calls(message: ChatMessage) -> list[dict[str, Any]]:
 
 
 def _as_mapping(call: Any) -> dict[str, Any]:
-    """A call, which OpenAI's package has as an object."""
+    """A call, which OpenAI's package has as an object; it needs no id."""
     told = call.model_dump() if hasattr(call, "model_dump") else call
-    return dict(told)
+    return {**told, "id": told.get("id") or ""}
