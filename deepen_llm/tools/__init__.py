@@ -1,7 +1,8 @@
 """Tools: what a caller offers, how a model writes its calls, and how they are read."""
 
 from deepen_llm.tools.calls import CallDelta, ToolCall
-from deepen_llm.tools.definitions import Tool, Toolbox, ToolChoice
+from deepen_llm.tools.choice import ToolChoice
+from deepen_llm.tools.definitions import Tool, Toolbox
 from deepen_llm.tools.formats import KNOWN, ToolFormat
 
 __all__ = ["KNOWN", "CallDelta", "Tool", "ToolCall", "ToolChoice", "ToolFormat", "Toolbox"]

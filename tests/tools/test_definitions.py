@@ -1,5 +1,6 @@
 """Tools as callers give them, and which of them must be called."""
 
+from enum import Enum
 from typing import Any, Literal
 
 import pytest
@@ -24,6 +25,26 @@ def undocumented(a: int) -> int:
     return a
 
 
+def lost(a: "Nowhere") -> None:  # type: ignore[name-defined] # noqa: F821
+    """Do it."""
+
+
+class Unknown:
+    pass
+
+
+def unheard(a: int, b: Unknown) -> None:
+    """Do it."""
+
+
+def chosen(a: str) -> None:
+    """Do it.
+
+    Args:
+        a: What (choices: tea, coffee)
+    """
+
+
 def untyped(a):  # type: ignore[no-untyped-def]
     """Do it.
 
@@ -40,7 +61,24 @@ class Weather(BaseModel):
     days: int = Field(1, ge=1)
 
 
+class Shade(Enum):
+    RED = "red"
+
+
+class Node(BaseModel):
+    value: int
+    children: list["Node"] = Field(max_length=2)
+
+
+class Told(BaseModel):
+    """A tool as the Model Context Protocol's package has it."""
+
+    name: str
+    inputSchema: dict[str, Any]  # noqa: N815
+
+
 MAPPING = {"name": "look", "description": "Look.", "parameters": {"type": "object", "properties": {}}}
+NONE: dict[str, Any] = {"type": "object", "properties": {}}
 SCHEMA = {"type": "object", "properties": {"x": {"type": "integer"}}}
 
 
@@ -63,11 +101,66 @@ def test_what_describes_a_tool() -> None:
     assert made.definition()["function"]["name"] == "add"
 
 
+GOOGLE = {
+    "type": "OBJECT",
+    "properties": {"default": {"type": "INTEGER"}, "type": {"type": "STRING", "enum": ["NULL"]}},
+}
+LOWER = {"type": "object", "properties": {"default": {"type": "integer"}, "type": {"type": "string", "enum": ["NULL"]}}}
+
+
+@pytest.mark.parametrize(
+    ("given", "parameters"),
+    [
+        ({"type": "function", "function": {"name": "x", "parameters": SCHEMA, "strict": True}}, SCHEMA),
+        ({"type": "function", "name": "x", "parameters": SCHEMA, "strict": True}, SCHEMA),
+        ({"name": "x", "input_schema": SCHEMA, "cache_control": {"type": "ephemeral"}}, SCHEMA),
+        ({"type": "custom", "name": "x", "input_schema": SCHEMA}, SCHEMA),
+        ({"name": "x", "inputSchema": SCHEMA, "outputSchema": SCHEMA, "annotations": {}, "_meta": None}, SCHEMA),
+        (Told(name="x", inputSchema=SCHEMA), SCHEMA),
+        ({"name": "x", "parameters": GOOGLE}, LOWER),
+        ({"name": "x", "parametersJsonSchema": SCHEMA}, SCHEMA),
+        ({"function_declarations": [{"name": "x", "parameters": GOOGLE}]}, LOWER),
+        ({"functionDeclarations": [{"name": "x", "parameters": GOOGLE}]}, LOWER),
+        ({"toolSpec": {"name": "x", "inputSchema": {"json": SCHEMA}}}, SCHEMA),
+        ({"title": "x", **SCHEMA}, SCHEMA),
+        ({"name": "x", **SCHEMA}, SCHEMA),
+        ({"name": "x", "parameters": None}, NONE),
+        ({"name": "x", "parameters": {}}, NONE),
+        ({"name": "x", "parameters": NONE}, NONE),
+    ],
+)
+def test_every_form_that_an_api_has(given: Any, parameters: dict[str, Any]) -> None:
+    (tool,) = (Toolbox.of([given]) or Toolbox(())).tools
+    assert tool == Tool("x", "", parameters)
+    assert tool.arguments == {**parameters, "additionalProperties": False}
+
+
+def test_an_object_without_properties_has_none() -> None:
+    assert Tool.of({"name": "x", "parameters": {"type": "object"}}).arguments["additionalProperties"] is False
+    free = {"type": "object", "additionalProperties": {"type": "string"}}
+    assert Tool.of({"name": "x", "parameters": free}).arguments == free
+
+
+def test_a_recursive_type_keeps_its_shape_and_has_its_properties_at_the_root() -> None:
+    told = Tool.of(Node).parameters
+    assert set(told["properties"]) == {"value", "children"}
+    assert told["properties"]["children"]["items"] == {"$ref": "#/$defs/Node"}
+    assert set(told["$defs"]["Node"]["properties"]) == {"value", "children"}
+    assert "title" not in str(told)
+
+
+def test_a_type_under_another_name() -> None:
+    tool = Tool.of_type(Weather, "look", "Look out.")
+    assert (tool.name, tool.description, tool.parameters) == ("look", "Look out.", Tool.of(Weather).parameters)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (undocumented, "undocumented describes no tool"),
-        (untyped, "untyped describes no tool"),
+        (untyped, "parameter 'a' of the function untyped has no type hint"),
+        (lost, "a type hint of the function lost cannot be resolved"),
+        (unheard, "parameter 'b' of tool 'unheard'"),
+        (chosen, "the choices in .* are no JSON"),
         (3, "3 is no tool"),
         ("add", "'add' is no tool"),
         ({"parameters": SCHEMA}, "is no tool"),
@@ -77,7 +170,17 @@ def test_what_describes_a_tool() -> None:
         (None, "None is no tool"),
         ({"name": "x", "paramaters": SCHEMA}, "did you mean 'parameters'"),
         ({"name": "x", "parameters": {"type": "array"}}, "no JSON schema of an object"),
-        ({"name": "x", "parameters": {"city": {"type": "string"}}}, "none of its keywords"),
+        ({"name": "x", "parameters": {"city": {"type": "string"}}}, "tool 'x': .* none of its keywords"),
+        ({"name": "x", "parameters": {"properties": {"c": {"minLenght": 1}}}}, "tool 'x': .*minLenght"),
+        ({"type": "web_search"}, "of type 'web_search' runs at a provider"),
+        ({"type": "web_search_20250305", "name": "web_search"}, "of type 'web_search_20250305' runs at a provider"),
+        ({"type": "code_interpreter", "container": {"type": "auto"}}, "of type 'code_interpreter' runs"),
+        ({"type": "custom", "name": "x", "format": {"type": "text"}}, "of type 'custom' runs"),
+        ({"google_search": {}}, "is no tool"),
+        (Unknown, "tool 'Unknown'"),
+        (Shade, "tool 'Shade': Shade is no object"),
+        (list[int], "is no object"),
+        (int, "is no object"),
     ],
 )
 def test_what_describes_none(given: Any, message: str) -> None:
@@ -97,6 +200,7 @@ def test_the_choice() -> None:
         ("add", ToolChoice(True, "add")),
         ({"type": "function", "function": {"name": "add"}}, ToolChoice(True, "add")),
         ({"type": "tool", "name": "add"}, ToolChoice(True, "add")),
+        ({"type": "function", "name": "add"}, ToolChoice(True, "add")),
         ({"type": "auto"}, ToolChoice()),
         ({"type": "any"}, ToolChoice(True)),
     ):
@@ -136,6 +240,9 @@ def test_tools_may_be_called_like_choices() -> None:
         ({"tools": [add], "tool_choice": {"type": "function"}}, "'function' names none"),
         ({"tools": [add], "tool_choice": {"type": "function", "function": {"name": "any"}}}, "'any' names none"),
         ({"tools": [add], "tool_choice": {"type": "function", "function": "subtract"}}, "'subtract' names none"),
+        ({"tools": [add], "tool_choice": {"mode": "ANY"}}, "names none of the tools"),
+        ({"tools": [add], "tool_choice": {}}, "names none of the tools"),
+        ({"tools": [add], "tool_choice": {"type": "allowed_tools", "tools": []}}, "names none of the tools"),
         ({"tools": [add], "tool_choice": ["add"]}, "names none of the tools"),
         ({"tool_choice": "any"}, "without tools"),
         ({"tools": [], "tool_choice": "add"}, "without tools"),
