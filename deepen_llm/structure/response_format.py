@@ -78,12 +78,28 @@ def _inner(given: Mapping[str, Any]) -> Mapping[str, Any]:
     )
 
 
-def _schema_of(kind: Any) -> dict[str, Any]:
+def type_schema(kind: Any) -> dict[str, Any]:
+    """The JSON schema of a type, as it may be told to a model; `enforceable` makes of it what grammars hold.
+
+    Args:
+        kind: A type that pydantic knows.
+
+    Raises:
+        ConfigError: It is no type, or none that JSON has values for.
+    """
     if not isinstance(kind, type) and get_origin(kind) is None:  # pydantic would run a string, and call a function
-        raise ConfigError(f"response_format={kind!r:.80} is no type", hint=_FORMS)
+        raise ConfigError(f"{kind!r:.80} is no type", hint=_FORMS)
+    if any(base.__module__.startswith("pydantic.v1.") for base in getattr(kind, "__mro__", ())):
+        raise ConfigError(f"{kind!r:.80} is a model of pydantic's version 1", hint="derive it from pydantic.BaseModel")
     try:
-        return enforceable(TypeAdapter(kind).json_schema())
+        return TypeAdapter(kind).json_schema()
     except (PydanticSchemaGenerationError, PydanticUserError, SchemaError, TypeError, AttributeError) as error:
-        raise ConfigError(
-            f"response_format={kind!r:.80} is no structure: {str(error).splitlines()[0]}", hint=_FORMS
-        ) from error
+        raise ConfigError(f"{kind!r:.80} is no structure: {str(error).splitlines()[0]}", hint=_FORMS) from error
+
+
+def _schema_of(kind: Any) -> dict[str, Any]:
+    try:
+        schema = type_schema(kind)
+    except ConfigError as error:
+        raise ConfigError(f"response_format={error.message}", hint=error.hint) from error
+    return enforceable(schema)

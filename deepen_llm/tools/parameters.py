@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from deepen_llm.errors import ConfigError
-from deepen_llm.structure.response_format import ResponseFormat
+from deepen_llm.structure.response_format import type_schema
 
 _DATA = ("const", "enum", "default", "examples", "example")  # hold values, not schemas
 _ANNOTATIONS = frozenset(("$schema", "$id", "$comment", "title", "description", "default", "examples"))
@@ -26,10 +26,9 @@ def of_type(kind: Any) -> tuple[dict[str, Any], str]:
         kind: A pydantic model, a dataclass, a ``TypedDict`` or another type.
 
     Raises:
-        ConfigError: Its values are no objects, or cannot be held to it.
+        ConfigError: Its values are no objects.
     """
-    asked = ResponseFormat.of(kind)
-    schema = rooted(untitled(asked.schema if asked else {}))
+    schema = rooted(untitled(type_schema(kind)))
     if schema.get("type") != "object":
         raise ConfigError(
             f"{getattr(kind, '__name__', kind)!s:.80} is no object, and only an object can be the arguments of a call",

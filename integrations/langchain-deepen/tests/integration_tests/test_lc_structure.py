@@ -217,7 +217,7 @@ def test_random_weights_give_valid_calls_and_structures(seed: int) -> None:
     [
         (lambda chat: chat.bind_tools(TOOLS, tool_choice="divide"), "names none of the tools weather, add"),
         (lambda chat: chat.bind_tools([], tool_choice="any"), "without tools"),
-        (lambda chat: chat.bind_tools([{"type": "web_search_preview"}]), "is no tool"),
+        (lambda chat: chat.bind_tools([{"type": "web_search_preview"}]), "'web_search_preview' runs at a provider"),
         (lambda chat: chat.bind_tools([weather, {"name": "weather"}]), "two tools are called"),
         (lambda chat: chat.bind_tools(TOOLS, tool_choice="any").invoke("hi", stop=["x"]), "stop"),
         (lambda chat: chat.with_structured_output(Joke).invoke("hi", max_tokens=2), "max_new_tokens=2"),

@@ -8,27 +8,31 @@ from typing import Any
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageRole
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.llms.utils import parse_partial_json
-from llama_index.core.tools.types import BaseTool
+from llama_index.core.tools.types import BaseTool, ToolMetadata
 from llama_index.llms.deepen.messages import tool_calls
 
 from deepen_llm.errors import ConfigError, StructureError
+from deepen_llm.tools import Tool
 
 
 def definition(tool: BaseTool) -> dict[str, Any]:
     """A tool as the ensemble takes it; its name stays as LlamaIndex will look it up.
 
+    Its arguments are held to the whole schema of its type: LlamaIndex's own dictionary leaves out references at the
+    root, and with them all of a recursive model.
+
     Raises:
-        ConfigError: It is no tool of LlamaIndex's.
+        ConfigError: It is no tool of LlamaIndex's, or its arguments cannot be held to its schema.
     """
     if not isinstance(tool, BaseTool):
         raise ConfigError(f"{tool!r:.80} is no tool", hint="give tools, such as FunctionTool.from_defaults(function)")
     about = tool.metadata
-    described = {
-        "name": about.get_name(),
-        "description": about.description,
-        "parameters": about.get_parameters_dict(),
-    }
-    return {"type": "function", "function": described}
+    name, own = about.get_name(), type(about).get_parameters_dict is not ToolMetadata.get_parameters_dict
+    if about.fn_schema is None or own:
+        made = Tool(name, about.description or "", about.get_parameters_dict())
+    else:
+        made = Tool.of_type(about.fn_schema, name, about.description)
+    return Tool.of(made).definition()
 
 
 def asked(user_msg: str | ChatMessage | None, chat_history: Sequence[ChatMessage] | None) -> list[ChatMessage]:
