@@ -7,12 +7,12 @@ import json
 import math
 from typing import Any
 
-from deepen_llm.structure.places import Place
+from deepen_llm.structure.places import Place, at
 
 _CHOICES = 256  # alternatives that distinct items may become
 
 
-def hold_arrays(schema: dict[str, Any], place: Place) -> None:
+def hold_arrays(schema: dict[str, Any], place: Place, root: dict[str, Any]) -> None:
     """Rewrite a schema's array keywords in place.
 
     Items as a list, as earlier drafts have them, become ``prefixItems``. A tuple is whole and has no further items
@@ -21,6 +21,7 @@ def hold_arrays(schema: dict[str, Any], place: Place) -> None:
     Args:
         schema: A schema.
         place: Where it stands.
+        root: The whole schema.
 
     Raises:
         ConfigError: Items must be distinct, or differ from others, in a way that no grammar holds.
@@ -40,7 +41,7 @@ def hold_arrays(schema: dict[str, Any], place: Place) -> None:
     for key in ("minContains", "maxContains"):
         schema.pop(key, None)
     if schema.pop("uniqueItems", False) is True:
-        _distinct(schema, place)
+        _distinct(schema, place, root)
 
 
 def _unevaluated(schema: dict[str, Any], place: Place) -> None:
@@ -68,14 +69,15 @@ def _contain(schema: dict[str, Any], place: Place) -> None:
         schema["minItems"] = max(schema.get("minItems", 0), least)
 
 
-def _distinct(schema: dict[str, Any], place: Place) -> None:
+def _distinct(schema: dict[str, Any], place: Place, root: dict[str, Any]) -> None:
     """Distinct items: at most one, or some of few values, which then come in their order."""
     most, items = schema.get("maxItems", 2**31), schema.get("items")
     if most <= 1 or ("prefixItems" in schema and items is False and len(schema["prefixItems"]) <= 1):
         return
-    values = _values(items) if "prefixItems" not in schema else None
+    told = at(root, items["$ref"]) if isinstance(items, dict) and "$ref" in items else items
+    values = _values(told) if "prefixItems" not in schema else None
     least = schema.get("minItems", 0)
-    chosen = _chosen(values or [], least, most)
+    chosen = None if values is None else _chosen(values, least, most)
     if not chosen:
         raise place.refusal(
             "uniqueItems",

@@ -54,8 +54,7 @@ class CharSet:
         if not (self.intervals or self.named or self.properties):
             return r"[\x{0}-\x{10FFFF}]" if self.negated else r"[a&&b]"
         parts = [_range(low, high) for low, high in self.intervals]
-        for letter in self.named:
-            parts.append(_named(letter, wide=self.negated))
+        parts.extend(_named(letter, wide=self.negated) for letter in self.named)
         return f"[{'^' if self.negated else ''}{''.join((*parts, *self.properties))}]"
 
     def widest(self) -> list[Interval] | None:

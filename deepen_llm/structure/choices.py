@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from deepen_llm.structure.charsets import CharSet
 from deepen_llm.structure.languages import not_begun_by
 from deepen_llm.structure.places import Place, at
-from deepen_llm.structure.regex import MANY, Anchor, CharSet, Repeat, Sequence, Unreadable, parse
+from deepen_llm.structure.regex import MANY, Anchor, PatternError, Repeat, Sequence, parse
 from deepen_llm.structure.strings import conjoin
 
 _TYPES = ("null", "boolean", "number", "string", "array", "object")
@@ -156,7 +157,8 @@ def types(schema: dict[str, Any]) -> set[str]:
 def _type(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return "null" if value is None else "boolean"
-    return {str: "string", list: "array", dict: "object"}.get(type(value), "number")
+    named: dict[type, str] = {str: "string", list: "array", dict: "object"}
+    return named.get(type(value), "number")
 
 
 def _values(schema: dict[str, Any]) -> list[str] | None:
@@ -225,7 +227,9 @@ def _without(schema: dict[str, Any], barred: list[Any], place: Place) -> None:
     elif schema.get("type") == "string":
         for value in barred:
             if isinstance(value, str):
-                conjoin(schema, [not_begun_by(Sequence((*(CharSet(((ord(one),) * 2,)) for one in value), Anchor(False))))])
+                conjoin(
+                    schema, [not_begun_by(Sequence((*(CharSet(((ord(one),) * 2,)) for one in value), Anchor(False))))]
+                )
     elif not {_type(value) for value in barred} & types(schema):
         return
     else:
@@ -239,7 +243,5 @@ def _unlike(pattern: Any, place: Place) -> str:
         parts = node.parts if isinstance(node, Sequence) else (node,)
         before = () if parts[:1] == (Anchor(True),) else (Repeat(CharSet(negated=True), 0, MANY),)
         return not_begun_by(Sequence((*before, node)))
-    except (Unreadable, TypeError) as error:
+    except (PatternError, TypeError) as error:
         raise place.refusal("not", f"{pattern!r:.100} cannot be excluded: {error}", _OTHERWISE) from error
-
-

@@ -1,16 +1,14 @@
 """Formats of strings as patterns: each takes only strings that the types and checkers behind the format take.
 
-Sources: RFC 3339 (dates and durations), RFC 4122 and 9562 (UUIDs), RFC 3986 (URIs), RFC 5321 (e-mail), RFC 4648 (base 64).
-They are narrower than these where readers are: a year has four digits from 0001 on, no second is 60, a host is plain letters
-and digits in labels with single hyphens, a fraction of a second has six digits.
+Sources: RFC 3339 (dates and durations), RFC 4122 and 9562 (UUIDs), RFC 3986 (URIs), RFC 5321 (e-mail), RFC 4648 (base
+64). They are narrower than these where readers are: a year has four digits from 0001 on, no second is 60, a host is plain
+letters and digits in labels with single hyphens, a fraction of a second has six digits.
 """
 
 from __future__ import annotations
 
 YEAR = r"(?:000[1-9]|00[1-9]\d|0[1-9]\d{2}|[1-9]\d{3})"
-DAYS = (
-    r"(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|02-(?:0[1-9]|1\d|2[0-8]))"
-)
+DAYS = r"(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|02-(?:0[1-9]|1\d|2[0-8]))"
 _LEAP = r"(?:(?:\d\d(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)-02-29)"
 DATE = f"(?:{YEAR}-{DAYS}|{_LEAP})"
 CLOCK = r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?"
@@ -28,9 +26,8 @@ EMAIL = rf"[A-Za-z0-9]{{1,20}}(?:[._+-][A-Za-z0-9]{{1,20}}){{0,2}}@{_DOMAIN}"
 _BYTE = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 IPV4 = rf"(?:{_BYTE}\.){{3}}{_BYTE}"
 _H16 = "[0-9a-f]{1,4}"
-IPV6 = (
-    rf"(?:(?:{_H16}:){{7}}{_H16}|(?:{_H16}:){{1,4}}(?::{_H16}){{1,3}}|(?:{_H16}:){{1,6}}:|::(?:{_H16}:){{0,5}}{_H16}|::)"
-)
+_SHORT6 = rf"(?:{_H16}:){{1,4}}(?::{_H16}){{1,3}}|(?:{_H16}:){{1,6}}:|::(?:{_H16}:){{0,5}}{_H16}|::"
+IPV6 = rf"(?:(?:{_H16}:){{7}}{_H16}|{_SHORT6})"
 _NET4 = rf"(?:{IPV4}(?:/32)?|(?:{_BYTE}\.){{3}}0/24|(?:{_BYTE}\.){{2}}0\.0/16|{_BYTE}\.0\.0\.0/8)"
 _NET6 = rf"(?:{IPV6}(?:/128)?|(?:{_H16}:){{4}}:/64)"
 _FACE4, _FACE6 = rf"{IPV4}(?:/(?:3[0-2]|[12]?\d))?", rf"{IPV6}(?:/(?:12[0-8]|1[01]\d|[1-9]?\d))?"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 
-from deepen_llm.structure.charsets import LAST, Interval, complement, joined
-from deepen_llm.structure.regex import MANY, Anchor, CharSet, Choice, Node, Repeat, Sequence, Unreadable
+from deepen_llm.structure.charsets import LAST, CharSet, Interval, complement, joined
+from deepen_llm.structure.regex import MANY, Anchor, Choice, Node, PatternError, Repeat, Sequence
 
 _STATES, _LENGTH, _TIMES = 40, 30_000, 64
 _ALL: tuple[Interval, ...] = ((0, LAST),)
@@ -23,7 +23,7 @@ def not_begun_by(node: Node) -> str:
         node: A parsed pattern.
 
     Raises:
-        Unreadable: It is too large, or has parts that cannot be complemented.
+        PatternError: It is too large, or has parts that cannot be complemented.
     """
     automaton = _Automaton()
     automaton.read(node)
@@ -62,19 +62,19 @@ class _Automaton:
             return next(self._new)
         if isinstance(node, Anchor) and state == 0:
             return state
-        raise Unreadable("a look around inside another, or an anchor in its middle")
+        raise PatternError("a look around inside another, or an anchor in its middle")
 
     def _step(self, node: CharSet, state: int) -> int:
         characters = node.widest()
         if characters is None:
-            raise Unreadable("a Unicode property inside a negative look around")
+            raise PatternError("a Unicode property inside a negative look around")
         end = next(self._new)
         self.moves.append((state, tuple(characters), end))
         return end
 
     def _repeat(self, node: Repeat, state: int) -> int:
         if node.least > _TIMES or _TIMES < node.most < MANY:
-            raise Unreadable("many repetitions inside a negative look around")
+            raise PatternError("many repetitions inside a negative look around")
         for _ in range(node.least):
             state = self._add(node.part, state)
         if node.most == MANY:
@@ -116,7 +116,7 @@ class _Automaton:
                     numbers[after] = len(numbers)
                     left.append(after)
                     if len(numbers) > _STATES:
-                        raise Unreadable("a negative look around that is too large")
+                        raise PatternError("a negative look around that is too large")
                 moves.setdefault((numbers[states], numbers[after]), []).extend(characters)
         ends = {number for states, number in numbers.items() if not states & {1, 2}}
         return {} if 1 in first else moves, set() if 1 in first else ends
@@ -132,9 +132,7 @@ def _blocks(sets: list[tuple[Interval, ...]]) -> list[list[Interval]]:
 
 
 def _common(some: list[Interval], others: list[Interval]) -> list[Interval]:
-    return [
-        (max(a, c), min(b, d)) for (a, b), (c, d) in itertools.product(some, others) if max(a, c) <= min(b, d)
-    ]
+    return [(max(a, c), min(b, d)) for (a, b), (c, d) in itertools.product(some, others) if max(a, c) <= min(b, d)]
 
 
 def _written(moves: dict[tuple[int, int], list[Interval]], ends: set[int]) -> str:
@@ -154,9 +152,9 @@ def _written(moves: dict[tuple[int, int], list[Interval]], ends: set[int]) -> st
             known = edges.get((start, end))
             edges[start, end] = path if known is None else f"(?:{known}|{path})"
             if len(edges[start, end]) > _LENGTH:
-                raise Unreadable("a negative look around that is too large")
+                raise PatternError("a negative look around that is too large")
     if (-1, -2) not in edges:
-        raise Unreadable("a negative look around that excludes every string")
+        raise PatternError("a negative look around that excludes every string")
     return edges[-1, -2]
 
 

@@ -1,7 +1,7 @@
 """Bounds of numbers, brought inward to what grammars hold exactly.
 
-A grammar compares decimal digits, a reader compares the doubles that they round to. So an excluded bound becomes the next
-double inside it, which no longer decimal can round past; and the 0 of ``exclusiveMinimum: 0`` becomes a small number.
+A grammar compares decimal digits, a reader compares the doubles that they round to. So an excluded bound becomes the
+next double inside it, which no longer decimal can round past; the 0 of ``exclusiveMinimum: 0`` becomes a small number.
 """
 
 from __future__ import annotations
@@ -59,18 +59,18 @@ def _types(schema: dict[str, Any]) -> list[str]:
 
 
 def _bound(schema: dict[str, Any], keys: tuple[str, str], place: Place) -> _Bound | None:
-    """The tighter of an included and an excluded bound; the earlier drafts' ``exclusiveMinimum: true`` is understood."""
+    """The tighter of an included and an excluded bound, which draft 4 writes as ``exclusiveMinimum: true``."""
     found: list[_Bound] = []
     plain, exclusive = (schema.get(key) for key in keys)
     strict = exclusive is True
     for key, value, excluded in ((keys[0], plain, strict), (keys[1], exclusive, True)):
-        if value is None or isinstance(value, bool) and key == keys[1]:
+        if value is None or (isinstance(value, bool) and key == keys[1]):
             continue
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise place.refusal(key, f"{value!r:.40} is no number", "give a number")
         found.append((Fraction(value), excluded, key))
     sign = 1 if keys is _LOWER else -1
-    return max(found, key=lambda one: (sign * one[0], one[1]), default=None)
+    return max(found, key=lambda one: (float(sign * one[0]), one[1]), default=None)
 
 
 def _whole(low: _Bound | None, high: _Bound | None, place: Place) -> tuple[int, int]:
@@ -126,7 +126,7 @@ def _tiny(high: _Bound | None) -> float:
         return _STEP
     if high[0] <= 0:
         return math.inf
-    return max(10.0 ** (math.floor(math.log10(high[0])) - 3), _SMALL)
+    return max(10.0 ** (math.floor(math.log10(float(high[0]))) - 3), _SMALL)
 
 
 def _short(value: float) -> float | int:

@@ -12,7 +12,14 @@ from deepen_llm.structure.formats import PATTERNS
 from deepen_llm.structure.places import Place, at, within
 from deepen_llm.structure.strings import name_pattern
 
-COMPOSED = ("allOf", "anyOf", "oneOf", "$ref", "if", "dependentSchemas")  # beside these, others may name more properties
+COMPOSED = (
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "$ref",
+    "if",
+    "dependentSchemas",
+)  # beside these, others may name more properties
 _MEMBERS = ("properties", "patternProperties", "required", "additionalProperties")
 _CHOICES = 64
 _OUT = "leave it out, or name the properties"
@@ -55,7 +62,8 @@ def _names(names: Any, root: dict[str, Any]) -> Any:
     seen = 0
     while isinstance(names, dict) and isinstance(names.get("$ref"), str) and seen < len(root) + 99:
         names, seen = at(root, names["$ref"]), seen + 1
-    if isinstance(names, dict) and len(parts := names.get("allOf") or ()) == 1 and not set(names) - {"allOf", "type"}:
+    parts: list[Any] = names.get("allOf") or [] if isinstance(names, dict) else []
+    if len(parts) == 1 and not set(names) - {"allOf", "type"}:
         return _names(parts[0], root)
     return names
 
@@ -96,7 +104,7 @@ def _pattern(names: dict[str, Any], place: Place) -> str:
     least, most = names.get("minLength", 0), names.get("maxLength", "")
     if least or most != "":
         patterns.append(f"^[\\x{{0}}-\\x{{10FFFF}}]{{{least},{most}}}$")
-    if set(names) - known or len(patterns) > 1:
+    if set(names) - known or len(set(patterns)) > 1:
         raise place.refusal("propertyNames", "names can be told by one pattern or by a list, no more", _OUT)
     return patterns[0] if patterns else ""
 
@@ -122,7 +130,7 @@ def hold_unevaluated(schema: dict[str, Any], place: Place, root: dict[str, Any])
         return
     names = _told(schema, place, root)
     properties = schema.get("properties") or {}
-    schema["properties"] = {**{name: True for name in names}, **properties} if names else properties
+    schema["properties"] = {**dict.fromkeys(names, True), **properties} if names else properties
     schema.setdefault("additionalProperties", rest)
 
 
@@ -207,8 +215,8 @@ def _kept(optional: list[str], least: int, most: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for some in itertools.islice(itertools.combinations(optional, most), _CHOICES + 1):
         barred = {name: False for name in optional if name not in some}
-        for needed in itertools.islice(itertools.combinations(some, least), _CHOICES + 1):
-            found.append({"properties": barred, **({"required": list(needed)} if needed else {})})
+        needed = itertools.islice(itertools.combinations(some, least), _CHOICES + 1)
+        found.extend({"properties": barred, **({"required": list(names)} if names else {})} for names in needed)
     return found if len(found) <= _CHOICES else []
 
 
@@ -268,5 +276,3 @@ class _Shared:
                     self.places.add(id(one))
                     if isinstance(reference := one.get("$ref"), str):
                         self._mark(at(self._root, reference))
-
-

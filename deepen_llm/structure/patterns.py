@@ -13,9 +13,9 @@ from deepen_llm.structure.regex import (
     Choice,
     Look,
     Node,
+    PatternError,
     Repeat,
     Sequence,
-    Unreadable,
     parse,
 )
 
@@ -33,12 +33,12 @@ def held_patterns(pattern: str) -> tuple[str, ...]:
         pattern: A regular expression as JavaScript, Python or Rust read it; it may match anywhere in the string.
 
     Raises:
-        Unreadable: It is none, or has what cannot be held, which the message names.
+        PatternError: It is none, or has what cannot be held, which the message names.
     """
     flags, node = parse(pattern)
     head = f"(?{flags})" if flags else ""
     if flags and any(isinstance(part, Look) and part.negative for part in _parts(node)):
-        raise Unreadable("a negative look around that ignores case")
+        raise PatternError("a negative look around that ignores case")
     looks, rest = _parted(node)
     return tuple(head + one for one in (*looks, _written(rest)))
 
@@ -96,7 +96,7 @@ def _written(node: Node) -> str:
         return _repeated(node)
     if isinstance(node, Anchor):
         return "^" if node.start else "$"
-    raise Unreadable(_PLACES)
+    raise PatternError(_PLACES)
 
 
 def _options(node: Choice) -> Iterator[str]:

@@ -29,6 +29,7 @@ class Place:
     path: tuple[str | int, ...] = ()
 
     def __truediv__(self, step: str | int) -> Place:
+        """The place one step further inside."""
         return Place((*self.path, step))
 
     @property
@@ -38,9 +39,7 @@ class Place:
 
     def __str__(self) -> str:
         """How messages name it: the innermost property, and the pointer."""
-        inner = [
-            self.path[i + 1] for i in range(len(self.path) - 1) if self.path[i] in ("properties", *DEFINITIONS)
-        ]
+        inner = [self.path[i + 1] for i in range(len(self.path) - 1) if self.path[i] in ("properties", *DEFINITIONS)]
         if not inner:
             return "the schema" if not self.path else f"the schema at {self.pointer}"
         kind = "property" if "properties" in self.path else "definition"

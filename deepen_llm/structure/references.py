@@ -48,7 +48,7 @@ def _pointer(reference: Any, key: str, place: Place, root: dict[str, Any], known
     if not isinstance(reference, str):
         raise place.refusal(key, f"{reference!r:.60} is no text", _INLINE)
     found = known.get(reference, reference)
-    base, mark, fragment = found.partition("#")
+    base, _, fragment = found.partition("#")
     if base and base in known:
         found = known[base] + fragment if fragment.startswith("/") else known.get(f"#{fragment}", known[base])
     if not found.startswith("#"):

@@ -59,7 +59,7 @@ _POSIX = re.compile(r"\[:\^?[a-z]+:\]")
 _PROPERTY = re.compile(r"[pP](\{[^}]*\}|[A-Z])")
 
 
-class Unreadable(ValueError):
+class PatternError(ValueError):
     """A pattern that cannot be read, and why."""
 
 
@@ -70,17 +70,17 @@ def parse(pattern: str) -> tuple[str, Node]:
         pattern: A regular expression.
 
     Raises:
-        Unreadable: It is none, or has what no regular language has, such as a backreference.
+        PatternError: It is none, or has what no regular language has, such as a backreference.
     """
     flags = ""
     if found := re.match(r"\(\?([a-z]+)\)", pattern):
         flags, pattern = found[1], pattern[found.end() :]
         if set(flags) - set("ius"):
-            raise Unreadable(f"the flags (?{flags}) are not supported")
+            raise PatternError(f"the flags (?{flags}) are not supported")
     reader = _Reader(pattern, _ANY if "s" in flags else DOT)
     node = reader.choice()
     if reader.rest:
-        raise Unreadable("an unmatched ')'")
+        raise PatternError("an unmatched ')'")
     return flags.replace("u", "").replace("s", ""), node
 
 
@@ -107,7 +107,7 @@ class _Reader:
 
     def _one(self) -> str:
         if not self.rest:
-            raise Unreadable("it ends too early")
+            raise PatternError("it ends too early")
         self._at += 1
         return self._pattern[self._at - 1]
 
@@ -133,7 +133,7 @@ class _Reader:
             else:
                 return node
             if isinstance(node, Anchor | Look):
-                raise Unreadable("an anchor or a look around it that repeats")
+                raise PatternError("an anchor or a look around it that repeats")
             self._take("?") or self._take("+")
             node = Repeat(node, least, most)
 
@@ -148,7 +148,7 @@ class _Reader:
         if one in "^$":
             return Anchor(one == "^")
         if one in "*+?":
-            raise Unreadable(f"nothing before {one!r} to repeat")
+            raise PatternError(f"nothing before {one!r} to repeat")
         return self._escape() if one == "\\" else _char(ord(one))
 
     def _group(self) -> Node:
@@ -157,10 +157,10 @@ class _Reader:
             found = self._match(_GROUP)
             head = found[1] or "" if found else ""
             if not head or head[0] in "abcdefghijklmnopqrstuvwxyz":
-                raise Unreadable(f"the group (?{head}{self.rest[:3]}")
+                raise PatternError(f"the group (?{head}{self.rest[:3]}")
         node = self.choice()
         if not self._take(")"):
-            raise Unreadable("a '(' that is not closed")
+            raise PatternError("a '(' that is not closed")
         if head in ("=", "!", "<=", "<!"):
             return Look(node, "<" not in head, "!" in head)
         return node
@@ -172,9 +172,9 @@ class _Reader:
         if one in "AzZ":
             return Anchor(one == "A")
         if one in "bB":
-            raise Unreadable(f"the word boundary \\{one}")
+            raise PatternError(f"the word boundary \\{one}")
         if one == "k" or one in "123456789":
-            raise Unreadable(f"the backreference \\{one}")
+            raise PatternError(f"the backreference \\{one}")
         self._at -= 1
         if found := self._match(_PROPERTY):
             return CharSet(properties=("\\" + found[0],))
@@ -190,18 +190,21 @@ class _Reader:
         if one in _CONTROLS:
             return _CONTROLS[one]
         if one.isalnum():
-            raise Unreadable(f"the escape \\{one}")
+            raise PatternError(f"the escape \\{one}")
         return ord(one)
 
     def _set(self) -> Node:
-        negated, intervals, named, properties = self._take("^"), [], [], []
+        negated = self._take("^")
+        intervals: list[tuple[int, int]] = []
+        named: list[str] = []
+        properties: list[str] = []
         first = True
         while first or not self._take("]"):
             first = False
             if self.rest[:1] == "]":
-                raise Unreadable("the set [], which dialects read in different ways")
+                raise PatternError("the set [], which dialects read in different ways")
             if self.rest[:2] in ("&&", "--", "~~"):
-                raise Unreadable(f"{self.rest[:2]!r} in a set, which dialects read in different ways")
+                raise PatternError(f"{self.rest[:2]!r} in a set, which dialects read in different ways")
             if found := self._match(_POSIX):
                 properties.append(found[0])
                 continue
@@ -217,7 +220,7 @@ class _Reader:
                 else:
                     high = bound
             if high < low:
-                raise Unreadable("a range that ends before it begins")
+                raise PatternError("a range that ends before it begins")
             intervals.append((low, high))
         if any(letter.swapcase() in named for letter in named):  # such as [\s\S]
             return CharSet(negated=not negated)

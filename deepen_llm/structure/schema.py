@@ -59,7 +59,7 @@ def _rewrite(root: dict[str, Any]) -> None:
     for place, schema in list(reachable(root)):
         hold_not(schema, place)
         hold_counts(schema, place)
-        hold_arrays(schema, place)
+        hold_arrays(schema, place, root)
         hold_property_names(schema, place, root)
         hold_unevaluated(schema, place, root)
     for place, schema in list(reachable(root)):
@@ -75,7 +75,7 @@ def _rewrite(root: dict[str, Any]) -> None:
 
 
 def _check_keys(schema: dict[str, Any], place: Place) -> None:
-    """Refuse keywords that cannot be held or are misspelt, and take out annotations that the grammar library refuses."""
+    """Refuse keywords that cannot be held or are misspelt; take out annotations that the grammar library refuses."""
     for key in list(schema):
         if TABLE.get(key) is Treatment.REFUSED and not (key == "else" and "if" not in schema):
             raise place.refusal(key, "no grammar holds conditions", "write the cases as alternatives of anyOf")

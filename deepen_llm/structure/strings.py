@@ -7,7 +7,7 @@ from typing import Any
 from deepen_llm.structure.formats import PATTERNS
 from deepen_llm.structure.patterns import held_patterns
 from deepen_llm.structure.places import Place
-from deepen_llm.structure.regex import Unreadable
+from deepen_llm.structure.regex import PatternError
 
 _LENGTHS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 
@@ -82,7 +82,7 @@ def _held(pattern: Any, keyword: str, place: Place) -> tuple[str, ...]:
         raise place.refusal(keyword, f"{pattern!r:.60} is no text", "give a regular expression")
     try:
         return held_patterns(pattern)
-    except (Unreadable, RecursionError, OverflowError) as error:
+    except (PatternError, RecursionError, OverflowError) as error:
         raise place.refusal(
             keyword, f"{pattern!r:.200} cannot be held: {error}", "write it without, or check it in a validator"
         ) from error
