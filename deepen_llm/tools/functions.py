@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from pydantic import Field
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import PydanticSerializationError, PydanticUndefined, to_jsonable_python
 from typing_extensions import NotRequired, TypedDict
 
 from deepen_llm.errors import ConfigError
@@ -129,9 +129,10 @@ def _with_choices(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def _default(default: Any) -> dict[str, Any]:
-    if default is inspect.Parameter.empty or isinstance(default, FieldInfo):
+    value = default.default if isinstance(default, FieldInfo) else default
+    if value is inspect.Parameter.empty or value is PydanticUndefined:
         return {}
     try:
-        return {"default": to_jsonable_python(default)}
+        return {"default": to_jsonable_python(value)}
     except PydanticSerializationError:  # what JSON has no form for is nothing to tell a model
         return {}

@@ -1,14 +1,17 @@
 """Tools as callers give them, and which of them must be called."""
 
+import re
 from enum import Enum
 from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel, Field
 
-from deepen_llm import ChatOptions
+from deepen_llm import ChatOptions, EnsembleLLM
 from deepen_llm.errors import ConfigError
 from deepen_llm.tools import Tool, Toolbox, ToolChoice
+from tests.models import random_model, small
+from tests.tools import chats
 
 
 def add(a: int, b: int = 2) -> int:
@@ -79,7 +82,7 @@ class Told(BaseModel):
 
 MAPPING = {"name": "look", "description": "Look.", "parameters": {"type": "object", "properties": {}}}
 NONE: dict[str, Any] = {"type": "object", "properties": {}}
-SCHEMA = {"type": "object", "properties": {"x": {"type": "integer"}}}
+SCHEMA = {"type": "object", "properties": {"x": {"type": "boolean"}}}
 
 
 def test_what_describes_a_tool() -> None:
@@ -103,9 +106,9 @@ def test_what_describes_a_tool() -> None:
 
 GOOGLE = {
     "type": "OBJECT",
-    "properties": {"default": {"type": "INTEGER"}, "type": {"type": "STRING", "enum": ["NULL"]}},
+    "properties": {"default": {"type": "NULL"}, "type": {"type": "STRING", "enum": ["NULL"]}},
 }
-LOWER = {"type": "object", "properties": {"default": {"type": "integer"}, "type": {"type": "string", "enum": ["NULL"]}}}
+LOWER = {"type": "object", "properties": {"default": {"type": "null"}, "type": {"type": "string", "enum": ["NULL"]}}}
 
 
 @pytest.mark.parametrize(
@@ -259,3 +262,46 @@ def test_free_text_with_tools_may_be_stopped() -> None:
     assert ChatOptions(tools=[add], stop="x").stop == ("x",)
     assert not ChatOptions(tools=[add]).structured
     assert ChatOptions(tools=[add], tool_choice="any").structured
+
+
+MAIL = {
+    "name": "mail",
+    "parameters": {
+        "type": "object",
+        "properties": {
+            "to": {
+                "type": "string",
+                "format": "email",
+                "pattern": r"^(?!\.)(?!.*\.\.)[a-z.]+@([a-z]+\.)+[a-z]{2,}$",
+            }
+        },
+        "required": ["to"],
+    },
+}
+
+
+def test_the_address_of_a_mail_tool_is_held_and_read_by_its_own_pattern() -> None:
+    llm = EnsembleLLM([small("llama", "byte_level_bpe")])
+    asked = [{"role": "user", "content": "Write to Ada."}]
+    for seed in range(2):
+        call = llm.chat(
+            asked, tools=[add, MAIL], tool_choice="mail", max_new_tokens=120, temperature=1.5, seed=seed
+        ).tool_calls[0]
+        assert re.match(MAIL["parameters"]["properties"]["to"]["pattern"], call.arguments["to"])  # type: ignore[index]
+
+
+def test_what_cannot_be_held_is_refused_with_the_tool_the_property_and_the_keyword() -> None:
+    beyond = {"name": "buy", "parameters": {"type": "object", "properties": {"n": {"pattern": r"^(a)\1$"}}}}
+    with pytest.raises(ConfigError, match=r"tool 'buy': .*'n'.*pattern"):
+        Toolbox.of([add, beyond])
+
+
+@pytest.mark.parametrize("name", ["get weather.now", "天气", 'say "hi"', "a/b:c", "x[int]"])
+@pytest.mark.parametrize("template", ["hermes", "llama3", "mistral", "mistral_args"])
+def test_any_name_may_be_called(name: str, template: str) -> None:
+    special = ("[TOOL_CALLS]", "[ARGS]") if template.startswith("mistral") else ()
+    main = chats.tokenizer("byte_level_bpe", template, special)
+    llm = EnsembleLLM([(random_model("llama", len(main), main.eos_token_id), main)])
+    asked = [{"role": "user", "content": "Hello."}]
+    output = llm.chat(asked, tools=[{"name": name}, add], tool_choice=name, max_new_tokens=60)
+    assert [(call.name, call.arguments) for call in output.tool_calls] == [(name, {})]
