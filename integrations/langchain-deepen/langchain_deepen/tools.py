@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.tools import BaseTool, create_schema_from_function
@@ -65,23 +66,22 @@ def _of_other(given: Any) -> Any:
 
 
 def _of_function(function: Callable[..., Any]) -> Tool:
-    """Without the parameters that LangChain injects, and without ``*args`` and ``**kwargs``."""
+    """Without the parameters that LangChain injects."""
     name, doc = function.__name__, Docstring.of(function)
     try:
         kind = create_schema_from_function(name, function, include_injected=False)
-        signature = inspect.signature(function).parameters
     except Exception as error:  # a hint written as a string may raise anything
         raise ConfigError(
             f"the function {name} describes no tool: {error}",
             hint="give it type hints that can be resolved, or describe it by a pydantic model",
         ) from error
-    made = Tool.of_type(kind, name, doc.summary)
+    made, kinds = Tool.of_type(kind, name, doc.summary), inspect.signature(function).parameters
     told = {
         key: {**({"description": doc.parameters[key]} if key in doc.parameters else {}), **one}
         for key, one in made.parameters["properties"].items()
-        if signature[key].kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        if kinds[key].kind is not inspect.Parameter.VAR_POSITIONAL
     }
-    return Tool(name, made.description, {**made.parameters, "properties": told})
+    return replace(made, parameters={**made.parameters, "properties": told})
 
 
 def _untitled(schema: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Every class that a user may ask for: objects of it from structured prediction and from calls, whatever the weights."""
+"""Every class that a user may ask for: objects of it from structured prediction and from calls."""
 
 import json
 from datetime import date
@@ -73,15 +73,15 @@ class Unholdable(BaseModel):
 
 @cache
 def random_llm(**given: Any) -> DeepenLLM:
-    return DeepenLLM(ensemble=random_members(0), max_new_tokens=120, temperature=1.5, seed=0, **given)
+    return DeepenLLM(ensemble=random_members(0), max_new_tokens=100, temperature=1.5, seed=0, **given)
 
 
-@pytest.mark.parametrize("kind", [Cat, Node, Pet, Keyed, Box[Color], Box[Pet], Tags])
+@pytest.mark.parametrize("kind", [Node, Pet, Keyed, Box[Color], Tags])
 @pytest.mark.parametrize("mode", [PydanticProgramMode.DEFAULT, PydanticProgramMode.FUNCTION])
 def test_an_answer_is_an_object_of_the_class_asked_for(kind: type[BaseModel], mode: PydanticProgramMode) -> None:
     llm = random_llm(pydantic_program_mode=mode)
     if kind is Tags and mode is PydanticProgramMode.FUNCTION:
-        with pytest.raises(ConfigError, match="tool 'Tags': .*is no object"):
+        with pytest.raises(ConfigError, match=r"tool 'Tags': .*is no object"):
             llm.structured_predict(kind, PROMPT, what="one")
         return
     assert type(llm.structured_predict(kind, PROMPT, what="one")) is kind
@@ -94,13 +94,14 @@ def test_a_recursive_class_keeps_its_references() -> None:
     assert set(parameters["$defs"]["Node"]["properties"]) == {"value", "children"}
 
 
-@pytest.mark.parametrize("child", [False, {}, {"value": 2, "children": []}], ids=str)
-def test_every_child_is_one(child: Any) -> None:
+@pytest.mark.parametrize("child", [False, {"value": 2, "children": []}], ids=str)
+async def test_every_child_is_one(child: Any) -> None:
     said = json.dumps({"name": "Node", "arguments": {"value": 1, "children": [child]}})
-    llm = DeepenLLM(ensemble=speaking(f"<tool_call>\n{said}\n</tool_call>"), max_new_tokens=80)
-    made = FunctionCallingProgram.from_defaults(Node, prompt=PROMPT, llm=llm)(what="a tree")
-    assert isinstance(made, Node)
-    assert all(isinstance(one, Node) for one in made.children)
+    llm = DeepenLLM(ensemble=speaking(f"<tool_call>\n{said}\n</tool_call>"), max_new_tokens=60)
+    program = FunctionCallingProgram.from_defaults(Node, prompt=PROMPT, llm=llm)
+    for made in (program(what="a tree"), await program.acall(what="a tree")):
+        assert isinstance(made, Node)
+        assert all(isinstance(one, Node) for one in made.children)
 
 
 def pay(amount: Decimal, color: Color, on: date | None = None, account: str = "mine") -> str:
@@ -152,11 +153,12 @@ WEATHER = FunctionTool.from_defaults(lambda city: city, name="weather", descript
 SEND = FunctionTool.from_defaults(lambda **_: "", name="send", description="Send.", fn_schema=Unholdable)
 
 
+@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")  # LlamaIndex's agents
 async def test_a_tool_that_cannot_be_held_is_refused_by_name() -> None:
     llm = DeepenLLM(ensemble=speaking("Rain."))
-    with pytest.raises(ConfigError, match="tool 'send'.*name"):
+    with pytest.raises(ConfigError, match=r"tool 'send': .*'name'"):
         llm.chat_with_tools([WEATHER, SEND], "What is the weather in Rome?")
-    with pytest.raises(ConfigError, match="tool 'send'.*name"):
+    with pytest.raises(ConfigError, match=r"tool 'send': .*'name'"):
         await FunctionAgent(tools=[WEATHER, SEND], llm=llm).run("What is the weather in Rome?")
 
 
