@@ -7,7 +7,7 @@ from typing import Any
 
 from deepen_llm.structure.charsets import CharSet
 from deepen_llm.structure.languages import not_begun_by
-from deepen_llm.structure.places import Place, at
+from deepen_llm.structure.paths import Place, at
 from deepen_llm.structure.regex import MANY, Anchor, PatternError, Repeat, Sequence, parse
 from deepen_llm.structure.strings import conjoin
 
@@ -197,6 +197,9 @@ def hold_not(schema: dict[str, Any], place: Place) -> None:
     barred = schema.pop("not", False)
     plain = {key: value for key, value in barred.items() if key not in _SAID} if isinstance(barred, dict) else barred
     if plain in (False, {"not": {}}, {"not": True}):
+        return
+    if plain in (True, {}):
+        schema["enum"] = []
         return
     keys = set(plain) if isinstance(plain, dict) else set()
     if keys == {"type"}:
