@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from deepen_llm.errors import ConfigError
+from deepen_llm.structure.formats import PATTERNS
 from deepen_llm.structure.response_format import type_schema
 
 _DATA = ("const", "enum", "default", "examples", "example")  # hold values, not schemas
 _ANNOTATIONS = frozenset(("$schema", "$id", "$comment", "title", "description", "default", "examples"))
+_FORMATS = {pattern: name for name, pattern in reversed(PATTERNS.items())}  # of equal ones the first name
 _NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _TYPES = ("OBJECT", "ARRAY", "STRING", "NUMBER", "INTEGER", "BOOLEAN", "NULL")
 _SAYS_PROPERTIES = frozenset(
@@ -28,7 +30,7 @@ def of_type(kind: Any) -> tuple[dict[str, Any], str]:
     Raises:
         ConfigError: Its values are no objects.
     """
-    schema = rooted(untitled(type_schema(kind)))
+    schema = rooted(briefly(type_schema(kind)))
     if schema.get("type") != "object":
         raise ConfigError(
             f"{getattr(kind, '__name__', kind)!s:.80} is no object, and only an object can be the arguments of a call",
@@ -67,10 +69,23 @@ def closed(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {**({"properties": {}} if bare else {}), **parameters, "type": "object"}
 
 
-def untitled(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema without the titles that pydantic gives every property, for the sake of short prompts."""
-    made: dict[str, Any] = _everywhere(schema, lambda one: {k: value for k, value in one.items() if k != "title"})
+def briefly(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A type's schema as a prompt should have it: no titles, and formats for the patterns that stand for them.
+
+    It says the same: a format is held by just this pattern.
+    """
+    made: dict[str, Any] = _everywhere(schema, _brief)
     return made
+
+
+def _brief(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    made = {key: value for key, value in schema.items() if key != "title"}
+    name = _FORMATS.get(str(made.get("pattern")))
+    if name is None or "format" in made:
+        return made
+    return {
+        ("format" if key == "pattern" else key): (name if key == "pattern" else value) for key, value in made.items()
+    }
 
 
 def lowered(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -144,3 +144,9 @@ def test_whatever_can_be_called(
 
 def test_a_docstring_may_end_a_parameter_with_its_choices() -> None:
     assert Tool.of(Painter()).parameters["properties"]["drink"]["enum"] == ["tea", "coffee"]
+
+
+def test_formats_are_told_by_name_and_held_by_their_patterns() -> None:
+    tool = Tool.of(paint)
+    assert tool.parameters["properties"]["when"]["anyOf"][0] == {"format": "date", "type": "string"}
+    assert tool.arguments["properties"]["when"]["anyOf"][0]["pattern"]

@@ -68,7 +68,7 @@ class Tags(RootModel[Annotated[list[Color], Field(max_length=2)]]):
 
 class Unholdable(BaseModel):
     model_config = ConfigDict(regex_engine="python-re")
-    name: Annotated[str, Field(pattern=r"(?=lookahead)x")]
+    name: Annotated[str, Field(pattern=r"^(a)\1$")]
 
 
 @cache
@@ -151,6 +151,28 @@ def test_other_tools_are_told_as_they_say(tool: BaseTool, properties: list[str])
 
 WEATHER = FunctionTool.from_defaults(lambda city: city, name="weather", description="The weather.")
 SEND = FunctionTool.from_defaults(lambda **_: "", name="send", description="Send.", fn_schema=Unholdable)
+
+
+class Mail(BaseModel):
+    model_config = ConfigDict(regex_engine="python-re")
+    to: Annotated[str, Field(pattern=r"^(?!\.)(?!.*\.\.)[a-z.]+@([a-z]+\.)+[a-z]{2,}$")]
+
+
+def forecast(city: str) -> str:
+    """The weather in a city."""
+    return f"Rain in {city}."
+
+
+def looks_up(prompt: str) -> str:
+    call = '<tool_call>\n{"name": "forecast", "arguments": {"city": "Rome"}}\n</tool_call>'
+    return "It rains." if "Rain in Rome" in prompt else call
+
+
+@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")  # LlamaIndex's agents
+async def test_a_tool_with_lookaheads_in_its_pattern_stands_beside_others() -> None:
+    mail = FunctionTool.from_defaults(lambda to: to, name="mail", description="Write.", fn_schema=Mail)
+    agent = FunctionAgent(tools=[forecast, mail], llm=DeepenLLM(ensemble=speaking(looks_up)), streaming=False)
+    assert (await agent.run("What is the weather in Rome?")).response.content.strip() == "It rains."
 
 
 @pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")  # LlamaIndex's agents
