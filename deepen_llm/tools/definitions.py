@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, get_origin
 
 from pydantic import BaseModel
@@ -80,12 +81,26 @@ class Tool:
             ConfigError: They cannot be held to it; it names the tool.
         """
         with _naming(self.name):
-            return enforceable(parameters.closed(self.parameters))
+            return _held(parameters.closed(self.parameters))
 
     def definition(self) -> dict[str, Any]:
         """The form that chat templates take."""
         inner = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
         return {"type": "function", "function": inner}
+
+
+def _held(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What calls are held to; a request's tools are read several times, and most requests have those of the last."""
+    try:
+        written = json.dumps(schema)
+    except (TypeError, ValueError, RecursionError):
+        return enforceable(schema)  # which tells what is wrong
+    return _held_as_written(written)
+
+
+@lru_cache(maxsize=1024)
+def _held_as_written(written: str) -> Mapping[str, Any]:
+    return enforceable(json.loads(written))
 
 
 @contextmanager

@@ -99,6 +99,7 @@ def test_the_model_decides_by_what_it_is_asked(chat: ChatDeepen) -> None:
     assert [call["name"] for call in one.tool_calls] == ["weather"]
 
 
+# as zod writes an address
 ADDRESS = {
     "type": "string",
     "format": "email",
