@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel, Field
+from pydantic.v1 import BaseModel as OldModel
 
 from deepen_llm import ChatOptions, EnsembleLLM
 from deepen_llm.errors import ConfigError
@@ -34,6 +35,10 @@ def lost(a: "Nowhere") -> None:  # type: ignore[name-defined] # noqa: F821
 
 class Unknown:
     pass
+
+
+class Old(OldModel):
+    a: int
 
 
 def unheard(a: int, b: Unknown) -> None:
@@ -181,6 +186,7 @@ def test_a_type_under_another_name() -> None:
         ({"type": "custom", "name": "x", "format": {"type": "text"}}, "of type 'custom' runs"),
         ({"google_search": {}}, "is no tool"),
         (Unknown, "tool 'Unknown'"),
+        (Old, "tool 'Old': .* is a model of pydantic's version 1"),
         (Shade, "tool 'Shade': Shade is no object"),
         (list[int], "is no object"),
         (int, "is no object"),

@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage, BaseMessage, BaseMessageChunk
 from langchain_core.output_parsers.transform import BaseCumulativeTransformOutputParser
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.utils.json import parse_partial_json
+from langchain_core.utils.pydantic import is_pydantic_v1_subclass
 from pydantic import BaseModel, SkipValidation, TypeAdapter, ValidationError
 from typing_extensions import is_typeddict
 
@@ -47,10 +48,12 @@ class AnswerParser(BaseCumulativeTransformOutputParser[Any]):
         Raises:
             OutputParserException: It is no such value.
         """
+        old = isinstance(self.kind, type) and is_pydantic_v1_subclass(self.kind)
         try:
-            return ResponseFormat({}, self.kind).read(text)
-        except StructureError as error:
-            raise OutputParserException(error.message, llm_output=text) from error
+            made = ResponseFormat({}, None if old else self.kind).read(text)
+            return self.kind.parse_obj(made) if old else made
+        except (StructureError, ValueError) as error:  # the old version's errors are of the second kind
+            raise OutputParserException(getattr(error, "message", str(error)), llm_output=text) from error
 
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
         """A message's value.

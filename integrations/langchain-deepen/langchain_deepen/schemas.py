@@ -9,13 +9,14 @@ from functools import cached_property
 from typing import Any
 
 from langchain_core.tools import BaseTool
+from langchain_core.utils.pydantic import is_pydantic_v1_subclass
 from typing_extensions import TypedDict
 
 from deepen_llm.errors import ConfigError
 from deepen_llm.structure.response_format import type_schema
 from deepen_llm.structure.schema import enforceable
 from deepen_llm.tools import Tool
-from deepen_llm.tools.parameters import rooted
+from deepen_llm.tools.parameters import briefly, rooted
 from langchain_deepen.tools import described
 from langchain_deepen.typed_dicts import readable
 
@@ -54,7 +55,7 @@ class Wanted:
             tool = described(given)
             return cls(tool.name, {**tool.arguments}, None, tool.description)
         kind = readable(given)
-        schema = type_schema(kind)
+        schema = kind.schema() if _is_old(kind) else type_schema(kind)
         named = str(getattr(kind, "__name__", None) or INSIDE) if isinstance(kind, type) else INSIDE
         name = str(schema.get("title") or named)
         return cls(name, schema, kind, _said_of(kind, schema))
@@ -64,6 +65,13 @@ class Wanted:
         """Whether every answer is an object, as the arguments of a function are."""
         return rooted(self.schema).get("type") == "object"
 
+    @property
+    def traced(self) -> dict[str, Any]:
+        """What LangChain's observers are told, in LangChain's form."""
+        said = {"description": self.description} if self.description else {}
+        plain = dict(self.schema) if self.kind is None else rooted(briefly(self.schema))
+        return {"title": self.name, **said, **plain}
+
     @cached_property
     def tool(self) -> Tool:
         """The function that is called with an answer; one that is no object is its argument ``answer``.
@@ -71,12 +79,17 @@ class Wanted:
         Raises:
             ConfigError: Answers cannot be held to the schema.
         """
-        if self.kind is None:
+        if self.kind is None or _is_old(self.kind):
             _ = enforceable(self.schema)  # which tells what is wrong, before it stands inside another
             schema = dict(self.schema) if self.of_object else _inside(self.schema)
             return Tool.of(Tool(self.name, self.description, schema))
         kind = self.kind if self.of_object else TypedDict(self.name, {INSIDE: self.kind})  # type: ignore[operator]
         return Tool.of(Tool.of_type(kind, self.name, self.description))
+
+
+def _is_old(kind: Any) -> bool:
+    """Whether it is a model of pydantic's first version, which LangChain still takes."""
+    return isinstance(kind, type) and is_pydantic_v1_subclass(kind)
 
 
 def _is_function(given: Any) -> bool:

@@ -56,7 +56,7 @@ class Structured:
 
     def _asking(self, model: BaseChatModel, wanted: Wanted | None, options: Mapping[str, Any]) -> Runnable[Any, Any]:
         told: dict[str, Any] = {"kwargs": {"method": self.method, "strict": self.strict}}
-        told["schema"] = None if wanted is None else {"title": wanted.name, **wanted.schema}
+        told["schema"] = None if wanted is None else wanted.traced
         if wanted is not None and self.method == "function_calling":
             return model.bind_tools(
                 [wanted.tool.definition()],

@@ -11,6 +11,7 @@ from typing import Any
 from langchain_core.tools import BaseTool, create_schema_from_function
 from langchain_core.tools import Tool as StringTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
+from langchain_core.utils.pydantic import is_pydantic_v1_subclass
 from pydantic import BaseModel
 from typing_extensions import is_typeddict
 
@@ -49,15 +50,22 @@ def _of_tool(tool: BaseTool) -> Any:
     custom = (tool.metadata or {}).get("type") == "custom_tool"
     if isinstance(tool, StringTool) and (custom or not tool.args_schema):
         return convert_to_openai_tool(tool)  # LangChain has names of its own for the only argument
-    schema = tool.tool_call_schema
-    if isinstance(schema, Mapping):
-        return Tool(tool.name, tool.description, {k: v for k, v in schema.items() if k not in ("title", "description")})
-    return Tool.of_type(schema, tool.name, tool.description)
+    schema: Any = tool.tool_call_schema
+    if isinstance(schema, type) and not is_pydantic_v1_subclass(schema):
+        return Tool.of_type(schema, tool.name, tool.description)
+    return _of_schema(schema if isinstance(schema, Mapping) else schema.schema(), tool.name, tool.description)
+
+
+def _of_schema(schema: Mapping[str, Any], name: str, description: str) -> Tool:
+    return Tool(name, description, {key: one for key, one in schema.items() if key not in ("title", "description")})
 
 
 def _of_other(given: Any) -> Any:
     if isinstance(given, type) and issubclass(given, BaseModel):
         return Tool.of_type(given, given.model_config.get("title"))
+    if isinstance(given, type) and is_pydantic_v1_subclass(given):
+        schema = given.schema()  # of the old version, which core and pydantic know no more
+        return _of_schema(schema, schema["title"], schema.get("description", ""))
     if is_typeddict(given):
         return Tool.of_type(readable(given))
     if callable(given) and hasattr(given, "__qualname__") and not isinstance(given, type):
