@@ -18,7 +18,7 @@ _LENGTHS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "
 def hold_strings(schema: dict[str, Any], place: Place) -> None:
     """Rewrite a schema's pattern and format in place, as patterns that the grammar library holds.
 
-    A string that has both matches both, where the grammar library can tell that there is such a string; else the pattern,
+    A string that has both matches both, where the library can tell that there is one; else it matches the pattern,
     as a format beside one (zod writes both) says the same. Formats that are not known are annotations, and go.
 
     Args:
@@ -30,7 +30,8 @@ def hold_strings(schema: dict[str, Any], place: Place) -> None:
     """
     patterns = list(_held(schema.pop("pattern"), "pattern", place)) if "pattern" in schema else []
     form = schema.pop("format", None)
-    if isinstance(form, str) and form in PATTERNS and "const" not in schema and "enum" not in schema:
+    texts = "string" in schema.get("type", "string") and not {"const", "enum"} & set(schema)
+    if isinstance(form, str) and form in PATTERNS and texts:
         formed = held_patterns(PATTERNS[form])
         patterns.extend(formed if not patterns or _together(patterns, formed) else ())
     conjoin(schema, patterns)

@@ -5,16 +5,18 @@ import datetime
 import decimal
 import enum
 import fractions
+import importlib
 import ipaddress
 import os
 import pathlib
+import pkgutil
 import re
 import typing
 import uuid
 import zoneinfo
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 import pydantic
 import pytest
@@ -41,7 +43,9 @@ from deepen_llm.structure import ResponseFormat
 from tests.structure.walks import answers, takes
 
 WALKS = 8
-D, DT, TD = datetime.date, datetime.datetime, datetime.timedelta
+D: TypeAlias = datetime.date
+DT: TypeAlias = datetime.datetime
+TD: TypeAlias = datetime.timedelta
 T = TypeVar("T")
 
 
@@ -190,6 +194,8 @@ STANDARD: list[Any] = [
     ipaddress.IPv4Address, ipaddress.IPv4Interface, ipaddress.IPv4Network, ipaddress.IPv6Address,
     ipaddress.IPv6Interface, ipaddress.IPv6Network, re.Pattern[str], typing.Deque[int], typing.List[int],  # noqa: UP006
 ]  # fmt: skip
+OLD = tuple(map(int, pydantic.VERSION.split(".")[:2])) < (2, 12)
+LATER = [complex, fractions.Fraction, zoneinfo.ZoneInfo, Hashable]
 KEYED: list[Any] = [
     dict[str, Any], dict[int, str], dict[Color, float], dict[Number, int], dict[uuid.UUID, str], dict[D, int],
     dict[DT, int], dict[bool, int], dict[float, int], dict[decimal.Decimal, int], dict[Literal["a", "b"], int],
@@ -210,7 +216,7 @@ BOUNDED: list[Any] = [
     Annotated[str, StringConstraints(strip_whitespace=True, min_length=3)],
     Annotated[str, StringConstraints(to_lower=True, pattern="^[A-Z]+$")],
     Annotated[str, StringConstraints(to_upper=True, pattern="^[a-z]+$")],
-    Annotated[str, Field(pattern=re.compile("ab.c", re.IGNORECASE))],
+    Annotated[str, Field(pattern=re.compile("^ab.c$", re.IGNORECASE))],
     Annotated[str, Field(min_length=3, max_length=3)], Annotated[bytes, Field(max_length=3)],
     Annotated[list[int], Field(min_length=1, max_length=2)], Annotated[set[int], Field(min_length=1)],
     Annotated[set[Color], Field(min_length=2)], pydantic.conset(bool, min_length=2),
@@ -225,10 +231,10 @@ BOUNDED: list[Any] = [
 ANNOTATED: list[Any] = [
     Annotated[Cat | Dog, Field(discriminator="kind")],
     Annotated[Annotated[Cat, Tag("cat")] | Annotated[Dog, Tag("dog")], Discriminator(by_kind)],
-    Annotated[str, AfterValidator(str.strip)],
+    Annotated[str, AfterValidator(lambda value: value)],
     SkipValidation[int],
     list[types.OnErrorOmit[int]],
-    Annotated[list[int], types.FailFast()],
+    *([Annotated[list[int], types.FailFast()]] if hasattr(types, "FailFast") else ()),  # pydantic 2.8
     Annotated[int, types.Strict()],
     types.Secret[D],
     types.JsonValue,
@@ -285,6 +291,8 @@ def reads_whatever_is_written(kind: Any) -> None:
 
 @pytest.mark.parametrize("kind", [*STANDARD, *KEYED, *BOUNDED, *ANNOTATED], ids=named)
 def test_every_answer_is_read_as_its_type(kind: Any) -> None:
+    if kind in LATER and OLD:
+        pytest.skip("later versions of pydantic know it")
     reads_whatever_is_written(kind)
 
 
@@ -314,7 +322,10 @@ def test_addresses_are_read_or_the_missing_package_is_named(name: str) -> None:
 def test_values_that_people_write_are_taken() -> None:
     """Narrower than the types, but not so narrow that usual values are lost."""
     usual: list[tuple[Any, list[str]]] = [
-        (decimal.Decimal, ["12.5", '"12.50"', "-3", '"1999.99"']),
+        (decimal.Decimal, ["12.5", '"12.50"', "-3", '"1999.99"', "12500000.25", '"123456789012.5"']),
+        (pydantic.condecimal(max_digits=4), ["12.34", '"1234"', '"1.234"', "0.5"]),
+        (pydantic.condecimal(decimal_places=2), ["1234567.25", '"1234567890.25"']),
+        (pydantic.condecimal(ge=0), ["12.34", "1250000"]),
         (pydantic.condecimal(max_digits=5, decimal_places=2), ["123.45", '"0.99"', "7"]),
         (uuid.UUID, ['"123e4567-e89b-42d3-a456-426614174000"']),
         (D, ['"2024-02-29"', '"1999-12-31"']),
@@ -328,7 +339,7 @@ def test_values_that_people_write_are_taken() -> None:
         (types.ByteSize, ["1024", '"2.5GiB"']),
         (pydantic.confloat(gt=0, le=1e-3), ["0.0005", "0.001", "0.00025"]),
         (pydantic.confloat(lt=0.5), ["0.4", "0.25", "-17.5"]),
-        (complex, ['"1.5-2j"']),
+        *([(complex, ['"1.5-2j"'])] if not OLD else []),
     ]
     for kind, texts in usual:
         form = ResponseFormat.of(kind)
@@ -336,3 +347,22 @@ def test_values_that_people_write_are_taken() -> None:
         for text in texts:
             assert takes(dict(form.schema), text), (kind, text)
             form.read(text)
+
+
+def test_extra_types_are_read_or_refused_by_name() -> None:
+    package = pytest.importorskip("pydantic_extra_types")
+    held = set()
+    for module in pkgutil.iter_modules(package.__path__):
+        try:
+            found = importlib.import_module(f"{package.__name__}.{module.name}")
+        except (ImportError, RuntimeError):
+            continue
+        for name, kind in vars(found).items():
+            if hasattr(kind, "__get_pydantic_core_schema__") and kind.__module__ == found.__name__:
+                try:
+                    ResponseFormat.of(kind)
+                except ConfigError:
+                    continue
+                reads_whatever_is_written(kind)
+                held.add(name)
+    assert {"Color", "MacAddress", "Latitude"} <= held
