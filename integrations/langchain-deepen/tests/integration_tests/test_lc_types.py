@@ -430,8 +430,4 @@ def test_what_is_traced_is_json(kind: Any, method: Any) -> None:
 
 def test_a_type_alias_is_the_type_that_it_stands_for() -> None:
     alias = TypeAliasType("alias", Cat)  # type: ignore[misc]
-    try:
-        chain = random_chat(0).with_structured_output(alias)
-    except ConfigError:
-        return
-    assert isinstance(chain.invoke("Any."), Cat)
+    assert isinstance(random_chat(0).with_structured_output(alias).invoke("Any."), Cat)
