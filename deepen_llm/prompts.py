@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from deepen_llm.contexts import Ensemble
 from deepen_llm.errors import ConfigError, ContextLengthError, PromptError
 from deepen_llm.members.base import Member, Message
 from deepen_llm.members.encoding import Prompt
+from deepen_llm.options import suggestion
 from deepen_llm.structure import Room
 from deepen_llm.tools.definitions import Toolbox
 from deepen_llm.tools.history import conversation, named
@@ -66,10 +66,9 @@ class Chatting:
 
 
 def _unread(name: str, who: str) -> ConfigError:
-    near = difflib.get_close_matches(name, _VARIABLES, n=1, cutoff=0.7)
-    meant = f", did you mean {near[0]!r}?" if near and near[0] != name else ""
+    others = [known for known in _VARIABLES if known != name]
     return ConfigError(
-        f"{who} a variable {name!r} of chat_template_kwargs{meant}",
+        f"{who} a variable {name!r} of chat_template_kwargs{suggestion(name, others, cutoff=0.7)}",
         hint="leave it out, or give a name that a member's tokenizer.chat_template has",
     )
 

@@ -2,7 +2,8 @@
 
 import deepen_llm.supported  # noqa: F401 - before the first module that imports transformers
 from deepen_llm.tools.calls import CallDelta, ToolCall
-from deepen_llm.tools.definitions import Tool, Toolbox, ToolChoice
+from deepen_llm.tools.choice import ToolChoice
+from deepen_llm.tools.definitions import Tool, Toolbox
 from deepen_llm.tools.formats import KNOWN, ToolFormat
 
 __all__ = ["KNOWN", "CallDelta", "Tool", "ToolCall", "ToolChoice", "ToolFormat", "Toolbox"]

@@ -1,22 +1,21 @@
-"""Tools as callers give them, and which of them must be called."""
+"""Tools as callers give them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import Any, get_origin
 
 from pydantic import BaseModel
-from transformers.utils import get_json_schema
 
 from deepen_llm.errors import ConfigError
-from deepen_llm.options import suggestion
 from deepen_llm.structure.schema import enforceable
-
-_KEYS = ("name", "description", "parameters", "input_schema", "strict")
-_FORMS = (
-    "a documented function, a pydantic model, or {'type': 'function', 'function': {'name': ..., 'parameters': {...}}}"
-)
+from deepen_llm.tools import mappings, parameters
+from deepen_llm.tools.choice import ToolChoice
+from deepen_llm.tools.functions import Signature
 
 
 @dataclass(frozen=True)
@@ -38,34 +37,51 @@ class Tool:
         """A tool, from whatever describes one.
 
         Args:
-            given: A function with type hints and a Google docstring, a pydantic model, or a mapping as the APIs have.
+            given: A function with type hints, whose Google docstring says what it does; a pydantic model or another
+                type of objects; or a mapping as the APIs have.
 
         Raises:
-            ConfigError: It describes no tool.
+            ConfigError: It describes no tool, or its arguments cannot be held to its schema.
         """
         if isinstance(given, Tool):
-            return given
-        if isinstance(given, type) and issubclass(given, BaseModel):
-            schema = given.model_json_schema()
-            return cls(given.__name__, (given.__doc__ or "").strip(), schema)
-        if callable(given):
-            given = _described(given)
-        inner = given.get("function", given) if isinstance(given, Mapping) else None
-        if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str) or not inner["name"]:
-            raise ConfigError(f"{given!r:.120} is no tool", hint=f"give {_FORMS}")
-        _check_keys(inner)
-        parameters = inner.get("parameters") or inner.get("input_schema") or {"type": "object", "properties": {}}
-        if not isinstance(parameters, Mapping) or parameters.get("type", "object") != "object":
-            raise ConfigError(
-                f"the parameters of tool {inner['name']!r} are no JSON schema of an object", hint=f"give {_FORMS}"
-            )
-        enforceable(parameters)  # which tells what is wrong
-        return cls(inner["name"], str(inner.get("description") or ""), parameters)
+            made = given
+        elif isinstance(given, type) or get_origin(given) is not None:
+            made = cls.of_type(given)
+        elif isinstance(given, Mapping | BaseModel):
+            made = cls(*mappings.read(given if isinstance(given, Mapping) else given.model_dump(by_alias=True)))
+        elif callable(given):
+            made = _of_function(given)
+        else:
+            raise ConfigError(f"{given!r:.120} is no tool", hint=f"give {mappings.FORMS}")
+        _ = made.arguments  # which tells what is wrong
+        return made
 
-    @property
+    @classmethod
+    def of_type(cls, kind: Any, name: str | None = None, description: str | None = None) -> Tool:
+        """A tool whose arguments are the fields of a type, and are read as that type.
+
+        Args:
+            kind: A pydantic model, a dataclass, a ``TypedDict`` or another type.
+            name: The tool's name; None for the type's.
+            description: What the tool does; None for the type's docstring.
+
+        Raises:
+            ConfigError: Its values are no objects, or cannot be held to it.
+        """
+        named = str(name or getattr(kind, "__name__", kind))
+        with _naming(named):
+            schema, said = parameters.of_type(kind)
+        return cls(named, said if description is None else description, schema)
+
+    @cached_property
     def arguments(self) -> Mapping[str, Any]:
-        """The schema that a call's arguments are held to: the parameters, and no other keys."""
-        return enforceable({**self.parameters, "type": "object"})
+        """The schema that a call's arguments are held to: the parameters, and no other keys.
+
+        Raises:
+            ConfigError: They cannot be held to it; it names the tool.
+        """
+        with _naming(self.name):
+            return _held(parameters.closed(self.parameters))
 
     def definition(self) -> dict[str, Any]:
         """The form that chat templates take."""
@@ -73,23 +89,46 @@ class Tool:
         return {"type": "function", "function": inner}
 
 
-def _check_keys(described: Mapping[str, Any]) -> None:
-    for key in set(described) - set(_KEYS):
-        if meant := suggestion(key, _KEYS, cutoff=0.8):
-            raise ConfigError(f"unknown key {key!r} in tool {described['name']!r}{meant}", hint=f"give {_FORMS}")
+def _held(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What calls are held to; a request's tools are read several times, and most requests have those of the last."""
+    try:
+        written = json.dumps(schema)
+    except (TypeError, ValueError, RecursionError):
+        return enforceable(schema)  # which tells what is wrong
+    return _held_as_written(written)
 
 
-@dataclass(frozen=True)
-class ToolChoice:
-    """Whether the model must call, and what.
+@lru_cache(maxsize=1024)
+def _held_as_written(written: str) -> Mapping[str, Any]:
+    return enforceable(json.loads(written))
 
-    Attributes:
-        required: Whether the answer is calls, and nothing else.
-        name: The only tool that may be called, once; None for any.
-    """
 
-    required: bool = False
-    name: str | None = None
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Name the tool in what is refused inside."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"tool {name!r}: {error.message}", hint=error.hint) from error
+
+
+def _of_function(function: Callable[..., Any]) -> Tool:
+    signature = Signature.of(function)
+    try:
+        return Tool.of_type(signature.kind, signature.name, signature.description)
+    except ConfigError as error:
+        refused = next((name for name in signature.hints if not _holds(signature.only(name))), None)
+        if refused is None or repr(refused) in error.message:
+            raise
+        raise ConfigError(f"parameter {refused!r} of {error.message}", hint=error.hint) from error
+
+
+def _holds(kind: Any) -> bool:
+    try:
+        parameters.of_type(kind)
+    except ConfigError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -103,7 +142,7 @@ class Toolbox:
     """
 
     tools: tuple[Tool, ...]
-    choice: ToolChoice = ToolChoice()
+    choice: ToolChoice = field(default_factory=ToolChoice)
     parallel: bool = True
 
     @classmethod
@@ -121,55 +160,15 @@ class Toolbox:
         """
         if tools is not None and (isinstance(tools, str | Mapping) or not isinstance(tools, Sequence)):
             raise ConfigError(f"tools={tools!r:.80} is no list", hint="give a list of tools")
-        made = tuple(Tool.of(tool) for tool in tools or ())
+        made = tuple(Tool.of(tool) for tool in mappings.spread(tools or ()))
         names = [tool.name for tool in made]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise ConfigError(f"two tools are called {twice!r}", hint="give every tool a name of its own")
-        chosen = _choice(choice, names)
+        chosen = ToolChoice.of(choice, names)
         return cls(made, chosen, parallel and chosen.name is None) if chosen and made else None
 
     @property
     def callable_tools(self) -> tuple[Tool, ...]:
         """Those that may be called."""
         return tuple(tool for tool in self.tools if self.choice.name in {None, tool.name})
-
-
-def _choice(given: Any, names: Sequence[str]) -> ToolChoice | None:
-    """What a caller's choice means; None for no call."""
-    named = _named(given)
-    if named is None and isinstance(given, Mapping):
-        given = given.get("type")
-    if named is None and (given is None or given == "auto"):
-        return ToolChoice()
-    if named is None and given == "none":
-        return None
-    if not names:
-        raise ConfigError(f"tool_choice={given!r} without tools", hint="give tools=[...] as well")
-    chosen = given if named is None else named
-    if chosen in names:
-        return ToolChoice(required=True, name=chosen)
-    if named is None and given in ("required", "any"):
-        return ToolChoice(required=True)
-    raise ConfigError(
-        f"tool_choice={chosen!r} names none of the tools {', '.join(names)}",
-        hint="give 'auto', 'none', 'required' or one of their names",
-    )
-
-
-def _named(given: Any) -> Any:
-    """The name in a choice such as ``{"type": "function", "function": {"name": ...}}``; None where there is none."""
-    inner = given.get("function", given) if isinstance(given, Mapping) else None
-    return inner.get("name") if isinstance(inner, Mapping) else inner
-
-
-def _described(function: Callable[..., Any]) -> Mapping[str, Any]:
-    try:
-        described: Mapping[str, Any] = get_json_schema(function)
-    except Exception as error:  # its own exceptions share no base
-        name = getattr(function, "__name__", repr(function))
-        raise ConfigError(
-            f"the function {name} describes no tool: {error}",
-            hint="give it type hints and a Google docstring with an Args section, or describe it by a pydantic model",
-        ) from error
-    return described

@@ -15,7 +15,6 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
-from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import Field
 
 from deepen_llm.ensemble import EnsembleLLM
@@ -27,6 +26,7 @@ from langchain_deepen.messages import conversation
 from langchain_deepen.outputs import Chunks, chat_result
 from langchain_deepen.structured import Structured, Way
 from langchain_deepen.tokens import conversation_tokens, text_ids
+from langchain_deepen.tools import definitions
 
 
 class ChatDeepen(DeepenModel, BaseChatModel):
@@ -164,19 +164,20 @@ class ChatDeepen(DeepenModel, BaseChatModel):
             **kwargs: Further options of every call, such as ``response_format``.
 
         Raises:
-            ConfigError: Something is no tool, two different ones have one name, or the choice names none of them.
+            ConfigError: Something is no tool, its arguments cannot be held to its schema, two different ones have one
+                name, or the choice names none of them.
         """
         choice = ("required" if tool_choice else "auto") if isinstance(tool_choice, bool | None) else tool_choice
-        made = _once([convert_to_openai_tool(tool, strict=strict) for tool in tools])
+        made = definitions(tools)
         parallel = True if parallel_tool_calls is None else parallel_tool_calls
-        Toolbox.of(made, choice, parallel)  # what cannot be used is told here, not when the model is called
+        Toolbox.of(made, choice, parallel)  # what cannot be chosen is told here, not when the model is called
         return self.bind(tools=made, tool_choice=choice, parallel_tool_calls=parallel, **kwargs)
 
     def with_structured_output(
         self,
-        schema: dict[str, Any] | type | None = None,
+        schema: Any = None,
         *,
-        method: Way = "json_schema",
+        method: Way | None = "json_schema",
         include_raw: bool = False,
         strict: bool | None = None,
         **kwargs: Any,
@@ -184,16 +185,18 @@ class ChatDeepen(DeepenModel, BaseChatModel):
         """Answers in a structure; they are valid by its schema, whatever the weights.
 
         Args:
-            schema: A pydantic model, dataclass, ``TypedDict`` or JSON schema; not needed with ``json_mode``.
-            method: ``json_schema`` and ``function_calling`` hold the answer to the schema, ``json_mode`` to JSON.
+            schema: A type that pydantic knows, such as a model, an ``Enum``, ``Cat | Dog`` or ``list[int]``; a function
+                or a tool, whose arguments are then wanted; or a JSON schema. Not needed with ``json_mode``.
+            method: ``json_schema`` and ``function_calling`` hold the answer to the schema, ``json_mode`` to JSON; None
+                for the default.
             include_raw: Return the message as well, and an error of the parser's in place of raising it.
             strict: See `bind_tools`.
             **kwargs: Further options of every call.
 
         Raises:
-            ConfigError: The method is unknown, or the schema is none.
+            ConfigError: The method is unknown, or answers cannot be held to the schema.
         """
-        return Structured(schema, method, strict).over(self, include_raw, kwargs)
+        return Structured(schema, method or "json_schema", strict).over(self, include_raw, kwargs)
 
     def get_token_ids(self, text: str) -> list[int]:
         """The text's tokens by the main model's tokenizer."""
@@ -203,19 +206,5 @@ class ChatDeepen(DeepenModel, BaseChatModel):
 
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
         """The number of tokens of the conversation, or of a part of one, as the main model reads it, tools included."""
-        told, variables = [convert_to_openai_tool(tool) for tool in tools or ()], self.chat_template_kwargs or {}
+        told, variables = definitions(tools or ()), self.chat_template_kwargs or {}
         return conversation_tokens(self._source.load(self.model), conversation(messages), told, variables)
-
-
-def _once(tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The tools without repetitions, such as a class beside its own schema, which differ in titles alone."""
-    return list({json.dumps(_untitled(tool), sort_keys=True, default=repr): tool for tool in tools}.values())
-
-
-def _untitled(schema: Any) -> Any:
-    if isinstance(schema, list):
-        return [_untitled(one) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    # a property may be called title; what it holds is no string
-    return {key: _untitled(one) for key, one in schema.items() if key != "title" or not isinstance(one, str)}

@@ -1,22 +1,20 @@
-"""Answers in a structure: what the model is asked for, and how its message is read."""
+"""Answers in a structure: what the model is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args
 
 from langchain_core.language_models.chat_models import BaseChatModel
-from langchain_core.messages import AIMessage
-from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
-from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
-from langchain_core.runnables import Runnable, RunnableLambda, RunnableMap, RunnablePassthrough
-from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
-from langchain_core.utils.pydantic import is_basemodel_subclass
-from pydantic import BaseModel, TypeAdapter
+from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
 
 from deepen_llm.errors import ConfigError
+from deepen_llm.structure.response_format import ResponseFormat
+from langchain_deepen.parser import AnswerParser
+from langchain_deepen.schemas import Wanted
+from langchain_deepen.tools import definitions
 
 Way = Literal["json_schema", "function_calling", "json_mode"]
 
@@ -26,7 +24,8 @@ class Structured:
     """A structure that a user asks for.
 
     Attributes:
-        schema: A pydantic model, dataclass, ``TypedDict`` or JSON schema.
+        schema: A type that pydantic knows, a function or a tool whose arguments are wanted, or a JSON schema; None for
+            any JSON.
         method: How the model is held to it.
         strict: See `ChatDeepen.bind_tools`.
     """
@@ -39,7 +38,7 @@ class Structured:
         """The model, and behind it the parser.
 
         Raises:
-            ConfigError: The method is unknown, or the schema is none.
+            ConfigError: The method is unknown, or answers cannot be held to the schema.
         """
         if self.method not in get_args(Way):
             raise ConfigError(
@@ -47,72 +46,44 @@ class Structured:
             )
         if self.schema is None and self.method != "json_mode":
             raise ConfigError(f"no schema for method={self.method!r}", hint="give a schema, or method='json_mode'")
-        asking, parser = self._asking(model, options), self._parser()
+        wanted = None if self.schema is None else Wanted.of(self.schema)
+        asking, parser = self._asking(model, wanted, options), self._parser(wanted)
         if not include_raw:
             return asking | parser
         parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
         unparsed = RunnablePassthrough.assign(parsed=lambda _: None)
         return RunnableMap(raw=asking) | parsed.with_fallbacks([unparsed], exception_key="parsing_error")
 
-    def _asking(self, model: BaseChatModel, options: Mapping[str, Any]) -> Runnable[Any, Any]:
-        told = {"kwargs": {"method": self.method, "strict": self.strict}, "schema": self._told()}
-        if self.method == "function_calling":
-            if isinstance(self._told(), Mapping) and self._told().get("type", "object") != "object":
-                raise ConfigError(
-                    "only an object can be the arguments of a function", hint="use method='json_schema', the default"
-                )
+    def _asking(self, model: BaseChatModel, wanted: Wanted | None, options: Mapping[str, Any]) -> Runnable[Any, Any]:
+        told: dict[str, Any] = {"kwargs": {"method": self.method, "strict": self.strict}}
+        told["schema"] = None if wanted is None else wanted.traced
+        if wanted is not None and self.method == "function_calling":
             return model.bind_tools(
-                [self._told()],
-                tool_choice=self._tool["function"]["name"],
-                strict=self.strict,
+                [wanted.tool.definition()],
+                tool_choice=wanted.name,
                 parallel_tool_calls=False,
                 ls_structured_output_format=told,
                 **options,
             )
-        asked = {"type": "json_object"} if self.method == "json_mode" else self._response_format()
-        return model.bind(response_format=asked, ls_structured_output_format=told, **options)
+        given = {**options, **({"tools": definitions(options["tools"])} if options.get("tools") else {})}
+        return model.bind(response_format=self._response_format(wanted), ls_structured_output_format=told, **given)
 
-    @property
-    def _tool(self) -> dict[str, Any]:
-        return convert_to_openai_tool(self._told(), strict=self.strict)
+    def _response_format(self, wanted: Wanted | None) -> dict[str, Any]:
+        if wanted is None or self.method == "json_mode":
+            return {"type": "json_object"}
+        asked = {"type": "json_schema", "json_schema": {"name": wanted.name, "schema": dict(wanted.schema)}}
+        ResponseFormat.of(asked)  # what cannot be held is told here, not when the model is called
+        return asked
 
-    def _told(self) -> Any:
-        """The schema as LangChain's own helpers know it: they know no dataclasses, and no schema without a title."""
-        if hasattr(self.schema, "__dataclass_fields__") or get_origin(self.schema) is not None:
-            return {"title": "answer", **TypeAdapter(self.schema).json_schema()}
-        if not isinstance(self.schema, Mapping) or "parameters" in self.schema or "function" in self.schema:
-            return self.schema
-        wrapped = self.schema.get("json_schema", self.schema)  # the form of the APIs' own response_format
-        inner = wrapped.get("schema") if isinstance(wrapped, Mapping) else None
-        if isinstance(inner, Mapping):
-            return {"title": wrapped.get("name", "answer"), **inner}
-        return {"title": "answer", **self.schema}
-
-    def _response_format(self) -> dict[str, Any]:
-        schema = self._told()
-        if isinstance(schema, type) and issubclass(schema, BaseModel):
-            found = schema.model_json_schema()  # LangChain's form has no room for recursive models
-        elif isinstance(schema, Mapping) and not {"parameters", "function"} & set(schema):
-            found = dict(schema)
-        else:
-            found = convert_to_json_schema(schema)
-        return {"type": "json_schema", "json_schema": {"name": found.get("title", "answer"), "schema": found}}
-
-    def _parser(self) -> Runnable[AIMessage, Any]:
-        if isinstance(self.schema, type) and is_basemodel_subclass(self.schema):
-            if self.method == "function_calling":
-                return PydanticToolsParser(tools=[self.schema], first_tool_only=True)
-            return PydanticOutputParser(pydantic_object=self.schema)
-        if self.method == "function_calling":
-            plain: Runnable[AIMessage, Any] = JsonOutputKeyToolsParser(
-                key_name=self._tool["function"]["name"], first_tool_only=True
+    def _parser(self, wanted: Wanted | None) -> AnswerParser:
+        if wanted is None:
+            return AnswerParser()
+        if self.method == "json_mode" and not wanted.of_object:
+            raise ConfigError(
+                f"json_mode holds answers to an object, and {wanted.name} is none",
+                hint="use method='json_schema', the default",
             )
-        else:
-            plain = JsonOutputParser()
-        if isinstance(self.schema, type) and hasattr(self.schema, "__dataclass_fields__"):
-            return plain | RunnableLambda(_validated(self.schema))
-        return plain
-
-
-def _validated(kind: type) -> Callable[[Any], Any]:
-    return TypeAdapter(kind).validate_python
+        called = self.method == "function_calling"
+        return AnswerParser(
+            kind=wanted.kind, tool=wanted.name if called else None, inside=called and not wanted.of_object
+        )

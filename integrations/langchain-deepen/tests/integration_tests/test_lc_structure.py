@@ -1,6 +1,7 @@
 """Tools and structured output: valid whatever the weights, in every way of asking."""
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +97,25 @@ def test_the_model_decides_by_what_it_is_asked(chat: ChatDeepen) -> None:
     assert chat.bind_tools([*TOOLS, weather.model_copy()]).kwargs["tools"] == chat.bind_tools(TOOLS).kwargs["tools"]  # type: ignore[attr-defined]
     one = chat.bind_tools(TOOLS, parallel_tool_calls=False).invoke("both")
     assert [call["name"] for call in one.tool_calls] == ["weather"]
+
+
+# as zod writes an address
+ADDRESS = {
+    "type": "string",
+    "format": "email",
+    "pattern": r"^(?!\.)(?!.*\.\.)[a-z.]+@([a-z]+\.)+[a-z]{2,}$",
+}  # as zod has it
+MAIL = {"name": "mail", "parameters": {"type": "object", "properties": {"to": ADDRESS}, "required": ["to"]}}
+BEYOND = {"name": "buy", "parameters": {"type": "object", "properties": {"n": {"pattern": r"^(a)\1$"}}}}
+
+
+def test_tools_of_other_makers_stand_beside_ones_own(chat: ChatDeepen) -> None:
+    bound = chat.bind_tools([weather, MAIL])
+    assert [one["args"] for one in bound.invoke("What is the weather in Rome?").tool_calls] == [{"city": "Rome"}]
+    sent = chat.bind_tools([weather, MAIL], tool_choice="mail").invoke("Write to Ada.").tool_calls[0]["args"]["to"]
+    assert re.match(ADDRESS["pattern"], sent)
+    with pytest.raises(ConfigError, match=r"tool 'buy': .*'n'.*pattern"):
+        chat.bind_tools([weather, BEYOND])
 
 
 def test_a_conversation_with_calls_and_results_goes_on(chat: ChatDeepen) -> None:
@@ -217,7 +237,7 @@ def test_random_weights_give_valid_calls_and_structures(seed: int) -> None:
     [
         (lambda chat: chat.bind_tools(TOOLS, tool_choice="divide"), "names none of the tools weather, add"),
         (lambda chat: chat.bind_tools([], tool_choice="any"), "without tools"),
-        (lambda chat: chat.bind_tools([{"type": "web_search_preview"}]), "is no tool"),
+        (lambda chat: chat.bind_tools([{"type": "web_search_preview"}]), "'web_search_preview' runs at a provider"),
         (lambda chat: chat.bind_tools([weather, {"name": "weather"}]), "two tools are called"),
         (lambda chat: chat.bind_tools(TOOLS, tool_choice="any").invoke("hi", stop=["x"]), "stop"),
         (lambda chat: chat.with_structured_output(Joke).invoke("hi", max_tokens=2), "max_new_tokens=2"),

@@ -17,6 +17,7 @@ from llama_index.core.base.llms.types import (
     CompletionResponseAsyncGen,
     CompletionResponseGen,
 )
+from llama_index.core.chat_engine.types import AgentChatResponse
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools.types import BaseTool
@@ -25,7 +26,7 @@ from llama_index.llms.deepen.responses import answered, completed
 from llama_index.llms.deepen.source import EnsembleSource
 from llama_index.llms.deepen.streams import GrowingChat, GrowingCompletion, arelay, relay
 from llama_index.llms.deepen.structured import StructuredPrediction
-from llama_index.llms.deepen.tools import asked, definition, selections
+from llama_index.llms.deepen.tools import asked, callable_tools, definition, selections
 
 from deepen_llm import EnsembleLLM
 from deepen_llm.errors import PromptError
@@ -153,6 +154,23 @@ class DeepenLLM(StructuredPrediction):
             StructureError: There is none.
         """
         return selections(response, required=error_on_no_tool_call)
+
+    def predict_and_call(self, tools: Sequence[BaseTool], *args: Any, **kwargs: Any) -> AgentChatResponse:
+        """Let the model choose a tool, and call it.
+
+        Args:
+            tools: The tools.
+            *args: See LlamaIndex's method of the same name.
+            **kwargs: See there.
+
+        Raises:
+            ConfigError: Something is no tool, or its arguments cannot be held to its schema.
+        """
+        return super().predict_and_call(callable_tools(tools), *args, **kwargs)
+
+    async def apredict_and_call(self, tools: Sequence[BaseTool], *args: Any, **kwargs: Any) -> AgentChatResponse:
+        """See `predict_and_call`."""
+        return await super().apredict_and_call(callable_tools(tools), *args, **kwargs)
 
     def _prepare_chat_with_tools(
         self,

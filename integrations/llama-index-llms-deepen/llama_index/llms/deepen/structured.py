@@ -9,6 +9,7 @@ import llama_index.core.instrumentation as instrument
 from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
 from llama_index.core.bridge.pydantic import BaseModel, ValidationError
 from llama_index.core.instrumentation.events.llm import LLMStructuredPredictEndEvent, LLMStructuredPredictStartEvent
+from llama_index.core.llms.structured_llm import StructuredLLM
 from llama_index.core.llms.utils import parse_partial_json
 from llama_index.core.program.utils import FlexibleModel, create_flexible_model
 from llama_index.core.prompts import PromptTemplate
@@ -25,6 +26,20 @@ dispatcher = instrument.get_dispatcher(__name__)
 
 class StructuredPrediction(Configured):
     """Structured prediction by ``response_format``; another ``pydantic_program_mode`` than the default is obeyed."""
+
+    def as_structured_llm(self, output_cls: type[BaseModel], **kwargs: Any) -> StructuredLLM:
+        """A model whose every answer is an object of the given class.
+
+        Args:
+            output_cls: The class.
+            **kwargs: Nothing that matters here.
+
+        Raises:
+            ConfigError: The class is none, or cannot be enforced.
+        """
+        if self._guides(output_cls):
+            ResponseFormat.of(output_cls)
+        return super().as_structured_llm(output_cls, **kwargs)
 
     def structured_predict(
         self,

@@ -1,0 +1,149 @@
+"""From a message to the value that it stands for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Annotated, Any
+
+from langchain_core.exceptions import OutputParserException
+from langchain_core.messages import AIMessage, BaseMessage, BaseMessageChunk
+from langchain_core.output_parsers.transform import BaseCumulativeTransformOutputParser
+from langchain_core.outputs import ChatGeneration, Generation
+from langchain_core.utils.json import parse_partial_json
+from langchain_core.utils.pydantic import is_pydantic_v1_subclass
+from pydantic import BaseModel, SkipValidation, TypeAdapter, ValidationError
+from typing_extensions import is_typeddict
+
+from deepen_llm.errors import StructureError
+from deepen_llm.structure.response_format import ResponseFormat
+from langchain_deepen.schemas import INSIDE
+
+_NOTHING = object()
+
+
+class AnswerParser(BaseCumulativeTransformOutputParser[Any]):
+    """Reads an answer as the type that was asked for.
+
+    A stream gives JSON and a ``TypedDict`` as far as they have come, a pydantic model each time that what has come is
+    one, and other types once, at the end.
+
+    Attributes:
+        kind: The type; None for plain JSON values.
+        tool: The function whose arguments are the answer; None where it is the message's text.
+        inside: Whether the answer is the argument ``answer``.
+    """
+
+    kind: Annotated[Any, SkipValidation()] = None
+    tool: str | None = None
+    inside: bool = False
+
+    @property
+    def _type(self) -> str:
+        return "deepen_answer"
+
+    def parse(self, text: str) -> Any:
+        """An answer's value.
+
+        Raises:
+            OutputParserException: It is no such value.
+        """
+        old = isinstance(self.kind, type) and is_pydantic_v1_subclass(self.kind)
+        try:
+            made = ResponseFormat({}, None if old else self.kind).read(text)
+            return self.kind.parse_obj(made) if old else made
+        except (StructureError, ValueError) as error:  # the old version's errors are of the second kind
+            raise OutputParserException(getattr(error, "message", str(error)), llm_output=text) from error
+
+    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
+        """A message's value.
+
+        Args:
+            result: The message, first.
+            partial: Whether it is still being written; None where nothing can be told yet.
+
+        Raises:
+            OutputParserException: It is no such value, or does not call the function.
+        """
+        if not partial:
+            return self.parse(self._written(result[0]))
+        so_far = self._so_far(result[0])
+        return None if so_far is _NOTHING else so_far
+
+    def _written(self, given: Generation) -> str:
+        """The answer as JSON."""
+        if self.tool is None:
+            return given.text
+        arguments = self._arguments(given)
+        if arguments is None or (self.inside and INSIDE not in arguments):
+            raise OutputParserException(f"the message does not call {self.tool!r}", llm_output=given.text)
+        return json.dumps(arguments[INSIDE] if self.inside else arguments, ensure_ascii=False)
+
+    def _arguments(self, given: Generation) -> dict[str, Any] | None:
+        message = given.message if isinstance(given, ChatGeneration) else None
+        calls = message.tool_calls if isinstance(message, AIMessage) else []
+        return next((call["args"] for call in calls if call["name"] == self.tool), None)
+
+    def _so_far(self, given: Generation) -> Any:
+        """As much of the answer as has come."""
+        value = self._value_so_far(given)
+        if value is _NOTHING or self.kind is None or is_typeddict(self.kind):
+            return value
+        if not (isinstance(self.kind, type) and issubclass(self.kind, BaseModel)):
+            return _NOTHING
+        try:
+            return TypeAdapter(self.kind).validate_json(json.dumps(value))
+        except (ValidationError, ValueError):
+            return _NOTHING
+
+    def _value_so_far(self, given: Generation) -> Any:
+        if self.tool is not None:
+            arguments = self._arguments(given)
+            return _NOTHING if arguments is None else arguments.get(INSIDE, _NOTHING) if self.inside else arguments
+        try:
+            return parse_partial_json(given.text.strip())
+        except ValueError:
+            return _NOTHING
+
+    def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[Any]:  # noqa: A002 (LangChain's name)
+        growing = _Growing(self)
+        for chunk in input:
+            yield from growing.more(chunk)
+        yield from growing.end()
+
+    async def _atransform(self, input: AsyncIterator[str | BaseMessage]) -> AsyncIterator[Any]:  # noqa: A002
+        growing = _Growing(self)
+        async for chunk in input:
+            for value in growing.more(chunk):
+                yield value
+        for value in growing.end():
+            yield value
+
+
+class _Growing:
+    """The values of a stream: each once, and at the end the whole one, or the error that it is none."""
+
+    def __init__(self, parser: AnswerParser) -> None:
+        self._parser, self._last = parser, _NOTHING
+        self._heard: Any = None
+
+    def more(self, chunk: str | BaseMessage) -> Iterator[Any]:
+        self._heard = chunk if self._heard is None else self._heard + chunk
+        if isinstance(chunk, str | BaseMessageChunk):
+            yield from self._new(self._parser._so_far(self._generation))
+
+    def end(self) -> Iterator[Any]:
+        if self._heard is not None:
+            yield from self._new(self._parser.parse_result([self._generation]))
+
+    @property
+    def _generation(self) -> Generation:
+        heard = self._heard
+        return Generation(text=heard) if isinstance(heard, str) else ChatGeneration(message=heard)
+
+    def _new(self, value: Any) -> Iterator[Any]:
+        if value is not _NOTHING and (
+            self._last is _NOTHING or value != self._last or type(value) is not type(self._last)
+        ):
+            self._last = value
+            yield value
