@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_origin
+from typing import Any, NewType, get_origin
 
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import SchemaError
+from typing_extensions import TypeAliasType
 
 from deepen_llm.errors import ConfigError, StructureError
 from deepen_llm.structure.schema import enforceable
+from deepen_llm.structure.types import schema_of
 
+_FAULTS = (TypeError, AttributeError, ImportError, NotImplementedError, RecursionError)  # of types that are none
 _FORMS = "give a pydantic model, a dataclass, a TypedDict or another type, or a JSON schema as a mapping"
 
 
@@ -47,7 +50,7 @@ class ResponseFormat:
         if given.get("type") == "text":
             return None
         if given.get("type") == "json_object":
-            return cls({"type": "object"})
+            return cls(enforceable({"type": "object"}))
         return cls(enforceable(_inner(given)))
 
     def read(self, text: str) -> Any:
@@ -57,12 +60,24 @@ class ResponseFormat:
             StructureError: It is no such value: cut short, or refused by a validator that no grammar can express.
         """
         try:
-            return json.loads(text) if self.kind is None else TypeAdapter(self.kind).validate_json(text)
+            return (
+                json.loads(text, parse_int=_whole) if self.kind is None else TypeAdapter(self.kind).validate_json(text)
+            )
         except (ValueError, ValidationError) as error:
             raise StructureError(
                 f"the answer cannot be read as the response_format asks: {error}",
                 hint="look at the text and its finish_reason; rules beyond the schema cannot be guaranteed",
             ) from error
+
+
+def _whole(digits: str) -> int:
+    """An integer of any length; Python reads none of more than 4300 digits at once."""
+    sign, plain = (-1, digits[1:]) if digits.startswith("-") else (1, digits)
+    made = 0
+    for start in range(0, len(plain), 1000):
+        part = plain[start : start + 1000]
+        made = made * 10 ** len(part) + int(part)
+    return sign * made
 
 
 def _inner(given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -79,11 +94,14 @@ def _inner(given: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _schema_of(kind: Any) -> dict[str, Any]:
-    if not isinstance(kind, type) and get_origin(kind) is None:  # pydantic would run a string, and call a function
+    named = isinstance(kind, NewType | TypeAliasType)
+    if (
+        not isinstance(kind, type) and get_origin(kind) is None and not named
+    ):  # pydantic would run a string, and call a function
         raise ConfigError(f"response_format={kind!r:.80} is no type", hint=_FORMS)
     try:
-        return enforceable(TypeAdapter(kind).json_schema())
-    except (PydanticSchemaGenerationError, PydanticUserError, SchemaError, TypeError, AttributeError) as error:
+        return enforceable(schema_of(kind))
+    except (PydanticSchemaGenerationError, PydanticUserError, SchemaError, *_FAULTS) as error:
         raise ConfigError(
             f"response_format={kind!r:.80} is no structure: {str(error).splitlines()[0]}", hint=_FORMS
         ) from error

@@ -95,20 +95,19 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("no keyword", {"answer": {"type": "string"}}, "none of its keywords"),
     ("no schema", {"type": "json_schema"}, "holds no schema"),
     ("no schema within", {"type": "json_schema", "json_schema": {"name": "x"}}, "holds no schema"),
-    ("not", {"not": {"type": "string"}}, "Unimplemented keys"),
-    ("a pattern", {"type": "string", "pattern": "(["}, "regex parse error"),
-    ("a look ahead", {"type": "string", "pattern": "(?=a)b"}, "cannot be compiled"),
+    ("not", {"not": {"minLength": 2}}, "keyword 'not': no grammar holds what it excludes"),
+    ("a pattern", {"type": "string", "pattern": "(["}, "keyword 'pattern': .* ends too early"),
+    ("a look ahead", {"type": "string", "pattern": "(?=a)b"}, "keyword 'pattern': .* a look around"),
     ("a type", {"type": "strin"}, "Invalid type: strin"),
-    ("a reference", {"$ref": "#/nowhere"}, "cannot be compiled"),
+    ("a reference", {"$ref": "#/nowhere"}, "keyword '.ref': '#/nowhere' names nothing"),
     ("nothing to choose", {"enum": []}, "Unsatisfiable"),
-    ("bounds that exclude each other", {"type": "integer", "minimum": 3, "maximum": 2}, "Unsatisfiable"),
+    ("bounds that exclude each other", {"type": "integer", "minimum": 3, "maximum": 2}, "no integer .* within"),
     ("unique items", {"type": "array", "uniqueItems": True}, "uniqueItems"),
     ("no JSON", {"const": object()}, "cannot be written as JSON"),
     ("no number", {"const": float("nan")}, "cannot be written as JSON"),
-    ("a bound that is rounded", {"type": "integer", "maximum": 2**53 + 1}, "beyond ±2"),
-    ("one inside", {"type": "array", "items": {"exclusiveMinimum": -(2**60)}}, "exclusiveMinimum=-1152921504606846976"),
-    ("one as a float", {"type": "integer", "minimum": -1e20}, "beyond ±2"),
-    ("endless nesting", {**OBJECT, "properties": {"n": {"$ref": "#"}}}, "no short end of an answer of this structure"),
+    ("a bound beyond all digits", {"type": "integer", "minimum": 1e20}, "no integer of up to 18 digits"),
+    ("a value that is rounded", {"items": {"const": 2**53 + 1}}, "keyword 'const': .* beyond ±2"),
+    ("endless nesting", {**OBJECT, "properties": {"n": {"$ref": "#"}}}, "property 'n' .* would be endless"),
 ]
 
 
@@ -131,17 +130,11 @@ def test_annotations_are_no_constraints() -> None:
     names = ["binary", "path", "password", "int32", "int64", "float", "double", "json-string", "colour"]
     for name in names:
         assert enforceable({"type": "string", "format": name}) == {"type": "string"}
-    for name in ("date-time", "date", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"):
-        kept = {"type": "string", "format": name}
-        assert enforceable(kept) == kept
-        Draft202012Validator(kept).validate(json.loads(closing(kept)))
     assert enforceable({"type": "array", "uniqueItems": False}) == {"type": "array"}
     said = {"title": "t", "description": "d", "examples": [{"format": "x"}], "default": {"format": "x"}, "x-own": 1}
     assert enforceable(said) == said
     properties = {"format": {"const": {"format": "x"}}, "uniqueItems": {"enum": [{"uniqueItems": False}]}}
     assert enforceable({"properties": properties, "required": ["format"]})["properties"] == properties
-    assert enforceable({"type": "integer", "maximum": 2**53}) == {"type": "integer", "maximum": 2**53}
-    assert enforceable({"type": "number", "maximum": 1e20}) == {"type": "number", "maximum": 1e20}
 
 
 def closing(schema: dict[str, Any]) -> str:

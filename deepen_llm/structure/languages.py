@@ -1,0 +1,165 @@
+"""The strings that a regular expression does not match, as another: for negative looks ahead.
+
+The expression becomes an automaton over sets of characters, which is made deterministic, complemented, and written out
+by taking away one state after another.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+
+from deepen_llm.structure.charsets import LAST, CharSet, Interval, complement, joined
+from deepen_llm.structure.regex import MANY, Anchor, Choice, Node, PatternError, Repeat, Sequence
+
+_STATES, _LENGTH, _TIMES = 40, 30_000, 64
+_ALL: tuple[Interval, ...] = ((0, LAST),)
+
+
+def not_begun_by(node: Node) -> str:
+    """A pattern of all strings that do not begin with a match; an end anchor in it means the string's own end.
+
+    Args:
+        node: A parsed pattern.
+
+    Raises:
+        PatternError: It is too large, or has parts that cannot be complemented.
+    """
+    automaton = _Automaton()
+    automaton.read(node)
+    return "^(?:" + _written(*automaton.complement()) + ")$"
+
+
+class _Automaton:
+    """States are numbers: 0 the first, 1 a match that may go on, 2 one that ends there."""
+
+    def __init__(self) -> None:
+        self.moves: list[tuple[int, tuple[Interval, ...], int]] = [(1, _ALL, 1)]
+        self.free: list[tuple[int, int]] = []
+        self._new = itertools.count(3)
+
+    def read(self, node: Node) -> None:
+        """Add a pattern between the first state and the match."""
+        self.free.append((self._add(node, 0), 1))
+
+    def _add(self, node: Node, state: int) -> int:
+        """Add a part from a state on; returns where it leads."""
+        if isinstance(node, CharSet):
+            return self._step(node, state)
+        if isinstance(node, Sequence):
+            for part in node.parts:
+                state = self._add(part, state)
+            return state
+        if isinstance(node, Choice):
+            end = next(self._new)
+            self.free += [(self._add(option, state), end) for option in node.options]
+            return end
+        if isinstance(node, Repeat):
+            return self._repeat(node, state)
+        if isinstance(node, Anchor) and not node.start:
+            self.free.append((state, 2))
+            self.moves.append((state, ((10, 10),), 2))  # where Python's $ matches, too
+            return next(self._new)
+        if isinstance(node, Anchor) and state == 0:
+            return state
+        raise PatternError("a look around inside another, or an anchor in its middle")
+
+    def _step(self, node: CharSet, state: int) -> int:
+        characters = node.widest()
+        if characters is None:
+            raise PatternError("a Unicode property inside a negative look around")
+        end = next(self._new)
+        self.moves.append((state, tuple(characters), end))
+        return end
+
+    def _repeat(self, node: Repeat, state: int) -> int:
+        if node.least > _TIMES or _TIMES < node.most < MANY:
+            raise PatternError("many repetitions inside a negative look around")
+        for _ in range(node.least):
+            state = self._add(node.part, state)
+        if node.most == MANY:
+            loop = next(self._new)
+            self.free += [(state, loop), (self._add(node.part, loop), loop)]
+            return loop
+        end = next(self._new)
+        for _ in range(node.most - node.least):
+            self.free.append((state, end))
+            state = self._add(node.part, state)
+        self.free.append((state, end))
+        return end
+
+    def _closed(self, states: Iterable[int]) -> frozenset[int]:
+        found, left = set(states), list(states)
+        while left:
+            state = left.pop()
+            for start, end in self.free:
+                if start == state and end not in found:
+                    found.add(end)
+                    left.append(end)
+        return frozenset(found)
+
+    def complement(self) -> tuple[dict[tuple[int, int], list[Interval]], set[int]]:
+        """The moves between states of the complement, and those in which it accepts."""
+        first = self._closed([0])
+        numbers, left = {first: 0}, [first]
+        moves: dict[tuple[int, int], list[Interval]] = {}
+        while left:
+            states = left.pop()
+            for characters in _blocks([move[1] for move in self.moves if move[0] in states]):
+                low = characters[0][0]
+                after = self._closed(
+                    [end for start, own, end in self.moves if start in states and any(a <= low <= b for a, b in own)]
+                )
+                if 1 in after:
+                    continue  # matched already, whatever follows
+                if after not in numbers:
+                    numbers[after] = len(numbers)
+                    left.append(after)
+                    if len(numbers) > _STATES:
+                        raise PatternError("a negative look around that is too large")
+                moves.setdefault((numbers[states], numbers[after]), []).extend(characters)
+        ends = {number for states, number in numbers.items() if not states & {1, 2}}
+        return {} if 1 in first else moves, set() if 1 in first else ends
+
+
+def _blocks(sets: list[tuple[Interval, ...]]) -> list[list[Interval]]:
+    """All characters, parted such that each set has all or none of a part."""
+    blocks: list[list[Interval]] = [[(0, LAST)]]
+    for one in sets:
+        others = complement(list(one))
+        blocks = [part for block in blocks for half in (list(one), others) if (part := _common(block, half))]
+    return blocks
+
+
+def _common(some: list[Interval], others: list[Interval]) -> list[Interval]:
+    return [(max(a, c), min(b, d)) for (a, b), (c, d) in itertools.product(some, others) if max(a, c) <= min(b, d)]
+
+
+def _written(moves: dict[tuple[int, int], list[Interval]], ends: set[int]) -> str:
+    """An automaton as a regular expression."""
+    edges = {key: CharSet(tuple(joined(own))).text() for key, own in moves.items()}
+    states = {state for key in edges for state in key} | ends | {0}
+    edges |= {(-1, 0): "", **{(end, -2): "" for end in ends}}
+    while states:
+        state = min(states, key=lambda one: (_weight(edges, one), one))
+        states.remove(state)
+        loop = edges.pop((state, state), None)
+        again = "" if loop is None else f"(?:{loop})*"
+        into = {key[0]: edges.pop(key) for key in list(edges) if key[1] == state}
+        out = {key[1]: edges.pop(key) for key in list(edges) if key[0] == state}
+        for (start, before), (end, after) in itertools.product(into.items(), out.items()):
+            path = f"{before}{again}{after}"
+            known = edges.get((start, end))
+            edges[start, end] = path if known is None else f"(?:{known}|{path})"
+            if len(edges[start, end]) > _LENGTH:
+                raise PatternError("a negative look around that is too large")
+    if (-1, -2) not in edges:
+        raise PatternError("a negative look around that excludes every string")
+    return edges[-1, -2]
+
+
+def _weight(edges: dict[tuple[int, int], str], state: int) -> int:
+    """How much longer the expression becomes by taking a state away."""
+    into = [len(text) for (start, end), text in edges.items() if end == state != start]
+    out = [len(text) for (start, end), text in edges.items() if start == state != end]
+    return sum(into) * len(out) + sum(out) * len(into) + len(edges.get((state, state), "")) * len(into) * len(out)

@@ -1,0 +1,160 @@
+"""Bounds of numbers, brought inward to what grammars hold exactly.
+
+A grammar compares decimal digits, a reader compares the doubles that they round to. So an excluded bound becomes the
+next double inside it, which no longer decimal can round past; the 0 of ``exclusiveMinimum: 0`` becomes a small number.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any, Literal
+
+from deepen_llm.structure.places import Place
+
+_LOWER, _UPPER = ("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")
+_BOUNDS = (*_LOWER, *_UPPER)
+_WHOLE = 10**18  # below 2^63, and exact as a double
+_WIDE = 10.0**15  # beyond it doubles have few digits after the point
+_FAR = 10**16  # what lies beyond is told by this one
+_SMALL = 1e-30
+_STEP = 1e-6  # where nothing tells how small numbers may be
+
+
+def hold_numbers(schema: dict[str, Any], place: Place) -> None:
+    """Rewrite a schema's bounds in place, so that every number of its grammar lies within them as it is read.
+
+    Integers get at most 19 digits, as readers refuse endless ones; bounded numbers stay within ±10^15.
+
+    Args:
+        schema: A schema.
+        place: Where it stands.
+
+    Raises:
+        ConfigError: No number that a grammar can write lies within the bounds.
+    """
+    types = _types(schema)
+    if "multipleOf" in schema:
+        _hold_multiples(schema, place)
+    if "const" in schema or "enum" in schema:
+        _check_values(schema, place)
+        return
+    if not any(key in schema for key in _BOUNDS) and "integer" not in types:
+        return
+    low, high = _bound(schema, _LOWER, place), _bound(schema, _UPPER, place)
+    for key in _BOUNDS:
+        schema.pop(key, None)
+    if "integer" in types and "number" not in types:
+        schema["minimum"], schema["maximum"] = _whole(low, high, place)
+    elif low is not None or high is not None:
+        _put(schema, low, high, place)
+
+
+_Bound = tuple[Fraction, bool, str]  # value, whether it is excluded, its keyword
+
+
+def _types(schema: dict[str, Any]) -> list[str]:
+    given = schema.get("type", [])
+    return [given] if isinstance(given, str) else given if isinstance(given, list) else []
+
+
+def _bound(schema: dict[str, Any], keys: tuple[str, str], place: Place) -> _Bound | None:
+    """The tighter of an included and an excluded bound, which draft 4 writes as ``exclusiveMinimum: true``."""
+    found: list[_Bound] = []
+    plain, exclusive = (schema.get(key) for key in keys)
+    strict = exclusive is True
+    for key, value, excluded in ((keys[0], plain, strict), (keys[1], exclusive, True)):
+        if value is None or (isinstance(value, bool) and key == keys[1]):
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise place.refusal(key, f"{value!r:.40} is no number", "give a number")
+        found.append((Fraction(value), excluded, key))
+    sign = 1 if keys is _LOWER else -1
+    return max(found, key=lambda one: (float(sign * one[0]), one[1]), default=None)
+
+
+def _whole(low: _Bound | None, high: _Bound | None, place: Place) -> tuple[int, int]:
+    """The least and the greatest integer within the bounds."""
+    least = -_WHOLE if low is None else math.floor(low[0]) + 1 if low[1] else math.ceil(low[0])
+    most = _WHOLE if high is None else math.ceil(high[0]) - 1 if high[1] else math.floor(high[0])
+    least, most = _inward(max(least, -_WHOLE), 1), _inward(min(most, _WHOLE), -1)
+    if least > most:
+        raise _empty(low, high, place, "no integer of up to 18 digits")
+    return least, most
+
+
+def _inward(bound: int, sign: Literal[1, -1]) -> int:
+    """The nearest integer inside a bound that is exact as a double, which grammars take bounds as."""
+    near = int(float(bound))
+    return near if sign * near >= sign * bound else int(math.nextafter(float(bound), sign * math.inf))
+
+
+def _put(schema: dict[str, Any], low: _Bound | None, high: _Bound | None, place: Place) -> None:
+    least, most = _least(low, high), _greatest(low, high)
+    if least > most:
+        raise _empty(low, high, place, "no number within ±10^15")
+    schema["minimum"], schema["maximum"] = _short(least), _short(most)
+
+
+def _least(low: _Bound | None, high: _Bound | None) -> float:
+    if low is None:
+        return -_WIDE
+    value, excluded, _ = low
+    if abs(value) < _SMALL and (value > 0 or (value == 0 and excluded)):
+        return _tiny(high)
+    if abs(value) < _SMALL:
+        return 0.0 if value == 0 else -0.0
+    return max(_step(value, excluded, math.inf), -_WIDE)
+
+
+def _greatest(low: _Bound | None, high: _Bound | None) -> float:
+    if high is None:
+        return _WIDE
+    mirrored = None if low is None else (-low[0], low[1], low[2])
+    return -_least((-high[0], high[1], high[2]), mirrored)
+
+
+def _step(value: Fraction, excluded: bool, towards: float) -> float:
+    """The double nearest to a bound on its inner side."""
+    near = float(max(-_FAR, min(value, _FAR)))
+    return math.nextafter(near, towards) if Fraction(near) < value or (excluded and Fraction(near) == value) else near
+
+
+def _tiny(high: _Bound | None) -> float:
+    """A number above zero, well below the upper bound."""
+    if high is None or high[0] >= 1:
+        return _STEP
+    if high[0] <= 0:
+        return math.inf
+    return max(10.0 ** (math.floor(math.log10(float(high[0]))) - 3), _SMALL)
+
+
+def _short(value: float) -> float | int:
+    return int(value) if value == int(value) and abs(value) <= _WIDE else value
+
+
+def _empty(low: _Bound | None, high: _Bound | None, place: Place, none: str) -> Exception:
+    named = [f"{bound[2]}={_said(bound[0])}" for bound in (low, high) if bound is not None]
+    keyword = (high or low or (0, 0, "minimum"))[2]
+    return place.refusal(str(keyword), f"{none} lies within {' and '.join(named)}", "widen the bounds")
+
+
+def _said(value: Fraction) -> str:
+    return str(value.numerator) if value.denominator == 1 else repr(float(value))
+
+
+def _hold_multiples(schema: dict[str, Any], place: Place) -> None:
+    multiple = schema["multipleOf"]
+    if isinstance(multiple, bool) or not isinstance(multiple, int | float) or multiple <= 0:
+        raise place.refusal("multipleOf", f"{multiple!r:.40} is no number above 0", "give one")
+
+
+def _check_values(schema: dict[str, Any], place: Place) -> None:
+    """Values beyond what a double has exactly would come out as others."""
+    for key in ("const", "enum"):
+        values = schema[key] if key == "enum" and isinstance(schema.get(key), list) else [schema.get(key)]
+        for value in values:
+            if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 2**53:
+                raise place.refusal(
+                    key, f"the integer {value} is beyond ±2^53, where grammars round", "give it as a string"
+                )

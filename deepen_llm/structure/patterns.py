@@ -1,0 +1,112 @@
+"""Patterns of strings, rewritten into those that the grammar library holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+from deepen_llm.structure.charsets import CharSet
+from deepen_llm.structure.languages import not_begun_by
+from deepen_llm.structure.regex import (
+    MANY,
+    Anchor,
+    Choice,
+    Look,
+    Node,
+    PatternError,
+    Repeat,
+    Sequence,
+    parse,
+)
+
+_PLACES = "a look around that is neither right after the leading ^ nor right before the last $"
+
+
+@lru_cache(maxsize=1024)
+def held_patterns(pattern: str) -> tuple[str, ...]:
+    r"""Patterns without look around that a string must match, all of them, to match this one in every dialect.
+
+    A look ahead at the start becomes a pattern of its own, a negative one the pattern of all strings that it does not
+    exclude. Sets such as ``\w`` and ``\W`` are brought to the characters that Unicode and ASCII dialects agree on.
+
+    Args:
+        pattern: A regular expression as JavaScript, Python or Rust read it; it may match anywhere in the string.
+
+    Raises:
+        PatternError: It is none, or has what cannot be held, which the message names.
+    """
+    flags, node = parse(pattern)
+    head = f"(?{flags})" if flags else ""
+    if flags and any(isinstance(part, Look) and part.negative for part in _parts(node)):
+        raise PatternError("a negative look around that ignores case")
+    looks, rest = _parted(node)
+    return tuple(head + one for one in (*looks, _written(rest)))
+
+
+def string_of(*patterns: str) -> dict[str, object]:
+    """The schema of a string that matches all of these patterns.
+
+    Args:
+        patterns: At least one pattern.
+    """
+    first, *others = dict.fromkeys(patterns)
+    return {"type": "string", "pattern": first} | (
+        {"allOf": [{"pattern": other} for other in others]} if others else {}
+    )
+
+
+def _parts(node: Node) -> tuple[Node, ...]:
+    return node.parts if isinstance(node, Sequence) else (node,)
+
+
+def _parted(node: Node) -> tuple[list[str], Node]:
+    """The looks around as patterns of their own, and the pattern without them."""
+    parts = list(_parts(node))
+    looks = []
+    if parts and parts[0] == Anchor(True):
+        while len(parts) > 1 and isinstance(one := parts[1], Look) and one.ahead:
+            looks.append(_ahead(one))
+            del parts[1]
+    if parts and parts[-1] == Anchor(False):
+        while len(parts) > 1 and isinstance(one := parts[-2], Look) and not one.ahead:
+            looks.append(_behind(one))
+            del parts[-2]
+    return looks, Sequence(tuple(parts))
+
+
+def _ahead(look: Look) -> str:
+    return not_begun_by(look.part) if look.negative else f"^(?:{_written(look.part)})"
+
+
+def _behind(look: Look) -> str:
+    """As a look ahead from the start: whatever comes before, then this, then the end."""
+    if not look.negative:
+        return f"(?:{_written(look.part)})$"
+    return not_begun_by(Sequence((Repeat(CharSet(negated=True), 0, MANY), look.part, Anchor(False))))
+
+
+def _written(node: Node) -> str:
+    if isinstance(node, CharSet):
+        return node.text()
+    if isinstance(node, Sequence):
+        return "".join(f"(?:{_written(part)})" if isinstance(part, Choice) else _written(part) for part in node.parts)
+    if isinstance(node, Choice):
+        return "|".join(_options(node))
+    if isinstance(node, Repeat):
+        return _repeated(node)
+    if isinstance(node, Anchor):
+        return "^" if node.start else "$"
+    raise PatternError(_PLACES)
+
+
+def _options(node: Choice) -> Iterator[str]:
+    return map(_written, node.options)
+
+
+def _repeated(node: Repeat) -> str:
+    inner = _written(node.part)
+    times = {(0, MANY): "*", (1, MANY): "+", (0, 1): "?"}.get((node.least, node.most))
+    if times is None:
+        most = "" if node.most == MANY else node.most
+        times = f"{{{node.least}}}" if node.least == node.most else f"{{{node.least},{most}}}"
+    return f"{inner}{times}" if isinstance(node.part, CharSet) else f"(?:{inner}){times}"

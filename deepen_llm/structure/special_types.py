@@ -1,0 +1,61 @@
+"""Types of pydantic's own that are a text and a function: what the function takes, as a schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import types
+from pydantic.json_schema import JsonSchemaValue
+
+from deepen_llm.structure import formats
+
+_PATHS = {"validate_file": "FilePath", "validate_directory": "DirectoryPath", "validate_new": "NewPath",
+          "validate_socket": "SocketPath"}  # fmt: skip
+_SIZES = r"^\d{1,6}(?:\.\d{1,3})?(?:B|KB|MB|GB|TB|KiB|MiB|GiB|TiB)$"
+_ENCODED = {
+    ("Base64Encoder", "EncodedBytes"): formats.BASE64,
+    ("Base64Encoder", "EncodedStr"): formats.TEXT64,
+    ("Base64UrlEncoder", "EncodedBytes"): formats.BASE64URL,
+    ("Base64UrlEncoder", "EncodedStr"): formats.TEXT64URL,
+}
+
+
+def beyond(function: Any) -> tuple[str, str] | None:
+    """A type's name and why it cannot be asked for; None where a function is not that of such a type.
+
+    Args:
+        function: The function by which pydantic validates the type.
+    """
+    name = getattr(function, "__name__", "")
+    path_type = getattr(types, "PathType", None)
+    if name in _PATHS and function is getattr(path_type, name, None):
+        return f"pydantic.{_PATHS[name]}", "what exists on a disk is unknown to a grammar; ask for a Path"
+    owner = getattr(function, "__self__", None)
+    if owner is types.PaymentCardNumber:
+        return "pydantic.PaymentCardNumber", "a grammar does not compute check digits"
+    if name == "import_string" and function.__module__.startswith("pydantic."):
+        return "pydantic.ImportString", "which objects can be imported is unknown to a grammar"
+    if isinstance(owner, types.EncodedBytes | types.EncodedStr) and _encoded(owner) is None:
+        return f"{type(owner).__name__} by {owner.encoder!r}", "what the encoder reads is unknown"
+    return None
+
+
+def known(function: Any) -> JsonSchemaValue | None:
+    """The schema of a type that is known by the function which validates it; None for others.
+
+    Args:
+        function: The function by which pydantic validates the type.
+    """
+    owner = getattr(function, "__self__", None)
+    if owner is types.ByteSize:
+        return {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _SIZES}]}
+    if isinstance(owner, types.EncodedBytes | types.EncodedStr):
+        return {"type": "string", "pattern": f"^{_encoded(owner)}$"}
+    return None
+
+
+def _encoded(owner: types.EncodedBytes | types.EncodedStr) -> str | None:
+    encoder = owner.encoder if isinstance(owner.encoder, type) else type(owner.encoder)
+    if encoder.__module__ != "pydantic.types":
+        return None
+    return _ENCODED.get((encoder.__name__, type(owner).__name__))

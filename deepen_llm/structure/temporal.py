@@ -1,0 +1,151 @@
+"""Dates, moments, times and durations within bounds, as patterns."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from pydantic.json_schema import JsonSchemaValue
+
+from deepen_llm.errors import ConfigError
+from deepen_llm.structure.formats import CLOCK, DATE, DAYS, DURATION, MOMENT, ZONE
+
+_DAY = datetime.timedelta(days=1)
+_APART = 2 * _DAY  # more than any two zones
+_LISTED = 60
+_Pattern = str
+_HINT = "widen the bounds, or check them in a validator"
+
+
+def date(core: dict[str, Any]) -> JsonSchemaValue:
+    """The schema of a date.
+
+    Args:
+        core: Pydantic's description of the type.
+
+    Raises:
+        ConfigError: There is no date within the bounds.
+    """
+    low, high = _bounds(core, _DAY)
+    if core.get("now_op") == "past":
+        high = _least(high, _today() - _APART)
+    elif core.get("now_op") == "future":
+        low = _most(low, _today() + _APART)
+    return _text(DATE if low is None and high is None else _days(low, high))
+
+
+def moment(core: dict[str, Any]) -> JsonSchemaValue:
+    """The schema of a date and a time, at least two days within its bounds, so that no zone leads out of them.
+
+    Args:
+        core: Pydantic's description of the type.
+
+    Raises:
+        ConfigError: The bounds are too near each other.
+    """
+    bounds = [core[key] for key in ("ge", "gt", "le", "lt") if core.get(key) is not None]
+    constraint = core.get("tz_constraint")
+    zone = "" if constraint == "naive" or any(one.tzinfo is None for one in bounds) else ZONE
+    if isinstance(constraint, int):
+        zone = _offset(constraint)
+    low, high = (None if one is None else one.date() for one in _bounds(core, datetime.timedelta(0)))
+    low = None if low is None else low + _APART
+    high = None if high is None else high - _APART
+    if core.get("now_op") == "past":
+        high = _least(high, _today() - _APART)
+    elif core.get("now_op") == "future":
+        low = _most(low, _today() + _APART)
+    return _text(MOMENT + zone if low is None and high is None else f"{_days(low, high)}T{CLOCK}{zone}")
+
+
+def clock(core: dict[str, Any]) -> JsonSchemaValue:
+    """The schema of a time of day; where it has bounds, in the hours between theirs.
+
+    Args:
+        core: Pydantic's description of the type.
+
+    Raises:
+        ConfigError: There is no whole hour between the bounds.
+    """
+    bounds = [core[key] for key in ("ge", "gt", "le", "lt") if core.get(key) is not None]
+    if not bounds:
+        return _text(CLOCK + ("" if core.get("tz_constraint") == "naive" else ZONE))
+    low = max((core[key] for key in ("ge", "gt") if core.get(key) is not None), default=None)
+    high = min((core[key] for key in ("le", "lt") if core.get(key) is not None), default=None)
+    hours = range(0 if low is None else low.hour + 1, 24 if high is None else high.hour)
+    if not hours:
+        raise ConfigError(f"a time from {low} to {high} cannot be asked for: no whole hour lies between", hint=_HINT)
+    zone = "" if bounds[0].tzinfo is None else "Z"
+    return _text(f"(?:{'|'.join(f'{hour:02}' for hour in hours)}){CLOCK.partition(')')[2]}{zone}")
+
+
+def duration(core: dict[str, Any]) -> JsonSchemaValue:
+    """The schema of a duration; where it has bounds, as a number of seconds.
+
+    Args:
+        core: Pydantic's description of the type.
+    """
+    names = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+    bounds = {name: core[key].total_seconds() for key, name in names.items() if core.get(key) is not None}
+    if not bounds:
+        return _text(DURATION)
+    if core.get("strict"):
+        raise ConfigError("a strict timedelta with bounds cannot be asked for: its texts have no order", hint=_HINT)
+    most = 10.0**13
+    lower = {} if any("inimum" in key for key in bounds) else {"minimum": -most}
+    upper = {} if any("aximum" in key for key in bounds) else {"maximum": most}
+    return {"type": "number", **lower, **upper, **bounds}
+
+
+def _text(pattern: _Pattern) -> JsonSchemaValue:
+    return {"type": "string", "pattern": f"^(?:{pattern})$"}
+
+
+def _today() -> datetime.date:
+    return datetime.datetime.now(datetime.timezone.utc).date()
+
+
+def _bounds(core: dict[str, Any], step: datetime.timedelta) -> tuple[Any, Any]:
+    """The least and the greatest value, both included."""
+    lows = [core[key] + (step if key == "gt" else 0 * step) for key in ("ge", "gt") if core.get(key) is not None]
+    highs = [core[key] - (step if key == "lt" else 0 * step) for key in ("le", "lt") if core.get(key) is not None]
+    return max(lows, default=None), min(highs, default=None)
+
+
+def _least(one: datetime.date | None, other: datetime.date) -> datetime.date:
+    return other if one is None else min(one, other)
+
+
+def _most(one: datetime.date | None, other: datetime.date) -> datetime.date:
+    return other if one is None else max(one, other)
+
+
+def _days(low: datetime.date | None, high: datetime.date | None) -> _Pattern:
+    """Days within bounds: those of whole years between, or the first of them one by one."""
+    low, high = low or datetime.date(2, 1, 1), high or datetime.date(9998, 12, 31)
+    first = low.year if (low.month, low.day) == (1, 1) else low.year + 1
+    last = high.year if (high.month, high.day) == (12, 31) else high.year - 1
+    if first <= last:
+        return f"(?:{_between(f'{first:04}', f'{last:04}')})-{DAYS}"
+    if low > high:
+        raise ConfigError(f"a day from {low} to {high} cannot be asked for: there is none", hint=_HINT)
+    count = min((high - low).days + 1, _LISTED)
+    return "(?:" + "|".join(str(low + index * _DAY) for index in range(count)) + ")"
+
+
+def _between(low: str, high: str) -> _Pattern:
+    """Numbers of as many digits, from one to another."""
+    if not low:
+        return ""
+    if low[0] == high[0]:
+        return low[0] + _between(low[1:], high[1:])
+    rest = len(low) - 1
+    parts = [f"{low[0]}(?:{_between(low[1:], '9' * rest)})", f"{high[0]}(?:{_between('0' * rest, high[1:])})"]
+    if int(low[0]) + 1 < int(high[0]):
+        parts.append(f"[{int(low[0]) + 1}-{int(high[0]) - 1}]" + "[0-9]" * rest)
+    return f"(?:{'|'.join(parts)})"
+
+
+def _offset(seconds: int) -> _Pattern:
+    hours, minutes = divmod(abs(seconds) // 60, 60)
+    return f"[{'-' if seconds < 0 else '+'}]{hours:02}:{minutes:02}"

@@ -1,0 +1,427 @@
+"""Types as JSON schemas: each instance of the schema is one that the type takes.
+
+Pydantic's own schemas describe a type's usual form; some are wider than what the type takes when an answer is read
+(`Decimal`, sets, dictionaries with keys other than strings, dates, URLs, ...). Here those are brought inside it, or
+refused by name.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zoneinfo
+from collections.abc import Callable, Hashable
+from enum import Enum
+from typing import Any
+
+from pydantic import PydanticInvalidForJsonSchema, TypeAdapter, ValidationError
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import SchemaValidator, core_schema
+
+from deepen_llm.errors import ConfigError
+from deepen_llm.structure import formats, temporal
+from deepen_llm.structure.patterns import string_of
+from deepen_llm.structure.places import at, within
+from deepen_llm.structure.special_types import beyond, known
+
+_SCALARS: JsonSchemaValue = {"anyOf": [{"type": one} for one in ("string", "integer", "boolean", "null")]}
+_BY_FUNCTION = "x-told-apart-by-a-function"
+_DIGITS = 15  # that a double has
+_WHOLE = r"^-?(?:0|[1-9]\d{0,14})$"
+_UNHASHABLE = frozenset(
+    "list dict set typed-dict deque ordered-dict counter generator any json".split()  # noqa: SIM905 (one text)
+)
+_HINT = "ask for another type, or check it in a validator"
+
+
+def schema_of(kind: Any) -> dict[str, Any]:
+    """The schema of a type, narrow enough for every instance to be read as the type.
+
+    Beyond it are validators of the user's own.
+
+    Args:
+        kind: A type that pydantic knows.
+
+    Raises:
+        ConfigError: It is, or has inside, a type for which no such schema is known.
+    """
+    made = TypeAdapter(kind).json_schema(schema_generator=NarrowSchema)
+    for _, schema in within(made):
+        if schema.pop(_BY_FUNCTION, False):
+            for option in schema["anyOf"]:
+                _demand_constants(at(made, option["$ref"]) if "$ref" in option else option)
+    return made
+
+
+class NarrowSchema(GenerateJsonSchema):
+    """Pydantic's generator of schemas, with those of some types narrower."""
+
+    ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 (pydantic's own attribute)
+
+    def int_schema(self, schema: core_schema.IntSchema) -> JsonSchemaValue:
+        """Bounds as finite numbers."""
+        return super().int_schema(_finite(schema))
+
+    def float_schema(self, schema: core_schema.FloatSchema) -> JsonSchemaValue:
+        """Where infinity is refused, numbers that cannot round to it."""
+        made = super().float_schema(_finite(schema))
+        bounded = any(key in made for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"))
+        if schema.get("allow_inf_nan") is False or self._allows_infinity() is False:
+            made |= {} if bounded else {"minimum": -1e15, "maximum": 1e15}
+        return made
+
+    def _allows_infinity(self) -> bool | None:
+        allowed = getattr(self._config, "allow_inf_nan", None)
+        return allowed if isinstance(allowed, bool) else None
+
+    def decimal_schema(self, schema: core_schema.DecimalSchema) -> JsonSchemaValue:
+        """Numbers with no more digits than allowed, or such a text where there are no bounds."""
+        bounds = {
+            name: float(schema[key])  # type: ignore[literal-required]
+            for key, name in (
+                ("ge", "minimum"),
+                ("gt", "exclusiveMinimum"),
+                ("le", "maximum"),
+                ("lt", "exclusiveMaximum"),
+            )
+            if schema.get(key) is not None
+        }
+        digits = min(schema.get("max_digits") or _DIGITS, _DIGITS)
+        places = schema.get("decimal_places")
+        after = min(digits if places is None else places, digits, 9)
+        number: JsonSchemaValue = {"type": "number"}
+        if schema.get("multiple_of") is not None:
+            number["multipleOf"] = float(schema["multiple_of"])
+        elif places is not None or schema.get("max_digits") is not None:
+            number["multipleOf"] = 10.0**-after if after else 1
+        most = float(10 ** (digits - after)) - (10.0**-after if after else 1)
+        wide = {"minimum": -most, "maximum": most}
+        number |= _tightest(wide, bounds)
+        if bounds or schema.get("multiple_of") is not None:
+            return number
+        if digits == after:
+            return number | {"minimum": 10.0**-after}
+        before = max(digits - after, 1)
+        point = rf"(?:\.\d{{1,{after}}})?" if after and digits > after else ""
+        return {"anyOf": [number, string_of(rf"^-?(?:0|[1-9]\d{{0,{before - 1}}}){point}$")]}
+
+    def str_schema(self, schema: core_schema.StringSchema) -> JsonSchemaValue:
+        """A text that fits, white space taken away or not, with patterns as their engine reads them."""
+        pattern = schema.get("pattern")
+        made = super().str_schema(schema)
+        flags = _flags(pattern) if isinstance(pattern, re.Pattern) else ""
+        begins = isinstance(pattern, re.Pattern) or schema.get("regex_engine") == "python-re"
+        begins = begins or getattr(self._config, "regex_engine", None) == "python-re"
+        if isinstance(text := made.get("pattern"), str) and (flags or begins):
+            made["pattern"] = f"{flags}{text if text.startswith('^') and '|' not in text else f'^(?:{text})'}"
+        strip = schema.get("strip_whitespace") or getattr(self._config, "str_strip_whitespace", False)
+        extra = [r"^(?:\S(?:[\s\S]*\S)?)?$"] if strip else []
+        if schema.get("ascii_only"):
+            extra.append(r"^[\x00-\x7f]*$")
+        return {**made, "allOf": [{"pattern": one} for one in extra]} if extra else made
+
+    def bytes_schema(self, schema: core_schema.BytesSchema) -> JsonSchemaValue:
+        """Bytes as the configuration has them read: plain text, base 64 or hexadecimal digits."""
+        made = super().bytes_schema(schema)
+        form = getattr(self._config, "val_json_bytes", "utf8")
+        made.pop("format", None)
+        if form == "utf8":
+            return {**made, "pattern": "^[ -~]*$"} if "maxLength" in made else made
+        least, most = made.pop("minLength", 0), made.pop("maxLength", None)
+        if least or most is not None:
+            raise refusal("bytes with a length, as base64 or hex", "the length is that of what they stand for")
+        return {"type": "string", "pattern": f"^{formats.BASE64URL if form == 'base64' else '(?:[0-9a-f]{2})*'}$"}
+
+    def date_schema(self, schema: core_schema.DateSchema) -> JsonSchemaValue:
+        """A date within its bounds."""
+        return temporal.date(dict(schema))
+
+    def datetime_schema(self, schema: core_schema.DatetimeSchema) -> JsonSchemaValue:
+        """A moment within its bounds, with or without a zone as its type asks."""
+        return temporal.moment(dict(schema))
+
+    def time_schema(self, schema: core_schema.TimeSchema) -> JsonSchemaValue:
+        """A time of day within its bounds."""
+        return temporal.clock(dict(schema))
+
+    def timedelta_schema(self, schema: core_schema.TimedeltaSchema) -> JsonSchemaValue:
+        """A duration; where it has bounds, as seconds."""
+        return temporal.duration(dict(schema))
+
+    def complex_schema(self, schema: core_schema.ComplexSchema) -> JsonSchemaValue:
+        """A complex number as Python writes it."""
+        return {"type": "string", "pattern": r"^-?\d{1,9}(?:\.\d{1,9})?[+-]\d{1,9}(?:\.\d{1,9})?j$"}
+
+    def fraction_schema(self, schema: Any) -> JsonSchemaValue:
+        """A fraction as text; where it has bounds, a number."""
+        if any(schema.get(key) is not None for key in ("ge", "gt", "le", "lt")):
+            bounds = {key: float(schema[key]) for key in ("ge", "gt", "le", "lt") if schema.get(key) is not None}
+            return self.float_schema({"type": "float", **bounds})  # type: ignore[typeddict-item]
+        return {"type": "string", "format": "fraction"}
+
+    def url_schema(self, schema: core_schema.UrlSchema) -> JsonSchemaValue:
+        """A URL with one of the schemes that its type takes, and a plain host."""
+        schemes = schema.get("allowed_schemes") or ("https", "http")
+        host = "" if "file" in schemes else formats.HOST + formats.PORT
+        pattern = f"^(?:{'|'.join(map(re.escape, schemes))})://{host or '/'}{formats.REST}$"
+        return {"type": "string", "pattern": pattern, "maxLength": min(schema.get("max_length") or 2083, 2083)}
+
+    def multi_host_url_schema(self, schema: core_schema.MultiHostUrlSchema) -> JsonSchemaValue:
+        """A URL of one host."""
+        return self.url_schema(schema)  # type: ignore[arg-type]
+
+    def uuid_schema(self, schema: core_schema.UuidSchema) -> JsonSchemaValue:
+        """A UUID of its version."""
+        return {"type": "string", "pattern": f"^(?:{formats.uuid(schema.get('version'))})$"}
+
+    def json_schema(self, schema: core_schema.JsonSchema) -> JsonSchemaValue:
+        """A JSON document inside a text is beyond grammars of JSON."""
+        raise refusal("pydantic.Json", "it is a document inside a text; ask for the type itself")
+
+    def set_schema(self, schema: core_schema.SetSchema) -> JsonSchemaValue:
+        """Items that a set can hold; duplicates vanish when it is read."""
+        return self._set(schema, super().set_schema(schema))
+
+    def frozenset_schema(self, schema: core_schema.FrozenSetSchema) -> JsonSchemaValue:
+        """As a set."""
+        return self._set(schema, super().frozenset_schema(schema))
+
+    def _set(self, schema: Any, made: JsonSchemaValue) -> JsonSchemaValue:
+        items = schema.get("items_schema")
+        if items is None or items["type"] == "any":
+            made["items"] = _SCALARS
+        else:
+            self._check_hashable(items, "a set")
+        if (schema.get("min_length") or 0) <= 1:
+            made.pop("uniqueItems", None)
+        return made
+
+    def _check_hashable(self, schema: Any, holder: str) -> None:
+        kind, inner = schema["type"], schema.get("schema")
+        cls = schema.get("cls")
+        unhashable = isinstance(cls, type) and not issubclass(cls, Enum) and cls.__hash__ is None
+        if kind in _UNHASHABLE or (kind in ("model", "dataclass") and unhashable):
+            raise refusal(f"{holder} of {getattr(cls, '__name__', kind)}", "its items cannot be hashed")
+        if isinstance(inner, dict) and kind not in ("model", "dataclass"):
+            self._check_hashable(inner, holder)
+
+    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
+        """A dictionary: names that can be read as its keys."""
+        return self._keyed(schema)
+
+    def _keyed(self, schema: Any) -> JsonSchemaValue:
+        keys = schema.get("keys_schema")
+        values = schema.get("values_schema")
+        made: JsonSchemaValue = {"type": "object"}
+        made["additionalProperties"] = True if values is None else self.generate_inner(values)
+        names = {} if keys is None else _names(self.generate_inner(keys), keys["type"])
+        if names:
+            made["propertyNames"] = names
+        self.update_with_validations(made, schema, self.ValidationsMapping.object)
+        return made
+
+    def frozendict_schema(self, schema: Any) -> JsonSchemaValue:
+        """As a dictionary."""
+        return self._keyed(schema)
+
+    def ordered_dict_schema(self, schema: Any) -> JsonSchemaValue:
+        """As a dictionary."""
+        return self._keyed(schema)
+
+    def counter_schema(self, schema: Any) -> JsonSchemaValue:
+        """As a dictionary of integers."""
+        made = self._keyed(schema)
+        return {**made, "additionalProperties": {"type": "integer"}}
+
+    def tuple_schema(self, schema: core_schema.TupleSchema) -> JsonSchemaValue:
+        """A tuple; one with items after those of any number is read as if it had the fewest."""
+        at, items = schema.get("variadic_item_index"), schema["items_schema"]
+        if at is not None and at + 1 < len(items):
+            return super().tuple_schema(core_schema.tuple_schema([*items[:at], *items[at + 1 :]]))
+        return super().tuple_schema(schema)
+
+    def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
+        """Alternatives, each with the property that tells it, whether or not that has a default."""
+        made = super().tagged_union_schema(schema)
+        if "discriminator" not in made:
+            made["anyOf"] = made.pop("oneOf")
+            made[_BY_FUNCTION] = True
+        return made
+
+    def is_subclass_schema(self, schema: core_schema.IsSubclassSchema) -> JsonSchemaValue:
+        """Classes are no JSON."""
+        raise refusal(f"type[{getattr(schema['cls'], '__name__', schema['cls'])}]", "a class is no JSON value")
+
+    def chain_schema(self, schema: core_schema.ChainSchema) -> JsonSchemaValue:
+        """The first step, and of what only must be hashable, plain values."""
+        for step in schema["steps"]:
+            if step["type"] == "is-instance" and step["cls"] is Hashable:
+                return dict(_SCALARS)
+        return super().chain_schema(schema)
+
+    def literal_schema(self, schema: core_schema.LiteralSchema) -> JsonSchemaValue:
+        """The values that JSON can write."""
+        return _readable(super().literal_schema(schema), schema, f"Literal{list(schema['expected'])!r:.80}")
+
+    def enum_schema(self, schema: core_schema.EnumSchema) -> JsonSchemaValue:
+        """The values that JSON can write."""
+        return _readable(super().enum_schema(schema), schema, schema["cls"].__name__)
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        """The schema without its default, which no answer needs."""
+        return self.generate_inner(schema["schema"])
+
+    def generate_inner(self, schema: Any) -> JsonSchemaValue:
+        """What is known of pydantic's own types that are a text and a function; see `special_types`."""
+        function = (schema.get("function") or {}).get("function") if schema["type"].startswith("function-") else None
+        if function is not None and (reason := beyond(function)) is not None:
+            raise refusal(*reason)
+        found = None if function is None else known(function)
+        made = super().generate_inner(schema) if found is None else found
+        return {"enum": _zones()} if made.get("format") == "zoneinfo" else made
+
+    def model_fields_schema(self, schema: core_schema.ModelFieldsSchema) -> JsonSchemaValue:
+        """The fields by the names that they are read by."""
+        for name, field in schema["fields"].items():
+            _check_alias(name, field)
+        return self._fields(schema["fields"], lambda: super(NarrowSchema, self).model_fields_schema(schema))
+
+    def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> JsonSchemaValue:
+        """The fields, with the name of one that cannot be asked for."""
+        return self._fields(schema["fields"], lambda: super(NarrowSchema, self).typed_dict_schema(schema))
+
+    def dataclass_args_schema(self, schema: core_schema.DataclassArgsSchema) -> JsonSchemaValue:
+        """The fields, with the name of one that cannot be asked for."""
+        fields = {field["name"]: field for field in schema["fields"]}
+        return self._fields(fields, lambda: super(NarrowSchema, self).dataclass_args_schema(schema))
+
+    def _fields(self, fields: Any, make: Callable[[], JsonSchemaValue]) -> JsonSchemaValue:
+        try:
+            return make()
+        except (ConfigError, PydanticInvalidForJsonSchema):
+            for name, field in fields.items():
+                try:
+                    self.generate_inner(field)
+                except (ConfigError, PydanticInvalidForJsonSchema) as error:  # noqa: PERF203 (one is on its way)
+                    raise ConfigError(f"field {name!r}: {error.message}", hint=_HINT) from error
+            raise
+
+    def field_is_present(self, field: Any) -> bool:
+        """Leave out fields that are not given when an object is made."""
+        return field.get("init") is not False and super().field_is_present(field)
+
+
+def _demand_constants(option: JsonSchemaValue) -> None:
+    """Let an alternative that a function tells apart write what makes it known, whether or not that has a default."""
+    properties = option.get("properties") or {}
+    known = [name for name, one in properties.items() if "const" in one or len(one.get("enum", ())) == 1]
+    option["required"] = list(dict.fromkeys([*option.get("required", ()), *known]))
+
+
+def refusal(kind: str, reason: str) -> ConfigError:
+    """The error for a type that cannot be asked for."""
+    return ConfigError(f"{kind} cannot be asked for: {reason}", hint=_HINT)
+
+
+def _readable(made: JsonSchemaValue, schema: Any, kind: str) -> JsonSchemaValue:
+    """Of the values that are told one by one those that are read back."""
+    reader = SchemaValidator(schema)
+    given = [made.pop("const")] if "const" in made else made.pop("enum")
+    kept = []
+    for value in given:
+        try:
+            reader.validate_json(json.dumps(value))
+        except (ValidationError, TypeError, ValueError):
+            continue
+        kept.append(value)
+    if not kept:
+        raise refusal(kind, "none of its values is read back from JSON")
+    return {"enum": kept, **made}
+
+
+def _zones() -> list[str]:
+    zones = sorted(zoneinfo.available_timezones())
+    if not zones:
+        raise refusal("ZoneInfo", "no time zones are installed; pip install tzdata")
+    return zones
+
+
+def _finite(schema: Any) -> Any:
+    return {key: value for key, value in schema.items() if value not in (float("inf"), float("-inf"))}
+
+
+def _tightest(wide: dict[str, float], bounds: dict[str, float]) -> dict[str, float]:
+    lower = any("inimum" in key for key in bounds)
+    upper = any("aximum" in key for key in bounds)
+    most = wide["maximum"]
+    kept = {
+        key: max(-most, min(most, value)) if key in ("minimum", "maximum") or abs(value) > most else value
+        for key, value in bounds.items()
+    }
+    return {**({} if lower else {"minimum": -most}), **({} if upper else {"maximum": most}), **kept}
+
+
+def _flags(pattern: re.Pattern[str]) -> str:
+    flags = "".join(letter for letter, flag in (("i", re.I), ("s", re.S)) if pattern.flags & flag)
+    if pattern.flags & (re.X | re.M):
+        raise refusal(f"the pattern {pattern.pattern!r:.80}", "its flags X and M cannot be held")
+    return f"(?{flags})" if flags else ""
+
+
+def _names(keys: JsonSchemaValue, kind: str) -> JsonSchemaValue:
+    """What names of properties must be to be read as keys of a type."""
+    if "$ref" in keys or not keys:
+        return keys
+    if "anyOf" in keys:
+        parts = [one for one in keys["anyOf"] if "string" in str(one.get("type"))]
+        return _names(parts[0], kind) if parts else _unreadable(kind)
+    given = [keys["const"]] if "const" in keys else keys.get("enum")
+    if given is not None:
+        return _listed(given, kind)
+    plain = {key for key in keys if key not in ("title", "description", "writeOnly")} == {"type"}
+    if keys.get("type") == "string":
+        return {} if plain and "format" not in keys else {key: one for key, one in keys.items() if key != "title"}
+    if keys.get("type") == "boolean":
+        return {"enum": ["true", "false"]}
+    if keys.get("type") == "integer" and plain:
+        return {"pattern": _WHOLE}
+    if keys.get("type") == "number" and plain:
+        return {"pattern": r"^-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?$"}
+    return _bounded(keys) if keys.get("type") == "integer" else _unreadable(kind)
+
+
+def _listed(given: list[Any], kind: str) -> JsonSchemaValue:
+    if all(isinstance(value, str) for value in given):
+        return {"enum": given}
+    if kind == "enum" and all(isinstance(value, int) and not isinstance(value, bool) for value in given):
+        return {"enum": [str(value) for value in given]}
+    return _unreadable(f"{kind} of {given!r:.60}")
+
+
+def _bounded(keys: JsonSchemaValue) -> JsonSchemaValue:
+    """Whole numbers within bounds, as names: those of the same sign and of fewer digits than the bound."""
+    least = keys.get("minimum", keys.get("exclusiveMinimum", -1) + 1 if "exclusiveMinimum" in keys else None)
+    most = keys.get("maximum", keys["exclusiveMaximum"] - 1 if "exclusiveMaximum" in keys else None)
+    if set(keys) & {"multipleOf"}:
+        return _unreadable("int with multiple_of")
+    least = -(10**15) if least is None else int(least)
+    most = 10**15 if most is None else int(most)
+    values = range(least, most + 1)
+    if len(values) <= 200:
+        return {"enum": [str(value) for value in values]} if values else _unreadable("int without a value")
+    digits = len(str(most)) - 1
+    if least <= 1 and digits > 0:
+        return {"pattern": rf"^[1-9]\d{{0,{digits - 1}}}$"}
+    return {"enum": [str(value) for value in range(least, least + 200)]}
+
+
+def _unreadable(kind: str) -> JsonSchemaValue:
+    raise refusal(f"a dict with keys of type {kind}", "the names of JSON properties cannot be told to be such keys")
+
+
+def _check_alias(name: str, field: Any) -> None:
+    alias = field.get("validation_alias")
+    if isinstance(alias, list) and not any(
+        isinstance(path, list) and len(path) == 1 and isinstance(path[0], str) for path in alias
+    ):
+        raise refusal(f"the field {name!r}, whose only alias is a path", "no property by one name is read as it")
