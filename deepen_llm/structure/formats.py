@@ -1,8 +1,8 @@
 """Formats of strings as patterns: each takes only strings that the types and checkers behind the format take.
 
 Sources: RFC 3339 (dates and durations), RFC 4122 and 9562 (UUIDs), RFC 3986 (URIs), RFC 5321 (e-mail), RFC 4648 (base
-64). They are narrower than these where readers are: a year has four digits from 0001 on, no second is 60, a host is plain
-letters and digits in labels with single hyphens, a fraction of a second has six digits.
+64). They are narrower than these where readers are: a year has four digits from 0001 on, no second is 60, a host is
+plain letters and digits in labels with single hyphens, a fraction of a second has six digits.
 """
 
 from __future__ import annotations

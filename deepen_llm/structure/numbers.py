@@ -1,7 +1,8 @@
 """Bounds of numbers, brought inward to what grammars hold exactly.
 
-A grammar compares decimal digits, a reader compares the doubles that they round to. So an excluded bound becomes the
-next double inside it, which no longer decimal can round past; the 0 of ``exclusiveMinimum: 0`` becomes a small number.
+A grammar compares decimal digits, a reader compares the doubles that they round to. So beside an excluded bound numbers
+get at most nine decimals, which cannot round to it, or the bound becomes the next double inside it; the 0 of
+``exclusiveMinimum: 0`` becomes a small number.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ _WHOLE = 10**18  # below 2^63, and exact as a double
 _WIDE = 10.0**15  # beyond it doubles have few digits after the point
 _FAR = 10**16  # what lies beyond is told by this one
 _SMALL = 1e-30
+_MIDDLE = 10**5
+_DECIMAL = 1e-9
 _STEP = 1e-6  # where nothing tells how small numbers may be
 
 
@@ -70,7 +73,7 @@ def _bound(schema: dict[str, Any], keys: tuple[str, str], place: Place) -> _Boun
             raise place.refusal(key, f"{value!r:.40} is no number", "give a number")
         found.append((Fraction(value), excluded, key))
     sign = 1 if keys is _LOWER else -1
-    return max(found, key=lambda one: (float(sign * one[0]), one[1]), default=None)
+    return max(found, key=lambda one: (Fraction(sign * one[0]), one[1])) if found else None
 
 
 def _whole(low: _Bound | None, high: _Bound | None, place: Place) -> tuple[int, int]:
@@ -93,7 +96,18 @@ def _put(schema: dict[str, Any], low: _Bound | None, high: _Bound | None, place:
     least, most = _least(low, high), _greatest(low, high)
     if least > most:
         raise _empty(low, high, place, "no number within ±10^15")
-    schema["minimum"], schema["maximum"] = _short(least), _short(most)
+    kept = {"minimum": _short(least), "maximum": _short(most)}
+    for key, bound in (("minimum", low), ("maximum", high)):
+        if bound is not None and bound[1] and _plain(bound[0]):
+            del kept[key]
+            kept["exclusive" + key.capitalize()] = _short(float(bound[0]))
+            schema.setdefault("multipleOf", _DECIMAL)
+    schema |= kept
+
+
+def _plain(bound: Fraction) -> bool:
+    """Whether a bound is a number of nine decimals, and so large that no other such number rounds to it."""
+    return bound != 0 and abs(bound) <= _MIDDLE and abs(bound * 10**9 - round(bound * 10**9)) < Fraction(1, 1000)
 
 
 def _least(low: _Bound | None, high: _Bound | None) -> float:
@@ -116,7 +130,7 @@ def _greatest(low: _Bound | None, high: _Bound | None) -> float:
 
 def _step(value: Fraction, excluded: bool, towards: float) -> float:
     """The double nearest to a bound on its inner side."""
-    near = float(max(-_FAR, min(value, _FAR)))
+    near = float(max(Fraction(-_FAR), min(value, Fraction(_FAR))))
     return math.nextafter(near, towards) if Fraction(near) < value or (excluded and Fraction(near) == value) else near
 
 
