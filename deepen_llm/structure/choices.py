@@ -198,6 +198,9 @@ def hold_not(schema: dict[str, Any], place: Place) -> None:
     plain = {key: value for key, value in barred.items() if key not in _SAID} if isinstance(barred, dict) else barred
     if plain in (False, {"not": {}}, {"not": True}):
         return
+    if plain in (True, {}):
+        schema["enum"] = []
+        return
     keys = set(plain) if isinstance(plain, dict) else set()
     if keys == {"type"}:
         schema["type"] = _left(schema, plain["type"])

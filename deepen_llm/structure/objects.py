@@ -99,7 +99,7 @@ def _pattern(names: dict[str, Any], place: Place) -> str:
     """The one pattern that names must match."""
     known = {"type", "title", "description", "pattern", "format", "minLength", "maxLength", "writeOnly"}
     patterns = [name_pattern(names["pattern"], "propertyNames", place)] if "pattern" in names else []
-    if names.get("format") in PATTERNS:
+    if names.get("format") in PATTERNS and not patterns:  # beside a pattern, as zod writes both, it says the same
         patterns.append(name_pattern(PATTERNS[names["format"]], "propertyNames", place))
     least, most = names.get("minLength", 0), names.get("maxLength", "")
     if least or most != "":

@@ -8,6 +8,7 @@ refused by name.
 from __future__ import annotations
 
 import json
+import math
 import re
 import zoneinfo
 from collections.abc import Callable, Hashable
@@ -27,6 +28,7 @@ from deepen_llm.structure.special_types import beyond, known
 _SCALARS: JsonSchemaValue = {"anyOf": [{"type": one} for one in ("string", "integer", "boolean", "null")]}
 _BY_FUNCTION = "x-told-apart-by-a-function"
 _DIGITS = 15  # that a double has
+_MAILBOX = 60  # characters, so that no part of an address is too long
 _WHOLE = r"^-?(?:0|[1-9]\d{0,14})$"
 _UNHASHABLE = frozenset(
     "list dict set typed-dict deque ordered-dict counter generator any json".split()  # noqa: SIM905 (one text)
@@ -66,7 +68,8 @@ class NarrowSchema(GenerateJsonSchema):
         """Where infinity is refused, numbers that cannot round to it."""
         made = super().float_schema(_finite(schema))
         bounded = any(key in made for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"))
-        if schema.get("allow_inf_nan") is False or self._allows_infinity() is False:
+        below = schema.get("lt") == math.inf or schema.get("gt") == -math.inf
+        if schema.get("allow_inf_nan") is False or below or self._allows_infinity() is False:
             made |= {} if bounded else {"minimum": -1e15, "maximum": 1e15}
         return made
 
@@ -278,6 +281,8 @@ class NarrowSchema(GenerateJsonSchema):
             raise refusal(*reason)
         found = None if function is None else known(function)
         made = super().generate_inner(schema) if found is None else found
+        if "email" in str(made.get("format")):
+            made = {"maxLength": _MAILBOX, **made}
         return {"enum": _zones()} if made.get("format") == "zoneinfo" else made
 
     def model_fields_schema(self, schema: core_schema.ModelFieldsSchema) -> JsonSchemaValue:
@@ -347,7 +352,7 @@ def _zones() -> list[str]:
 
 
 def _finite(schema: Any) -> Any:
-    return {key: value for key, value in schema.items() if value not in (float("inf"), float("-inf"))}
+    return {key: value for key, value in schema.items() if value not in (math.inf, -math.inf)}
 
 
 def _tightest(wide: dict[str, float], bounds: dict[str, float]) -> dict[str, float]:
