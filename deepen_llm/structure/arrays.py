@@ -7,7 +7,7 @@ import json
 import math
 from typing import Any
 
-from deepen_llm.structure.places import Place, at
+from deepen_llm.structure.paths import Place, at
 
 _CHOICES = 256  # alternatives that distinct items may become
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from deepen_llm.structure.charsets import CharSet
 from deepen_llm.structure.languages import not_begun_by
-from deepen_llm.structure.places import Place, at
+from deepen_llm.structure.paths import Place, at
 from deepen_llm.structure.regex import MANY, Anchor, PatternError, Repeat, Sequence, parse
 from deepen_llm.structure.strings import conjoin
 

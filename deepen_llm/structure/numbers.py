@@ -11,7 +11,7 @@ import math
 from fractions import Fraction
 from typing import Any, Literal
 
-from deepen_llm.structure.places import Place
+from deepen_llm.structure.paths import Place
 
 _LOWER, _UPPER = ("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")
 _BOUNDS = (*_LOWER, *_UPPER)

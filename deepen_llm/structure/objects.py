@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from deepen_llm.structure.formats import PATTERNS
-from deepen_llm.structure.places import Place, at, within
+from deepen_llm.structure.paths import Place, at, within
 from deepen_llm.structure.strings import name_pattern
 
 COMPOSED = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from deepen_llm.structure.places import DEFINITIONS, Place, at, inside, within
+from deepen_llm.structure.paths import DEFINITIONS, Place, at, inside, within
 
 _KEYS = ("$ref", "$dynamicRef", "$recursiveRef")
 _ANCHORS = ("$anchor", "$dynamicAnchor")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from deepen_llm.structure.dialects import held_patterns
 from deepen_llm.structure.formats import PATTERNS
-from deepen_llm.structure.patterns import held_patterns
-from deepen_llm.structure.places import Place
+from deepen_llm.structure.paths import Place
 from deepen_llm.structure.regex import PatternError
 
 _LENGTHS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from deepen_llm.errors import ConfigError
-from deepen_llm.structure.places import Place
+from deepen_llm.structure.paths import Place
 from deepen_llm.structure.references import reachable
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from pydantic_core import SchemaValidator, core_schema
 
 from deepen_llm.errors import ConfigError
 from deepen_llm.structure import formats, temporal
-from deepen_llm.structure.patterns import string_of
-from deepen_llm.structure.places import at, within
+from deepen_llm.structure.dialects import string_of
+from deepen_llm.structure.paths import at, within
 from deepen_llm.structure.special_types import beyond, known
 
 _SCALARS: JsonSchemaValue = {"anyOf": [{"type": one} for one in ("string", "integer", "boolean", "null")]}

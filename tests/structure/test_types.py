@@ -170,7 +170,7 @@ class Plain:
 
 
 Many = pydantic.create_model("Many", **{f"customer_field_{i:03}": (int, ...) for i in range(20)})  # type: ignore[call-overload]
-Tree = TypeAliasType("Tree", "Union[int, list[Tree], dict[str, Tree]]")
+Tree = TypeAliasType("Tree", "int | list[Tree] | dict[str, Tree]")
 UserId = typing.NewType("UserId", int)
 
 
@@ -223,8 +223,8 @@ BOUNDED: list[Any] = [
     Annotated[TD, Field(gt=TD(0), le=TD(days=1))], Annotated[TD, Field(gt=TD(0))],
 ]  # fmt: skip
 ANNOTATED: list[Any] = [
-    Annotated[Union[Cat, Dog], Field(discriminator="kind")],
-    Annotated[Union[Annotated[Cat, Tag("cat")], Annotated[Dog, Tag("dog")]], Discriminator(by_kind)],
+    Annotated[Cat | Dog, Field(discriminator="kind")],
+    Annotated[Annotated[Cat, Tag("cat")] | Annotated[Dog, Tag("dog")], Discriminator(by_kind)],
     Annotated[str, AfterValidator(str.strip)],
     SkipValidation[int],
     list[types.OnErrorOmit[int]],
