@@ -20,7 +20,8 @@ DURATION = rf"P(?:\d{{1,4}}D(?:{_TIMES})?|{_TIMES}|\d{{1,4}}W)"
 
 LABEL = r"[a-z0-9]{1,20}(?:-[a-z0-9]{1,20})?"
 HOST = rf"(?:{LABEL}\.){{0,4}}[a-z]{{1,20}}(?:-[a-z0-9]{{1,20}})?"
-_DOMAIN = r"(?:[a-z0-9]+(?:-[a-z0-9]+)*\.)+(?:[a-z]{2,3}|[a-z]{6}|info|name|shop|tech|cloud|store|email)"
+_TOP = "[a-z]{2}|com|net|org|edu|gov|int|biz|app|dev|xyz|info|name|shop|tech|cloud|store|email"
+_DOMAIN = rf"(?:[a-z0-9]+(?:-[a-z0-9]+)*\.)+(?:{_TOP})"
 EMAIL = rf"[A-Za-z0-9]+(?:[._+-][A-Za-z0-9]+)*@{_DOMAIN}"
 
 _BYTE = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"

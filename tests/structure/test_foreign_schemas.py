@@ -1,4 +1,4 @@
-"""Schemas as zod, OpenAPI, LangChain and LlamaIndex write them: each answer is an instance, by what wrote the schema."""
+"""Schemas as zod, OpenAPI, LangChain and LlamaIndex write them: each answer is an instance."""
 
 import json
 import re
@@ -34,6 +34,9 @@ def text(**more: Any) -> dict[str, Any]:
     return {"type": "string", **more}
 
 
+BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9][0-9]|[0-9])"
+LEAP = r"\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00"
+DAYS = r"(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])"
 PATTERNS = {  # of zod 4's string formats, and others that people copy
     "email": EMAIL,
     "uuid": ZOD_UUID,
@@ -44,8 +47,8 @@ PATTERNS = {  # of zod 4's string formats, and others that people copy
     "nanoid": r"^[a-zA-Z0-9_-]{21}$",
     "base64url": r"^[A-Za-z0-9_-]*$",
     "e164": r"^\+(?:[0-9]){6,14}[0-9]$",
-    "cidrv4": r"^((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9][0-9]|[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9][0-9]|[0-9])\/([0-9]|[1-2][0-9]|3[0-2])$",
-    "date": r"^(?:(?:\d\d[2468][048]|\d\d[13579][26]|\d\d0[48]|[02468][048]00|[13579][26]00)-02-29|\d{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|(?:02)-(?:0[1-9]|1\d|2[0-8])))$",
+    "cidrv4": rf"^({BYTE}\.){{3}}{BYTE}\/([0-9]|[1-2][0-9]|3[0-2])$",
+    "date": rf"^(?:(?:{LEAP})-02-29|\d{{4}}-(?:{DAYS}))$",
     "starts": "^abc.*",
     "ends": ".*xyz$",
     "lowercase": "^[^A-Z]*$",
@@ -61,6 +64,7 @@ PATTERNS = {  # of zod 4's string formats, and others that people copy
     "file": r"^[\w./-]+\.py$",
 }
 ENDINGS = {PATTERNS["ends"]: "a é xyz", PATTERNS["file"]: "src/a-b.py"}  # at random these are hardly met
+OPEN: dict[str, Any] = {"additionalProperties": {}}
 ZOD: dict[str, dict[str, Any]] = {
     "record": obj(labels={"type": "object", "propertyNames": text(), "additionalProperties": text()}),
     "record of enum": {
@@ -89,7 +93,7 @@ ZOD: dict[str, dict[str, Any]] = {
         "$defs": {"__schema0": obj(name=text(), sub={"type": "array", "items": {"$ref": "#/$defs/__schema0"}})},
         "$ref": "#/$defs/__schema0",
     },
-    "intersection": {"allOf": [{**obj(a=text())} | {"additionalProperties": {}}, obj(b=text()) | {"additionalProperties": {}}]},
+    "intersection": {"allOf": [obj(a=text()) | OPEN, obj(b=text()) | OPEN]},
     "readonly": obj(a=text(readOnly=True, id="x", title="A", deprecated=True)),
     "literals": obj(a={"enum": ["x", 1, None, True]}, b={"type": "null"}, c={}, d={"const": 1, "type": "number"}),
     "never": {"type": "object", "properties": {"a": {"not": {}}, "b": text()}, "required": ["b"]},

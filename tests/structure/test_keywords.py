@@ -92,8 +92,8 @@ HELD: list[tuple[dict[str, Any], str]] = [  # a schema, and keywords that it sho
     ({"type": "number", "minimum": 0, "maximum": 1e308}, "maximum"),
     ({"type": "integer", "multipleOf": 7, "minimum": -50}, "multipleOf"),
     ({"type": "number", "multipleOf": 0.5, "minimum": -50, "maximum": 50}, "multipleOf"),
-    ({"title": "t", "description": "d", "default": 1, "examples": ["x"], "deprecated": True, **I}, "title description"),
-    ({"readOnly": True, "writeOnly": False, "deprecated": True, "default": 3, "examples": [1], **I}, "default examples"),
+    ({"title": "t", "description": "d", "default": 1, "examples": ["x"], **I}, "title description"),
+    ({"readOnly": True, "writeOnly": False, "default": 3, "examples": [1], **I}, "default examples"),
     ({"$schema": "http://json-schema.org/draft-07/schema#", "readOnly": True, **I}, "$schema readOnly"),
     ({"$vocabulary": {}, "writeOnly": True, "deprecated": False, **I}, "$vocabulary writeOnly deprecated"),
     ({**S, "contentEncoding": "base64", "contentMediaType": "a/b", "contentSchema": I}, "contentEncoding"),
@@ -136,7 +136,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"if": I, "else": I}, "keyword 'if'", "else"),
     (obj(a={"not": obj(b=I)}), "property 'a' (#/properties/a), keyword 'not'", "not"),
     ({"oneOf": [S, {"type": "string", "minLength": 3}]}, "keyword 'oneOf': an answer may fit both 0 and 1", "oneOf"),
-    (obj(tags={"type": "array", "items": S, "uniqueItems": True}), "property 'tags' (#/properties/tags), keyword 'uniq", ""),
+    (obj(tags={"type": "array", "items": S, "uniqueItems": True}), "property 'tags' (#/properties/tags), keyword", ""),
     ({"type": "array", "contains": I, "maxContains": 2}, "keyword 'maxContains'", "maxContains"),
     ({"type": "object", "minProperties": 2}, "keyword 'minProperties': names that are free", "minProperties"),
     (obj(to={**S, "pattern": r"^(a)\1$"}), "property 'to' (#/properties/to), keyword 'pattern'", "pattern"),
@@ -145,9 +145,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"$ref": "#/$defs/a"}, "names nothing in the schema", "$ref"),
     ({"$ref": "#"}, "every answer would be endless", "$ref"),
     ({"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}, "endless", "$ref"),
-    ({"$defs": {"a": obj("a", a={"$ref": "#/$defs/a"})}, "type": "array", "minItems": 1, "items": {"$ref": "#/$defs/a"}},
-     "endless", ""),
-    (obj("n", n={"type": "integer", "minimum": 3, "maximum": 2}), "property 'n' (#/properties/n), keyword 'maximum'", ""),
+    ({"$defs": {"a": obj("a", a={"$ref": "#/$defs/a"})}, **obj("b", b={"$ref": "#/$defs/a"})}, "endless", ""),
+    (obj("n", n={**I, "minimum": 3, "maximum": 2}), "property 'n' (#/properties/n), keyword 'maximum'", ""),
     (obj("n", n={"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 0}), "property 'n'", ""),
     (obj("n", n={"type": "number", "minimum": 1e16}), "no number within ±10^15 lies within minimum=1", ""),
     ({"type": "string", "minLength": 3, "maxLength": 2}, "keyword 'maxLength': 2 is below minLength=3", ""),
@@ -246,10 +245,10 @@ def test_integers_are_never_too_long_to_be_read() -> None:
 
 
 def test_only_what_must_be_a_misspelt_keyword_is_refused() -> None:
-    for key in ("example", "readonly", "ReadOnly", "titles", "defaults", "Example", "comment", "x-minLenght", "~standard",
-                "placeholder", "order", "propertyOrder", "enumNames", "errorMessage", "unit", "label", "markdownDescription",
-                "nullable", "xml", "externalDocs", "discriminator", "instanceof", "options", "name", "value", "optional",
-                "deprecationMessage", "format-hint", "version", "notes", "tags", "summary", "examples"):  # fmt: skip
+    own = """example readonly ReadOnly titles defaults Example comment x-minLenght ~standard placeholder order unit label
+        propertyOrder enumNames errorMessage markdownDescription nullable xml externalDocs discriminator instanceof options
+        name value optional deprecationMessage format-hint version notes tags summary examples"""
+    for key in own.split():
         assert misspelt(key) is None, key
     near = {
         "minLenght": "minLength", "requred": "required", "propertys": "properties", "min_length": "minLength",

@@ -14,7 +14,7 @@ import uuid
 import zoneinfo
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Generic, Literal, NamedTuple, Optional, TypeVar, Union
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 import pydantic
 import pytest
@@ -185,7 +185,7 @@ STANDARD: list[Any] = [
     Literal[1], Literal[True], list[int], set[str], frozenset[Color], set[tuple[int, str]], set[Frozen], set[Any],
     collections.Counter[str], collections.deque[int], collections.OrderedDict[str, int],
     collections.defaultdict[str, list[int]], Sequence[int], Iterable[int], Mapping[str, int], tuple[int, ...],
-    tuple[int, str], tuple[()], Optional[Color], Union[int, None, str], Union[Cat, Dog], Node, Numbers, Empty, Point,
+    tuple[int, str], tuple[()], Color | None, int | None | str, Cat | Dog, Node, Numbers, Empty, Point,
     Keyed, Partly, Plain, Box[Color], Tree, UserId, Aliased, ByName, Open, Strict, Encoded, Engine, Many,
     ipaddress.IPv4Address, ipaddress.IPv4Interface, ipaddress.IPv4Network, ipaddress.IPv6Address,
     ipaddress.IPv6Interface, ipaddress.IPv6Network, re.Pattern[str], typing.Deque[int], typing.List[int],  # noqa: UP006
@@ -243,8 +243,10 @@ REFUSED_NAMES = {"SocketPath", "ImportString", "FilePath", "DirectoryPath", "New
 BY_EMAIL_VALIDATOR = {"EmailStr", "NameEmail"}
 PUBLIC = {name: module for module in (types, networks) for name in module.__all__}
 NAMED = [name for name in PUBLIC if name not in NO_TYPES | REFUSED_NAMES | BY_EMAIL_VALIDATOR]
+INNER = pydantic.create_model("Inner", f=(types.FilePath, ...))
+BY_PATH = Field(validation_alias=AliasPath("y", 0))
 REFUSED: list[tuple[Any, str]] = [
-    *((getattr(types, name), f"pydantic.{name} cannot be asked for") for name in sorted(REFUSED_NAMES) if name in PUBLIC),
+    *((getattr(types, one), f"pydantic.{one} cannot be asked for") for one in sorted(REFUSED_NAMES) if one in PUBLIC),
     (types.Json[int], "pydantic.Json cannot be asked for"),
     (Pair, "Pair cannot be asked for: none of its values is read back"),
     (Literal[b"x"], "none of its values is read back"),
@@ -261,9 +263,9 @@ REFUSED: list[tuple[Any, str]] = [
     (Annotated[int, Field(ge=10**20)], "no integer of up to 18 digits"),
     (Annotated[str, Field(min_length=3, max_length=2)], "maxLength"),
     (pydantic.create_model("Bad", ok=(int, ...), x=(set[list[int]], ...)), "field 'x': a set of list"),
-    (pydantic.create_model("Deep", a=(pydantic.create_model("B", f=(types.FilePath, ...)), ...)), "field 'a': field 'f'"),
+    (pydantic.create_model("Deep", a=(INNER, ...)), "field 'a': field 'f'"),
     (pydantic.create_model("Calls", f=(Callable[[int], int], ...)), "field 'f': "),
-    (pydantic.create_model("By", x=(int, Field(validation_alias=AliasPath("y", 0)))), "the field 'x', whose only alias"),
+    (pydantic.create_model("By", x=(int, BY_PATH)), "the field 'x', whose only alias"),
     (pydantic.create_model("P", to=(str, Field(pattern=r"^\bfoo"))), "property 'to' .* keyword 'pattern'"),
 ]  # fmt: skip
 
