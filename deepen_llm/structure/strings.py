@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from importlib.util import find_spec
 from typing import Any
 
-from deepen_llm.structure.dialects import held_patterns
+from deepen_llm.structure.dialects import held_patterns, string_of
 from deepen_llm.structure.formats import PATTERNS
 from deepen_llm.structure.paths import Place
 from deepen_llm.structure.regex import PatternError
+from deepen_llm.structure.trial import refusal_of
 
 _LENGTHS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 
@@ -15,7 +18,8 @@ _LENGTHS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "
 def hold_strings(schema: dict[str, Any], place: Place) -> None:
     """Rewrite a schema's pattern and format in place, as patterns that the grammar library holds.
 
-    A string that has both matches both. Formats that are not known are annotations, by the standard, and go.
+    A string that has both matches both, where the grammar library can tell that there is such a string; else the pattern,
+    as a format beside one (zod writes both) says the same. Formats that are not known are annotations, and go.
 
     Args:
         schema: A schema.
@@ -27,7 +31,8 @@ def hold_strings(schema: dict[str, Any], place: Place) -> None:
     patterns = list(_held(schema.pop("pattern"), "pattern", place)) if "pattern" in schema else []
     form = schema.pop("format", None)
     if isinstance(form, str) and form in PATTERNS and "const" not in schema and "enum" not in schema:
-        patterns.extend(held_patterns(PATTERNS[form]))
+        formed = held_patterns(PATTERNS[form])
+        patterns.extend(formed if not patterns or _together(patterns, formed) else ())
     conjoin(schema, patterns)
 
 
@@ -43,6 +48,11 @@ def conjoin(schema: dict[str, Any], patterns: list[str]) -> None:
             schema["pattern"] = pattern
         elif pattern != schema["pattern"]:
             schema["allOf"] = [*schema.get("allOf", []), {"pattern": pattern}]
+
+
+def _together(patterns: list[str], formed: tuple[str, ...]) -> bool:
+    installed = find_spec("llguidance") is not None
+    return not installed or refusal_of(json.dumps(string_of(*patterns, *formed))) is None
 
 
 def held_names(schema: dict[str, Any], place: Place) -> None:

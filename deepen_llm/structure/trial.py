@@ -42,7 +42,7 @@ def try_out(schema: dict[str, Any]) -> None:
     """
     if find_spec("llguidance") is None:
         return
-    reason = _refusal(json.dumps(schema))
+    reason = refusal_of(json.dumps(schema))
     if reason is not None:
         place, keyword = _culprit(schema)
         what = f", keyword {keyword!r}" if keyword else ""
@@ -57,8 +57,12 @@ def _tokenizer() -> LLTokenizer:
 
 
 @lru_cache(maxsize=512)
-def _refusal(schema: str) -> str | None:
-    """Why a schema, as JSON, does not compile; None where it does."""
+def refusal_of(schema: str) -> str | None:
+    """Why a schema does not compile; None where it does.
+
+    Args:
+        schema: The schema as JSON.
+    """
     from llguidance import LLMatcher
 
     matcher = LLMatcher(_tokenizer(), LLMatcher.grammar_from_json_schema(schema), log_level=0)
@@ -80,7 +84,7 @@ def _culprit(schema: dict[str, Any]) -> tuple[Place, str | None]:
         for place, one in places:
             kept = dict(one)
             one.clear()
-            compiles = place.path and _refusal(json.dumps(trial)) is None
+            compiles = place.path and refusal_of(json.dumps(trial)) is None
             if compiles or not together:
                 one.update(kept)
             if compiles:
@@ -91,7 +95,7 @@ def _culprit(schema: dict[str, Any]) -> tuple[Place, str | None]:
 def _keyword(whole: dict[str, Any], one: dict[str, Any]) -> str | None:
     for key in reversed(list(one)):
         value = one.pop(key)
-        compiles = _refusal(json.dumps(whole)) is None
+        compiles = refusal_of(json.dumps(whole)) is None
         one[key] = value
         if compiles and key != "type":
             return key

@@ -245,9 +245,9 @@ def test_integers_are_never_too_long_to_be_read() -> None:
 
 
 def test_only_what_must_be_a_misspelt_keyword_is_refused() -> None:
-    own = """example readonly ReadOnly titles defaults Example comment x-minLenght ~standard placeholder order unit label
-        propertyOrder enumNames errorMessage markdownDescription nullable xml externalDocs discriminator instanceof options
-        name value optional deprecationMessage format-hint version notes tags summary examples"""
+    own = """example readonly ReadOnly titles defaults Example comment x-minLenght ~standard placeholder order unit
+        propertyOrder enumNames errorMessage markdownDescription nullable xml externalDocs discriminator instanceof
+        label options name value optional deprecationMessage format-hint version notes tags summary examples"""
     for key in own.split():
         assert misspelt(key) is None, key
     near = {
