@@ -33,9 +33,10 @@ def hold_arrays(schema: dict[str, Any], place: Place, root: dict[str, Any]) -> N
     schema.pop("additionalItems", None)
     if "unevaluatedItems" in schema:
         _unevaluated(schema, place)
-    if schema.get("prefixItems") and "items" not in schema and "allOf" not in schema:
+    size = len(schema.get("prefixItems") or ())
+    if size and size >= schema.get("minItems", 0) and "items" not in schema and "allOf" not in schema:
         schema["items"] = False
-        schema.setdefault("minItems", min(len(schema["prefixItems"]), schema.get("maxItems", 2**31)))
+        schema.setdefault("minItems", min(size, schema.get("maxItems", 2**31)))
     if "contains" in schema:
         _contain(schema, place)
     for key in ("minContains", "maxContains"):

@@ -16,6 +16,7 @@ NESTED = (
 )  # fmt: skip
 LISTED = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
 DEFINITIONS = ("$defs", "definitions")
+_SHOWN = 16  # steps of a path in messages
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,11 @@ class Place:
     def __str__(self) -> str:
         """How messages name it: the innermost property, and the pointer."""
         inner = [self.path[i + 1] for i in range(len(self.path) - 1) if self.path[i] in ("properties", *DEFINITIONS)]
+        pointer = self.pointer if len(self.path) <= _SHOWN else "#/…/" + Place(self.path[-_SHOWN:]).pointer[2:]
         if not inner:
-            return "the schema" if not self.path else f"the schema at {self.pointer}"
+            return "the schema" if not self.path else f"the schema at {pointer}"
         kind = "property" if "properties" in self.path else "definition"
-        return f"{kind} {inner[-1]!r} ({self.pointer})"
+        return f"{kind} {inner[-1]!r} ({pointer})"
 
     def refusal(self, keyword: str, reason: str, hint: str) -> ConfigError:
         """The error for a keyword here that cannot be held."""

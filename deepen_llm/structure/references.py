@@ -87,13 +87,13 @@ def named(reference: str) -> Place:
 
 
 def check_ends(root: dict[str, Any]) -> None:
-    """Refuse a schema every answer of which would be endless, such as a tree whose every node must have a child.
+    """Refuse a schema with a part of which every answer would be endless, such as a tree whose nodes all have a child.
 
     Args:
         root: The whole schema.
 
     Raises:
-        ConfigError: It has no finite answer.
+        ConfigError: Something in it has no finite answer.
     """
     every = list(reachable(root))
     ending: set[int] = set()
@@ -101,8 +101,6 @@ def check_ends(root: dict[str, Any]) -> None:
     while before < len(ending):
         before = len(ending)
         ending |= {id(schema) for _, schema in every if _ends(schema, root, ending)}
-    if id(root) in ending:
-        return
     for place, schema in reversed(every):
         if "$ref" in schema and id(schema) not in ending:
             raise place.refusal(
@@ -114,7 +112,7 @@ def _ends(schema: Any, root: dict[str, Any], ending: set[int]) -> bool:
     """Whether a finite answer of a schema is known, given the schemas that are known to have one."""
 
     def known(one: Any) -> bool:
-        return one is not False if not isinstance(one, dict) else id(one) in ending
+        return not isinstance(one, dict) or id(one) in ending
 
     if "$ref" in schema and not known(at(root, schema["$ref"])):
         return False

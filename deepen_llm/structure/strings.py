@@ -18,7 +18,7 @@ _LENGTHS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "
 def hold_strings(schema: dict[str, Any], place: Place) -> None:
     """Rewrite a schema's pattern and format in place, as patterns that the grammar library holds.
 
-    A string that has both matches both, where the grammar library can tell that there is such a string; else the pattern,
+    A string that has both matches both, where the library can tell that there is one; else it matches the pattern,
     as a format beside one (zod writes both) says the same. Formats that are not known are annotations, and go.
 
     Args:

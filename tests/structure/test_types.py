@@ -14,7 +14,7 @@ import uuid
 import zoneinfo
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 import pydantic
 import pytest
@@ -41,7 +41,9 @@ from deepen_llm.structure import ResponseFormat
 from tests.structure.walks import answers, takes
 
 WALKS = 8
-D, DT, TD = datetime.date, datetime.datetime, datetime.timedelta
+D: TypeAlias = datetime.date
+DT: TypeAlias = datetime.datetime
+TD: TypeAlias = datetime.timedelta
 T = TypeVar("T")
 
 
