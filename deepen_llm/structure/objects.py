@@ -50,7 +50,7 @@ def hold_property_names(schema: dict[str, Any], place: Place, root: dict[str, An
     elif "patternProperties" not in schema:
         pattern = _pattern(names, place)
         for name in schema.get("properties") or {}:
-            if not re.search(_python(pattern), name):
+            if not _fits(pattern, name, place):
                 schema["properties"][name] = False
         schema["patternProperties"] = {pattern: rest}
     else:
@@ -107,6 +107,14 @@ def _pattern(names: dict[str, Any], place: Place) -> str:
     if set(names) - known or len(set(patterns)) > 1:
         raise place.refusal("propertyNames", "names can be told by one pattern or by a list, no more", _OUT)
     return patterns[0] if patterns else ""
+
+
+def _fits(pattern: str, name: str, place: Place) -> bool:
+    """Whether a name matches a pattern of the grammar library's dialect."""
+    try:
+        return re.search(_python(pattern), name) is not None
+    except re.error as error:
+        raise place.refusal("propertyNames", f"whether it allows {name!r} cannot be told", _OUT) from error
 
 
 def _python(pattern: str) -> str:

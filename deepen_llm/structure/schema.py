@@ -43,6 +43,7 @@ def enforceable(schema: Mapping[str, Any]) -> dict[str, Any]:
             f"{made!s:.120} is no JSON schema: it has none of its keywords",
             hint="give one like {'type': 'object', 'properties': {...}, 'required': [...]}",
         )
+    made.pop("x-guidance", None)  # options of the grammar library, one of which lets it ignore what it cannot hold
     try:
         _rewrite(made)
         try_out(made)

@@ -60,6 +60,10 @@ class NarrowSchema(GenerateJsonSchema):
 
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 (pydantic's own attribute)
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._configurations: list[Any] = []
+
     def int_schema(self, schema: core_schema.IntSchema) -> JsonSchemaValue:
         """Bounds as finite numbers."""
         return super().int_schema(_finite(schema))
@@ -69,13 +73,13 @@ class NarrowSchema(GenerateJsonSchema):
         made = super().float_schema(_finite(schema))
         bounded = any(key in made for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"))
         below = schema.get("lt") == math.inf or schema.get("gt") == -math.inf
-        if schema.get("allow_inf_nan") is False or below or self._allows_infinity() is False:
+        if schema.get("allow_inf_nan", self._configured("allow_inf_nan")) is False or below:
             made |= {} if bounded else {"minimum": -1e15, "maximum": 1e15}
         return made
 
-    def _allows_infinity(self) -> bool | None:
-        allowed = getattr(self._config, "allow_inf_nan", None)
-        return allowed if isinstance(allowed, bool) else None
+    def _configured(self, key: str) -> Any:
+        """What the innermost model or the like that has a configuration says; None for nothing."""
+        return self._configurations[-1].get(key) if self._configurations else None
 
     def decimal_schema(self, schema: core_schema.DecimalSchema) -> JsonSchemaValue:
         """Numbers with no more digits than allowed, or such a text where there are no bounds."""
@@ -114,10 +118,13 @@ class NarrowSchema(GenerateJsonSchema):
         made = super().str_schema(schema)
         flags = _flags(pattern) if isinstance(pattern, re.Pattern) else ""
         begins = isinstance(pattern, re.Pattern) or schema.get("regex_engine") == "python-re"
-        begins = begins or getattr(self._config, "regex_engine", None) == "python-re"
+        begins = begins or self._configured("regex_engine") == "python-re"
+        for key, option in (("minLength", "str_min_length"), ("maxLength", "str_max_length")):
+            if key not in made and self._configured(option):
+                made[key] = self._configured(option)
         if isinstance(text := made.get("pattern"), str) and (flags or begins):
             made["pattern"] = f"{flags}{text if text.startswith('^') and '|' not in text else f'^(?:{text})'}"
-        strip = schema.get("strip_whitespace") or getattr(self._config, "str_strip_whitespace", False)
+        strip = schema.get("strip_whitespace") or self._configured("str_strip_whitespace")
         extra = [r"^(?:\S(?:[\s\S]*\S)?)?$"] if strip else []
         if schema.get("ascii_only"):
             extra.append(r"^[\x00-\x7f]*$")
@@ -126,7 +133,7 @@ class NarrowSchema(GenerateJsonSchema):
     def bytes_schema(self, schema: core_schema.BytesSchema) -> JsonSchemaValue:
         """Bytes as the configuration has them read: plain text, base 64 or hexadecimal digits."""
         made = super().bytes_schema(schema)
-        form = getattr(self._config, "val_json_bytes", "utf8")
+        form = self._configured("val_json_bytes") or "utf8"
         made.pop("format", None)
         if form == "utf8":
             return {**made, "pattern": "^[ -~]*$"} if "maxLength" in made else made
@@ -280,10 +287,19 @@ class NarrowSchema(GenerateJsonSchema):
         if function is not None and (reason := beyond(function)) is not None:
             raise refusal(*reason)
         found = None if function is None else known(function)
-        made = super().generate_inner(schema) if found is None else found
+        made = self._generate(schema) if found is None else found
         if "email" in str(made.get("format")):
             made = {"maxLength": _MAILBOX, **made}
         return {"enum": _zones()} if made.get("format") == "zoneinfo" else made
+
+    def _generate(self, schema: Any) -> JsonSchemaValue:
+        """Pydantic's way, within the configuration that the schema has."""
+        own = schema.get("config")
+        self._configurations += [own] if own else []
+        try:
+            return super().generate_inner(schema)
+        finally:
+            self._configurations = self._configurations[: -1 if own else None]
 
     def model_fields_schema(self, schema: core_schema.ModelFieldsSchema) -> JsonSchemaValue:
         """The fields by the names that they are read by."""
