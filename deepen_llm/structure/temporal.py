@@ -12,6 +12,7 @@ from deepen_llm.structure.formats import CLOCK, DATE, DAYS, DURATION, MOMENT, ZO
 
 _DAY = datetime.timedelta(days=1)
 _APART = 2 * _DAY  # more than any two zones
+_EARLY = datetime.date(1970, 1, 2)  # earlier moments are no past ones for pydantic 2.7
 _LISTED = 60
 _Pattern = str
 _HINT = "widen the bounds, or check them in a validator"
@@ -28,7 +29,7 @@ def date(core: dict[str, Any]) -> JsonSchemaValue:
     """
     low, high = _bounds(core, _DAY)
     if core.get("now_op") == "past":
-        high = _least(high, _today() - _APART)
+        low, high = _most(low, _EARLY), _least(high, _today() - _APART)
     elif core.get("now_op") == "future":
         low = _most(low, _today() + _APART)
     return _text(DATE if low is None and high is None else _days(low, high))
@@ -52,7 +53,7 @@ def moment(core: dict[str, Any]) -> JsonSchemaValue:
     low = None if low is None else low + _APART
     high = None if high is None else high - _APART
     if core.get("now_op") == "past":
-        high = _least(high, _today() - _APART)
+        low, high = _most(low, _EARLY), _least(high, _today() - _APART)
     elif core.get("now_op") == "future":
         low = _most(low, _today() + _APART)
     return _text(MOMENT + zone if low is None and high is None else f"{_days(low, high)}T{CLOCK}{zone}")

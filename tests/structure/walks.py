@@ -78,5 +78,8 @@ def _next(allowed: list[int], rng: random.Random, ending: bool) -> int:
         structural = [one for one in allowed if one in b' \n"\\,:{}[]']
         return rng.choice(structural) if structural and rng.random() < 0.15 else rng.choice(allowed)
     soon = [byte for byte in _SOON if byte in allowed]
+    if not soon and ord(",") in allowed and ord("q") not in allowed:
+        return ord(",")  # after a number, which could go on for ever
     plain = [byte for byte in allowed if byte not in b" \n[{,\\"]
-    return soon[0] if soon else rng.choice(plain or allowed)
+    simple = [byte for byte in plain if chr(byte).isalnum() and byte < 128]
+    return soon[0] if soon else rng.choice((simple if rng.random() < 0.6 else plain) or plain or allowed)
