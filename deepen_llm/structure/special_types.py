@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from pydantic import types
@@ -12,6 +13,20 @@ from deepen_llm.structure import formats
 _PATHS = {"validate_file": "FilePath", "validate_directory": "DirectoryPath", "validate_new": "NewPath",
           "validate_socket": "SocketPath"}  # fmt: skip
 _SIZES = r"^\d{1,6}(?:\.\d{1,3})?(?:B|KB|MB|GB|TB|KiB|MiB|GiB|TiB)$"
+_EXTRA = {
+    "Color": "#[0-9a-f]{6}",
+    "MacAddress": "(?:[0-9a-f]{2}:){5}[0-9a-f]{2}",
+    "DomainStr": rf"(?:{formats.LABEL}\.){{1,3}}(?:[a-z]{{2}}|com|net|org|edu)",
+}
+_LISTED = {
+    "CountryAlpha2": ("countries", "alpha_2"),
+    "CountryAlpha3": ("countries", "alpha_3"),
+    "CountryNumericCode": ("countries", "numeric"),
+    "CountryShortName": ("countries", "name"),
+    "LanguageAlpha2": ("languages", "alpha_2"),
+    "LanguageName": ("languages", "name"),
+}
+_HELD = ("Latitude", "Longitude")
 _ENCODED = {
     ("Base64Encoder", "EncodedBytes"): formats.BASE64,
     ("Base64Encoder", "EncodedStr"): formats.TEXT64,
@@ -52,6 +67,26 @@ def known(function: Any) -> JsonSchemaValue | None:
     if isinstance(owner, types.EncodedBytes | types.EncodedStr):
         return {"type": "string", "pattern": f"^{_encoded(owner)}$"}
     return None
+
+
+def extra(function: Any, made: JsonSchemaValue) -> JsonSchemaValue | str | None:
+    """The schema of a type of the package pydantic-extra-types; its name, where what it takes is not known; else None.
+
+    Args:
+        function: The function by which pydantic validates the type.
+        made: The type's own schema.
+    """
+    owner = getattr(function, "__self__", function)
+    if not str(getattr(owner, "__module__", "")).startswith("pydantic_extra_types."):
+        return None
+    name = owner.__name__ if isinstance(owner, type) else getattr(function, "__qualname__", repr(function))
+    if name in _EXTRA:
+        return {"type": "string", "pattern": f"^(?:{_EXTRA[name]})$"}
+    if name in _LISTED:
+        kind, attribute = _LISTED[name]
+        values = [getattr(one, attribute, None) for one in getattr(import_module("pycountry"), kind)]
+        return {"type": "string", "enum": sorted({value for value in values if value})}
+    return made if "enum" in made or name in _HELD else name
 
 
 def _encoded(owner: types.EncodedBytes | types.EncodedStr) -> str | None:

@@ -30,7 +30,14 @@ def hold_strings(schema: dict[str, Any], place: Place) -> None:
     """
     patterns = list(_held(schema.pop("pattern"), "pattern", place)) if "pattern" in schema else []
     form = schema.pop("format", None)
-    if isinstance(form, str) and form in PATTERNS and "const" not in schema and "enum" not in schema:
+    types = schema.get("type", "string")
+    if (
+        isinstance(form, str)
+        and form in PATTERNS
+        and "string" in types
+        and "const" not in schema
+        and "enum" not in schema
+    ):
         formed = held_patterns(PATTERNS[form])
         patterns.extend(formed if not patterns or _together(patterns, formed) else ())
     conjoin(schema, patterns)

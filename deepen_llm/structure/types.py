@@ -23,7 +23,7 @@ from deepen_llm.errors import ConfigError
 from deepen_llm.structure import formats, temporal
 from deepen_llm.structure.dialects import string_of
 from deepen_llm.structure.paths import at, within
-from deepen_llm.structure.special_types import beyond, known
+from deepen_llm.structure.special_types import beyond, extra, known
 
 _SCALARS: JsonSchemaValue = {"anyOf": [{"type": one} for one in ("string", "integer", "boolean", "null")]}
 _BY_FUNCTION = "x-told-apart-by-a-function"
@@ -288,6 +288,10 @@ class NarrowSchema(GenerateJsonSchema):
             raise refusal(*reason)
         found = None if function is None else known(function)
         made = self._generate(schema) if found is None else found
+        if function is not None and (other := extra(function, made)) is not None:
+            if isinstance(other, str):
+                raise refusal(f"{other} of pydantic-extra-types", "which texts it takes is unknown to a grammar")
+            made = other
         if "email" in str(made.get("format")):
             made = {"maxLength": _MAILBOX, **made}
         return {"enum": _zones()} if made.get("format") == "zoneinfo" else made

@@ -14,7 +14,7 @@ from deepen_llm.structure.keywords import TABLE, Treatment, misspelt
 from deepen_llm.structure.schema import enforceable
 from tests.structure.walks import answers, takes
 
-WALKS = 12
+WALKS = 8
 
 
 def obj(*required: str, **properties: Any) -> dict[str, Any]:

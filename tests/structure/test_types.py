@@ -5,9 +5,11 @@ import datetime
 import decimal
 import enum
 import fractions
+import importlib
 import ipaddress
 import os
 import pathlib
+import pkgutil
 import re
 import typing
 import uuid
@@ -342,3 +344,21 @@ def test_values_that_people_write_are_taken() -> None:
         for text in texts:
             assert takes(dict(form.schema), text), (kind, text)
             form.read(text)
+
+
+def test_extra_types_are_read_or_refused_by_name() -> None:
+    package = pytest.importorskip("pydantic_extra_types")
+    held = set()
+    for module in pkgutil.iter_modules(package.__path__):
+        try:
+            found = importlib.import_module(f"{package.__name__}.{module.name}")
+        except (ImportError, RuntimeError):
+            continue
+        for name, kind in vars(found).items():
+            if hasattr(kind, "__get_pydantic_core_schema__") and kind.__module__ == found.__name__:
+                try:
+                    reads_whatever_is_written(kind)
+                    held.add(name)
+                except ConfigError as error:
+                    assert name in error.message
+    assert {"Color", "MacAddress", "Latitude"} <= held
