@@ -30,14 +30,8 @@ def hold_strings(schema: dict[str, Any], place: Place) -> None:
     """
     patterns = list(_held(schema.pop("pattern"), "pattern", place)) if "pattern" in schema else []
     form = schema.pop("format", None)
-    types = schema.get("type", "string")
-    if (
-        isinstance(form, str)
-        and form in PATTERNS
-        and "string" in types
-        and "const" not in schema
-        and "enum" not in schema
-    ):
+    texts = "string" in schema.get("type", "string") and not {"const", "enum"} & set(schema)
+    if isinstance(form, str) and form in PATTERNS and texts:
         formed = held_patterns(PATTERNS[form])
         patterns.extend(formed if not patterns or _together(patterns, formed) else ())
     conjoin(schema, patterns)
