@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 from deepen_llm.structure.charsets import CharSet
+from deepen_llm.structure.disjoint import TYPES, apart, type_of, types, values_of
 from deepen_llm.structure.languages import not_begun_by
 from deepen_llm.structure.paths import Place, at
 from deepen_llm.structure.regex import MANY, Anchor, PatternError, Repeat, Sequence, parse
 from deepen_llm.structure.strings import conjoin
 
-_TYPES = ("null", "boolean", "number", "string", "array", "object")
 _SAID = ("title", "description", "default", "examples")
 _OTHERWISE = "say what the answer may be instead"
 
@@ -93,83 +93,6 @@ def _merged(named: dict[str, Any], demand: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
-def apart(one: Any, other: Any, root: dict[str, Any], depth: int = 8) -> bool:
-    """Whether no value fits both of two schemas, as far as types and constants tell.
-
-    Args:
-        one: A schema.
-        other: A schema.
-        root: The whole schema.
-        depth: How many references are followed.
-    """
-    if False in (one, other):
-        return True
-    if not (isinstance(one, dict) and isinstance(other, dict)) or not depth:
-        return False
-    for this, that in ((one, other), (other, one)):
-        if isinstance(this.get("$ref"), str):
-            return apart(at(root, this["$ref"]), that, root, depth - 1)
-        for key in ("anyOf", "oneOf"):
-            if isinstance(this.get(key), list) and all(apart(part, that, root, depth - 1) for part in this[key]):
-                return True
-        if any(apart(part, that, root, depth - 1) for part in this.get("allOf") or ()):
-            return True
-    if not types(one) & types(other):
-        return True
-    values = _values(one), _values(other)
-    if None not in values:
-        return not set(values[0] or ()) & set(values[1] or ())
-    return _properties_apart(one, other, root, depth)
-
-
-def _properties_apart(one: dict[str, Any], other: dict[str, Any], root: dict[str, Any], depth: int) -> bool:
-    if types(one) & types(other) != {"object"}:
-        return False
-    ours, theirs = one.get("properties") or {}, other.get("properties") or {}
-    for name in {*(one.get("required") or ()), *(other.get("required") or ())}:
-        if name in ours and name in theirs:
-            if apart(ours[name], theirs[name], root, depth - 1):
-                return True
-        elif (ours if name in theirs else theirs) is not None and _bars(one if name in theirs else other, name):
-            return True
-    return False
-
-
-def _bars(schema: dict[str, Any], name: str) -> bool:
-    """Whether an object cannot have a property."""
-    named, others = schema.get("properties") or {}, schema.get("additionalProperties", True)
-    return others is False and not schema.get("patternProperties") and name not in named
-
-
-def types(schema: dict[str, Any]) -> set[str]:
-    """The types that a schema's values may have; integers are numbers.
-
-    Args:
-        schema: A schema.
-    """
-    given = schema.get("type", list(_TYPES))
-    found = {"number" if one == "integer" else one for one in ([given] if isinstance(given, str) else given)}
-    if (values := _values(schema)) is not None:
-        found &= {_type(json.loads(value)) for value in values}
-    return found
-
-
-def _type(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else "boolean"
-    named: dict[type, str] = {str: "string", list: "array", dict: "object"}
-    return named.get(type(value), "number")
-
-
-def _values(schema: dict[str, Any]) -> list[str] | None:
-    """The values that a schema tells one by one, as JSON; None where it does not."""
-    if "const" in schema:
-        return [json.dumps(schema["const"], sort_keys=True)]
-    if isinstance(schema.get("enum"), list):
-        return [json.dumps(value, sort_keys=True) for value in schema["enum"]]
-    return None
-
-
 def _part(options: list[Any], one: int, other: int) -> bool:
     """Let two objects exclude each other, in place: each bars a property that the other demands."""
     pair = [options[one], options[other]]
@@ -215,7 +138,7 @@ def hold_not(schema: dict[str, Any], place: Place) -> None:
 
 
 def _left(schema: dict[str, Any], barred: Any) -> list[str]:
-    given = schema.get("type", list(_TYPES))
+    given = schema.get("type", list(TYPES))
     given = [given] if isinstance(given, str) else given
     barred = [barred] if isinstance(barred, str) else barred
     wide = {*barred, *(["integer"] if "number" in barred else [])}
@@ -224,7 +147,7 @@ def _left(schema: dict[str, Any], barred: Any) -> list[str]:
 
 def _without(schema: dict[str, Any], barred: list[Any], place: Place) -> None:
     known = {json.dumps(value, sort_keys=True) for value in barred}
-    if (values := _values(schema)) is not None:
+    if (values := values_of(schema)) is not None:
         schema.pop("const", None)
         schema["enum"] = [json.loads(value) for value in values if value not in known]
     elif schema.get("type") == "string":
@@ -233,7 +156,7 @@ def _without(schema: dict[str, Any], barred: list[Any], place: Place) -> None:
                 conjoin(
                     schema, [not_begun_by(Sequence((*(CharSet(((ord(one),) * 2,)) for one in value), Anchor(False))))]
                 )
-    elif not {_type(value) for value in barred} & types(schema):
+    elif not {type_of(value) for value in barred} & types(schema):
         return
     else:
         raise place.refusal("not", "no grammar holds what it excludes", _OTHERWISE)

@@ -9,10 +9,12 @@ from typing import Any
 from deepen_llm.errors import ConfigError
 from deepen_llm.structure.arrays import hold_arrays
 from deepen_llm.structure.choices import hold_not, hold_nullable, hold_one_of
+from deepen_llm.structure.closed import close
 from deepen_llm.structure.keywords import TABLE, Treatment, misspelt
 from deepen_llm.structure.numbers import hold_numbers
-from deepen_llm.structure.objects import close, hold_dependents, hold_property_names, hold_sizes, hold_unevaluated
+from deepen_llm.structure.objects import hold_dependents, hold_sizes, hold_unevaluated
 from deepen_llm.structure.paths import Place
+from deepen_llm.structure.property_names import hold_property_names
 from deepen_llm.structure.references import check_ends, reachable, resolve
 from deepen_llm.structure.strings import held_names, hold_counts, hold_strings
 from deepen_llm.structure.trial import try_out

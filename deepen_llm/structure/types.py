@@ -7,33 +7,39 @@ refused by name.
 
 from __future__ import annotations
 
-import json
 import math
 import re
-import zoneinfo
 from collections.abc import Callable, Hashable
 from enum import Enum
 from typing import Any
 
-from pydantic import PydanticInvalidForJsonSchema, TypeAdapter, ValidationError
+from pydantic import PydanticInvalidForJsonSchema, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core import SchemaValidator, core_schema
+from pydantic_core import core_schema
 
 from deepen_llm.errors import ConfigError
 from deepen_llm.structure import formats, temporal
-from deepen_llm.structure.dialects import string_of
+from deepen_llm.structure.decimals import decimal
+from deepen_llm.structure.keys import names_of_keys
+from deepen_llm.structure.narrowing import (
+    HINT,
+    check_alias,
+    demand_constants,
+    finite,
+    flags_of,
+    readable,
+    refusal,
+    zones,
+)
 from deepen_llm.structure.paths import at, within
 from deepen_llm.structure.special_types import beyond, extra, known
 
 _SCALARS: JsonSchemaValue = {"anyOf": [{"type": one} for one in ("string", "integer", "boolean", "null")]}
 _BY_FUNCTION = "x-told-apart-by-a-function"
-_DIGITS = 15  # that a double has
 _MAILBOX = 60  # characters, so that no part of an address is too long
-_WHOLE = r"^-?(?:0|[1-9]\d{0,14})$"
 _UNHASHABLE = frozenset(
     "list dict set typed-dict deque ordered-dict counter generator any json".split()  # noqa: SIM905 (one text)
 )
-_HINT = "ask for another type, or check it in a validator"
 
 
 def schema_of(kind: Any) -> dict[str, Any]:
@@ -51,7 +57,7 @@ def schema_of(kind: Any) -> dict[str, Any]:
     for _, schema in within(made):
         if schema.pop(_BY_FUNCTION, False):
             for option in schema["anyOf"]:
-                _demand_constants(at(made, option["$ref"]) if "$ref" in option else option)
+                demand_constants(at(made, option["$ref"]) if "$ref" in option else option)
     return made
 
 
@@ -66,11 +72,11 @@ class NarrowSchema(GenerateJsonSchema):
 
     def int_schema(self, schema: core_schema.IntSchema) -> JsonSchemaValue:
         """Bounds as finite numbers."""
-        return super().int_schema(_finite(schema))
+        return super().int_schema(finite(schema))
 
     def float_schema(self, schema: core_schema.FloatSchema) -> JsonSchemaValue:
         """Where infinity is refused, numbers that cannot round to it."""
-        made = super().float_schema(_finite(schema))
+        made = super().float_schema(finite(schema))
         bounded = any(key in made for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"))
         below = schema.get("lt") == math.inf or schema.get("gt") == -math.inf
         if schema.get("allow_inf_nan", self._configured("allow_inf_nan")) is False or below:
@@ -83,40 +89,13 @@ class NarrowSchema(GenerateJsonSchema):
 
     def decimal_schema(self, schema: core_schema.DecimalSchema) -> JsonSchemaValue:
         """Numbers with no more digits than allowed, or such a text where there are no bounds."""
-        bounds = {
-            name: float(schema[key])  # type: ignore[literal-required]
-            for key, name in (
-                ("ge", "minimum"),
-                ("gt", "exclusiveMinimum"),
-                ("le", "maximum"),
-                ("lt", "exclusiveMaximum"),
-            )
-            if schema.get(key) is not None
-        }
-        digits = min(schema.get("max_digits") or _DIGITS, _DIGITS)
-        places = schema.get("decimal_places")
-        after = min(digits if places is None else places, digits, 9)
-        number: JsonSchemaValue = {"type": "number"}
-        if schema.get("multiple_of") is not None:
-            number["multipleOf"] = float(schema["multiple_of"])
-        elif places is not None or schema.get("max_digits") is not None:
-            number["multipleOf"] = 10.0**-after if after else 1
-        most = float(10 ** (digits - after)) - (10.0**-after if after else 1)
-        wide = {"minimum": -most, "maximum": most}
-        number |= _tightest(wide, bounds)
-        if bounds or schema.get("multiple_of") is not None:
-            return number
-        if digits == after:
-            return number | {"minimum": 10.0**-after}
-        before = max(digits - after, 1)
-        point = rf"(?:\.\d{{1,{after}}})?" if after and digits > after else ""
-        return {"anyOf": [number, string_of(rf"^-?(?:0|[1-9]\d{{0,{before - 1}}}){point}$")]}
+        return decimal(dict(schema))
 
     def str_schema(self, schema: core_schema.StringSchema) -> JsonSchemaValue:
         """A text that fits, white space taken away or not, with patterns as their engine reads them."""
         pattern = schema.get("pattern")
         made = super().str_schema(schema)
-        flags = _flags(pattern) if isinstance(pattern, re.Pattern) else ""
+        flags = flags_of(pattern) if isinstance(pattern, re.Pattern) else ""
         begins = isinstance(pattern, re.Pattern) or schema.get("regex_engine") == "python-re"
         begins = begins or self._configured("regex_engine") == "python-re"
         for key, option in (("minLength", "str_min_length"), ("maxLength", "str_max_length")):
@@ -224,7 +203,7 @@ class NarrowSchema(GenerateJsonSchema):
         values = schema.get("values_schema")
         made: JsonSchemaValue = {"type": "object"}
         made["additionalProperties"] = True if values is None else self.generate_inner(values)
-        names = {} if keys is None else _names(self.generate_inner(keys), keys["type"])
+        names = {} if keys is None else names_of_keys(self.generate_inner(keys), keys["type"])
         if names:
             made["propertyNames"] = names
         self.update_with_validations(made, schema, self.ValidationsMapping.object)
@@ -271,11 +250,11 @@ class NarrowSchema(GenerateJsonSchema):
 
     def literal_schema(self, schema: core_schema.LiteralSchema) -> JsonSchemaValue:
         """The values that JSON can write."""
-        return _readable(super().literal_schema(schema), schema, f"Literal{list(schema['expected'])!r:.80}")
+        return readable(super().literal_schema(schema), schema, f"Literal{list(schema['expected'])!r:.80}")
 
     def enum_schema(self, schema: core_schema.EnumSchema) -> JsonSchemaValue:
         """The values that JSON can write."""
-        return _readable(super().enum_schema(schema), schema, schema["cls"].__name__)
+        return readable(super().enum_schema(schema), schema, schema["cls"].__name__)
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         """The schema without its default, which no answer needs."""
@@ -294,7 +273,7 @@ class NarrowSchema(GenerateJsonSchema):
             made = other
         if "email" in str(made.get("format")):
             made = {"maxLength": _MAILBOX, **made}
-        return {"enum": _zones()} if made.get("format") == "zoneinfo" else made
+        return {"enum": zones()} if made.get("format") == "zoneinfo" else made
 
     def _generate(self, schema: Any) -> JsonSchemaValue:
         """Pydantic's way, within the configuration that the schema has."""
@@ -308,7 +287,7 @@ class NarrowSchema(GenerateJsonSchema):
     def model_fields_schema(self, schema: core_schema.ModelFieldsSchema) -> JsonSchemaValue:
         """The fields by the names that they are read by."""
         for name, field in schema["fields"].items():
-            _check_alias(name, field)
+            check_alias(name, field)
         return self._fields(schema["fields"], lambda: super(NarrowSchema, self).model_fields_schema(schema))
 
     def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> JsonSchemaValue:
@@ -328,125 +307,9 @@ class NarrowSchema(GenerateJsonSchema):
                 try:
                     self.generate_inner(field)
                 except (ConfigError, PydanticInvalidForJsonSchema) as error:  # noqa: PERF203 (one is on its way)
-                    raise ConfigError(f"field {name!r}: {error.message}", hint=_HINT) from error
+                    raise ConfigError(f"field {name!r}: {error.message}", hint=HINT) from error
             raise
 
     def field_is_present(self, field: Any) -> bool:
         """Leave out fields that are not given when an object is made."""
         return field.get("init") is not False and super().field_is_present(field)
-
-
-def _demand_constants(option: JsonSchemaValue) -> None:
-    """Let an alternative that a function tells apart write what makes it known, whether or not that has a default."""
-    properties = option.get("properties") or {}
-    known = [name for name, one in properties.items() if "const" in one or len(one.get("enum", ())) == 1]
-    option["required"] = list(dict.fromkeys([*option.get("required", ()), *known]))
-
-
-def refusal(kind: str, reason: str) -> ConfigError:
-    """The error for a type that cannot be asked for."""
-    return ConfigError(f"{kind} cannot be asked for: {reason}", hint=_HINT)
-
-
-def _readable(made: JsonSchemaValue, schema: Any, kind: str) -> JsonSchemaValue:
-    """Of the values that are told one by one those that are read back."""
-    reader = SchemaValidator(schema)
-    given = [made.pop("const")] if "const" in made else made.pop("enum")
-    kept = []
-    for value in given:
-        try:
-            reader.validate_json(json.dumps(value))
-        except (ValidationError, TypeError, ValueError):
-            continue
-        kept.append(value)
-    if not kept:
-        raise refusal(kind, "none of its values is read back from JSON")
-    return {"enum": kept, **made}
-
-
-def _zones() -> list[str]:
-    zones = sorted(zoneinfo.available_timezones())
-    if not zones:
-        raise refusal("ZoneInfo", "no time zones are installed; pip install tzdata")
-    return zones
-
-
-def _finite(schema: Any) -> Any:
-    return {key: value for key, value in schema.items() if value not in (math.inf, -math.inf)}
-
-
-def _tightest(wide: dict[str, float], bounds: dict[str, float]) -> dict[str, float]:
-    lower = any("inimum" in key for key in bounds)
-    upper = any("aximum" in key for key in bounds)
-    most = wide["maximum"]
-    kept = {
-        key: max(-most, min(most, value)) if key in ("minimum", "maximum") or abs(value) > most else value
-        for key, value in bounds.items()
-    }
-    return {**({} if lower else {"minimum": -most}), **({} if upper else {"maximum": most}), **kept}
-
-
-def _flags(pattern: re.Pattern[str]) -> str:
-    flags = "".join(letter for letter, flag in (("i", re.I), ("s", re.S)) if pattern.flags & flag)
-    if pattern.flags & (re.X | re.M):
-        raise refusal(f"the pattern {pattern.pattern!r:.80}", "its flags X and M cannot be held")
-    return f"(?{flags})" if flags else ""
-
-
-def _names(keys: JsonSchemaValue, kind: str) -> JsonSchemaValue:
-    """What names of properties must be to be read as keys of a type."""
-    if "$ref" in keys or not keys:
-        return keys
-    if "anyOf" in keys:
-        parts = [one for one in keys["anyOf"] if "string" in str(one.get("type"))]
-        return _names(parts[0], kind) if parts else _unreadable(kind)
-    given = [keys["const"]] if "const" in keys else keys.get("enum")
-    if given is not None:
-        return _listed(given, kind)
-    plain = {key for key in keys if key not in ("title", "description", "writeOnly")} == {"type"}
-    if keys.get("type") == "string":
-        return {} if plain and "format" not in keys else {key: one for key, one in keys.items() if key != "title"}
-    if keys.get("type") == "boolean":
-        return {"enum": ["true", "false"]}
-    if keys.get("type") == "integer" and plain:
-        return {"pattern": _WHOLE}
-    if keys.get("type") == "number" and plain:
-        return {"pattern": r"^-?(?:0|[1-9]\d{0,14})(?:\.\d{1,15})?$"}
-    return _bounded(keys) if keys.get("type") == "integer" else _unreadable(kind)
-
-
-def _listed(given: list[Any], kind: str) -> JsonSchemaValue:
-    if all(isinstance(value, str) for value in given):
-        return {"enum": given}
-    if kind == "enum" and all(isinstance(value, int) and not isinstance(value, bool) for value in given):
-        return {"enum": [str(value) for value in given]}
-    return _unreadable(f"{kind} of {given!r:.60}")
-
-
-def _bounded(keys: JsonSchemaValue) -> JsonSchemaValue:
-    """Whole numbers within bounds, as names: those of the same sign and of fewer digits than the bound."""
-    least = keys.get("minimum", keys.get("exclusiveMinimum", -1) + 1 if "exclusiveMinimum" in keys else None)
-    most = keys.get("maximum", keys["exclusiveMaximum"] - 1 if "exclusiveMaximum" in keys else None)
-    if set(keys) & {"multipleOf"}:
-        return _unreadable("int with multiple_of")
-    least = -(10**15) if least is None else int(least)
-    most = 10**15 if most is None else int(most)
-    values = range(least, most + 1)
-    if len(values) <= 200:
-        return {"enum": [str(value) for value in values]} if values else _unreadable("int without a value")
-    digits = len(str(most)) - 1
-    if least <= 1 and digits > 0:
-        return {"pattern": rf"^[1-9]\d{{0,{digits - 1}}}$"}
-    return {"enum": [str(value) for value in range(least, least + 200)]}
-
-
-def _unreadable(kind: str) -> JsonSchemaValue:
-    raise refusal(f"a dict with keys of type {kind}", "the names of JSON properties cannot be told to be such keys")
-
-
-def _check_alias(name: str, field: Any) -> None:
-    alias = field.get("validation_alias")
-    if isinstance(alias, list) and not any(
-        isinstance(path, list) and len(path) == 1 and isinstance(path[0], str) for path in alias
-    ):
-        raise refusal(f"the field {name!r}, whose only alias is a path", "no property by one name is read as it")

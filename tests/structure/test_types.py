@@ -322,7 +322,10 @@ def test_addresses_are_read_or_the_missing_package_is_named(name: str) -> None:
 def test_values_that_people_write_are_taken() -> None:
     """Narrower than the types, but not so narrow that usual values are lost."""
     usual: list[tuple[Any, list[str]]] = [
-        (decimal.Decimal, ["12.5", '"12.50"', "-3", '"1999.99"']),
+        (decimal.Decimal, ["12.5", '"12.50"', "-3", '"1999.99"', "12500000.25", '"123456789012.5"']),
+        (pydantic.condecimal(max_digits=4), ["12.34", '"1234"', '"1.234"', "0.5"]),
+        (pydantic.condecimal(decimal_places=2), ["1234567.25", '"1234567890.25"']),
+        (pydantic.condecimal(ge=0), ["12.34", "1250000"]),
         (pydantic.condecimal(max_digits=5, decimal_places=2), ["123.45", '"0.99"', "7"]),
         (uuid.UUID, ['"123e4567-e89b-42d3-a456-426614174000"']),
         (D, ['"2024-02-29"', '"1999-12-31"']),

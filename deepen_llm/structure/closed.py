@@ -1,0 +1,78 @@
+"""Objects that have no properties but those that their schemas name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from deepen_llm.structure.paths import at, within
+
+COMPOSED = (
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "$ref",
+    "if",
+    "dependentSchemas",
+)  # beside these, others may name more properties
+
+
+_MEMBERS = ("properties", "patternProperties", "required", "additionalProperties")
+
+
+def close(root: dict[str, Any]) -> None:
+    """Close the objects of a schema in place: they have no properties but those that it names.
+
+    Left open are those that several schemas describe together, and those that demand properties which they do not name.
+
+    Args:
+        root: The whole schema.
+    """
+    shared = _Shared(root)
+    for _, one in within(root):
+        if "properties" in one and not any(key in one for key in ("type", *COMPOSED)):
+            one["type"] = "object"
+        if "properties" in one and id(one) not in shared.places and _names_all(one):
+            one.setdefault("additionalProperties", False)
+
+
+def _names_all(schema: dict[str, Any]) -> bool:
+    named, demanded = schema["properties"], schema.get("required") or ()
+    return not any(key in schema for key in COMPOSED) and set(demanded) <= set(named)
+
+
+class _Shared:
+    """The schemas that describe a value together with others, so that none knows all of its properties.
+
+    Args:
+        root: The whole schema.
+
+    Attributes:
+        places: Their ids as Python objects.
+    """
+
+    def __init__(self, root: dict[str, Any]) -> None:
+        self.places: set[int] = set()
+        self._root = root
+        for _, schema in list(within(root)):
+            parts = list(self._parts(schema))
+            several = len(parts) > 1 or len(schema.get("allOf") or ()) > 1
+            if several or any(key in schema for key in _MEMBERS):
+                for part in parts:
+                    self._mark(part)
+
+    def _parts(self, schema: dict[str, Any]) -> Iterator[Any]:
+        """What describes the same value as a schema does."""
+        yield from (schema[key] for key in ("anyOf", "oneOf", "allOf", "if", "then", "else", "not") if key in schema)
+        if isinstance(named := schema.get("dependentSchemas"), dict):
+            yield list(named.values())
+        if isinstance(reference := schema.get("$ref"), str):
+            yield at(self._root, reference)
+
+    def _mark(self, part: Any) -> None:
+        for schema in part if isinstance(part, list) else [part]:
+            for _, one in list(within(schema)):
+                if id(one) not in self.places:
+                    self.places.add(id(one))
+                    if isinstance(reference := one.get("$ref"), str):
+                        self._mark(at(self._root, reference))

@@ -1,0 +1,109 @@
+"""Which names an object's properties may have."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from deepen_llm.structure.formats import PATTERNS
+from deepen_llm.structure.paths import Place, at
+from deepen_llm.structure.strings import name_pattern
+
+_OUT = "leave it out, or name the properties"
+
+
+def hold_property_names(schema: dict[str, Any], place: Place, root: dict[str, Any]) -> None:
+    """Rewrite ``propertyNames`` in place: names from a list become properties, a pattern becomes ``patternProperties``.
+
+    Args:
+        schema: A schema.
+        place: Where it stands.
+        root: The whole schema.
+
+    Raises:
+        ConfigError: The names are told in a way that is neither.
+    """
+    names = _names(schema.pop("propertyNames", True), root)
+    if names in (True, {}) or (isinstance(names, dict) and not set(names) - {"type", "title", "description"}):
+        _check_string(names, place)
+        return
+    if names is False:
+        schema["maxProperties"] = 0
+        return
+    rest = schema.pop("additionalProperties", True)
+    listed = _listed(names)
+    if listed is not None:
+        _name(schema, listed, rest)
+    elif "patternProperties" not in schema:
+        pattern = _pattern(names, place)
+        for name in schema.get("properties") or {}:
+            if not _fits(pattern, name, place):
+                schema["properties"][name] = False
+        schema["patternProperties"] = {pattern: rest}
+    else:
+        raise place.refusal("propertyNames", "it cannot be held beside patternProperties", _OUT)
+    schema["additionalProperties"] = False
+
+
+def _names(names: Any, root: dict[str, Any]) -> Any:
+    seen = 0
+    while isinstance(names, dict) and isinstance(names.get("$ref"), str) and seen < len(root) + 99:
+        names, seen = at(root, names["$ref"]), seen + 1
+    parts: list[Any] = names.get("allOf") or [] if isinstance(names, dict) else []
+    if len(parts) == 1 and not set(names) - {"allOf", "type"}:
+        return _names(parts[0], root)
+    return names
+
+
+def _check_string(names: Any, place: Place) -> None:
+    kinds = names.get("type", "string") if isinstance(names, dict) else "string"
+    if "string" not in ([kinds] if isinstance(kinds, str) else kinds):
+        raise place.refusal("propertyNames", f"names are strings, never of type {kinds!r}", _OUT)
+
+
+def _listed(names: dict[str, Any]) -> list[str] | None:
+    """The names that are allowed, where they are told one by one."""
+    if "anyOf" in names and not set(names) - {"anyOf", "type", "title", "description"}:
+        parts = [_listed(part) if isinstance(part, dict) else None for part in names["anyOf"]]
+        return None if None in parts else [name for part in parts for name in part or ()]
+    if not ("enum" in names or "const" in names) or set(names) & {"pattern", "minLength", "maxLength", "anyOf", "not"}:
+        return None
+    values = names["enum"] if isinstance(names.get("enum"), list) else [names.get("const")]
+    return [value for value in values if isinstance(value, str)]
+
+
+def _name(schema: dict[str, Any], listed: list[str], rest: Any) -> None:
+    properties = schema.setdefault("properties", {})
+    for name in properties:
+        if name not in listed:
+            properties[name] = False
+    for name in listed:
+        properties.setdefault(name, rest)
+    schema.setdefault("type", "object")
+
+
+def _pattern(names: dict[str, Any], place: Place) -> str:
+    """The one pattern that names must match."""
+    known = {"type", "title", "description", "pattern", "format", "minLength", "maxLength", "writeOnly"}
+    patterns = [name_pattern(names["pattern"], "propertyNames", place)] if "pattern" in names else []
+    if names.get("format") in PATTERNS and not patterns:  # beside a pattern, as zod writes both, it says the same
+        patterns.append(name_pattern(PATTERNS[names["format"]], "propertyNames", place))
+    least, most = names.get("minLength", 0), names.get("maxLength", "")
+    if least or most != "":
+        patterns.append(f"^[\\x{{0}}-\\x{{10FFFF}}]{{{least},{most}}}$")
+    if set(names) - known or len(set(patterns)) > 1:
+        raise place.refusal("propertyNames", "names can be told by one pattern or by a list, no more", _OUT)
+    return patterns[0] if patterns else ""
+
+
+def _fits(pattern: str, name: str, place: Place) -> bool:
+    """Whether a name matches a pattern of the grammar library's dialect."""
+    try:
+        return re.search(_python(pattern), name) is not None
+    except re.error as error:
+        raise place.refusal("propertyNames", f"whether it allows {name!r} cannot be told", _OUT) from error
+
+
+def _python(pattern: str) -> str:
+    """A pattern of the grammar library's dialect in Python's."""
+    return re.sub(r"\\x\{([0-9A-F]+)\}", lambda found: re.escape(chr(int(found[1], 16))), pattern)
