@@ -25,7 +25,7 @@ _WIDE = {"d": _DIGITS + _BEYOND, "w": _WORDS + _BEYOND, "s": _WIDE_SPACES}
 _WIDE_TEXT = {
     "d": r"\p{Nd}",
     "w": r"\p{Alphabetic}\p{M}\p{N}\p{Pc}\p{Join_Control}",
-    "s": r"\s\x{1C}-\x{1F}\x{FEFF}",
+    "s": r"\s\x1C-\x1F\uFEFF",
 }
 
 
@@ -52,7 +52,9 @@ class CharSet:
             if low == high:
                 return _one(low)
         if not (self.intervals or self.named or self.properties):
-            return r"[\x{0}-\x{10FFFF}]" if self.negated else r"[a&&b]"
+            return r"[\x00-\U0010FFFF]" if self.negated else r"[^\x00-\U0010FFFF]"
+        if len(self.named) == 1 and self.named[0].isupper() and not (self.intervals or self.properties or self.negated):
+            return f"[^{_WIDE_TEXT[self.named[0].lower()]}]"
         parts = [_range(low, high) for low, high in self.intervals]
         parts.extend(_named(letter, wide=self.negated) for letter in self.named)
         return f"[{'^' if self.negated else ''}{''.join((*parts, *self.properties))}]"
@@ -80,16 +82,22 @@ def _range(low: int, high: int) -> str:
 
 
 def _one(code: int) -> str:
-    plain = chr(code).isalnum() or chr(code) in _PLAIN
-    return chr(code) if plain else "\\" + chr(code) if 33 <= code < 127 else f"\\x{{{code:X}}}"
+    """A character, escaped as both Rust and Python read it."""
+    if chr(code).isalnum() or chr(code) in _PLAIN:
+        return chr(code)
+    if 33 <= code < 127:
+        return "\\" + chr(code)
+    return f"\\x{code:02X}" if code < 256 else f"\\u{code:04X}" if code < 65536 else f"\\U{code:08X}"
 
 
 def _named(letter: str, wide: bool) -> str:
-    if letter.islower():
-        return _WIDE_TEXT[letter] if wide else "".join(_range(*one) for one in _NARROW[letter])
+    """A named set inside another, with no set in it, which dialects read in different ways."""
     inner = letter.lower()
-    others = "".join(_range(*one) for one in _NARROW[inner]) if wide else _WIDE_TEXT[inner]
-    return f"[^{others}]"
+    if letter.islower():
+        return _WIDE_TEXT[inner] if wide else "".join(_range(*one) for one in _NARROW[inner])
+    if inner == "d" and not wide:
+        return r"\P{Nd}"
+    return "".join(_range(*one) for one in complement(list((_NARROW if wide else _WIDE)[inner])))
 
 
 def joined(intervals: list[Interval]) -> list[Interval]:

@@ -39,17 +39,21 @@ def _splits(digits: int | None, places: int | None) -> list[tuple[int, int]]:
 
 
 def _number(core: dict[str, Any], splits: list[tuple[int, int]], bounds: dict[str, float]) -> JsonSchemaValue:
-    before, after = splits[min(2, len(splits) - 1)]
+    reach = max(map(abs, bounds.values()), default=0)
+    fitting = [split for split in splits[:3] if 10 ** split[0] > reach]
+    before, after = fitting[-1] if fitting else splits[0]
     limited = core.get("max_digits") is not None or core.get("decimal_places") is not None
     step = 10.0**-after if after else 1
     most = float(10 ** min(before, _DIGITS - after if limited else _DIGITS)) - (step if limited else 0)
     number: JsonSchemaValue = {"type": "number", **tightest({"minimum": -most, "maximum": most}, bounds)}
     if core.get("multiple_of") is not None:
         number["multipleOf"] = float(core["multiple_of"])
+        number |= {"allOf": [{"multipleOf": step}]} if limited else {}
     elif limited:
         number["multipleOf"] = step
-    if before == 0 and not bounds:
-        number["minimum"] = step  # a 0 before the point would be a digit too many
+    if before == 0:  # a 0 before the point would be a digit too many
+        low = number.pop("exclusiveMinimum", None)
+        number["minimum"] = max(step, number.get("minimum", step), step if low is None else low + step)
     return number
 
 

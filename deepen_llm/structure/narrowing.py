@@ -65,14 +65,10 @@ def tightest(wide: dict[str, float], bounds: dict[str, float]) -> dict[str, floa
         wide: A ``minimum`` and a ``maximum`` that lie equally far from 0.
         bounds: Bounds by JSON Schema's names.
     """
-    lower = any("inimum" in key for key in bounds)
-    upper = any("aximum" in key for key in bounds)
     most = wide["maximum"]
-    kept = {
-        key: max(-most, min(most, value)) if key in ("minimum", "maximum") or abs(value) > most else value
-        for key, value in bounds.items()
-    }
-    return {**({} if lower else {"minimum": -most}), **({} if upper else {"maximum": most}), **kept}
+    lows = {key: value for key, value in bounds.items() if "inimum" in key and value >= -most}
+    highs = {key: value for key, value in bounds.items() if "aximum" in key and value <= most}
+    return {**(lows or {"minimum": -most}), **(highs or {"maximum": most})}
 
 
 def flags_of(pattern: re.Pattern[str]) -> str:

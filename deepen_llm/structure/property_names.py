@@ -90,7 +90,7 @@ def _pattern(names: dict[str, Any], place: Place) -> str:
         patterns.append(name_pattern(PATTERNS[names["format"]], "propertyNames", place))
     least, most = names.get("minLength", 0), names.get("maxLength", "")
     if least or most != "":
-        patterns.append(f"^[\\x{{0}}-\\x{{10FFFF}}]{{{least},{most}}}$")
+        patterns.append(f"^[\\x00-\\U0010FFFF]{{{least},{most}}}$")
     if set(names) - known or len(set(patterns)) > 1:
         raise place.refusal("propertyNames", "names can be told by one pattern or by a list, no more", _OUT)
     return patterns[0] if patterns else ""
@@ -99,11 +99,6 @@ def _pattern(names: dict[str, Any], place: Place) -> str:
 def _fits(pattern: str, name: str, place: Place) -> bool:
     """Whether a name matches a pattern of the grammar library's dialect."""
     try:
-        return re.search(_python(pattern), name) is not None
+        return re.search(pattern, name) is not None
     except re.error as error:
         raise place.refusal("propertyNames", f"whether it allows {name!r} cannot be told", _OUT) from error
-
-
-def _python(pattern: str) -> str:
-    """A pattern of the grammar library's dialect in Python's."""
-    return re.sub(r"\\x\{([0-9A-F]+)\}", lambda found: re.escape(chr(int(found[1], 16))), pattern)

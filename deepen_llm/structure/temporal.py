@@ -85,6 +85,9 @@ def duration(core: dict[str, Any]) -> JsonSchemaValue:
 
     Args:
         core: Pydantic's description of the type.
+
+    Raises:
+        ConfigError: It has bounds and is strict, so that only texts are read.
     """
     names = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
     bounds = {name: core[key].total_seconds() for key, name in names.items() if core.get(key) is not None}

@@ -135,7 +135,7 @@ class NarrowSchema(GenerateJsonSchema):
 
     def timedelta_schema(self, schema: core_schema.TimedeltaSchema) -> JsonSchemaValue:
         """A duration; where it has bounds, as seconds."""
-        return temporal.duration(dict(schema))
+        return temporal.duration({"strict": self._configured("strict"), **schema})
 
     def complex_schema(self, schema: core_schema.ComplexSchema) -> JsonSchemaValue:
         """A complex number as Python writes it."""

@@ -250,6 +250,7 @@ BY_EMAIL_VALIDATOR = {"EmailStr", "NameEmail"}
 PUBLIC = {name: module for module in (types, networks) for name in module.__all__}
 NAMED = [name for name in PUBLIC if name not in NO_TYPES | REFUSED_NAMES | BY_EMAIL_VALIDATOR]
 INNER = pydantic.create_model("Inner", f=(types.FilePath, ...))
+LONG = Annotated[TD, Field(gt=TD(0))]
 BY_PATH = Field(validation_alias=AliasPath("y", 0))
 REFUSED: list[tuple[Any, str]] = [
     *((getattr(types, one), f"pydantic.{one} cannot be asked for") for one in sorted(REFUSED_NAMES) if one in PUBLIC),
@@ -268,6 +269,7 @@ REFUSED: list[tuple[Any, str]] = [
     (dict[tuple[int, int], int], "a dict with keys of type tuple"),
     (Annotated[int, Field(ge=10**20)], "no integer of up to 18 digits"),
     (Annotated[str, Field(min_length=3, max_length=2)], "maxLength"),
+    (pydantic.create_model("S", __config__=ConfigDict(strict=True), w=(LONG, ...)), "field 'w': a strict timedelta"),
     (pydantic.create_model("Bad", ok=(int, ...), x=(set[list[int]], ...)), "field 'x': a set of list"),
     (pydantic.create_model("Deep", a=(INNER, ...)), "field 'a': field 'f'"),
     (pydantic.create_model("Calls", f=(Callable[[int], int], ...)), "field 'f': "),
