@@ -6,7 +6,6 @@ import copy
 import json
 import re
 from functools import cache, lru_cache
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from deepen_llm.errors import ConfigError
@@ -32,7 +31,7 @@ class _Bytes:
 
 
 def try_out(schema: dict[str, Any]) -> None:
-    """Compile a schema; where llguidance is not installed, this is left to the call, which says so.
+    """Compile a schema.
 
     Args:
         schema: A schema in which everything is rewritten that can be.
@@ -40,8 +39,6 @@ def try_out(schema: dict[str, Any]) -> None:
     Raises:
         ConfigError: It does not compile; the message names the property and the keyword.
     """
-    if find_spec("llguidance") is None:
-        return
     reason = refusal_of(json.dumps(schema))
     if reason is not None:
         place, keyword = _culprit(schema)
