@@ -279,7 +279,7 @@ REFUSED: list[tuple[Any, str]] = [
 
 
 def named(kind: Any) -> str:
-    return str(kind).replace("typing.", "")[:70]
+    return re.sub("typing\\.| at 0x[0-9a-f]+", "", str(kind))[:70]  # addresses differ between worker processes
 
 
 def reads_whatever_is_written(kind: Any) -> None:

@@ -416,7 +416,11 @@ def test_a_message_without_the_call_is_no_answer() -> None:
         parser.invoke(AIMessage("Miaow."))
 
 
-@pytest.mark.parametrize("kind", [Color, Node, Cat | Dog, Perhaps, Joke, list[int], OBJECT, pay], ids=str)
+@pytest.mark.parametrize(
+    "kind",
+    [Color, Node, Cat | Dog, Perhaps, Joke, list[int], OBJECT, pay],
+    ids=lambda kind: str(getattr(kind, "__name__", kind)),
+)
 @pytest.mark.parametrize("method", [*METHODS, "json_mode", None])
 def test_what_is_traced_is_json(kind: Any, method: Any) -> None:
     if method == "json_mode" and kind not in (Node, Joke, OBJECT, pay):
