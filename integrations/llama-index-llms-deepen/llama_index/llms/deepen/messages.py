@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from llama_index.core.base.llms.types import (
-    BaseContentBlock,
     CachePoint,
     ChatMessage,
     CitableBlock,
@@ -46,12 +45,14 @@ def _plain(place: int, message: ChatMessage) -> dict[str, Any]:
     return made
 
 
-def _texts(place: int, role: str, block: BaseContentBlock) -> Iterator[str]:
+def _texts(place: int, role: str, block: Any) -> Iterator[str]:
     if isinstance(block, TextBlock):
         yield block.text
-    elif isinstance(block, CitableBlock | CitationBlock):
-        for inner in block.nested_blocks:
+    elif isinstance(block, CitableBlock):
+        for inner in block.content:
             yield from _texts(place, role, inner)
+    elif isinstance(block, CitationBlock):
+        yield from _texts(place, role, block.cited_content)
     elif not isinstance(block, (ToolCallBlock, *_PASSED_OVER)):
         kind = getattr(block, "block_type", type(block).__name__)
         raise PromptError(
