@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any
 
 from langchain_core.tools import BaseTool
-from langchain_core.utils.pydantic import is_pydantic_v1_subclass
 from typing_extensions import TypedDict
 
 from deepen_llm.errors import ConfigError
@@ -17,7 +16,7 @@ from deepen_llm.structure.response_format import type_schema
 from deepen_llm.structure.schema import enforceable
 from deepen_llm.tools import Tool
 from deepen_llm.tools.parameters import briefly, rooted
-from langchain_deepen.tools import described
+from langchain_deepen.tools import described, is_old
 from langchain_deepen.typed_dicts import readable
 
 INSIDE = "answer"
@@ -55,7 +54,7 @@ class Wanted:
             tool = described(given)
             return cls(tool.name, {**tool.arguments}, None, tool.description)
         kind = readable(given)
-        schema = kind.schema() if _is_old(kind) else type_schema(kind)
+        schema = kind.schema() if is_old(kind) else type_schema(kind)
         named = str(getattr(kind, "__name__", None) or INSIDE) if isinstance(kind, type) else INSIDE
         name = str(schema.get("title") or named)
         return cls(name, schema, kind, _said_of(kind, schema))
@@ -79,17 +78,12 @@ class Wanted:
         Raises:
             ConfigError: Answers cannot be held to the schema.
         """
-        if self.kind is None or _is_old(self.kind):
+        if self.kind is None or is_old(self.kind):
             _ = enforceable(self.schema)  # which tells what is wrong, before it stands inside another
             schema = dict(self.schema) if self.of_object else _inside(self.schema)
             return Tool.of(Tool(self.name, self.description, schema))
         kind = self.kind if self.of_object else TypedDict(self.name, {INSIDE: self.kind})  # type: ignore[operator]
         return Tool.of(Tool.of_type(kind, self.name, self.description))
-
-
-def _is_old(kind: Any) -> bool:
-    """Whether it is a model of pydantic's first version, which LangChain still takes."""
-    return isinstance(kind, type) and is_pydantic_v1_subclass(kind)
 
 
 def _is_function(given: Any) -> bool:
