@@ -12,6 +12,7 @@ from langchain_core.tools import BaseTool
 from typing_extensions import TypedDict
 
 from deepen_llm.errors import ConfigError
+from deepen_llm.structure.paths import everywhere
 from deepen_llm.structure.response_format import type_schema
 from deepen_llm.structure.schema import enforceable
 from deepen_llm.tools import Tool
@@ -116,16 +117,10 @@ def _said_of(kind: Any, schema: Mapping[str, Any]) -> str:
 def _inside(schema: Mapping[str, Any]) -> dict[str, Any]:
     """The schema of an object whose only property is of the given schema."""
     place = f"#/properties/{INSIDE}"
-    return {"type": "object", "properties": {INSIDE: _moved(schema, place)}, "required": [INSIDE]}
 
+    def moved(one: Mapping[str, Any]) -> Mapping[str, Any]:
+        if isinstance(reference := one.get("$ref"), str) and reference.startswith("#"):
+            return {**one, "$ref": place + reference[1:]}
+        return one
 
-def _moved(schema: Any, place: str) -> Any:
-    """A schema whose references to its root lead to another place."""
-    if isinstance(schema, list):
-        return [_moved(one, place) for one in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    made = {key: _moved(one, place) for key, one in schema.items()}
-    if isinstance(reference := schema.get("$ref"), str) and reference.startswith("#"):
-        made["$ref"] = place + reference[1:]
-    return made
+    return {"type": "object", "properties": {INSIDE: everywhere(schema, moved)}, "required": [INSIDE]}

@@ -16,6 +16,7 @@ from pydantic.v1 import BaseModel as OldModel
 from typing_extensions import is_typeddict
 
 from deepen_llm.errors import ConfigError
+from deepen_llm.structure.paths import everywhere
 from deepen_llm.tools import Tool
 from deepen_llm.tools.docstrings import Docstring
 from deepen_llm.tools.mappings import spread
@@ -98,11 +99,6 @@ def _of_function(function: Callable[..., Any]) -> Tool:
     return replace(made, parameters={**made.parameters, "properties": told})
 
 
-def _untitled(schema: Any) -> Any:
-    """What says the same of tools that differ in titles alone, such as a class and its own schema."""
-    if isinstance(schema, list):
-        return [_untitled(one) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    # a property may be called title; what it holds is no string
-    return {key: _untitled(one) for key, one in schema.items() if key != "title" or not isinstance(one, str)}
+def _untitled(definition: Mapping[str, Any]) -> Any:
+    """What is the same of tools that differ in titles alone, such as a class and its own schema."""
+    return everywhere(definition, lambda one: {key: value for key, value in one.items() if key != "title"})

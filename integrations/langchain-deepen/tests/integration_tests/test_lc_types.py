@@ -269,6 +269,7 @@ TREE = {
         (convert_to_openai_tool(Cat), "Cat"),
         (NUMBER, "answer"),
         ({"enum": ["a", "b"]}, "answer"),
+        ({"enum": [{"$ref": "#", "title": "a value"}]}, "answer"),
         (TREE, "answer"),
     ],
 )
