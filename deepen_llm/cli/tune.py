@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -122,8 +123,10 @@ def _fitting(
     """The examples that every member can read, before anything is decoded; a line tells which were left out."""
     from deepen_llm.tuning.lengths import check_lengths
 
+    variables = llm.settings.generation.chat_template_kwargs
+    check = partial(check_lengths, variables=variables, skip_too_long=skip_too_long)
     with errors.status("Measuring the examples..."):
-        found = [one and check_lengths(llm.members, one, skip_too_long=skip_too_long) for one in examples]
+        found = [one and check(llm.members, one) for one in examples]
     for one in found:
         if one and one.left_out:
             whole = len(one) + len(one.left_out)

@@ -7,11 +7,10 @@ from typing import Any
 from pydantic.json_schema import JsonSchemaValue
 
 from deepen_llm.structure.dialects import string_of
-from deepen_llm.structure.narrowing import tightest
+from deepen_llm.structure.narrowing import BOUNDS, tightest
 
 _DIGITS = 15  # that a double has
 _PLACES = 9  # that a grammar holds multiples of
-_NAMES = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 
 
 def decimal(core: dict[str, Any]) -> JsonSchemaValue:
@@ -20,7 +19,7 @@ def decimal(core: dict[str, Any]) -> JsonSchemaValue:
     Args:
         core: Pydantic's description of the type.
     """
-    bounds = {name: float(core[key]) for key, name in _NAMES.items() if core.get(key) is not None}
+    bounds = {name: float(core[key]) for key, name in BOUNDS.items() if core.get(key) is not None}
     splits = _splits(core.get("max_digits"), core.get("decimal_places"))
     number = _number(core, splits, bounds)
     if bounds or core.get("multiple_of") is not None or splits[0][0] == 0:

@@ -14,6 +14,8 @@ from pydantic_core import SchemaValidator
 
 from deepen_llm.errors import ConfigError
 
+BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+"""Pydantic's bounds, and JSON Schema's."""
 HINT = "ask for another type, or check it in a validator"
 
 

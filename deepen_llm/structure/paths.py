@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -16,6 +16,7 @@ NESTED = (
 )  # fmt: skip
 LISTED = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
 DEFINITIONS = ("$defs", "definitions")
+_DATA = ("const", "enum", "default", "examples", "example")  # hold values, not schemas
 _SHOWN = 16  # steps of a path in messages
 
 
@@ -81,6 +82,26 @@ def within(schema: Any, place: Place = Place()) -> Iterator[tuple[Place, dict[st
         yield place, schema
         for inner, one in inside(schema, place):
             yield from within(one, inner)
+
+
+def everywhere(schema: Any, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Any:
+    """A copy of a schema with a change to itself and to all schemas inside it.
+
+    Args:
+        schema: A schema; anything else comes back as it is.
+        change: Makes of a schema another, whose inner schemas are still to be changed.
+    """
+    if isinstance(schema, list):
+        return [everywhere(one, change) for one in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    return {key: _changed(key, value, change) for key, value in change(schema).items()}
+
+
+def _changed(key: str, value: Any, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Any:
+    if key in NAMED and isinstance(value, Mapping):
+        return {name: everywhere(one, change) for name, one in value.items()}
+    return value if key in _DATA else everywhere(value, change)
 
 
 def at(root: Any, pointer: str) -> Any:

@@ -9,10 +9,12 @@ from pydantic.json_schema import JsonSchemaValue
 
 from deepen_llm.errors import ConfigError
 from deepen_llm.structure.formats import CLOCK, DATE, DAYS, DURATION, MOMENT, ZONE
+from deepen_llm.structure.narrowing import BOUNDS, tightest
 
 _DAY = datetime.timedelta(days=1)
 _APART = 2 * _DAY  # more than any two zones
 _EARLY = datetime.date(1970, 1, 2)  # earlier moments are no past ones for pydantic 2.7
+_SECONDS = 10.0**13
 _LISTED = 60
 _Pattern = str
 _HINT = "widen the bounds, or check them in a validator"
@@ -28,10 +30,7 @@ def date(core: dict[str, Any]) -> JsonSchemaValue:
         ConfigError: There is no date within the bounds.
     """
     low, high = _bounds(core, _DAY)
-    if core.get("now_op") == "past":
-        low, high = _most(low, _EARLY), _least(high, _today() - _APART)
-    elif core.get("now_op") == "future":
-        low = _most(low, _today() + _APART)
+    low, high = _from_now(core, low, high)
     return _text(DATE if low is None and high is None else _days(low, high))
 
 
@@ -44,7 +43,7 @@ def moment(core: dict[str, Any]) -> JsonSchemaValue:
     Raises:
         ConfigError: The bounds are too near each other.
     """
-    bounds = [core[key] for key in ("ge", "gt", "le", "lt") if core.get(key) is not None]
+    bounds = [core[key] for key in BOUNDS if core.get(key) is not None]
     constraint = core.get("tz_constraint")
     zone = "" if constraint == "naive" or any(one.tzinfo is None for one in bounds) else ZONE
     if isinstance(constraint, int):
@@ -52,10 +51,7 @@ def moment(core: dict[str, Any]) -> JsonSchemaValue:
     low, high = (None if one is None else one.date() for one in _bounds(core, datetime.timedelta(0)))
     low = None if low is None else low + _APART
     high = None if high is None else high - _APART
-    if core.get("now_op") == "past":
-        low, high = _most(low, _EARLY), _least(high, _today() - _APART)
-    elif core.get("now_op") == "future":
-        low = _most(low, _today() + _APART)
+    low, high = _from_now(core, low, high)
     return _text(MOMENT + zone if low is None and high is None else f"{_days(low, high)}T{CLOCK}{zone}")
 
 
@@ -68,7 +64,7 @@ def clock(core: dict[str, Any]) -> JsonSchemaValue:
     Raises:
         ConfigError: There is no whole hour between the bounds.
     """
-    bounds = [core[key] for key in ("ge", "gt", "le", "lt") if core.get(key) is not None]
+    bounds = [core[key] for key in BOUNDS if core.get(key) is not None]
     if not bounds:
         return _text(CLOCK + ("" if core.get("tz_constraint") == "naive" else ZONE))
     low = max((core[key] for key in ("ge", "gt") if core.get(key) is not None), default=None)
@@ -89,16 +85,12 @@ def duration(core: dict[str, Any]) -> JsonSchemaValue:
     Raises:
         ConfigError: It has bounds and is strict, so that only texts are read.
     """
-    names = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
-    bounds = {name: core[key].total_seconds() for key, name in names.items() if core.get(key) is not None}
+    bounds = {name: core[key].total_seconds() for key, name in BOUNDS.items() if core.get(key) is not None}
     if not bounds:
         return _text(DURATION)
     if core.get("strict"):
         raise ConfigError("a strict timedelta with bounds cannot be asked for: its texts have no order", hint=_HINT)
-    most = 10.0**13
-    lower = {} if any("inimum" in key for key in bounds) else {"minimum": -most}
-    upper = {} if any("aximum" in key for key in bounds) else {"maximum": most}
-    return {"type": "number", **lower, **upper, **bounds}
+    return {"type": "number", **tightest({"minimum": -_SECONDS, "maximum": _SECONDS}, bounds)}
 
 
 def _text(pattern: _Pattern) -> JsonSchemaValue:
@@ -114,6 +106,15 @@ def _bounds(core: dict[str, Any], step: datetime.timedelta) -> tuple[Any, Any]:
     lows = [core[key] + (step if key == "gt" else 0 * step) for key in ("ge", "gt") if core.get(key) is not None]
     highs = [core[key] - (step if key == "lt" else 0 * step) for key in ("le", "lt") if core.get(key) is not None]
     return max(lows, default=None), min(highs, default=None)
+
+
+def _from_now(
+    core: dict[str, Any], low: datetime.date | None, high: datetime.date | None
+) -> tuple[datetime.date | None, datetime.date | None]:
+    """The least and the greatest day, of the past or the future where the type asks for it."""
+    if core.get("now_op") == "past":
+        return _most(low, _EARLY), _least(high, _today() - _APART)
+    return (_most(low, _today() + _APART) if core.get("now_op") == "future" else low), high
 
 
 def _least(one: datetime.date | None, other: datetime.date) -> datetime.date:

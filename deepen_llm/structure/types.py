@@ -22,6 +22,7 @@ from deepen_llm.structure import formats, temporal
 from deepen_llm.structure.decimals import decimal
 from deepen_llm.structure.keys import names_of_keys
 from deepen_llm.structure.narrowing import (
+    BOUNDS,
     HINT,
     check_alias,
     demand_constants,
@@ -143,8 +144,8 @@ class NarrowSchema(GenerateJsonSchema):
 
     def fraction_schema(self, schema: Any) -> JsonSchemaValue:
         """A fraction as text; where it has bounds, a number."""
-        if any(schema.get(key) is not None for key in ("ge", "gt", "le", "lt")):
-            bounds = {key: float(schema[key]) for key in ("ge", "gt", "le", "lt") if schema.get(key) is not None}
+        bounds = {key: float(schema[key]) for key in BOUNDS if schema.get(key) is not None}
+        if bounds:
             return self.float_schema({"type": "float", **bounds})  # type: ignore[typeddict-item]
         return {"type": "string", "format": "fraction"}
 

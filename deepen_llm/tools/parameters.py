@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from deepen_llm.errors import ConfigError
 from deepen_llm.structure.formats import PATTERNS
+from deepen_llm.structure.paths import everywhere
 from deepen_llm.structure.response_format import type_schema
 
-_DATA = ("const", "enum", "default", "examples", "example")  # hold values, not schemas
 _ANNOTATIONS = frozenset(("$schema", "$id", "$comment", "title", "description", "default", "examples"))
 _FORMATS = {pattern: name for name, pattern in reversed(PATTERNS.items())}  # of equal ones the first name
-_NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _TYPES = ("OBJECT", "ARRAY", "STRING", "NUMBER", "INTEGER", "BOOLEAN", "NULL")
 _SAYS_PROPERTIES = frozenset(
     """$ref additionalProperties allOf anyOf const dependentRequired dependentSchemas enum if minProperties not oneOf
@@ -74,7 +73,7 @@ def briefly(schema: Mapping[str, Any]) -> dict[str, Any]:
 
     It says the same: a format is held by just this pattern.
     """
-    made: dict[str, Any] = _everywhere(schema, _brief)
+    made: dict[str, Any] = everywhere(schema, _brief)
     return made
 
 
@@ -90,22 +89,7 @@ def _brief(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def lowered(schema: Mapping[str, Any]) -> dict[str, Any]:
     """A schema with its types as JSON Schema writes them; Google's API has them in capitals."""
-    made: dict[str, Any] = _everywhere(
+    made: dict[str, Any] = everywhere(
         schema, lambda one: {**one, "type": one["type"].lower()} if one.get("type") in _TYPES else one
     )
     return made
-
-
-def _everywhere(schema: Any, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Any:
-    """A schema with a change to itself and to all schemas inside it."""
-    if isinstance(schema, list):
-        return [_everywhere(one, change) for one in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    return {key: _inside(key, value, change) for key, value in change(schema).items()}
-
-
-def _inside(key: str, value: Any, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Any:
-    if key in _NAMED and isinstance(value, Mapping):
-        return {name: _everywhere(one, change) for name, one in value.items()}
-    return value if key in _DATA else _everywhere(value, change)

@@ -3,6 +3,7 @@
 import json
 import random
 import sys
+from collections.abc import Sequence
 from functools import cache
 
 import pytest
@@ -39,7 +40,7 @@ def guide(kind: str, schema: str) -> Guide:
     return grammars(kind).compile(lark.of_schema(enforceable(SCHEMAS[schema]))).guide()
 
 
-def said(kind: str, tokens: list[int]) -> str:
+def said(kind: str, tokens: Sequence[int]) -> str:
     return b"".join(vocabulary(kind).surfaces[token] or b"" for token in tokens).decode()
 
 

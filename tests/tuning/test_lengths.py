@@ -88,6 +88,19 @@ def test_a_right_answer_or_every_choice_needs_room_too() -> None:
             check_lengths([member], read_examples([{"prompt": prompt, **given}]))
 
 
+def test_the_ensemble_s_variables_for_the_templates_count_too() -> None:
+    model, tokenizer = small("gpt2", "byte_level_bpe")
+    tokenizer.chat_template = "{{ messages[0].content }}{{ date_string or '' }}"
+    variables, asking = {"date_string": LONG}, [{"prompt": f"{i}?", "references": [f"{i}"]} for i in range(30)]
+    llm = EnsembleLLM([(model, tokenizer)] * 2, generation={"chat_template_kwargs": variables})
+    examples = read_examples(asking, chat=True)
+    assert check_lengths(llm.members, examples) is examples
+    with pytest.raises(DatasetError, match="example 1 is too long"):
+        check_lengths(llm.members, examples, variables=variables)
+    with pytest.raises(DatasetError, match="example 1 is too long"):
+        llm.tune(asking, chat=True)
+
+
 def test_where_all_are_too_long_none_are_left_out() -> None:
     with pytest.raises(DatasetError, match="example 1 is too long"):
         check_lengths([narrow()], read_examples([too_long(references=["a"])]), skip_too_long=True)

@@ -11,13 +11,13 @@ from langchain_core.messages import AIMessage, BaseMessage, BaseMessageChunk
 from langchain_core.output_parsers.transform import BaseCumulativeTransformOutputParser
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.utils.json import parse_partial_json
-from langchain_core.utils.pydantic import is_pydantic_v1_subclass
 from pydantic import BaseModel, SkipValidation, TypeAdapter, ValidationError
 from typing_extensions import is_typeddict
 
 from deepen_llm.errors import StructureError
 from deepen_llm.structure.response_format import ResponseFormat
 from langchain_deepen.schemas import INSIDE
+from langchain_deepen.tools import is_old
 
 _NOTHING = object()
 
@@ -48,7 +48,7 @@ class AnswerParser(BaseCumulativeTransformOutputParser[Any]):
         Raises:
             OutputParserException: It is no such value.
         """
-        old = isinstance(self.kind, type) and is_pydantic_v1_subclass(self.kind)
+        old = is_old(self.kind)
         try:
             made = ResponseFormat({}, None if old else self.kind).read(text)
             return self.kind.parse_obj(made) if old else made

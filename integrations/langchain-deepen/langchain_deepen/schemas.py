@@ -9,15 +9,15 @@ from functools import cached_property
 from typing import Any
 
 from langchain_core.tools import BaseTool
-from langchain_core.utils.pydantic import is_pydantic_v1_subclass
 from typing_extensions import TypedDict
 
 from deepen_llm.errors import ConfigError
+from deepen_llm.structure.paths import everywhere
 from deepen_llm.structure.response_format import type_schema
 from deepen_llm.structure.schema import enforceable
 from deepen_llm.tools import Tool
 from deepen_llm.tools.parameters import briefly, rooted
-from langchain_deepen.tools import described
+from langchain_deepen.tools import described, is_old
 from langchain_deepen.typed_dicts import readable
 
 INSIDE = "answer"
@@ -55,7 +55,7 @@ class Wanted:
             tool = described(given)
             return cls(tool.name, {**tool.arguments}, None, tool.description)
         kind = readable(given)
-        schema = kind.schema() if _is_old(kind) else type_schema(kind)
+        schema = kind.schema() if is_old(kind) else type_schema(kind)
         named = str(getattr(kind, "__name__", None) or INSIDE) if isinstance(kind, type) else INSIDE
         name = str(schema.get("title") or named)
         return cls(name, schema, kind, _said_of(kind, schema))
@@ -79,17 +79,12 @@ class Wanted:
         Raises:
             ConfigError: Answers cannot be held to the schema.
         """
-        if self.kind is None or _is_old(self.kind):
+        if self.kind is None or is_old(self.kind):
             _ = enforceable(self.schema)  # which tells what is wrong, before it stands inside another
             schema = dict(self.schema) if self.of_object else _inside(self.schema)
             return Tool.of(Tool(self.name, self.description, schema))
         kind = self.kind if self.of_object else TypedDict(self.name, {INSIDE: self.kind})  # type: ignore[operator]
         return Tool.of(Tool.of_type(kind, self.name, self.description))
-
-
-def _is_old(kind: Any) -> bool:
-    """Whether it is a model of pydantic's first version, which LangChain still takes."""
-    return isinstance(kind, type) and is_pydantic_v1_subclass(kind)
 
 
 def _is_function(given: Any) -> bool:
@@ -122,16 +117,10 @@ def _said_of(kind: Any, schema: Mapping[str, Any]) -> str:
 def _inside(schema: Mapping[str, Any]) -> dict[str, Any]:
     """The schema of an object whose only property is of the given schema."""
     place = f"#/properties/{INSIDE}"
-    return {"type": "object", "properties": {INSIDE: _moved(schema, place)}, "required": [INSIDE]}
 
+    def moved(one: Mapping[str, Any]) -> Mapping[str, Any]:
+        if isinstance(reference := one.get("$ref"), str) and reference.startswith("#"):
+            return {**one, "$ref": place + reference[1:]}
+        return one
 
-def _moved(schema: Any, place: str) -> Any:
-    """A schema whose references to its root lead to another place."""
-    if isinstance(schema, list):
-        return [_moved(one, place) for one in schema]
-    if not isinstance(schema, Mapping):
-        return schema
-    made = {key: _moved(one, place) for key, one in schema.items()}
-    if isinstance(reference := schema.get("$ref"), str) and reference.startswith("#"):
-        made["$ref"] = place + reference[1:]
-    return made
+    return {"type": "object", "properties": {INSIDE: everywhere(schema, moved)}, "required": [INSIDE]}

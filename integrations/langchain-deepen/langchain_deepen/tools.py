@@ -6,16 +6,17 @@ import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from langchain_core.tools import BaseTool, create_schema_from_function
 from langchain_core.tools import Tool as StringTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from langchain_core.utils.pydantic import is_pydantic_v1_subclass
 from pydantic import BaseModel
+from pydantic.v1 import BaseModel as OldModel
 from typing_extensions import is_typeddict
 
 from deepen_llm.errors import ConfigError
+from deepen_llm.structure.paths import everywhere
 from deepen_llm.tools import Tool
 from deepen_llm.tools.docstrings import Docstring
 from deepen_llm.tools.mappings import spread
@@ -51,9 +52,15 @@ def _of_tool(tool: BaseTool) -> Any:
     if isinstance(tool, StringTool) and (custom or not tool.args_schema):
         return convert_to_openai_tool(tool)  # LangChain has names of its own for the only argument
     schema: Any = tool.tool_call_schema
-    if isinstance(schema, type) and not is_pydantic_v1_subclass(schema):
-        return Tool.of_type(schema, tool.name, tool.description)
-    return _of_schema(schema if isinstance(schema, Mapping) else schema.schema(), tool.name, tool.description)
+    if is_old(schema):
+        schema = schema.schema()
+    made = _of_schema if isinstance(schema, Mapping) else Tool.of_type
+    return made(schema, tool.name, tool.description)
+
+
+def is_old(kind: Any) -> TypeGuard[type[OldModel]]:
+    """Whether it is a model of pydantic's first version, which LangChain still takes."""
+    return isinstance(kind, type) and issubclass(kind, OldModel)
 
 
 def _of_schema(schema: Mapping[str, Any], name: str, description: str) -> Tool:
@@ -63,7 +70,7 @@ def _of_schema(schema: Mapping[str, Any], name: str, description: str) -> Tool:
 def _of_other(given: Any) -> Any:
     if isinstance(given, type) and issubclass(given, BaseModel):
         return Tool.of_type(given, given.model_config.get("title"))
-    if isinstance(given, type) and is_pydantic_v1_subclass(given):
+    if is_old(given):
         schema = given.schema()  # of the old version, which core and pydantic know no more
         return _of_schema(schema, schema["title"], schema.get("description", ""))
     if is_typeddict(given):
@@ -92,11 +99,6 @@ def _of_function(function: Callable[..., Any]) -> Tool:
     return replace(made, parameters={**made.parameters, "properties": told})
 
 
-def _untitled(schema: Any) -> Any:
-    """What says the same of tools that differ in titles alone, such as a class and its own schema."""
-    if isinstance(schema, list):
-        return [_untitled(one) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    # a property may be called title; what it holds is no string
-    return {key: _untitled(one) for key, one in schema.items() if key != "title" or not isinstance(one, str)}
+def _untitled(definition: Mapping[str, Any]) -> Any:
+    """What is the same of tools that differ in titles alone, such as a class and its own schema."""
+    return everywhere(definition, lambda one: {key: value for key, value in one.items() if key != "title"})

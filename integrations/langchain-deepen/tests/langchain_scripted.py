@@ -16,7 +16,13 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
-from transformers import LlamaConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 
 from deepen_llm import EnsembleLLM
 from deepen_llm.members.local import LocalMember
@@ -171,6 +177,22 @@ def pieces() -> PreTrainedTokenizerBase:
         eos_token=END,
         additional_special_tokens=[TURN],
     )
+
+
+def random_weights(tokenizer: PreTrainedTokenizerBase, seed: int) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
+    """A member that says anything."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        max_position_embeddings=4096,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
+    return LlamaForCausalLM(config).eval(), tokenizer
 
 
 async def cancel(call: Coroutine[Any, Any, Any], forwards: list[int]) -> None:

@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import torch
 from langchain_core.caches import InMemoryCache
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, RemoveMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_deepen import ChatDeepen, DeepenLLM
 from langchain_script import JOKE, LONG, answers
-from langchain_scripted import KNOWS_NONE, byte_level, pieces, scripted
+from langchain_scripted import KNOWS_NONE, byte_level, pieces, random_weights, scripted
 from pydantic import BaseModel, Field, field_validator
-from transformers import LlamaConfig, LlamaForCausalLM
 from typing_extensions import TypedDict
 
 from deepen_llm import EnsembleLLM
@@ -168,7 +166,7 @@ async def test_standing_stop_strings_cut_no_structure_and_still_cut_text(live: E
     for ensemble, given in ensembles:
         chat = ChatDeepen(ensemble=ensemble, cache=cache, **given)
         llm = DeepenLLM(ensemble=ensemble, cache=cache, **given)
-        for _ in range(2):
+        for _ in range(1 + cached):  # the second time from the cache
             assert chat.invoke("A joke", response_format=Joke).text == JOKE
             assert (await chat.ainvoke("A joke", response_format=Joke)).text == JOKE
             assert chat.bind_tools(TOOLS, tool_choice="any").invoke("How are you, Ada?").tool_calls
@@ -196,23 +194,7 @@ def test_a_rule_beyond_the_schema_is_the_parsers_error(chat: ChatDeepen) -> None
 
 
 def random_ensemble(seed: int) -> EnsembleLLM:
-    """Two members with random weights."""
-
-    def member(tokenizer: Any) -> Any:
-        torch.manual_seed(seed)
-        config = LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            intermediate_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=1,
-            max_position_embeddings=4096,
-            eos_token_id=tokenizer.eos_token_id,
-            bos_token_id=None,
-        )
-        return LlamaForCausalLM(config), tokenizer
-
-    return EnsembleLLM([member(byte_level()), member(pieces())], fusion="bayes")
+    return EnsembleLLM([random_weights(kind(), seed) for kind in (byte_level, pieces)], fusion="bayes")
 
 
 @pytest.mark.parametrize("seed", range(4))

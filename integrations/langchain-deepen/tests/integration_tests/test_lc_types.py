@@ -19,10 +19,9 @@ from langchain_core.tools import InjectedToolArg, InjectedToolCallId, Structured
 from langchain_core.tools import Tool as StringTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_deepen import ChatDeepen
-from langchain_scripted import byte_level, ensemble
+from langchain_scripted import byte_level, ensemble, random_weights
 from pydantic import BaseModel, ConfigDict, Field, RootModel, TypeAdapter, field_validator
 from pydantic.v1 import BaseModel as OldModel
-from transformers import LlamaConfig, LlamaForCausalLM
 from typing_extensions import TypeAliasType
 
 from deepen_llm import EnsembleLLM
@@ -114,20 +113,7 @@ class Place:
 
 @cache
 def random_chat(seed: int) -> ChatDeepen:
-    """A member with random weights."""
-    torch.manual_seed(seed)
-    tokenizer = byte_level()
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        max_position_embeddings=4096,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=None,
-    )
-    live = EnsembleLLM([(LlamaForCausalLM(config).eval(), tokenizer)])
+    live = EnsembleLLM([random_weights(byte_level(), seed)])
     return ChatDeepen(ensemble=live, max_tokens=90, temperature=1.5, seed=seed)
 
 
@@ -269,6 +255,7 @@ TREE = {
         (convert_to_openai_tool(Cat), "Cat"),
         (NUMBER, "answer"),
         ({"enum": ["a", "b"]}, "answer"),
+        ({"enum": [{"$ref": "#", "title": "a value"}]}, "answer"),
         (TREE, "answer"),
     ],
 )
