@@ -68,7 +68,7 @@ def inspect(
     if score and (missing := [one.name for one in members if one.name not in scores]):
         raise typer.BadParameter(f"no score of {', '.join(missing)}", param_hint="--score")
     if examples:
-        examples = check_lengths(members, examples)
+        examples = check_lengths(members, examples, variables=configuration.generation.chat_template_kwargs)
         with errors.status(f"Asking each member {len(examples)} examples..."):
             scores = _measured(members, examples, configuration)
     with errors.status("Comparing anchors..."):

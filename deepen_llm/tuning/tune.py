@@ -50,7 +50,8 @@ def tune(
     check_set(examples)
     require("optuna", "tune")  # rather than after the first hour
     measure = Measure.of(metric, examples)
-    examples = check_lengths(llm.members, examples, skip_too_long=skip_too_long)
+    variables = llm.settings.generation.chat_template_kwargs
+    examples = check_lengths(llm.members, examples, skip_too_long=skip_too_long, variables=variables)
     check_set(examples)
     space = search_space if isinstance(search_space, SearchSpace) else SearchSpace(**search_space or {})
     common = {name: getattr(llm.settings, name) for name in (*_TOLD, "batch_size")} | {"fusion": _standing(llm)}

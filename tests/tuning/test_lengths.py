@@ -88,6 +88,16 @@ def test_a_right_answer_or_every_choice_needs_room_too() -> None:
             check_lengths([member], read_examples([{"prompt": prompt, **given}]))
 
 
+def test_templates_are_measured_as_they_are_used() -> None:
+    model, tokenizer = small("gpt2", "byte_level_bpe")
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}{{ 'a ' * (much or 0) }}"
+    (member,) = EnsembleLLM([(model, tokenizer)]).members
+    examples = read_examples([{"prompt": "a", "references": ["b"]}], chat=True)
+    assert check_lengths([member], examples) is examples
+    with pytest.raises(DatasetError, match="example 1 is too long"):
+        check_lengths([member], examples, variables={"much": 4 * (member.context_length or 0)})
+
+
 def test_where_all_are_too_long_none_are_left_out() -> None:
     with pytest.raises(DatasetError, match="example 1 is too long"):
         check_lengths([narrow()], read_examples([too_long(references=["a"])]), skip_too_long=True)
