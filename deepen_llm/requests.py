@@ -132,7 +132,7 @@ class Requests:
             guide = grammar.guide() if grammar else None
             if guide:
                 _check_length(guide, options, room_after(self._ensemble, prompt))
-            rows.append(Row(vocabulary, options, generator, guide, reader(), stops))
+            rows.append(Row(vocabulary, options, generator, guide, reader(), stops=stops))
         return rows
 
     def _grammar(self, options: GenerationOptions, toolbox: Toolbox | None) -> Grammar | None:

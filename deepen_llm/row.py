@@ -21,8 +21,6 @@ from deepen_llm.traces import Trace
 from deepen_llm.tracing import StepReport
 from deepen_llm.vocabulary import Vocabulary
 
-_NOWHERE = Stops()
-
 
 @dataclass(frozen=True, eq=False)
 class Request:
@@ -56,7 +54,8 @@ class Row:
         generator: torch.Generator,
         guide: Guide | None = None,
         reader: Reader | None = None,
-        stops: Stops = _NOWHERE,
+        *,
+        stops: Stops,
     ) -> None:
         self.generator = generator
         self.finish_reason: FinishReason | None = None

@@ -25,6 +25,7 @@ from deepen_llm.options import suggestion
 from deepen_llm.row import Request, Row
 from deepen_llm.run import Run
 from deepen_llm.scoring import Continuation, score
+from deepen_llm.stops import Stops
 
 _OWN = ("batch_size", "max_batch_size", "max_gen_toks", "max_length")
 _KEPT_AFTER = 8  # batches of answers after which they are in the harness's cache
@@ -203,21 +204,22 @@ class DeepenLM(TemplateLM):
     def _answers(self, contexts: Sequence[str], asked: Asked, first: int) -> list[str]:
         """Answers to some of the requests that ask for the same, the first of which is the ``first`` of them."""
         options, vocabulary, requests = asked.options, self._parts.main_model.vocabulary, []
+        stops = Stops.of(options, vocabulary)
         for place, context in enumerate(contexts, first):
             # Another seed for each request, as several may be one and the same.
             seed = int(torch.randint(2**62, ())) if asked.seed is None else asked.seed + place
             generator = torch.Generator().manual_seed(seed)
             prompt = self._reading.prompt(context, options.max_new_tokens)
-            requests.append(Request(prompt, [Row(vocabulary, options, generator)]))
+            requests.append(Request(prompt, [Row(vocabulary, options, generator, stops=stops)]))
         Run(self._parts, requests, options, self.batch_size).finish()
-        return [self._text(request.rows[0].tokens, asked.until) for request in requests]
+        return [self._text(request.rows[0].tokens, asked) for request in requests]
 
-    def _text(self, tokens: Sequence[int], until: Sequence[str]) -> str:
+    def _text(self, tokens: Sequence[int], asked: Asked) -> str:
         """An answer as ``hf`` tells it: decoded without special tokens, and ended before what it was to end at."""
-        spellings = self._parts.main_model.vocabulary.spellings
-        end = next((i for i, token in enumerate(tokens) if spellings.get(token) in until), len(tokens))
-        decoded = self.tokenizer.decode(tokens[:end], skip_special_tokens=True)
-        return str(postprocess_generated_text(decoded, list(until), None))
+        spellings, ids = self._parts.main_model.vocabulary.spellings, asked.options.stop_token_ids
+        ends = (i for i, token in enumerate(tokens) if token in ids or spellings.get(token) in asked.until)
+        decoded = self.tokenizer.decode(tokens[: next(ends, len(tokens))], skip_special_tokens=True)
+        return str(postprocess_generated_text(decoded, list(asked.until), None))
 
 
 def _loaded(given: Mapping[str, Any]) -> EnsembleLLM:

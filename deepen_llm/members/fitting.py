@@ -9,6 +9,7 @@ from typing import Any
 from deepen_llm.errors import PromptError
 from deepen_llm.members.forms import Messages, forms
 from deepen_llm.members.template import ChatTemplate, Rendering
+from deepen_llm.tools.definitions import Tool
 from deepen_llm.tools.formats import ToolFormat
 from deepen_llm.tools.history import named
 from deepen_llm.tools.messages import ROLES
@@ -67,7 +68,7 @@ class Fitting:
             except PromptError as error:
                 refusal = refusal or error
                 continue
-            lost = self._lost(form(probe), shown, messages)
+            lost = self._lost(form(probe), shown, messages) or self._untold(text, how.tools)
             if lost is None and (how.answering or OPEN in text):
                 return plain, shown, text
             refusal = refusal or lost
@@ -84,6 +85,13 @@ class Fitting:
                 said = f"the chat template of member {self._name} leaves out what {called(messages, place)} says"
                 return PromptError(said, hint="")
         return None
+
+    def _untold(self, text: str, tools: Sequence[Tool]) -> PromptError | None:
+        """What is wrong where the template tells nothing of a tool; None where all are told of."""
+        lost = next((tool.name for tool in tools if tool.name not in text), None)
+        if lost is None:
+            return None
+        return PromptError(f"the chat template of member {self._name} leaves out the tool {lost!r}", hint="")
 
     def refused(self, messages: Sequence[Mapping[str, Any]], place: int, why: str) -> PromptError:
         """The error that names a message, or the template where that takes none at all.

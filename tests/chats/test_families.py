@@ -14,7 +14,7 @@ from deepen_llm.members.encoding import TextEncoder
 from deepen_llm.tools import Tool
 from deepen_llm.tools.history import conversation
 from deepen_llm.vocabulary import Vocabulary
-from tests.chats.families import FAMILIES
+from tests.chats.families import FAMILIES, QWEN
 from tests.tokenizers import SMALL, mistral_common
 
 ADD = Tool("add", "Addiert: 天气", {"type": "object", "properties": {"città": {"type": "string"}}})
@@ -108,6 +108,19 @@ def test_an_assistant_that_speaks_first_is_no_obstacle(family: str) -> None:
         text = render(FAMILIES[family], messages)
         assert text.index("alpha") < text.index("beta")
         assert len(messages) == 2 or "zeta" in text
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tools_are_told_of_whoever_speaks_first(family: str) -> None:
+    empty = [{"role": "system", "content": ""}, *said("ualpha")]
+    for messages in (said("aalpha"), said("aalpha ubeta"), empty, RESULTS[:1]):
+        assert render(FAMILIES[family], messages, (ADD,)).count("天气") == 1
+
+
+def test_tools_that_a_template_never_tells_of_are_no_silent_loss() -> None:
+    hiding = QWEN.replace("{%- if tools %}", "{%- if tools and messages[0].content == 'Hello.' %}")
+    with pytest.raises(PromptError, match="leaves out the tool 'add'"):
+        render(hiding, said("ualpha"), (ADD,))
 
 
 def test_what_is_done_for_each() -> None:

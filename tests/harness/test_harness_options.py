@@ -135,3 +135,25 @@ def test_a_seed_repeats_and_gives_each_repeat_of_a_request_an_answer_of_its_own(
     first, second = (lm.generate_until(requests(*[("The", sampled)] * 6)) for _ in range(2))
     assert first == second
     assert len(set(first)) > 1
+
+
+def test_an_answer_is_decoded_no_further_than_to_its_end(lm: DeepenLM) -> None:
+    context, seen = "The capital of France is", list[int]()
+    handle = lm.ensemble.members[0].model.register_forward_hook(lambda *_: seen.append(1))  # type: ignore[attr-defined]
+
+    def asked(**given: Any) -> tuple[str, int]:
+        seen.clear()
+        (answer,) = lm.generate_until(requests((context, {"temperature": 3.0, "seed": 1, "max_gen_toks": 40, **given})))
+        return answer, len(seen)
+
+    whole, most = asked(until=[])
+    word = whole.split()[2]
+    cut, fewer = asked(until=[word])
+    assert cut == whole[: whole.index(word)]
+    assert fewer < most
+    ids = lm.ensemble.generate(context, temperature=3.0, seed=1, max_new_tokens=40).tokens
+    short, few = asked(until=[], stop_token_ids=[ids[6]])
+    assert whole == lm.tokenizer.decode(ids, skip_special_tokens=True)
+    assert short == lm.tokenizer.decode(ids[: ids.index(ids[6])])
+    assert few < most
+    handle.remove()
