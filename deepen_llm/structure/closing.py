@@ -12,7 +12,7 @@ import numpy as np
 
 from deepen_llm.errors import StructureError
 from deepen_llm.structure.patterns import Atom
-from deepen_llm.structure.places import ENDING, Look, Place
+from deepen_llm.structure.regions import ENDING, Look, Region
 from deepen_llm.structure.search import Effort, Manner, Search
 from deepen_llm.structure.spelling import Letters
 
@@ -77,7 +77,7 @@ class Closings:
         self._size = size
         self._searches = [Search(size, letters, atoms, manner) for manner in _MANNERS]
 
-    def find(self, matcher: LLMatcher, place: Place, former: Sequence[int] = ()) -> End:
+    def find(self, matcher: LLMatcher, place: Region, former: Sequence[int] = ()) -> End:
         """A short end.
 
         Args:
@@ -88,7 +88,7 @@ class Closings:
         Raises:
             NoEnd: No end is found.
         """
-        other = Place.OUTSIDE if place is Place.INSIDE else Place.INSIDE  # quotes in free text may be unpaired
+        other = Region.OUTSIDE if place is Region.INSIDE else Region.INSIDE  # quotes in free text may be unpaired
         effort = Effort(_MOST)
         walks = [_Walk(self, matcher, here, former, effort) for here in (place, other)]
         for walk in walks:
@@ -98,7 +98,7 @@ class Closings:
                     return found
         raise NoEnd(walks[0].furthest)
 
-    def ways(self, matcher: LLMatcher, place: Place, effort: Effort) -> Iterator[list[int]]:
+    def ways(self, matcher: LLMatcher, place: Region, effort: Effort) -> Iterator[list[int]]:
         """Ways to go on from a matcher that does not accept: their ids (see `Search.ways`)."""
         look = Look.at(matcher, self._size)
         if not look.bytes:
@@ -113,14 +113,14 @@ class Closings:
                 found = True
                 yield self._ids(self._shortened(matcher, place, text))
 
-    def _shortened(self, matcher: LLMatcher, place: Place, text: bytes) -> bytes:
+    def _shortened(self, matcher: LLMatcher, place: Region, text: bytes) -> bytes:
         """A way without the repetitions that it does not need, which a search tries for what needs them."""
         for run in re.finditer(_RUN, text):
             fewer = (text.replace(run[0], run[1] * times, 1) for times in range(_FEW))
             text = next((one for one in fewer if self._leads(matcher, place, one)), text)
         return text
 
-    def _leads(self, matcher: LLMatcher, place: Place, text: bytes) -> bool:
+    def _leads(self, matcher: LLMatcher, place: Region, text: bytes) -> bool:
         """Whether a text is a way."""
         ids = self._ids(text)
         if matcher.validate_tokens(ids) < len(ids):
@@ -153,7 +153,7 @@ class _Fork:
         ways: The ways not tried yet.
     """
 
-    place: Place
+    place: Region
     size: int
     depth: int
     ways: Iterator[list[int]]
@@ -174,7 +174,7 @@ class _Walk:
     """
 
     def __init__(
-        self, closings: Closings, matcher: LLMatcher, place: Place, former: Sequence[int], effort: Effort
+        self, closings: Closings, matcher: LLMatcher, place: Region, former: Sequence[int], effort: Effort
     ) -> None:
         self._closings, self._matcher, self._place, self._former = closings, matcher.deep_copy(), place, former
         self._effort, self._ids, self._forks = effort, list[int](), list[_Fork]()
@@ -219,9 +219,9 @@ class _Walk:
         if not self._matcher.consume_tokens(way):
             raise StructureError(f"the structure's grammar stopped: {self._matcher.get_error()}", hint=_SIMPLER)
         self._ids += way
-        return self._reach(fork.place.after(text) if text else Place.OUTSIDE, depth)
+        return self._reach(fork.place.after(text) if text else Region.OUTSIDE, depth)
 
-    def _reach(self, place: Place, depth: int) -> list[int] | None:
+    def _reach(self, place: Region, depth: int) -> list[int] | None:
         """Come to a fork; returns the rest of the end instead, where it is known."""
         if self._matcher.is_accepting():
             return []

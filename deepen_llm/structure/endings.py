@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from deepen_llm.structure.closing import Closings, End, NoEnd
 from deepen_llm.structure.patterns import atoms
-from deepen_llm.structure.places import Place
+from deepen_llm.structure.regions import Region
 from deepen_llm.structure.spelling import Letters, Speller
 from deepen_llm.vocabulary import Vocabulary
 
@@ -43,7 +43,7 @@ class Endings:
         self._atoms = atoms(lark)
         self._closings = Closings(vocabulary.size, letters, self._atoms)
 
-    def find(self, matcher: LLMatcher, place: Place, former: Ending) -> Ending:
+    def find(self, matcher: LLMatcher, place: Region, former: Ending) -> Ending:
         """A short end.
 
         Args:
@@ -65,7 +65,7 @@ class Endings:
         """
         closings = Closings(self._vocabulary.size, Letters.any(), self._atoms)
         try:
-            text = closings.text(closings.find(matcher, Place.OUTSIDE).ids).decode(errors="replace")
+            text = closings.text(closings.find(matcher, Region.OUTSIDE).ids).decode(errors="replace")
         except NoEnd:
             return ""
         return next((character for character in text if self._speller(character.encode()) is None), "")
