@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -71,10 +72,13 @@ class Closings:
         size: Where the bytes' ids begin; lower ids are tokens.
         letters: What ends are made of.
         atoms: The characters that the grammar's patterns ask for.
+        words: Texts that its strings may be, where a plain search does not do.
     """
 
-    def __init__(self, size: int, letters: Letters, atoms: Sequence[Atom]) -> None:
-        self._size = size
+    def __init__(
+        self, size: int, letters: Letters, atoms: Sequence[Atom], words: Callable[[], Sequence[bytes]]
+    ) -> None:
+        self._size, self._words = size, words
         self._searches = [Search(size, letters, atoms, manner) for manner in _MANNERS]
 
     def find(self, matcher: LLMatcher, place: Region, former: Sequence[int] = ()) -> End:
@@ -108,10 +112,29 @@ class Closings:
             yield [self._size + next(byte for byte in ENDING if look.may(byte))]
             return
         found = False
-        for search in self._searches:
-            for text in islice(search.ways(matcher, place, effort), 0 if found else _ALTERNATIVES):
+        for texts in self._texts(matcher, place, effort):
+            for text in islice(texts, 0 if found else _ALTERNATIVES):
                 found = True
                 yield self._ids(self._shortened(matcher, place, text))
+
+    def _texts(self, matcher: LLMatcher, place: Region, effort: Effort) -> Iterator[Iterator[bytes]]:
+        """Texts to go on with, in several manners: the plain search, known words, thorough searches."""
+        plain, *thorough = self._searches
+        yield plain.ways(matcher, place, effort)
+        yield (text for text in self._strings(place) if self._leads(matcher, place, text))
+        yield from (search.ways(matcher, place, effort) for search in thorough)
+
+    def _strings(self, place: Region) -> Iterator[bytes]:
+        """The known words as strings, or the ends of them where a string is begun, short ones first."""
+        if place is Region.OUTSIDE:
+            yield from (b'"' + word + b'"' for word in self._words())
+        elif place is Region.INSIDE:
+            yield from self._rests
+
+    @cached_property
+    def _rests(self) -> list[bytes]:
+        rests = {word[start:] + b'"' for word in self._words() for start in range(len(word) + 1)}
+        return sorted(rests, key=lambda rest: (len(rest), rest))
 
     def _shortened(self, matcher: LLMatcher, place: Region, text: bytes) -> bytes:
         """A way without the repetitions that it does not need, which a search tries for what needs them."""
