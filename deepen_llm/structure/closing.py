@@ -36,6 +36,8 @@ _RUN = re.compile(rb"(.)\1{7,}", re.DOTALL)  # repetitions that may be shortened
 _FEW = 3  # times that may be enough
 _AHEAD = 64  # bytes of a former end, behind which its rest may fit again
 _PROBE = 8  # bytes that tell most rests which do not fit
+_ASCII = (1 << 128) - 1
+_ESCAPES = b'nt\\"/bfr'
 _SIMPLER = "make the structure simpler: fewer alternatives, less nesting, shorter patterns"
 
 
@@ -121,15 +123,29 @@ class Closings:
         """Texts to go on with, in several manners: the plain search, known words, thorough searches."""
         plain, *thorough = self._searches
         yield plain.ways(matcher, place, effort)
-        yield (text for text in self._strings(place) if self._leads(matcher, place, text))
+        yield (text for text in self._strings(matcher, place) if self._leads(matcher, place, text))
         yield from (search.ways(matcher, place, effort) for search in thorough)
 
-    def _strings(self, place: Region) -> Iterator[bytes]:
+    def _strings(self, matcher: LLMatcher, place: Region) -> Iterator[bytes]:
         """The known words as strings, or the ends of them where a string is begun, short ones first."""
         if place is Region.OUTSIDE:
             yield from (b'"' + word + b'"' for word in self._words())
-        elif place is Region.INSIDE:
-            yield from self._rests
+        else:
+            ends = self._characters(matcher, place)
+            yield from (begun + rest for rest in self._rests for begun in ends)
+
+    def _characters(self, matcher: LLMatcher, place: Region) -> list[bytes]:
+        """What ends a character or an escape that is begun."""
+        look = Look.at(matcher, self._size)
+        if place is Region.ESCAPED:
+            return [bytes([byte]) for byte in _ESCAPES if look.may(byte)]
+        written = b""
+        while look.bytes and not look.bytes & _ASCII:
+            written += bytes([(look.bytes & -look.bytes).bit_length() - 1])
+            matcher.consume_tokens(self._ids(written[-1:]))
+            look = Look.at(matcher, self._size)
+        matcher.rollback(len(written))
+        return [written]
 
     @cached_property
     def _rests(self) -> list[bytes]:
