@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 
-from deepen_llm.structure.charsets import LAST, CharSet, Interval, complement, joined
+from deepen_llm.structure.charsets import LAST, CharSet, Interval, common, complement, joined
 from deepen_llm.structure.regex import MANY, Anchor, Choice, Node, PatternError, Repeat, Sequence
 
 _STATES, _LENGTH = 40, 30_000
@@ -148,11 +148,6 @@ def _blocks(sets: list[tuple[Interval, ...]]) -> list[list[Interval]]:
         others = complement(list(one))
         blocks = [part for block in blocks for half in (list(one), others) if (part := common(block, half))]
     return blocks
-
-
-def common(some: list[Interval], others: list[Interval]) -> list[Interval]:
-    """The characters of both."""
-    return [(max(a, c), min(b, d)) for (a, b), (c, d) in itertools.product(some, others) if max(a, c) <= min(b, d)]
 
 
 def _written(moves: dict[tuple[int, int], list[Interval]], ends: set[int]) -> str:

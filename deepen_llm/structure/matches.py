@@ -13,8 +13,8 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from deepen_llm.structure.charsets import DOT, CharSet, Interval, complement
-from deepen_llm.structure.languages import Automaton, common
+from deepen_llm.structure.charsets import DOT, CharSet, Interval, common, complement
+from deepen_llm.structure.languages import Automaton
 from deepen_llm.structure.patterns import CANDIDATES, characters, strings
 from deepen_llm.structure.regex import MANY, Anchor, Choice, Node, PatternError, Repeat, parse
 from deepen_llm.structure.regex import Sequence as Parts

@@ -17,6 +17,7 @@ from deepen_llm.structure.patterns import characters
 from deepen_llm.structure.schema import enforceable
 from tests.structure.copied import PATTERNS
 from tests.structure.test_guide import WIDE, grammars, said, vocabulary
+from tests.structure.walks import takes
 
 EVERY = ["byte_level_bpe", "sentencepiece_bpe", "unigram_byte_fallback", "sentencepiece_unigram"]
 
@@ -191,6 +192,20 @@ def test_a_check_needs_no_model() -> None:
     check(lark.of_schema(held("^[a-z]+$")))
     with pytest.raises(ConfigError, match="cannot be compiled"):
         check(lark.of_schema({"type": "string", "pattern": "^(?!a)b$"}))
+
+
+EXCLUDING = [
+    r'^[^"]+$', r"^[^\\]+$", r'^[^"\\\n]$', r'^x[^"]+y$', r'^"[^"]*"$', r"^[\x00-!#-\uffff]+$", r"^[\x00-\x1f]+$",
+    r'^[^\W"]+$', r'^(?!.*").+$', r'^(?:a|[^"])(?:[^\\]|b)$', r'^[^<>"]+$', r'^(?:[^"]|\n)+$', r"^[^!-~]+$",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", EXCLUDING)
+def test_a_set_without_quote_or_backslash_takes_neither(pattern: str) -> None:
+    for text in ('"', "\\", 'a"', "x\\y", 'x"y', '"""', '"a"', '\\"', "\n", "a\\", "é"):
+        taken = takes(enforceable({"type": "string", "pattern": pattern}), json.dumps(text, ensure_ascii=False))
+        assert matches(pattern, text) or not taken
+    assert matches(pattern, value("byte_level_bpe", [*guide("byte_level_bpe", held(pattern)).closing]))
 
 
 def test_the_error_names_the_character_that_the_vocabulary_lacks() -> None:
