@@ -6,7 +6,8 @@ has a narrow and a wide meaning, and a set is written such that what it takes is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 
 LAST = 0x10FFFF
 Interval = tuple[int, int]
@@ -20,6 +21,7 @@ _DIGITS: tuple[Interval, ...] = ((48, 57),)
 _WORDS: tuple[Interval, ...] = ((48, 57), (65, 90), (95, 95), (97, 122))
 _BEYOND: tuple[Interval, ...] = ((128, LAST),)  # what Unicode adds, and more
 _PLAIN = " !\"%',:;<=>@_`"  # what no dialect reads as anything else, in a set or outside
+_ESCAPED = (34, 92)  # the quote and the backslash
 _NARROW = {"d": _DIGITS, "w": _WORDS, "s": _SPACES}
 _WIDE = {"d": _DIGITS + _BEYOND, "w": _WORDS + _BEYOND, "s": _WIDE_SPACES}
 _WIDE_TEXT = {
@@ -47,6 +49,23 @@ class CharSet:
 
     def text(self) -> str:
         """The set in the grammar library's own dialect, by the narrow meaning."""
+        return self._escapable()._text()
+
+    def _escapable(self) -> CharSet:
+        """The set without NUL, where it excludes the quote or the backslash.
+
+        JSON escapes control characters, quotes and backslashes; of a set that has all control characters the grammar
+        library allows every escape.
+        """
+        if self.negated:
+            bars = any(_within(code, self.intervals) for code in _ESCAPED)
+            return replace(self, intervals=(*self.intervals, (0, 0))) if bars else self
+        whole = all(_within(code, self.intervals) for code in range(32) if code != 10)
+        if not whole or all(_within(code, self.intervals) for code in _ESCAPED):
+            return self
+        return replace(self, intervals=tuple(common(list(self.intervals), [(1, LAST)])))
+
+    def _text(self) -> str:
         if not (self.named or self.properties or self.negated) and len(self.intervals) == 1:
             low, high = self.intervals[0]
             if low == high:
@@ -100,6 +119,10 @@ def _named(letter: str, wide: bool) -> str:
     return "".join(_range(*one) for one in complement(list((_NARROW if wide else _WIDE)[inner])))
 
 
+def _within(code: int, intervals: tuple[Interval, ...]) -> bool:
+    return any(low <= code <= high for low, high in intervals)
+
+
 def joined(intervals: list[Interval]) -> list[Interval]:
     """The same characters in order, with no overlap."""
     found: list[Interval] = []
@@ -119,3 +142,8 @@ def complement(intervals: list[Interval]) -> list[Interval]:
             found.append((start, low - 1))
         start = high + 1
     return [*found, (start, LAST)] if start <= LAST else found
+
+
+def common(some: list[Interval], others: list[Interval]) -> list[Interval]:
+    """The characters of both."""
+    return [(max(a, c), min(b, d)) for (a, b), (c, d) in itertools.product(some, others) if max(a, c) <= min(b, d)]

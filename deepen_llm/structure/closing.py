@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from deepen_llm.errors import StructureError
 from deepen_llm.structure.patterns import Atom
-from deepen_llm.structure.places import ENDING, Look, Place
+from deepen_llm.structure.regions import ENDING, Look, Region
 from deepen_llm.structure.search import Effort, Manner, Search
 from deepen_llm.structure.spelling import Letters
 
@@ -35,6 +36,8 @@ _RUN = re.compile(rb"(.)\1{7,}", re.DOTALL)  # repetitions that may be shortened
 _FEW = 3  # times that may be enough
 _AHEAD = 64  # bytes of a former end, behind which its rest may fit again
 _PROBE = 8  # bytes that tell most rests which do not fit
+_ASCII = (1 << 128) - 1
+_ESCAPES = b'nt\\"/bfr'
 _SIMPLER = "make the structure simpler: fewer alternatives, less nesting, shorter patterns"
 
 
@@ -71,13 +74,16 @@ class Closings:
         size: Where the bytes' ids begin; lower ids are tokens.
         letters: What ends are made of.
         atoms: The characters that the grammar's patterns ask for.
+        words: Texts that its strings may be, where a plain search does not do.
     """
 
-    def __init__(self, size: int, letters: Letters, atoms: Sequence[Atom]) -> None:
-        self._size = size
+    def __init__(
+        self, size: int, letters: Letters, atoms: Sequence[Atom], words: Callable[[], Sequence[bytes]]
+    ) -> None:
+        self._size, self._words = size, words
         self._searches = [Search(size, letters, atoms, manner) for manner in _MANNERS]
 
-    def find(self, matcher: LLMatcher, place: Place, former: Sequence[int] = ()) -> End:
+    def find(self, matcher: LLMatcher, place: Region, former: Sequence[int] = ()) -> End:
         """A short end.
 
         Args:
@@ -88,7 +94,7 @@ class Closings:
         Raises:
             NoEnd: No end is found.
         """
-        other = Place.OUTSIDE if place is Place.INSIDE else Place.INSIDE  # quotes in free text may be unpaired
+        other = Region.OUTSIDE if place is Region.INSIDE else Region.INSIDE  # quotes in free text may be unpaired
         effort = Effort(_MOST)
         walks = [_Walk(self, matcher, here, former, effort) for here in (place, other)]
         for walk in walks:
@@ -98,7 +104,7 @@ class Closings:
                     return found
         raise NoEnd(walks[0].furthest)
 
-    def ways(self, matcher: LLMatcher, place: Place, effort: Effort) -> Iterator[list[int]]:
+    def ways(self, matcher: LLMatcher, place: Region, effort: Effort) -> Iterator[list[int]]:
         """Ways to go on from a matcher that does not accept: their ids (see `Search.ways`)."""
         look = Look.at(matcher, self._size)
         if not look.bytes:
@@ -108,19 +114,52 @@ class Closings:
             yield [self._size + next(byte for byte in ENDING if look.may(byte))]
             return
         found = False
-        for search in self._searches:
-            for text in islice(search.ways(matcher, place, effort), 0 if found else _ALTERNATIVES):
+        for texts in self._texts(matcher, place, effort):
+            for text in islice(texts, 0 if found else _ALTERNATIVES):
                 found = True
                 yield self._ids(self._shortened(matcher, place, text))
 
-    def _shortened(self, matcher: LLMatcher, place: Place, text: bytes) -> bytes:
+    def _texts(self, matcher: LLMatcher, place: Region, effort: Effort) -> Iterator[Iterator[bytes]]:
+        """Texts to go on with, in several manners: the plain search, known words, thorough searches."""
+        plain, *thorough = self._searches
+        yield plain.ways(matcher, place, effort)
+        yield (text for text in self._strings(matcher, place) if self._leads(matcher, place, text))
+        yield from (search.ways(matcher, place, effort) for search in thorough)
+
+    def _strings(self, matcher: LLMatcher, place: Region) -> Iterator[bytes]:
+        """The known words as strings, or the ends of them where a string is begun, short ones first."""
+        if place is Region.OUTSIDE:
+            yield from (b'"' + word + b'"' for word in self._words())
+        else:
+            ends = self._characters(matcher, place)
+            yield from (begun + rest for rest in self._rests for begun in ends)
+
+    def _characters(self, matcher: LLMatcher, place: Region) -> list[bytes]:
+        """What ends a character or an escape that is begun."""
+        look = Look.at(matcher, self._size)
+        if place is Region.ESCAPED:
+            return [bytes([byte]) for byte in _ESCAPES if look.may(byte)]
+        written = b""
+        while look.bytes and not look.bytes & _ASCII:
+            written += bytes([(look.bytes & -look.bytes).bit_length() - 1])
+            matcher.consume_tokens(self._ids(written[-1:]))
+            look = Look.at(matcher, self._size)
+        matcher.rollback(len(written))
+        return [written]
+
+    @cached_property
+    def _rests(self) -> list[bytes]:
+        rests = {word[start:] + b'"' for word in self._words() for start in range(len(word) + 1)}
+        return sorted(rests, key=lambda rest: (len(rest), rest))
+
+    def _shortened(self, matcher: LLMatcher, place: Region, text: bytes) -> bytes:
         """A way without the repetitions that it does not need, which a search tries for what needs them."""
         for run in re.finditer(_RUN, text):
             fewer = (text.replace(run[0], run[1] * times, 1) for times in range(_FEW))
             text = next((one for one in fewer if self._leads(matcher, place, one)), text)
         return text
 
-    def _leads(self, matcher: LLMatcher, place: Place, text: bytes) -> bool:
+    def _leads(self, matcher: LLMatcher, place: Region, text: bytes) -> bool:
         """Whether a text is a way."""
         ids = self._ids(text)
         if matcher.validate_tokens(ids) < len(ids):
@@ -153,7 +192,7 @@ class _Fork:
         ways: The ways not tried yet.
     """
 
-    place: Place
+    place: Region
     size: int
     depth: int
     ways: Iterator[list[int]]
@@ -174,7 +213,7 @@ class _Walk:
     """
 
     def __init__(
-        self, closings: Closings, matcher: LLMatcher, place: Place, former: Sequence[int], effort: Effort
+        self, closings: Closings, matcher: LLMatcher, place: Region, former: Sequence[int], effort: Effort
     ) -> None:
         self._closings, self._matcher, self._place, self._former = closings, matcher.deep_copy(), place, former
         self._effort, self._ids, self._forks = effort, list[int](), list[_Fork]()
@@ -219,9 +258,9 @@ class _Walk:
         if not self._matcher.consume_tokens(way):
             raise StructureError(f"the structure's grammar stopped: {self._matcher.get_error()}", hint=_SIMPLER)
         self._ids += way
-        return self._reach(fork.place.after(text) if text else Place.OUTSIDE, depth)
+        return self._reach(fork.place.after(text) if text else Region.OUTSIDE, depth)
 
-    def _reach(self, place: Place, depth: int) -> list[int] | None:
+    def _reach(self, place: Region, depth: int) -> list[int] | None:
         """Come to a fork; returns the rest of the end instead, where it is known."""
         if self._matcher.is_accepting():
             return []

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from deepen_llm.structure.closing import Closings, End, NoEnd
+from deepen_llm.structure.matches import words
 from deepen_llm.structure.patterns import atoms
-from deepen_llm.structure.places import Place
+from deepen_llm.structure.regions import Region
 from deepen_llm.structure.spelling import Letters, Speller
 from deepen_llm.vocabulary import Vocabulary
 
@@ -41,9 +44,20 @@ class Endings:
     def __init__(self, vocabulary: Vocabulary, letters: Letters, speller: Speller, lark: str) -> None:
         self._vocabulary, self._speller = vocabulary, speller
         self._atoms = atoms(lark)
-        self._closings = Closings(vocabulary.size, letters, self._atoms)
+        self._lark = lark
+        self._closings = Closings(vocabulary.size, letters, self._atoms, lambda: self._words)
 
-    def find(self, matcher: LLMatcher, place: Place, former: Ending) -> Ending:
+    @cached_property
+    def _matches(self) -> list[bytes]:
+        """A shortest text for each of the grammar's patterns, as JSON strings have it."""
+        return [json.dumps(word, ensure_ascii=False)[1:-1].encode() for word in words(self._lark)]
+
+    @cached_property
+    def _words(self) -> list[bytes]:
+        """Those of them that the vocabulary can write."""
+        return [word for word in self._matches if self._speller(word) is not None]
+
+    def find(self, matcher: LLMatcher, place: Region, former: Ending) -> Ending:
         """A short end.
 
         Args:
@@ -63,9 +77,9 @@ class Endings:
         Args:
             matcher: At the grammar's start.
         """
-        closings = Closings(self._vocabulary.size, Letters.any(), self._atoms)
+        closings = Closings(self._vocabulary.size, Letters.any(), self._atoms, lambda: self._matches)
         try:
-            text = closings.text(closings.find(matcher, Place.OUTSIDE).ids).decode(errors="replace")
+            text = closings.text(closings.find(matcher, Region.OUTSIDE).ids).decode(errors="replace")
         except NoEnd:
             return ""
         return next((character for character in text if self._speller(character.encode()) is None), "")

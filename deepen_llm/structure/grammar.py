@@ -15,7 +15,7 @@ from deepen_llm.errors import ConfigError
 from deepen_llm.structure.closing import NoEnd
 from deepen_llm.structure.endings import Ending, Endings
 from deepen_llm.structure.guide import Guide
-from deepen_llm.structure.places import Place
+from deepen_llm.structure.regions import Region
 from deepen_llm.structure.spelling import Letters, Speller
 from deepen_llm.vocabulary import Vocabulary
 
@@ -100,7 +100,7 @@ class Grammar:
     def _shortest(self) -> Ending:
         """A short answer."""
         try:
-            return self._endings.find(self._spelled, Place.OUTSIDE, Ending())
+            return self._endings.find(self._spelled, Region.OUTSIDE, Ending())
         except NoEnd as none:
             behind = none.behind.decode(errors="replace")
             lacking = self._endings.lacking(self._spelled)

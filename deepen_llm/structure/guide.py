@@ -12,7 +12,7 @@ from torch import Tensor
 from deepen_llm.errors import StructureError
 from deepen_llm.structure.closing import NoEnd
 from deepen_llm.structure.endings import Ending, Endings
-from deepen_llm.structure.places import Place
+from deepen_llm.structure.regions import Region
 from deepen_llm.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Guide:
         self, vocabulary: Vocabulary, tokens: LLMatcher, spelled: LLMatcher, endings: Endings, ending: Ending
     ) -> None:
         self._vocabulary, self._tokens, self._spelled, self._endings = vocabulary, tokens, spelled, endings
-        self._place, self._ending, self.forced = Place.OUTSIDE, ending, False
+        self._place, self._ending, self.forced = Region.OUTSIDE, ending, False
 
     @property
     def closing(self) -> Sequence[int]:
@@ -113,9 +113,9 @@ class Guide:
         surface, size = self._vocabulary.surfaces[token], self._vocabulary.size
         spelled.consume_tokens([token] if surface is None else [size + byte for byte in surface])
 
-    def _behind(self, token: int) -> Place:
+    def _behind(self, token: int) -> Region:
         surface = self._vocabulary.surfaces[token]
-        return Place.OUTSIDE if surface is None else self._place.after(surface)
+        return Region.OUTSIDE if surface is None else self._place.after(surface)
 
     def _fit(self, ending: Ending, room: Room) -> bool:
         spelled = len(ending.ids)  # bytes, but for a few special tokens

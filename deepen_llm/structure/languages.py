@@ -9,10 +9,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable
 
-from deepen_llm.structure.charsets import LAST, CharSet, Interval, complement, joined
+from deepen_llm.structure.charsets import LAST, CharSet, Interval, common, complement, joined
 from deepen_llm.structure.regex import MANY, Anchor, Choice, Node, PatternError, Repeat, Sequence
 
-_STATES, _LENGTH, _TIMES = 40, 30_000, 64
+_STATES, _LENGTH = 40, 30_000
 _ALL: tuple[Interval, ...] = ((0, LAST),)
 
 
@@ -25,13 +25,21 @@ def not_begun_by(node: Node) -> str:
     Raises:
         PatternError: It is too large, or has parts that cannot be complemented.
     """
-    automaton = _Automaton()
+    automaton = Automaton()
     automaton.read(node)
     return "^(?:" + _written(*automaton.complement()) + ")$"
 
 
-class _Automaton:
-    """States are numbers: 0 the first, 1 a match that may go on, 2 one that ends there."""
+class Automaton:
+    """States are numbers: 0 the first, 1 a match that may go on, 2 one that ends there.
+
+    Attributes:
+        moves: From a state, by a set of characters, to another.
+        free: From a state to another without a character.
+        times: How many repetitions are told apart.
+    """
+
+    times = 64
 
     def __init__(self) -> None:
         self.moves: list[tuple[int, tuple[Interval, ...], int]] = [(1, _ALL, 1)]
@@ -65,15 +73,26 @@ class _Automaton:
         raise PatternError("a look around inside another, or an anchor in its middle")
 
     def _step(self, node: CharSet, state: int) -> int:
-        characters = node.widest()
-        if characters is None:
-            raise PatternError("a Unicode property inside a negative look around")
         end = next(self._new)
-        self.moves.append((state, tuple(characters), end))
+        self.moves.append((state, tuple(self.characters(node)), end))
         return end
 
+    def characters(self, node: CharSet) -> list[Interval]:
+        """What a set takes.
+
+        Args:
+            node: The set.
+
+        Raises:
+            PatternError: That is not known.
+        """
+        found = node.widest()
+        if found is None:
+            raise PatternError("a Unicode property inside a negative look around")
+        return found
+
     def _repeat(self, node: Repeat, state: int) -> int:
-        if node.least > _TIMES or _TIMES < node.most < MANY:
+        if node.least > self.times or self.times < node.most < MANY:
             raise PatternError("many repetitions inside a negative look around")
         for _ in range(node.least):
             state = self._add(node.part, state)
@@ -127,12 +146,8 @@ def _blocks(sets: list[tuple[Interval, ...]]) -> list[list[Interval]]:
     blocks: list[list[Interval]] = [[(0, LAST)]]
     for one in sets:
         others = complement(list(one))
-        blocks = [part for block in blocks for half in (list(one), others) if (part := _common(block, half))]
+        blocks = [part for block in blocks for half in (list(one), others) if (part := common(block, half))]
     return blocks
-
-
-def _common(some: list[Interval], others: list[Interval]) -> list[Interval]:
-    return [(max(a, c), min(b, d)) for (a, b), (c, d) in itertools.product(some, others) if max(a, c) <= min(b, d)]
 
 
 def _written(moves: dict[tuple[int, int], list[Interval]], ends: set[int]) -> str:

@@ -7,13 +7,13 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-_CANDIDATES = "a0A_-. @/:,;+=x1zZ!#$%&'()*<>?[]^`{|}~\"\\\n\téя中"  # one of these stands for a class of characters
+CANDIDATES = "a0A_-. @/:,;+=x1zZ!#$%&'()*<>?[]^`{|}~\"\\\n\téя中"  # one of these stands for a class of characters
 _PART = re.compile(
     r"""\\[pP](?:\{[^}]*\}|\w) | \\x(?:\{[0-9A-Fa-f]+\}|[0-9A-Fa-f]{2}) | \\u(?:\{[0-9A-Fa-f]+\}|[0-9A-Fa-f]{4})
     | \\. | \[\^?\]?(?:\\.|[^\]\\])*\] | \(\?(?:P?<\w+>|[a-z-]*:?) | \{\d*,?\d*\}[?+]? | .""",
     re.DOTALL | re.VERBOSE,
 )
-_UNICODE = {"Lu": "A-Z", "Ll": "a-z", "L": "A-Za-z", "N": "0-9", "P": "!-/:-@"}
+_UNICODE = {"Lu": "A-Z", "Ll": "a-z", "L": "A-Za-z", "Alphabetic": "A-Za-z", "N": "0-9", "Pc": "_", "P": "!-/:-@"}
 _CONTROLS = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "0": "\0"}
 
 
@@ -37,14 +37,41 @@ def atoms(lark: str) -> list[Atom]:
     Args:
         lark: A grammar in llguidance's Lark form, its schemas behind ``%json``.
     """
-    decoder, found = json.JSONDecoder(), dict[str, None]()
-    for start in re.finditer("%json ", lark):
-        found.update(dict.fromkeys(_patterns(decoder.raw_decode(lark, start.end())[0])))
+    found = dict.fromkeys(pattern for schema in _schemas(lark) for pattern in _patterns(schema))
     return [
         Atom(number, place, json.dumps(character, ensure_ascii=False)[1:-1].encode())
         for number, pattern in enumerate(found)
         for place, character in enumerate(characters(pattern))
     ]
+
+
+def strings(lark: str) -> list[tuple[tuple[str, ...], int]]:
+    """The patterns of each string and property name of a grammar's JSON schemas, and the least length.
+
+    Args:
+        lark: A grammar in llguidance's Lark form, its schemas behind ``%json``.
+    """
+    return list(dict.fromkeys(one for schema in _schemas(lark) for one in _strings(schema)))
+
+
+def _schemas(lark: str) -> Iterator[Any]:
+    decoder = json.JSONDecoder()
+    for start in re.finditer("%json ", lark):
+        yield decoder.raw_decode(lark, start.end())[0]
+
+
+def _strings(schema: Any) -> Iterator[tuple[tuple[str, ...], int]]:
+    if isinstance(schema, list):
+        for one in schema:
+            yield from _strings(one)
+    elif isinstance(schema, dict):
+        parts = [schema, *(one for one in schema.get("allOf") or () if isinstance(one, dict))]
+        if found := tuple(one["pattern"] for one in parts if isinstance(one.get("pattern"), str)):
+            least = (one.get("minLength") for one in parts)
+            yield found, max((size for size in least if isinstance(size, int)), default=0)
+        for key, value in schema.items():
+            yield from (((name,), 0) for name in value if key == "patternProperties") if isinstance(value, dict) else ()
+            yield from _strings(value)
 
 
 def characters(pattern: str) -> list[str]:
@@ -91,7 +118,7 @@ def _member(characters: str) -> str | None:
         known = re.compile("[" + re.sub(r"(?<!\\)\[", r"\\[", inner) + "]")
     except re.error:  # an escape that Python does not know
         return None
-    return next((one for one in _CANDIDATES if known.fullmatch(one)), None)
+    return next((one for one in CANDIDATES if known.fullmatch(one)), None)
 
 
 def _unicode(name: str) -> str:

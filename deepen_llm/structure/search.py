@@ -15,7 +15,7 @@ from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 from deepen_llm.structure.patterns import Atom
-from deepen_llm.structure.places import Look, Place
+from deepen_llm.structure.regions import Look, Region
 from deepen_llm.structure.spelling import Letters
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class _Node:
 
     before: _Node | None
     written: bytes
-    place: Place
+    place: Region
     look: Look
     atom: int = -1
     run: int = 0
@@ -138,7 +138,7 @@ class Effort:
     """
 
     left: int
-    known: dict[tuple[Place, Look], list[bytes]] = field(default_factory=dict)
+    known: dict[tuple[Region, Look], list[bytes]] = field(default_factory=dict)
 
 
 class Manner(NamedTuple):
@@ -174,7 +174,7 @@ class Search:
         self._ascii = sorted(letters.ascii, key=lambda one: first.get(one, len(first) + one[0]))
         self._others = letters.others
 
-    def ways(self, matcher: LLMatcher, place: Place, effort: Effort) -> Iterator[bytes]:
+    def ways(self, matcher: LLMatcher, place: Region, effort: Effort) -> Iterator[bytes]:
         """Texts that lead to where something ends (see `Look.ends`).
 
         Args:
@@ -198,7 +198,7 @@ class Search:
                 continue
             seen.add(key)
             cursor.go(node)
-            children = self._children(node, cursor, effort, direct=place is not Place.OUTSIDE)
+            children = self._children(node, cursor, effort, direct=place is not Region.OUTSIDE)
             effort.left -= len(children)
             for child in children:
                 size = len(child.written)
@@ -220,11 +220,11 @@ class Search:
             place = self._atoms[child.atom].place
             follows = child.atom == node.atom + 1 and (node.atom >= 0 or place == 0)
             return _NEXT if follows else _AGAIN if self._manner.counted else _ELSEWHERE
-        return _LETTER + (_COSTS.get(child.written, 0) if node.place is Place.OUTSIDE else 0)
+        return _LETTER + (_COSTS.get(child.written, 0) if node.place is Region.OUTSIDE else 0)
 
     def _children(self, node: _Node, cursor: _Cursor, effort: Effort, *, direct: bool) -> list[_Node]:
         """The texts that are one letter longer; if `direct`, only the one that ends a string, where one does."""
-        if direct and node.place is Place.INSIDE and node.look.may(ord('"')):
+        if direct and node.place is Region.INSIDE and node.look.may(ord('"')):
             return [self._child(node, cursor, b'"')]
         known = effort.known
         tried = None if self._manner.thorough else known.get((node.place, node.look))
@@ -237,7 +237,7 @@ class Search:
 
     def _next_atoms(self, node: _Node, cursor: _Cursor) -> Iterator[_Node]:
         """The texts that go on with a character which a pattern asks for: any pattern, or the one begun."""
-        if node.place is not Place.INSIDE:
+        if node.place is not Region.INSIDE:
             return
         begun = self._atoms[node.atom].pattern if node.atom >= 0 else None
         for number, atom in enumerate(self._atoms):
@@ -249,7 +249,7 @@ class Search:
         """The letters that may follow; ASCII ones where there are some."""
         plain = [letter for letter in self._ascii if node.look.may(letter[0])]
         solid = [letter for letter in plain if letter not in _SPACES]
-        if node.place is Place.OUTSIDE and solid:
+        if node.place is Region.OUTSIDE and solid:
             return solid  # white space changes nothing there
         return plain or cursor.allowed(self._others)
 

@@ -12,10 +12,12 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from deepen_llm.errors import ConfigError
 from deepen_llm.structure import Guide, Room, lark
 from deepen_llm.structure.grammar import check
+from deepen_llm.structure.matches import shortest
 from deepen_llm.structure.patterns import characters
 from deepen_llm.structure.schema import enforceable
 from tests.structure.copied import PATTERNS
 from tests.structure.test_guide import WIDE, grammars, said, vocabulary
+from tests.structure.walks import takes
 
 EVERY = ["byte_level_bpe", "sentencepiece_bpe", "unigram_byte_fallback", "sentencepiece_unigram"]
 
@@ -87,6 +89,49 @@ def test_an_end_is_found_behind_half_a_string(kind: str) -> None:
             assert len(one.closing) <= 20
 
 
+PASSWORDS = {
+    r"^(?=.*[a-z])(?=.*[A-Z])(?=.*\d)(?=.*[@$!%*?&])[A-Za-z\d@$!%*?&]{8,}$": 8,
+    r"^(?=.*?[A-Z])(?=.*?[a-z])(?=.*?[0-9])(?=.*?[#?!@$%^&*-]).{8,}$": 8,
+    r"^(?=.{8,20}$)(?![_.])(?!.*[_.]{2})[a-zA-Z0-9._]+(?<![_.])$": 8,
+    r"^(?!.*\.\.)(?!\.)[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}$": 6,
+    r"^(\S+\s+){9}\S+$": 19,
+    r"^(.+\n){3,}$": 6,
+}
+
+
+@pytest.mark.parametrize("pattern", PASSWORDS)
+def test_what_several_patterns_match_together_is_found_soon(pattern: str) -> None:
+    schema, known = held(pattern), vocabulary("byte_level_bpe").ids
+    begun = time.process_time()
+    one = guide("byte_level_bpe", schema)
+    assert time.process_time() - begun < 2  # about 0.2; by the search alone, up to 15
+    assert len(value("byte_level_bpe", [*one.closing])) == PASSWORDS[pattern]
+    tokens, begun = list[int](), time.process_time()
+    for byte in b'{"text":"aa' if "S" not in pattern else b'{"text":"a a':
+        tokens.append(one.settle(known[bytes([byte])], Room(WIDE, WIDE)))
+    assert time.process_time() - begun < 2
+    assert matches(pattern, value("byte_level_bpe", [*tokens, *one.closing]))
+    assert not one.forced
+
+
+@pytest.mark.parametrize(
+    ("patterns", "least", "length"),
+    [
+        ((r"^\W+$",), 0, 1),
+        ((r"^a|b$",), 0, 1),
+        ((r"^[a-z]+$", r"q.*x"), 0, 2),
+        ((r"^\d+$",), 5, 5),
+        ((r"^(?:ab)*$", r"^(?:aba)*$"), 1, None),
+        ((r"^\p{Lu}\p{Ll}{3}$",), 0, 4),
+        ((r"^(?=a)a$",), 0, None),
+    ],
+)
+def test_a_shortest_text_matches_all_patterns(patterns: tuple[str, ...], least: int, length: int | None) -> None:
+    text = shortest(patterns, least)
+    assert (None if text is None else len(text)) == length
+    assert text is None or all(matches(pattern, text) for pattern in patterns)
+
+
 def test_a_pattern_beside_others_is_found_among_them() -> None:
     patterns = list(PATTERNS)[:12]
     schema = enforceable(
@@ -146,7 +191,21 @@ def test_expressions_that_may_recur_without_end_come_to_one() -> None:
 def test_a_check_needs_no_model() -> None:
     check(lark.of_schema(held("^[a-z]+$")))
     with pytest.raises(ConfigError, match="cannot be compiled"):
-        check(lark.of_schema(held("^(?!a)b$")))
+        check(lark.of_schema({"type": "string", "pattern": "^(?!a)b$"}))
+
+
+EXCLUDING = [
+    r'^[^"]+$', r"^[^\\]+$", r'^[^"\\\n]$', r'^x[^"]+y$', r'^"[^"]*"$', r"^[\x00-!#-\uffff]+$", r"^[\x00-\x1f]+$",
+    r'^[^\W"]+$', r'^(?!.*").+$', r'^(?:a|[^"])(?:[^\\]|b)$', r'^[^<>"]+$', r'^(?:[^"]|\n)+$', r"^[^!-~]+$",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", EXCLUDING)
+def test_a_set_without_quote_or_backslash_takes_neither(pattern: str) -> None:
+    for text in ('"', "\\", 'a"', "x\\y", 'x"y', '"""', '"a"', '\\"', "\n", "a\\", "é"):
+        taken = takes(enforceable({"type": "string", "pattern": pattern}), json.dumps(text, ensure_ascii=False))
+        assert matches(pattern, text) or not taken
+    assert matches(pattern, value("byte_level_bpe", [*guide("byte_level_bpe", held(pattern)).closing]))
 
 
 def test_the_error_names_the_character_that_the_vocabulary_lacks() -> None:

@@ -13,30 +13,30 @@ _BYTES = (1 << 256) - 1
 _ENDING = sum(1 << byte for byte in ENDING)
 
 
-class Place(IntEnum):
+class Region(IntEnum):
     """Where in a JSON document a text ends."""
 
     OUTSIDE = 0
     INSIDE = 1  # a string
     ESCAPED = 2  # behind a backslash in a string
 
-    def after(self, text: bytes) -> Place:
+    def after(self, text: bytes) -> Region:
         """The place behind more text."""
         place = self
         for byte in text:
-            if place is Place.ESCAPED:
-                place = Place.INSIDE
+            if place is Region.ESCAPED:
+                place = Region.INSIDE
             elif byte == ord('"'):
-                place = Place.OUTSIDE if place is Place.INSIDE else Place.INSIDE
-            elif byte == ord("\\") and place is Place.INSIDE:
-                place = Place.ESCAPED
+                place = Region.OUTSIDE if place is Region.INSIDE else Region.INSIDE
+            elif byte == ord("\\") and place is Region.INSIDE:
+                place = Region.ESCAPED
         return place
 
     def opened(self, text: bytes) -> int:
         """How many more brackets stand open behind a text that starts here."""
         place, opened = self, 0
         for byte in text:
-            if place is Place.OUTSIDE:
+            if place is Region.OUTSIDE:
                 opened += (byte in b"{[") - (byte in b"}]")
             place = place.after(bytes([byte]))
         return opened
@@ -68,6 +68,6 @@ class Look(NamedTuple):
         """Whether this byte may follow."""
         return bool(self.bytes >> byte & 1)
 
-    def ends(self, place: Place) -> bool:
+    def ends(self, place: Region) -> bool:
         """Whether the document may end here, or a key or value, or only a special token may follow."""
-        return self.accepting or not self.bytes or (place is Place.OUTSIDE and bool(self.bytes & _ENDING))
+        return self.accepting or not self.bytes or (place is Region.OUTSIDE and bool(self.bytes & _ENDING))
