@@ -122,8 +122,12 @@ def _fitting(
     """The examples that every member can read, before anything is decoded; a line tells which were left out."""
     from deepen_llm.tuning.lengths import check_lengths
 
+    variables = llm.settings.generation.chat_template_kwargs
     with errors.status("Measuring the examples..."):
-        found = [one and check_lengths(llm.members, one, skip_too_long=skip_too_long) for one in examples]
+        found = [
+            one and check_lengths(llm.members, one, skip_too_long=skip_too_long, variables=variables)
+            for one in examples
+        ]
     for one in found:
         if one and one.left_out:
             whole = len(one) + len(one.left_out)

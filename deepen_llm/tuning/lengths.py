@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from deepen_llm.contexts import Ensemble
 from deepen_llm.ensemble import EnsembleLLM
 from deepen_llm.errors import ContextLengthError, DatasetError, PromptError
 from deepen_llm.members.base import Member
-from deepen_llm.prompts import EncodedPrompt, encode_continuation, encode_conversation, encode_text
+from deepen_llm.prompts import Chatting, EncodedPrompt, encode_continuation, encode_conversation, encode_text
 from deepen_llm.tuning.dataset import Example, Examples
 
 _SHOWN = 10  # places named in a message
 
 
-def check_lengths(members: Sequence[Member], examples: Examples, *, skip_too_long: bool = False) -> Examples:
+def check_lengths(
+    members: Sequence[Member],
+    examples: Examples,
+    *,
+    skip_too_long: bool = False,
+    variables: Mapping[str, Any] | None = None,
+) -> Examples:
     """The examples that every member can read: the prompt and any right answer, or the prompt and each choice.
 
     Args:
         members: All members.
         examples: The examples.
         skip_too_long: Leave out those that are too long for a member, rather than to refuse them.
+        variables: The ensemble's standing variables of chat templates.
 
     Returns:
         The examples, without those left out; ``left_out`` of them tells which.
@@ -28,10 +36,13 @@ def check_lengths(members: Sequence[Member], examples: Examples, *, skip_too_lon
     Raises:
         DatasetError: An example is too long for a member's context window, or none are left that are not; or a member
             cannot read an example at all, whatever its length.
+        ConfigError: No member's chat template reads a variable.
     """
-    alone = [EnsembleLLM([member])._ensemble for member in members]
+    alone, how = [EnsembleLLM([member])._ensemble for member in members], Chatting(standing=variables or {})
+    if any(example.messages for example in examples):
+        how.check(members)
     reasons = [
-        _reason_at(place, example, alone, examples.name)
+        _reason_at(place, example, alone, how, examples.name)
         for place, example in zip(examples.places, examples, strict=True)
     ]
     found = {place: reason for place, reason in zip(examples.places, reasons, strict=True) if reason}
@@ -49,19 +60,19 @@ def check_lengths(members: Sequence[Member], examples: Examples, *, skip_too_lon
     )
 
 
-def _reason_at(place: str, example: Example, alone: Sequence[Ensemble], name: str) -> str:
+def _reason_at(place: str, example: Example, alone: Sequence[Ensemble], how: Chatting, name: str) -> str:
     """Why an example is too long for any member; "" where it is not."""
     try:
-        return next((reason for one in alone if (reason := _reason(one, example))), "")
+        return next((reason for one in alone if (reason := _reason(one, example, how))), "")
     except PromptError as error:
         raise DatasetError(f"{name}, {place}: {error.message}", hint=error.hint) from error
 
 
-def _reason(alone: Ensemble, example: Example) -> str:
+def _reason(alone: Ensemble, example: Example, how: Chatting) -> str:
     """Why an example is too long for a member; "" where it is not."""
     try:
         prompt = (
-            encode_conversation(alone, example.messages, None)
+            encode_conversation(alone, example.messages, how)
             if example.messages
             else encode_text(alone, example.prompt)
         )

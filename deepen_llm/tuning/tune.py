@@ -16,6 +16,7 @@ from deepen_llm.errors import ConfigError
 from deepen_llm.extras import require
 from deepen_llm.fusion.likely import RowOptions
 from deepen_llm.members.local import LocalMember
+from deepen_llm.prompts import heard
 from deepen_llm.tuning.dataset import Dataset, Example, check_set, read_examples
 from deepen_llm.tuning.journal import Journal, locked
 from deepen_llm.tuning.lengths import check_lengths
@@ -50,7 +51,8 @@ def tune(
     check_set(examples)
     require("optuna", "tune")  # rather than after the first hour
     measure = Measure.of(metric, examples)
-    examples = check_lengths(llm.members, examples, skip_too_long=skip_too_long)
+    variables = llm.settings.generation.chat_template_kwargs
+    examples = check_lengths(llm.members, examples, skip_too_long=skip_too_long, variables=variables)
     check_set(examples)
     space = search_space if isinstance(search_space, SearchSpace) else SearchSpace(**search_space or {})
     common = {name: getattr(llm.settings, name) for name in (*_TOLD, "batch_size")} | {"fusion": _standing(llm)}
@@ -90,6 +92,7 @@ def _loaded(llm: EnsembleLLM, candidate: Candidate) -> EnsembleLLM:
     members, drafting = [llm.members[i] for i in candidate.members], llm.draft_model
     if drafting and drafting.vocabulary.fingerprint != llm.members[candidate.main].vocabulary.fingerprint:
         drafting = None
+    settings["generation"] = heard(llm.settings.generation, members)
     return EnsembleLLM(members, draft_model=drafting, **settings)
 
 
@@ -133,7 +136,7 @@ def _about(
     asked = repr([example.model_dump() for example in examples]).encode()
     return {
         "members": [
-            [member.vocabulary.fingerprint, fingerprints.of_model(member.model)]
+            [member.vocabulary.fingerprint, fingerprints.of_model(member.model), dict(member.chat_template_kwargs)]
             for member in llm.members
             if isinstance(member, LocalMember)
         ],
