@@ -9,6 +9,7 @@ from typing import Any
 
 from deepen_llm.contexts import Ensemble
 from deepen_llm.errors import ConfigError, ContextLengthError, PromptError
+from deepen_llm.generation import GenerationOptions
 from deepen_llm.members.base import Member, Message
 from deepen_llm.members.encoding import Prompt
 from deepen_llm.options import suggestion
@@ -63,6 +64,17 @@ class Chatting:
             for name in member.chat_template_kwargs:
                 if not member.reads_variable(name):
                     raise _unread(name, f"the chat template of member {member.name} does not read")
+
+
+def heard(generation: GenerationOptions, members: Iterable[Member]) -> GenerationOptions:
+    """An ensemble's standing options for some of its members: without template variables that none of these reads."""
+    told = list(members)
+    variables = {
+        name: value
+        for name, value in generation.chat_template_kwargs.items()
+        if any(member.reads_variable(name) for member in told)
+    }
+    return generation.model_copy(update={"chat_template_kwargs": variables})
 
 
 def _unread(name: str, who: str) -> ConfigError:

@@ -114,12 +114,16 @@ def _measured(
 ) -> dict[str, float]:
     """Each member's mean score alone, by its name, generated as the configuration says."""
     from deepen_llm.ensemble import EnsembleLLM
+    from deepen_llm.prompts import heard
     from deepen_llm.tuning.metrics import Measure
     from deepen_llm.tuning.scoring import scores
 
-    measure = Measure.of(None, examples)
-    settings: dict[str, Any] = {name: getattr(configuration, name) for name in ("generation", "batch_size")}
-    return {one.name: fmean(scores(EnsembleLLM([one], **settings), examples, measure)) for one in members}
+    measure, size = Measure.of(None, examples), configuration.batch_size
+    alone = {
+        one.name: EnsembleLLM([one], batch_size=size, generation=heard(configuration.generation, [one]))
+        for one in members
+    }
+    return {name: fmean(scores(llm, examples, measure)) for name, llm in alone.items()}
 
 
 def _require_plot(where: Path, members: int) -> None:

@@ -1,5 +1,6 @@
 """Examples that a member cannot read are told by their line before anything is decoded, or left out."""
 
+import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,10 @@ from typer.testing import CliRunner
 
 from deepen_llm import EnsembleLLM, specialists
 from deepen_llm.cli import app
-from deepen_llm.errors import DatasetError
+from deepen_llm.errors import ConfigError, DatasetError
 from deepen_llm.members.base import Member
+from deepen_llm.members.local import LocalMember
+from deepen_llm.tuning import Tuning
 from deepen_llm.tuning.dataset import read_examples
 from deepen_llm.tuning.lengths import check_lengths
 from tests.models import small
@@ -127,6 +130,27 @@ def test_a_tuning_is_refused_at_its_start_or_goes_on_without(forwards: list[str]
     data = written(tmp_path / "few.jsonl", *asked(each=4)[:29], too_long(references=["a"]))
     with pytest.raises(DatasetError, match="29 examples are too few"):
         llm.tune(data, chat=True, trials=1, skip_too_long=True)
+
+
+def test_a_standing_variable_that_one_template_reads_holds_while_tuning(tmp_path: Path) -> None:
+    atlas, curie, webster = members()
+    assert isinstance(atlas, LocalMember)
+    tokenizer = copy.copy(atlas.tokenizer)
+    tokenizer.chat_template += "{% if thinking %}{{ thinking }}{% endif %}"
+    data, parts = written(tmp_path / "dev.jsonl", *asked(each=4)), [LocalMember(atlas.model, tokenizer), curie, webster]
+
+    def tune(variables: dict[str, Any]) -> Tuning:
+        generation = {"max_new_tokens": 8, "chat_template_kwargs": variables}
+        llm = EnsembleLLM(parts, batch_size=60, generation=generation)
+        return llm.tune(data, chat=True, trials=1, search_space=SPACE)
+
+    found = tune({"thinking": " Yes."})
+    assert len(found.alone) == 3
+    assert found.llm.chat([{"role": "user", "content": "Who?"}], max_new_tokens=1).text
+    with pytest.raises(DatasetError, match="line 2 is too long"):
+        tune({"thinking": LONG})
+    with pytest.raises(ConfigError, match="no member's chat template reads a variable 'think'"):
+        tune({"think": " Yes."})
 
 
 def test_the_command_line_checks_the_test_set_too(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from deepen_llm.fusion import AggregationWeights, FixedWeights, FollowingWeights
 from deepen_llm.generation import GenerationOptions
 from deepen_llm.members.loading import check_source
 from deepen_llm.members.window import declared_window
+from deepen_llm.prompts import heard
 
 _TOKENS: WeakKeyDictionary[EnsembleLLM, str] = WeakKeyDictionary()  # names of ensembles that no configuration names
 _SOURCES: WeakValueDictionary[str, Source] = WeakValueDictionary()
@@ -182,7 +183,9 @@ def _part(whole: EnsembleLLM, model: str) -> EnsembleLLM:
     elif settings.weights:
         chosen["weights"] = settings.weights.among(places)
     drafting = whole.draft_model if settings.main_model in places else None  # it has the main model's vocabulary
-    return EnsembleLLM([whole.members[place] for place in places], draft_model=drafting, **chosen)
+    members = [whole.members[place] for place in places]
+    chosen["generation"] = heard(settings.generation, members)
+    return EnsembleLLM(members, draft_model=drafting, **chosen)
 
 
 def _settings(settings: EnsembleSettings) -> dict[str, Any]:

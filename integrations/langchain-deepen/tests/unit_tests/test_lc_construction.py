@@ -1,5 +1,6 @@
 """Where a model's ensemble comes from, and what is refused before any weights are read."""
 
+import copy
 import json
 import shutil
 import threading
@@ -16,6 +17,7 @@ from transformers import AutoConfig
 
 from deepen_llm import Bayes, EnsembleLLM, MemberConfig, specialists
 from deepen_llm.errors import ConfigError, LoadError
+from deepen_llm.members.local import LocalMember
 
 PATHS = specialists.paths()[:2]
 Kind = type[ChatDeepen] | type[DeepenLLM]
@@ -167,6 +169,18 @@ def test_a_call_may_choose_among_the_members(kind: Kind) -> None:
     assert (said if isinstance(said, str) else said.text) == expected.text
     with pytest.raises(ConfigError, match="members are atlas, curie"):
         model.invoke(question, model="gpt-5")
+
+
+def test_a_member_alone_is_spared_the_variables_that_only_others_read() -> None:
+    atlas, curie = EnsembleLLM.from_pretrained(PATHS).members
+    assert isinstance(atlas, LocalMember)
+    tokenizer = copy.copy(atlas.tokenizer)
+    tokenizer.chat_template += "{% if thinking %} {% endif %}"
+    llm = EnsembleLLM(
+        [LocalMember(atlas.model, tokenizer, "atlas"), curie],
+        generation={"chat_template_kwargs": {"thinking": False}, "max_new_tokens": 4},
+    )
+    assert ChatDeepen(ensemble=llm).invoke("What is the capital of France?", model="curie").text
 
 
 @both
