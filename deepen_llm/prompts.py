@@ -66,7 +66,7 @@ class Chatting:
                     raise _unread(name, f"the chat template of member {member.name} does not read")
 
 
-def heard(generation: GenerationOptions, members: Iterable[Member]) -> GenerationOptions:
+def read_by(generation: GenerationOptions, members: Iterable[Member]) -> GenerationOptions:
     """An ensemble's standing options for some of its members: without template variables that none of these reads."""
     told = list(members)
     variables = {

@@ -32,6 +32,12 @@ GENERATION: dict[str, st.SearchStrategy[Any]] = {
     "min_p": SHARES,
     "seed": st.none() | st.integers(0, 2**63 - 1),
     "stop": st.lists(TEXTS, max_size=3) | TEXTS,
+    "stop_token_ids": st.lists(st.integers(0, 2**31), max_size=3),
+    "chat_template_kwargs": st.dictionaries(
+        st.sampled_from(["enable_thinking", "größe"]),
+        st.none() | st.booleans() | TEXTS | st.integers(-9, 9),
+        max_size=2,
+    ),
     "repetition_penalty": NUMBERS,
     "n": st.integers(1, 9),
     "logprobs": st.none() | st.integers(0, 9),

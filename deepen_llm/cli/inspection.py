@@ -114,13 +114,13 @@ def _measured(
 ) -> dict[str, float]:
     """Each member's mean score alone, by its name, generated as the configuration says."""
     from deepen_llm.ensemble import EnsembleLLM
-    from deepen_llm.prompts import heard
+    from deepen_llm.prompts import read_by
     from deepen_llm.tuning.metrics import Measure
     from deepen_llm.tuning.scoring import scores
 
     measure, size = Measure.of(None, examples), configuration.batch_size
     alone = {
-        one.name: EnsembleLLM([one], batch_size=size, generation=heard(configuration.generation, [one]))
+        one.name: EnsembleLLM([one], batch_size=size, generation=read_by(configuration.generation, [one]))
         for one in members
     }
     return {name: fmean(scores(llm, examples, measure)) for name, llm in alone.items()}

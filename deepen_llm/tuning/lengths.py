@@ -36,8 +36,11 @@ def check_lengths(
     Raises:
         DatasetError: An example is too long for a member's context window, or none are left that are not; or a member
             cannot read an example at all, whatever its length.
+        ConfigError: No member's chat template reads a variable.
     """
     alone, how = [EnsembleLLM([member])._ensemble for member in members], Chatting(standing=variables or {})
+    if any(example.messages for example in examples):
+        how.check(members)
     reasons = [
         _reason_at(f"{examples.name}, {place}", example, alone, how)
         for place, example in zip(examples.places, examples, strict=True)

@@ -16,6 +16,7 @@ from deepen_llm.errors import ConfigError
 from deepen_llm.extras import require
 from deepen_llm.fusion.likely import RowOptions
 from deepen_llm.members.local import LocalMember
+from deepen_llm.prompts import read_by
 from deepen_llm.tuning.dataset import Dataset, Example, check_set, read_examples
 from deepen_llm.tuning.journal import Journal, locked
 from deepen_llm.tuning.lengths import check_lengths
@@ -91,6 +92,7 @@ def _loaded(llm: EnsembleLLM, candidate: Candidate) -> EnsembleLLM:
     members, drafting = [llm.members[i] for i in candidate.members], llm.draft_model
     if drafting and drafting.vocabulary.fingerprint != llm.members[candidate.main].vocabulary.fingerprint:
         drafting = None
+    settings["generation"] = read_by(llm.settings.generation, members)
     return EnsembleLLM(members, draft_model=drafting, **settings)
 
 
@@ -134,7 +136,7 @@ def _about(
     asked = repr([example.model_dump() for example in examples]).encode()
     return {
         "members": [
-            [member.vocabulary.fingerprint, fingerprints.of_model(member.model)]
+            [member.vocabulary.fingerprint, fingerprints.of_model(member.model), dict(member.chat_template_kwargs)]
             for member in llm.members
             if isinstance(member, LocalMember)
         ],

@@ -13,7 +13,7 @@ from deepen_llm.errors import ConfigError, DeepenError
 from deepen_llm.extras import require
 from deepen_llm.intervals import examples_needed, gain_interval, score_interval, sign_test, standard_error
 from deepen_llm.members.base import Member
-from deepen_llm.prompts import heard
+from deepen_llm.prompts import read_by
 from deepen_llm.tuning.confidence import confidences, losses
 from deepen_llm.tuning.dataset import Example
 from deepen_llm.tuning.journal import Journal
@@ -154,7 +154,7 @@ class Tuner:
     def build(self, candidate: Candidate) -> EnsembleLLM:
         """The candidate's ensemble, of recorded members."""
         members, settings = [self._members[i] for i in candidate.members], candidate.within(self._common)
-        return EnsembleLLM(members, **settings | {"generation": heard(settings["generation"], members)})
+        return EnsembleLLM(members, **settings | {"generation": read_by(settings["generation"], members)})
 
     def smallest_vocabulary(self, candidate: Candidate) -> int:
         """The fewest tokens that a member of a candidate has."""

@@ -203,7 +203,7 @@ def test_a_structure_beside_tools_holds_the_answers_that_call_none(template: str
         name: str
         n: int
 
-    asked = {"tools": TOOLS, "response_format": Named, "max_new_tokens": 60}
+    asked = {"tools": TOOLS, "response_format": Named, "max_new_tokens": 64}
     called = saying(written(template, ("now", {})), template).chat(user("?"), **asked)
     assert (called.tool_calls, called.parsed) == ((ToolCall("now", {}),), None)
     for name in ("x", "now", "add"):
@@ -251,7 +251,7 @@ def test_no_tools_are_as_if_none_were_named() -> None:
 
 def test_samples_and_threads_call_apart_from_each_other() -> None:
     llm = saying("Hm.")
-    options = {"tools": TOOLS, "tool_choice": "any", "temperature": 1.0, "max_new_tokens": 60}
+    options = {"tools": TOOLS, "tool_choice": "any", "temperature": 1.0, "max_new_tokens": 64}
     out = llm.chat(user("?"), **options, n=4, seed=1)
     assert len({sample.tokens for sample in out.samples}) > 1
     for sample in out.samples:

@@ -18,7 +18,7 @@ from deepen_llm.fusion import AggregationWeights, FixedWeights, FollowingWeights
 from deepen_llm.generation import GenerationOptions
 from deepen_llm.members.loading import check_source
 from deepen_llm.members.window import declared_window
-from deepen_llm.prompts import heard
+from deepen_llm.prompts import read_by
 
 _TOKENS: WeakKeyDictionary[EnsembleLLM, str] = WeakKeyDictionary()  # names of ensembles that no configuration names
 _SOURCES: WeakValueDictionary[str, Source] = WeakValueDictionary()
@@ -184,7 +184,7 @@ def _part(whole: EnsembleLLM, model: str) -> EnsembleLLM:
         chosen["weights"] = settings.weights.among(places)
     drafting = whole.draft_model if settings.main_model in places else None  # it has the main model's vocabulary
     members = [whole.members[place] for place in places]
-    chosen["generation"] = heard(settings.generation, members)
+    chosen["generation"] = read_by(settings.generation, members)
     return EnsembleLLM(members, draft_model=drafting, **chosen)
 
 
