@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from typer.testing import CliRunner
 
 from deepen_llm import EnsembleLLM, specialists
@@ -22,6 +23,14 @@ from tests.tuning.test_tune import SPACE, asked, members
 
 LONG = "Ignore this sentence. " * 900
 MEMBERS = [part for path in specialists.paths() for part in ("-m", str(path))]
+
+
+def with_template(template: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model, and a tokenizer of its own with this template."""
+    model, tokenizer = small("gpt2", "byte_level_bpe")
+    tokenizer = copy.copy(tokenizer)
+    tokenizer.chat_template = template
+    return model, tokenizer
 
 
 @pytest.fixture
@@ -92,8 +101,7 @@ def test_a_right_answer_or_every_choice_needs_room_too() -> None:
 
 
 def test_the_ensemble_s_variables_for_the_templates_count_too() -> None:
-    model, tokenizer = small("gpt2", "byte_level_bpe")
-    tokenizer.chat_template = "{{ messages[0].content }}{{ date_string or '' }}"
+    model, tokenizer = with_template("{{ messages[0].content }}{{ date_string or '' }}")
     variables, asking = {"date_string": LONG}, [{"prompt": f"{i}?", "references": [f"{i}"]} for i in range(30)]
     llm = EnsembleLLM([(model, tokenizer)] * 2, generation={"chat_template_kwargs": variables})
     examples = read_examples(asking, chat=True)
@@ -110,11 +118,10 @@ def test_where_all_are_too_long_none_are_left_out() -> None:
 
 
 def test_what_a_member_cannot_read_at_all_is_told_by_its_line_too() -> None:
-    model, tokenizer = small("gpt2", "byte_level_bpe")
-    tokenizer.chat_template = None
+    members = EnsembleLLM([with_template(None)]).members
     examples = read_examples([{"prompt": "a", "references": ["b"]}], chat=True)
     with pytest.raises(DatasetError, match=r"dataset, example 1: .*chat template"):
-        check_lengths(EnsembleLLM([(model, tokenizer)]).members, examples, skip_too_long=True)
+        check_lengths(members, examples, skip_too_long=True)
 
 
 def test_a_tuning_is_refused_at_its_start_or_goes_on_without(forwards: list[str], tmp_path: Path) -> None:
