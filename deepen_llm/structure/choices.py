@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import unquote
 
 from deepen_llm.structure.charsets import CharSet
 from deepen_llm.structure.disjoint import TYPES, apart, type_of, types, values_of
@@ -68,9 +69,9 @@ def _tag(schema: dict[str, Any], key: str, mapping: Any, root: dict[str, Any]) -
         named = at(root, reference) if isinstance(reference, str) else option
         if not isinstance(named, dict) or key not in (named.get("properties") or {}):
             continue
-        own = [tag for tag, target in (mapping or {}).items() if target in (reference, option)]
+        own = [tag for tag, target in (mapping or {}).items() if target == option or _same(target, reference)]
         if isinstance(reference, str) and not own:
-            own = [reference.rsplit("/", 1)[-1]]
+            own = [unquote(reference.rsplit("/", 1)[-1])]
         property_ = named["properties"][key]
         tagged = isinstance(property_, dict) and {"const", "enum", "$ref", "anyOf", "allOf"} & set(property_)
         demand: dict[str, Any] = {"required": [key]}
@@ -83,6 +84,11 @@ def _tag(schema: dict[str, Any], key: str, mapping: Any, root: dict[str, Any]) -
             named["properties"] |= demand.get("properties", {})
         else:
             schema[choice][index] = _merged(named, demand)
+
+
+def _same(target: Any, reference: Any) -> bool:
+    """Whether two references are the same but for characters that one of them has escaped."""
+    return isinstance(target, str) and isinstance(reference, str) and unquote(target) == unquote(reference)
 
 
 def _merged(named: dict[str, Any], demand: dict[str, Any]) -> dict[str, Any]:

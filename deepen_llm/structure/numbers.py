@@ -98,7 +98,7 @@ def _put(schema: dict[str, Any], low: _Bound | None, high: _Bound | None, place:
         raise _empty(low, high, place, "no number within ±10^15")
     kept = {"minimum": _short(least), "maximum": _short(most)}
     for key, bound in (("minimum", low), ("maximum", high)):
-        if bound is not None and bound[1] and _plain(bound[0]):
+        if bound is not None and bound[1] and _plain(bound[0]) and most - least > _STEP:
             del kept[key]
             kept["exclusive" + key.capitalize()] = _short(float(bound[0]))
             schema.setdefault("multipleOf", _DECIMAL)

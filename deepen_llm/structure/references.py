@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 from deepen_llm.structure.paths import DEFINITIONS, Place, at, inside, within
 
 _KEYS = ("$ref", "$dynamicRef", "$recursiveRef")
 _ANCHORS = ("$anchor", "$dynamicAnchor")
+_PLAIN = "#/%~!$&'()*+,;=:@-._"  # what a URI's fragment may have; names of generic types have brackets
 _INLINE = "give the schema that it names under $defs, and refer to it as '#/$defs/...'"
 
 
@@ -55,7 +57,7 @@ def _pointer(reference: Any, key: str, place: Place, root: dict[str, Any], known
         raise place.refusal(key, f"{reference!r} leads out of the schema, and nothing is fetched", _INLINE)
     if not isinstance(at(root, found), dict | bool) or not (found == "#" or found.startswith("#/")):
         raise place.refusal(key, f"{reference!r} names nothing in the schema", _INLINE)
-    return "#" if found in {"#", "#/"} else found
+    return "#" if found in {"#", "#/"} else quote(found, safe=_PLAIN)
 
 
 def reachable(root: dict[str, Any], follow: bool = True) -> Iterator[tuple[Place, dict[str, Any]]]:

@@ -56,6 +56,7 @@ _GROUP = re.compile(r"\?(:|=|!|<=|<!|P?<[^>=!]*>|[a-z]+\)|[a-z]+:)?")
 _TIMES = re.compile(r"\{(\d+)(,(\d*))?\}")
 _HEX = re.compile(r"x\{([0-9A-Fa-f]+)\}|x([0-9A-Fa-f]{2})|u\{([0-9A-Fa-f]+)\}|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})")
 _POSIX = re.compile(r"\[:\^?[a-z]+:\]")
+_OPEN = re.compile(r"\{,\d*\}")
 _PROPERTY = re.compile(r"[pP](\{[^}]*\}|[A-Z])")
 
 
@@ -128,6 +129,8 @@ class _Reader:
             if found := self._match(_TIMES):
                 least = int(found[1])
                 most = least if found[2] is None else int(found[3] or MANY)
+            elif _OPEN.match(self.rest):
+                raise PatternError(f"{self.rest.partition('}')[0]}}} without a number before the comma")
             elif self.rest[:1] in ("*", "+", "?") and self.rest:
                 least, most = {"*": (0, MANY), "+": (1, MANY), "?": (0, 1)}[self._one()]
             else:

@@ -48,6 +48,7 @@ HELD: list[tuple[dict[str, Any], str]] = [  # a schema, and keywords that it sho
     ({**obj("a", a=I), "not": {}} | {"not": False}, "not"),
     ({"definitions": {"A": I}, "$ref": "#/definitions/A"}, "definitions $ref"),
     ({"$defs": {"a/b c": I}, "items": {"$ref": "#/$defs/a~1b%20c"}, "type": "array"}, "$ref items"),
+    ({"$defs": {"Page[Ü]": I}, "items": {"$ref": "#/$defs/Page[Ü]"}, "type": "array"}, "$ref items"),
     ({"$defs": {"A": {"$anchor": "here", "type": "integer"}}, "$ref": "#here"}, "$anchor"),
     ({"$id": "https://x.y/s.json", "$defs": {"A": I}, "$ref": "https://x.y/s.json#/$defs/A"}, "$id"),
     (
@@ -141,6 +142,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"type": "array", "contains": I, "maxContains": 2}, "keyword 'maxContains'", "maxContains"),
     ({"type": "object", "minProperties": 2}, "keyword 'minProperties': names that are free", "minProperties"),
     (obj(to={**S, "pattern": r"^(a)\1$"}), "property 'to' (#/properties/to), keyword 'pattern'", "pattern"),
+    (obj(to={**S, "pattern": "^a{,3}$"}), "{,3} without a number before the comma", "pattern"),
     (obj(to={**S, "pattern": "a(?=b)c"}), "'a(?=b)c' cannot be held: a look around", "pattern"),
     ({"$ref": "https://example.com/s.json"}, "keyword '$ref': 'https://example.com/s.json' leads out", "$ref"),
     ({"$ref": "#/$defs/a"}, "names nothing in the schema", "$ref"),
