@@ -21,6 +21,7 @@ from deepen_llm.vocabulary import Vocabulary
 
 _PROBE = Tool("probe_tool", "Probe.", {"type": "object", "properties": {"probe": {"type": "string"}}})
 _CALL = {"id": "probe0000", "type": "function", "function": {"name": _PROBE.name, "arguments": {"probe": "value"}}}
+_THOUGHT = "<think>"  # what templates of reasoning models begin an answer with
 _ASKED: list[dict[str, Any]] = [
     {"role": "user", "content": "Hello."},
     {"role": "assistant", "content": "", "tool_calls": [_CALL]},
@@ -90,8 +91,11 @@ class ChatEncoder:
         how = Rendering(tools, variables or {}, answering=not continue_final_message)
         messages = _placed(messages)
         if before := self._before_what_goes_on(messages, how):
-            head = self.encode(before, tools, variables)
-            return self._encoder.extended(list(head.ids), messages[-1]["content"])
+            if self.template.in_code or self._spells_special_tokens(messages, how):
+                head = self.encode(before, tools, variables)
+                return self._encoder.extended(list(head.ids), messages[-1]["content"])
+            text = self.render(messages, tools, variables, continue_final_message=True)
+            return self._encoder.resumable(self._encoder.recognising(text), text, 0)
         plain, how, text = self._fitting.fitted(messages, how)
         if self.template.in_code:
             return self._encoder.closed(self._encoder.readable(self.template.ids(plain, how)))
@@ -112,7 +116,7 @@ class ChatEncoder:
         how = Rendering(tools, variables or {}, answering=not continue_final_message)
         messages = _placed(messages)
         if before := self._before_what_goes_on(messages, how):
-            return self.render(before, tools, variables) + str(messages[-1]["content"])
+            return _begun(self.render(before, tools, variables), messages[-1]["content"])
         text = self._fitting.fitted(messages, how)[2]
         return text.partition(OPEN)[0] if continue_final_message else text
 
@@ -127,7 +131,8 @@ class ChatEncoder:
     ) -> Sequence[Mapping[str, Any]]:
         """The messages before an assistant's that goes on behind the beginning of an answer to them, as plain text.
 
-        So it does where the template has no place for it: those in code would trim it, others want the user last.
+        So it does where the template has no place for it: those in code would trim it, others want the user last, trim
+        it too, or take thoughts out of it.
         """
         *before, last = messages
         if how.answering:
@@ -137,7 +142,11 @@ class ChatEncoder:
                 raise self._fitting.refused(messages, len(before), "only an assistant's answer to a message goes on")
             return ()
         self.template.require()
-        return before if self.template.in_code or isinstance(self._fitting.first(messages, how), PromptError) else ()
+        if self.template.in_code:
+            return before
+        found = self._fitting.first(messages, how)
+        whole = not isinstance(found, PromptError) and found[2].partition(OPEN)[0].endswith(last["content"])
+        return () if whole else before
 
     def _sanitised(self, plain: Messages, how: Rendering, text: str) -> Prompt:
         """A prompt in which special tokens spelled out in a message stay plain text."""
@@ -149,9 +158,15 @@ class ChatEncoder:
         ids = self._encoder.readable(self.template.sanitised(bare, how, begun=True))
         return self._encoder.extended(ids, said)
 
-    def _spells_special_tokens(self, conversation: Messages, how: Rendering) -> bool:
+    def _spells_special_tokens(self, conversation: Sequence[Mapping[str, Any]], how: Rendering) -> bool:
         spoken = [said for given in (*conversation, how.variables) for said in _strings(given)]
         return any(token in said for token in self._vocabulary.spellings.values() for said in spoken)
+
+
+def _begun(prompt: str, text: str) -> str:
+    """A prompt with the beginning of its answer, where a thought that both begin is begun once."""
+    opened = prompt.rstrip()
+    return (opened.removesuffix(_THOUGHT) if text.startswith(_THOUGHT) and opened.endswith(_THOUGHT) else prompt) + text
 
 
 def _placed(messages: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:

@@ -202,6 +202,16 @@ def test_all_prompts_end_with_the_text_that_goes_on(family: str, begun: str) -> 
     assert "<think>" not in text
 
 
+@pytest.mark.parametrize("begun", ["<think>\n\n</think>\n\nWell", "<think>\nHm", "\n so", " "])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_thoughts_and_spaces_at_the_head_of_a_begun_answer_stay(family: str, begun: str) -> None:
+    one, messages = encoder(FAMILIES[family]), [*said("ualpha"), {"role": "assistant", "content": begun}]
+    text = one.render(conversation(messages), (), continue_final_message=True)
+    assert text.endswith(begun)
+    assert text.count("<think>") == begun.count("<think>")
+    assert one.spelled(one.encode(conversation(messages), (), continue_final_message=True).ids) == text
+
+
 def test_a_text_goes_on_behind_templates_that_want_the_user_last() -> None:
     last = "{% if messages[-1]['role'] != 'user' %}{{ raise_exception('the user is last') }}{% endif %}"
     open_ = [*said("ualpha"), {"role": "assistant", "content": "Well, "}]
