@@ -65,20 +65,24 @@ def _check_python(head):
 
 
 def _make(venv):
-    """Make a virtual environment; one of another Python is made anew."""
+    """Make a virtual environment; one of another Python, or of one that is gone, is made anew."""
     config = venv / "pyvenv.cfg"
     made_by = re.search(r"^version\S* = (\d+\.\d+)", config.read_text(), re.MULTILINE) if config.exists() else None
     other = made_by is not None and made_by.group(1) != "{}.{}".format(*sys.version_info[:2])
-    if subprocess.call([sys.executable, "-m", "venv", str(venv)] + (["--clear"] if other else [])):
+    gone = config.exists() and not _python_of(venv).exists()  # a link that leads nowhere
+    if subprocess.call([sys.executable, "-m", "venv", str(venv)] + (["--clear"] if other or gone else [])):
         sys.exit("deepen-llm: the virtual environment cannot be made; on Debian, apt-get install python3-venv")
+
+
+def _python_of(venv):
+    return venv / "Scripts" / "python.exe" if os.name == "nt" else venv / "bin" / "python"
 
 
 class _Pip:
     """pip in a virtual environment."""
 
     def __init__(self, venv):
-        scripts = "Scripts" if os.name == "nt" else "bin"
-        self._python, self._log = str(venv / scripts / "python"), venv / "install.log"
+        self._python, self._log = str(_python_of(venv)), venv / "install.log"
 
     def locked(self, name, *options):
         """Install a lock file, and nothing that it does not name."""
@@ -112,4 +116,6 @@ def _locked(name):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3 or sys.argv[2] not in EDITABLE:
+        sys.exit("deepen-llm: python install.py VENV run|dev, not {}".format(" ".join(sys.argv)))
     main(*sys.argv[1:])

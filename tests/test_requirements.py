@@ -90,6 +90,26 @@ def test_a_python_that_the_lock_does_not_cover_ends_in_one_line_that_says_which_
     assert not (tmp_path / "venv").exists()
 
 
+def test_an_environment_whose_python_is_gone_is_made_anew(tmp_path: Path) -> None:
+    venv = tmp_path / "venv"
+    make = f"import install, pathlib; install._make(pathlib.Path({str(venv)!r}))"
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", make], cwd=ROOT / "requirements", check=True)  # noqa: S603
+        python = venv / "bin" / "python"
+        subprocess.run([python, "-c", "import pip"], check=True)  # noqa: S603
+        for one in python.parent.glob("python*"):
+            one.unlink()
+            one.symlink_to(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("given", [[], ["venv"], ["venv", "everything"]])
+def test_other_arguments_end_in_a_line_that_says_which_there_are(given: list[str]) -> None:
+    command = [sys.executable, str(ROOT / "requirements" / "install.py"), *given]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "VENV run|dev" in done.stderr
+
+
 def test_a_step_that_fails_shows_the_end_of_pips_output(tmp_path: Path) -> None:
     folder = shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
     for lock in ("torch", "torch-cpu"):

@@ -64,14 +64,15 @@ def tune(
         require("matplotlib", "plot")
     llm = given.load()
     examples = _fitting(llm, examples, skip_too_long)
-    with _progress() as tell:
+    kept = folder or out.with_suffix(".tune")
+    with _going_on(kept), _progress() as tell:
         found = llm.tune(
             examples[0],
             metric=metric,
             trials=trials,
             held_out=held_out,
             sweeps=plot is not None,
-            folder=folder or out.with_suffix(".tune"),
+            folder=kept,
             progress=tell,
         )
     found.save_config(out)
@@ -158,6 +159,16 @@ def _draw(found: Tuning, folder: Path) -> None:
 
     for file in draw(found, folder):
         note(f"Drew {file}")
+
+
+@contextmanager
+def _going_on(folder: Path) -> Iterator[None]:
+    """Say on Ctrl-C how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        note(f"Interrupted. What was computed is in {folder}: the same command goes on from there")
+        raise
 
 
 @contextmanager
