@@ -24,6 +24,7 @@ TEXTS = st.text(min_size=1, max_size=8) | st.sampled_from(
 NUMBERS = st.floats(min_value=5e-324, max_value=1e308, allow_nan=False) | st.integers(1, 2**62)
 SHARES = st.floats(min_value=1e-300, max_value=1.0)
 FORMATS = st.sampled_from([None, {"type": "json_object"}, {"type": "array", "items": {"type": "integer"}}, int])
+VARIABLES = st.dictionaries(TEXTS, st.recursive(st.none() | st.booleans() | TEXTS, st.lists, max_leaves=3), max_size=2)
 GENERATION: dict[str, st.SearchStrategy[Any]] = {
     "max_new_tokens": st.integers(1, 2**40),
     "temperature": st.just(0) | NUMBERS,
@@ -32,10 +33,12 @@ GENERATION: dict[str, st.SearchStrategy[Any]] = {
     "min_p": SHARES,
     "seed": st.none() | st.integers(0, 2**63 - 1),
     "stop": st.lists(TEXTS, max_size=3) | TEXTS,
+    "stop_token_ids": st.lists(st.integers(0, 9), max_size=3),
     "repetition_penalty": NUMBERS,
     "n": st.integers(1, 9),
     "logprobs": st.none() | st.integers(0, 9),
     "trace": st.booleans(),
+    "chat_template_kwargs": VARIABLES,
 }
 SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "main_model": st.integers(0, 9),
@@ -71,6 +74,7 @@ MEMBER: dict[str, st.SearchStrategy[Any]] = {
     "compile": st.booleans(),
     "trust_remote_code": st.booleans(),
     "safetensors_only": st.booleans(),
+    "chat_template_kwargs": VARIABLES,
 }
 MEMBERS = st.fixed_dictionaries({"path": NAMES}, optional=MEMBER)
 CONFIGS = st.fixed_dictionaries(

@@ -1,5 +1,6 @@
 """Examples that a member cannot read are told by their line before anything is decoded, or left out."""
 
+import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +69,14 @@ def test_the_line_the_member_and_its_window_are_named(given: dict[str, Any], cha
     assert (kept.places, kept.left_out) == (("line 2", "line 3", "line 4"), ("line 5", "line 6"))
 
 
+def templated(template: str | None) -> tuple[Any, Any]:
+    """A model, and a tokenizer of its own with this chat template."""
+    model, tokenizer = small("gpt2", "byte_level_bpe")
+    tokenizer = copy.copy(tokenizer)
+    tokenizer.chat_template = template
+    return model, tokenizer
+
+
 def narrow() -> Member:
     """A member that reads few tokens."""
     (member,) = EnsembleLLM([small("gpt2", "byte_level_bpe")]).members
@@ -89,10 +98,9 @@ def test_a_right_answer_or_every_choice_needs_room_too() -> None:
 
 
 def test_the_ensemble_s_variables_for_the_templates_count_too() -> None:
-    model, tokenizer = small("gpt2", "byte_level_bpe")
-    tokenizer.chat_template = "{{ messages[0].content }}{{ date_string or '' }}"
     variables, asking = {"date_string": LONG}, [{"prompt": f"{i}?", "references": [f"{i}"]} for i in range(30)]
-    llm = EnsembleLLM([(model, tokenizer)] * 2, generation={"chat_template_kwargs": variables})
+    pair = templated("{{ messages[0].content }}{{ date_string or '' }}")
+    llm = EnsembleLLM([pair] * 2, generation={"chat_template_kwargs": variables})
     examples = read_examples(asking, chat=True)
     assert check_lengths(llm.members, examples) is examples
     with pytest.raises(DatasetError, match="example 1 is too long"):
@@ -107,11 +115,9 @@ def test_where_all_are_too_long_none_are_left_out() -> None:
 
 
 def test_what_a_member_cannot_read_at_all_is_told_by_its_line_too() -> None:
-    model, tokenizer = small("gpt2", "byte_level_bpe")
-    tokenizer.chat_template = None
     examples = read_examples([{"prompt": "a", "references": ["b"]}], chat=True)
     with pytest.raises(DatasetError, match=r"dataset, example 1: .*chat template"):
-        check_lengths(EnsembleLLM([(model, tokenizer)]).members, examples, skip_too_long=True)
+        check_lengths(EnsembleLLM([templated(None)]).members, examples, skip_too_long=True)
 
 
 def test_a_tuning_is_refused_at_its_start_or_goes_on_without(forwards: list[str], tmp_path: Path) -> None:
