@@ -1,4 +1,7 @@
-"""What a user may set for an ensemble: its members, and how they decode as one."""
+"""What a user may set for an ensemble: its members, and how they decode as one.
+
+Long for the descriptions of its fields.
+"""
 
 from __future__ import annotations
 

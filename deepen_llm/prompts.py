@@ -109,7 +109,7 @@ def encode_conversation(ensemble: Ensemble, messages: Sequence[Message], how: Ch
     Args:
         ensemble: The ensemble.
         messages: The messages.
-        how: The tools that the model may call, and what the templates are told beside them.
+        how: The tools that the model may call, and the variables of the templates.
 
     Raises:
         PromptError: There are no messages, one is malformed, or a member's template is missing or refuses them.
@@ -126,7 +126,7 @@ def encode_conversation(ensemble: Ensemble, messages: Sequence[Message], how: Ch
 
 
 def readable(messages: Sequence[Message]) -> Sequence[Message]:
-    """Messages, whoever wrote them, as members take them.
+    """Messages of any provider in the form that members take.
 
     Raises:
         PromptError: One is no message, or says what is not text, or nothing can be read in them.

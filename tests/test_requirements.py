@@ -61,7 +61,7 @@ def _floor(requirement: Requirement) -> Version:
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_whoever_only_runs_the_package_gets_the_versions_that_the_tests_ran_with(python: str) -> None:
+def test_an_installation_without_tests_has_the_versions_that_the_tests_ran_with(python: str) -> None:
     run, dev = locked("run", python), locked("dev", python)
     assert run.items() <= dev.items()
     assert {"transformers", "tokenizers", "llguidance"} <= run.keys()

@@ -150,7 +150,7 @@ class Member(ABC):
 
         Args:
             messages: The messages.
-            tools: The tools that the assistant may call; a template that knows none is told in words.
+            tools: The tools that the assistant may call; where the template knows none, a message describes them.
             variables: Variables for the template.
             continue_final_message: Let the last message go on, in place of a new one.
 

@@ -100,7 +100,7 @@ class ChatEncoder:
         if self.template.in_code:
             return self._encoder.closed(self._encoder.readable(self.template.ids(plain, how)))
         if self._spells_special_tokens(plain, how):
-            return self._sanitised(plain, how, text)
+            return self._sanitized(plain, how, text)
         text = text.partition(OPEN)[0] if continue_final_message else text
         return self._encoder.resumable(self._encoder.recognising(text), text, 0)
 
@@ -148,14 +148,14 @@ class ChatEncoder:
         whole = not isinstance(found, PromptError) and found[2].partition(OPEN)[0].endswith(last["content"])
         return () if whole else before
 
-    def _sanitised(self, plain: Messages, how: Rendering, text: str) -> Prompt:
+    def _sanitized(self, plain: Messages, how: Rendering, text: str) -> Prompt:
         """A prompt in which special tokens spelled out in a message stay plain text."""
         if how.answering:
-            return self._encoder.closed(self._encoder.readable(self.template.sanitised(plain, how, begun=False)))
+            return self._encoder.closed(self._encoder.readable(self.template.sanitized(plain, how, begun=False)))
         bare = [*plain[:-1], {**plain[-1], "content": ""}]
         head = self.template.text([*plain[:-1], {**plain[-1], "content": OPEN}], how).partition(OPEN)[0]
         said = text.partition(OPEN)[0].removeprefix(head)
-        ids = self._encoder.readable(self.template.sanitised(bare, how, begun=True))
+        ids = self._encoder.readable(self.template.sanitized(bare, how, begun=True))
         return self._encoder.extended(ids, said)
 
     def _spells_special_tokens(self, conversation: Sequence[Mapping[str, Any]], how: Rendering) -> bool:

@@ -42,7 +42,7 @@ class Fitting:
         found = self.first(messages, how)
         if not isinstance(found, PromptError):
             return found
-        closed = replace(how, answering=True)  # which part of a conversation goes on is told at its end only
+        closed = replace(how, answering=True)  # only a whole conversation has a last message that goes on
         for count in range(len(messages) - 1, 0, -1):
             if not isinstance(self.first(messages[:count], closed), PromptError):
                 raise self.refused(messages, count, found.message) from found

@@ -77,7 +77,7 @@ class ChatTemplate:
         """
         return list(self._rendered(conversation, how, tokenize=True))
 
-    def sanitised(self, conversation: Sequence[Mapping[str, Any]], how: Rendering, *, begun: bool) -> list[int]:
+    def sanitized(self, conversation: Sequence[Mapping[str, Any]], how: Rendering, *, begun: bool) -> list[int]:
         """Ids of a conversation in which special tokens spelled out in a message stay plain text.
 
         Args:

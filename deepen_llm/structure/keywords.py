@@ -37,7 +37,7 @@ _SAID = {"".join(filter(str.isalnum, key)).lower() for key in TABLE if TABLE[key
 _NEAR = 0.82
 
 
-def misspelt(key: str) -> str | None:
+def misspelled(key: str) -> str | None:
     """The keyword that a key must be a misspelling of; None where it is an annotation.
 
     Any key is an annotation by the standard, so schemas carry ``example``, ``x-order``, ``placeholder`` and the like.

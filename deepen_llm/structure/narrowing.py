@@ -32,7 +32,7 @@ def refusal(kind: str, reason: str) -> ConfigError:
 
 
 def readable(made: JsonSchemaValue, schema: Any, kind: str) -> JsonSchemaValue:
-    """Of the values that are told one by one those that are read back."""
+    """Of the values that a type lists those that are read back."""
     reader = SchemaValidator(schema)
     given = [made.pop("const")] if "const" in made else made.pop("enum")
     kept = []

@@ -13,7 +13,7 @@ _OUT = "leave it out, or name the properties"
 
 
 def hold_unevaluated(schema: dict[str, Any], place: Place, root: dict[str, Any]) -> None:
-    """Rewrite ``unevaluatedProperties`` in place, as ``additionalProperties`` beside all names that are told.
+    """Rewrite ``unevaluatedProperties`` in place, as ``additionalProperties`` beside all names that it gives.
 
     Args:
         schema: A schema.
@@ -21,7 +21,7 @@ def hold_unevaluated(schema: dict[str, Any], place: Place, root: dict[str, Any])
         root: The whole schema.
 
     Raises:
-        ConfigError: Which names are told depends on the answer.
+        ConfigError: Which names it gives depends on the answer.
     """
     rest = schema.pop("unevaluatedProperties", True)
     if rest in (True, {}):
@@ -34,7 +34,7 @@ def hold_unevaluated(schema: dict[str, Any], place: Place, root: dict[str, Any])
 
 def _told(schema: dict[str, Any], place: Place, root: dict[str, Any]) -> list[str]:
     if any(key in schema for key in ("anyOf", "oneOf", "if", "dependentSchemas")):
-        reason = "which names are told depends on the alternative that an answer takes"
+        reason = "which names it gives depends on the alternative that an answer takes"
         raise place.refusal("unevaluatedProperties", reason, "say additionalProperties in each alternative")
     parts = [*(schema.get("allOf") or ()), at(root, schema["$ref"]) if "$ref" in schema else True]
     found: list[str] = []

@@ -21,7 +21,7 @@ def hold_property_names(schema: dict[str, Any], place: Place, root: dict[str, An
         root: The whole schema.
 
     Raises:
-        ConfigError: The names are told in a way that is neither.
+        ConfigError: They are given in a way that is neither.
     """
     names = _names(schema.pop("propertyNames", True), root)
     if names in (True, {}) or (isinstance(names, dict) and not set(names) - {"type", "title", "description"}):
@@ -62,7 +62,7 @@ def _check_string(names: Any, place: Place) -> None:
 
 
 def _listed(names: dict[str, Any]) -> list[str] | None:
-    """The names that are allowed, where they are told one by one."""
+    """The names that are allowed, where they are listed."""
     if "anyOf" in names and not set(names) - {"anyOf", "type", "title", "description"}:
         parts = [_listed(part) if isinstance(part, dict) else None for part in names["anyOf"]]
         return None if None in parts else [name for part in parts for name in part or ()]

@@ -10,7 +10,7 @@ from deepen_llm.errors import ConfigError
 from deepen_llm.structure.arrays import hold_arrays
 from deepen_llm.structure.choices import hold_not, hold_nullable, hold_one_of
 from deepen_llm.structure.closed import close
-from deepen_llm.structure.keywords import TABLE, Treatment, misspelt
+from deepen_llm.structure.keywords import TABLE, Treatment, misspelled
 from deepen_llm.structure.numbers import hold_numbers
 from deepen_llm.structure.objects import hold_dependents, hold_sizes, hold_unevaluated
 from deepen_llm.structure.paths import Place
@@ -78,11 +78,11 @@ def _rewrite(root: dict[str, Any]) -> None:
 
 
 def _check_keys(schema: dict[str, Any], place: Place) -> None:
-    """Refuse keywords that cannot be held or are misspelt; take out annotations that the grammar library refuses."""
+    """Refuse keywords that cannot be held or are misspelled; take out annotations that the grammar library refuses."""
     for key in list(schema):
         if TABLE.get(key) is Treatment.REFUSED and not (key == "else" and "if" not in schema):
             raise place.refusal(key, "no grammar holds conditions", "write the cases as alternatives of anyOf")
-        if near := misspelt(key):
+        if near := misspelled(key):
             raise ConfigError(
                 f"{place}: unknown keyword {key!r} in a JSON schema, did you mean {near!r}?",
                 hint="correct it, or prefix an annotation of your own with x-",

@@ -1,4 +1,4 @@
-"""A schema compiled before any model is asked, so that what the grammar library refuses is told when it is given."""
+"""A schema compiled when it is given: what the grammar library refuses is an error before any model is asked."""
 
 from __future__ import annotations
 

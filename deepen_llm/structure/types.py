@@ -3,6 +3,8 @@
 Pydantic's own schemas describe a type's usual form; some are wider than what the type takes when an answer is read
 (`Decimal`, sets, dictionaries with keys other than strings, dates, URLs, ...). Here those are brought inside it, or
 refused by name.
+
+Long, since pydantic asks one class for the schema of every kind of type.
 """
 
 from __future__ import annotations

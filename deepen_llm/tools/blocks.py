@@ -2,6 +2,8 @@
 
 Known are OpenAI's parts and Responses items, Anthropic's blocks, Google's and Bedrock's parts, and LangChain's standard
 blocks. Reasoning and hints to a provider are left out; what is not text is refused by its kind.
+
+Long for its tables of kinds.
 """
 
 from __future__ import annotations

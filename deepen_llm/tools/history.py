@@ -1,4 +1,4 @@
-"""Chat histories, whoever wrote them, as messages that chat templates take."""
+"""Chat histories of any provider as messages that chat templates take."""
 
 from __future__ import annotations
 

@@ -117,13 +117,13 @@ def test_special_tokens_in_an_answer_stay_plain_text(kind: str) -> None:
         assert context.ids[0].count(member.tokenizer.eos_token_id) == prompt.ids.count(member.tokenizer.eos_token_id)
 
 
-sanitises = pytest.mark.skipif(
+sanitizes = pytest.mark.skipif(
     not takes(PreTrainedTokenizerBase.apply_chat_template, "sanitize_control_tokens"),
     reason="this version of transformers obeys special tokens in messages, which is a PromptError",
 )
 
 
-@sanitises
+@sanitizes
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if "unigram" not in kind])
 def test_special_tokens_in_a_message_stay_plain_text(kind: str) -> None:
     member = member_of(kind)
@@ -133,7 +133,7 @@ def test_special_tokens_in_a_message_stay_plain_text(kind: str) -> None:
     assert spelled.ids.count(end) == harmless.ids.count(end)
 
 
-@sanitises
+@sanitizes
 def test_special_tokens_that_only_the_added_tokens_know_stay_plain_text_in_a_message(tmp_path: Path) -> None:
     tokenizer = copy.deepcopy(SMALL["byte_level_bpe"]())
     turns = [AddedToken(token, special=True) for token in ("<|user|>", "<|eot|>", "<|bot|>")]

@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator, validators  # type: ignore[import-u
 from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
 
 from deepen_llm.errors import ConfigError
-from deepen_llm.structure.keywords import TABLE, Treatment, misspelt
+from deepen_llm.structure.keywords import TABLE, Treatment, misspelled
 from deepen_llm.structure.schema import enforceable
 from tests.structure.walks import answers, takes
 
@@ -248,19 +248,19 @@ def test_integers_are_never_too_long_to_be_read() -> None:
     assert not takes(enforceable({"type": "integer", "maximum": 2**53 + 1}), str(2**53 + 2))
 
 
-def test_only_what_must_be_a_misspelt_keyword_is_refused() -> None:
+def test_only_what_must_be_a_misspelled_keyword_is_refused() -> None:
     own = """example readonly ReadOnly titles defaults Example comment x-minLenght ~standard placeholder order unit
         propertyOrder enumNames errorMessage markdownDescription nullable xml externalDocs discriminator instanceof
         label options name value optional deprecationMessage format-hint version notes tags summary examples"""
     for key in own.split():
-        assert misspelt(key) is None, key
+        assert misspelled(key) is None, key
     near = {
         "minLenght": "minLength", "requred": "required", "propertys": "properties", "min_length": "minLength",
         "additionalproperties": "additionalProperties", "anyof": "anyOf", "enums": "enum", "item": "items",
         "max_items": "maxItems", "patern": "pattern", "ref": "$ref", "exclusive_minimum": "exclusiveMinimum",
     }  # fmt: skip
     for key, keyword in near.items():
-        assert misspelt(key) == keyword
+        assert misspelled(key) == keyword
     with pytest.raises(ConfigError, match=r"property 'a' .*unknown keyword 'min_length'.*did you mean 'minLength'"):
         enforceable(obj(a={"type": "string", "min_length": 2}))
     assert enforceable({"type": "integer", "example": 10})["example"] == 10

@@ -90,7 +90,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("a class of no schema", Thread, "is no structure"),
     ("a text, which pydantic would run", "[][0]", "is no type"),
     ("a function, which pydantic would call", print, "is no type"),
-    ("a misspelt keyword", {"type": "object", "proprties": {}}, "did you mean 'properties'"),
+    ("a misspelled keyword", {"type": "object", "proprties": {}}, "did you mean 'properties'"),
     ("one within", {"type": "array", "items": {"maxLenght": 2}}, "did you mean 'maxLength'"),
     ("no keyword", {"answer": {"type": "string"}}, "none of its keywords"),
     ("no schema", {"type": "json_schema"}, "holds no schema"),

@@ -170,7 +170,7 @@ class ChatDeepen(DeepenModel, BaseChatModel):
         choice = ("required" if tool_choice else "auto") if isinstance(tool_choice, bool | None) else tool_choice
         made = definitions(tools)
         parallel = True if parallel_tool_calls is None else parallel_tool_calls
-        Toolbox.of(made, choice, parallel)  # what cannot be chosen is told here, not when the model is called
+        Toolbox.of(made, choice, parallel)  # refuses what cannot be chosen, before the model is called
         return self.bind(tools=made, tool_choice=choice, parallel_tool_calls=parallel, **kwargs)
 
     def with_structured_output(

@@ -125,21 +125,21 @@ class _Growing:
 
     def __init__(self, parser: AnswerParser) -> None:
         self._parser, self._last = parser, _NOTHING
-        self._heard: Any = None
+        self._message: Any = None
 
     def more(self, chunk: str | BaseMessage) -> Iterator[Any]:
-        self._heard = chunk if self._heard is None else self._heard + chunk
+        self._message = chunk if self._message is None else self._message + chunk
         if isinstance(chunk, str | BaseMessageChunk):
             yield from self._new(self._parser._so_far(self._generation))
 
     def end(self) -> Iterator[Any]:
-        if self._heard is not None:
+        if self._message is not None:
             yield from self._new(self._parser.parse_result([self._generation]))
 
     @property
     def _generation(self) -> Generation:
-        heard = self._heard
-        return Generation(text=heard) if isinstance(heard, str) else ChatGeneration(message=heard)
+        so_far = self._message
+        return Generation(text=so_far) if isinstance(so_far, str) else ChatGeneration(message=so_far)
 
     def _new(self, value: Any) -> Iterator[Any]:
         if value is not _NOTHING and (

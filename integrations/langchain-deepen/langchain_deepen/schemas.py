@@ -67,7 +67,7 @@ class Wanted:
 
     @property
     def traced(self) -> dict[str, Any]:
-        """What LangChain's observers are told, in LangChain's form."""
+        """The schema that LangChain's tracers record, in LangChain's form."""
         said = {"description": self.description} if self.description else {}
         plain = dict(self.schema) if self.kind is None else rooted(briefly(self.schema))
         return {"title": self.name, **said, **plain}

@@ -72,7 +72,7 @@ class Structured:
         if wanted is None or self.method == "json_mode":
             return {"type": "json_object"}
         asked = {"type": "json_schema", "json_schema": {"name": wanted.name, "schema": dict(wanted.schema)}}
-        ResponseFormat.of(asked)  # what cannot be held is told here, not when the model is called
+        ResponseFormat.of(asked)  # refuses what cannot be held, before the model is called
         return asked
 
     def _parser(self, wanted: Wanted | None) -> AnswerParser:

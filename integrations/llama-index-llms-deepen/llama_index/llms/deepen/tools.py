@@ -36,7 +36,7 @@ def definition(tool: BaseTool) -> dict[str, Any]:
 
 
 class _Whole(ToolMetadata):
-    """What LlamaIndex is told of a tool whose class refers to itself: its properties as well."""
+    """The metadata of a tool whose class refers to itself, with the properties that LlamaIndex leaves out."""
 
     def get_parameters_dict(self) -> dict[str, Any]:
         kind = Tool.of_type(self.fn_schema, self.get_name(), self.description)
