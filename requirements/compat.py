@@ -46,7 +46,7 @@ class End:
 
     def install(self) -> None:
         """Make the environment anew."""
-        _run("uv", "venv", "--quiet", "--clear", "--python", sys.executable, str(self._venv))
+        _run("uv", "venv", "--quiet", "--clear", "--seed", "--python", sys.executable, str(self._venv))
         if index := os.environ.get("TORCH_INDEX"):
             torch = "torch" if self.name == "newest" else f"torch=={_locked('oldest')['torch']}"
             self._pip("install", "--index-url", index, torch)

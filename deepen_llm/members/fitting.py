@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,7 @@ from deepen_llm.tools.words import speaks_of_tools
 
 OPEN = "zqopenqz"
 """Stands at the end of a last message that goes on."""
+_PLAIN = re.compile("[A-Za-z0-9]+")
 
 
 class Fitting:
@@ -87,8 +89,11 @@ class Fitting:
         return None
 
     def _untold(self, text: str, tools: Sequence[Tool]) -> PromptError | None:
-        """What is wrong where the template tells nothing of a tool; None where all are told of."""
-        lost = next((tool.name for tool in tools if tool.name not in text), None)
+        """What is wrong where the template tells nothing of a tool; None where all are told of.
+
+        Templates escape what is no letter or digit in their own ways, so names are looked for without.
+        """
+        lost = next((tool.name for tool in tools if any(run not in text for run in _PLAIN.findall(tool.name))), None)
         if lost is None:
             return None
         return PromptError(f"the chat template of member {self._name} leaves out the tool {lost!r}", hint="")

@@ -1,7 +1,6 @@
 """Every history through every family's template: nothing is refused that can be told otherwise, and nothing is lost."""
 
 import copy
-import inspect
 from functools import cache
 from typing import Any
 
@@ -11,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from deepen_llm.errors import PromptError
 from deepen_llm.members.chat import ChatEncoder
 from deepen_llm.members.encoding import TextEncoder
+from deepen_llm.members.transformers_api import takes
 from deepen_llm.tools import Tool
 from deepen_llm.tools.history import conversation
 from deepen_llm.vocabulary import Vocabulary
@@ -237,14 +237,15 @@ def test_templates_that_refuse_strings_read_parts() -> None:
     parts += "[{{ m['role'] }}]{% for part in m['content'] %}{{ part['text'] }}{% endfor %}{% endfor %}[assistant]"
     one = encoder(parts)
     assert one.render(conversation(said("salpha ubeta")), ()) == "[system]alpha[user]beta[assistant]"
-    spelled = one.encode(conversation([{"role": "user", "content": "a <|end|> b"}]), ())
-    assert one.spelled(spelled.ids) == "[user]a <|end|> b[assistant]"
-    assert known()[0].end_of_text[0] not in spelled.ids
+    if takes(PreTrainedTokenizerBase.apply_chat_template, "sanitize_control_tokens"):  # before, it is refused
+        spelled = one.encode(conversation([{"role": "user", "content": "a <|end|> b"}]), ())
+        assert one.spelled(spelled.ids) == "[user]a <|end|> b[assistant]"
+        assert known()[0].end_of_text[0] not in spelled.ids
 
 
 def test_special_tokens_in_a_text_that_goes_on_stay_plain() -> None:
     one, end = encoder(FAMILIES["chatml"]), known()[0].end_of_text[0]
-    if "sanitize_control_tokens" not in inspect.signature(one.template._tokenizer.apply_chat_template).parameters:
+    if not takes(PreTrainedTokenizerBase.apply_chat_template, "sanitize_control_tokens"):
         pytest.skip("this version of transformers obeys them")
     open_ = conversation([*said("ualpha"), {"role": "assistant", "content": "Say <|end|> so"}])
     ids = one.encode(open_, (), continue_final_message=True).ids

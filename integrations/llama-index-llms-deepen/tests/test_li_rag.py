@@ -1,5 +1,6 @@
 """Query engines in every response mode and chat engines, over real retrieval, with no network."""
 
+import json
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import ResponseMode
+from llama_index.core.response_synthesizers.refine import StructuredRefineResponse
 from llama_index.llms.deepen import DeepenLLM
 from llama_index.retrievers.bm25 import BM25Retriever
 from pydantic import BaseModel
@@ -113,7 +115,8 @@ def test_a_query_engine_answers_in_a_structure() -> None:
 
 
 def test_refinement_may_filter_by_structured_answers() -> None:
-    arguments = '{"query_satisfied": true, "answer": "Budapest is the capital."}'
+    values = {"query_satisfied": True, "answer": "Budapest is the capital."}
+    arguments = json.dumps({name: values[name] for name in StructuredRefineResponse.model_fields})
     said = '<tool_call>\n{"name": "StructuredRefineResponse", "arguments": ' + arguments + "}\n</tool_call>"
     llm = DeepenLLM(ensemble=speaking(said), max_new_tokens=64)
     assert str(engine(llm, ResponseMode.REFINE, structured_answer_filtering=True).query(QUESTION)) == ANSWER

@@ -117,7 +117,8 @@ def test_a_function_is_told_with_its_types_and_without_what_is_given_already() -
     tool = FunctionTool.from_defaults(pay, partial_params={"account": "yours"})
     told = definition(tool)["function"]
     assert list(told["parameters"]["properties"]) == ["amount", "color", "on"]
-    assert told["parameters"]["properties"]["amount"]["description"] == "How much."
+    known = tool.metadata.fn_schema.model_json_schema()["properties"]["amount"]  # older versions describe none
+    assert told["parameters"]["properties"]["amount"].get("description") == known.get("description")
     response = random_llm().chat_with_tools([tool], "Pay!", tool_required=True)
     (call,) = random_llm().get_tool_calls_from_response(response)
     assert call.tool_kwargs["color"] in ("red", "blue")
