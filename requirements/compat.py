@@ -86,7 +86,7 @@ class End:
 
     def changed(self) -> list[tuple[str, str, str]]:
         """Direct dependencies that differ from the lock: name, version here, locked version."""
-        locked, direct = _locked("dev"), _direct()
+        locked, direct = _locked("dev") | _locked("torch"), _direct()
         both = ((name, version, locked.get(name, version)) for name, version in self.versions().items())
         return [(name, version, other) for name, version, other in both if name in direct and version != other]
 
