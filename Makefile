@@ -13,7 +13,7 @@ demo: $(VENV)/.run
 	HF_HUB_OFFLINE=1 $(BIN)/deepen demo
 
 test: $(VENV)/.dev
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses auto
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 # On a machine with a GPU whose own Python has torch and transformers: no installation, `make gpu OUT=folder`.
 gpu: export PYTHONPATH := .

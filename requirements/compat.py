@@ -65,7 +65,19 @@ class End:
         """Whether the tests pass."""
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
         cache = f"cache_dir={self._venv}/.pytest_cache"
-        command = [str(self._python), "-m", "pytest", "-o", cache, "--numprocesses", "auto", *options, *TESTS]
+        command = [
+            str(self._python),
+            "-m",
+            "pytest",
+            "-o",
+            cache,
+            "--numprocesses",
+            "auto",
+            "--dist",
+            "worksteal",
+            *options,
+            *TESTS,
+        ]
         return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
 
     def versions(self) -> dict[str, str]:
