@@ -26,7 +26,6 @@ TESTS = (
     "tests/members",
     "tests/structure",
     "tests/tools",
-    "tests/vocabulary",
     "integrations/langchain-deepen/tests",
     "integrations/llama-index-llms-deepen/tests",
 )
