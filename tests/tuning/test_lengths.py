@@ -102,7 +102,7 @@ def test_a_right_answer_or_every_choice_needs_room_too() -> None:
 
 def test_the_ensemble_s_variables_for_the_templates_count_too() -> None:
     model, tokenizer = with_template("{{ messages[0].content }}{{ date_string or '' }}")
-    variables, asking = {"date_string": LONG}, [{"prompt": f"{i}?", "references": [f"{i}"]} for i in range(30)]
+    variables, asking = {"date_string": LONG[:6000]}, [{"prompt": f"{i}?", "references": [f"{i}"]} for i in range(30)]
     llm = EnsembleLLM([(model, tokenizer)] * 2, generation={"chat_template_kwargs": variables})
     examples = read_examples(asking, chat=True)
     assert check_lengths(llm.members, examples) is examples
