@@ -102,7 +102,7 @@ def type_schema(kind: Any) -> dict[str, Any]:
     Raises:
         ConfigError: It is no type, or none that JSON has values for.
     """
-    named = isinstance(kind, NewType | TypeAliasType)
+    named = isinstance(kind, NewType | TypeAliasType) or kind is Any  # which is a class from Python 3.11 on
     if not (isinstance(kind, type) or get_origin(kind) is not None or named):  # pydantic would run or call others
         raise ConfigError(f"{kind!r:.80} is no type", hint=_FORMS)
     if any(base.__module__.startswith("pydantic.v1.") for base in getattr(kind, "__mro__", ())):
