@@ -26,8 +26,7 @@ TESTS = (
     "tests/members",
     "tests/structure",
     "tests/tools",
-    "integrations/langchain-deepen/tests",
-    "integrations/llama-index-llms-deepen/tests",
+    "integrations",
 )
 _NAME = re.compile(r"^([a-z0-9][a-z0-9-]*)==([^\s;]+)(?: ; ([^\\\n]*))?", re.MULTILINE)
 
