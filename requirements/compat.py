@@ -28,7 +28,6 @@ TESTS = (
     "tests/tools",
     "integrations",
 )
-_LEAKS = ("-W", "ignore::pytest.PytestUnraisableExceptionWarning")  # files that old libraries leave open
 _NAME = re.compile(r"^([a-z0-9][a-z0-9-]*)==([^\s;]+)(?: ; ([^\\\n]*))?", re.MULTILINE)
 
 
