@@ -51,7 +51,7 @@ study: $(VENV)/.dev
 	HF_HUB_OFFLINE=1 $(BIN)/python -m deepen_llm.study measure --models build/study --out docs
 
 lock: $(VENV)/.dev
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python requirements/lock.py
+	$(BIN)/python requirements/lock.py
 
 clean:
 	rm -rf $(VENV) build dist

@@ -28,6 +28,7 @@ TESTS = (
     "tests/tools",
     "integrations",
 )
+_UV = (sys.executable, "-m", "uv")
 _NAME = re.compile(r"^([a-z0-9][a-z0-9-]*)==([^\s;]+)(?: ; ([^\\\n]*))?", re.MULTILINE)
 
 
@@ -44,7 +45,7 @@ class End:
 
     def install(self) -> None:
         """Make the environment anew."""
-        _run("uv", "venv", "--quiet", "--clear", "--seed", "--python", sys.executable, str(self._venv))
+        _run("venv", "--quiet", "--clear", "--seed", "--python", sys.executable, str(self._venv))
         if index := os.environ.get("TORCH_INDEX"):
             torch = "torch" if self.name == "newest" else f"torch=={_locked('oldest')['torch']}"
             self._pip("install", "--index-url", index, torch)
@@ -80,7 +81,7 @@ class End:
 
     def versions(self) -> dict[str, str]:
         """What is installed, by name."""
-        command = ["uv", "pip", "freeze", "--quiet", "--python", str(self._python)]
+        command = [*_UV, "pip", "freeze", "--quiet", "--python", str(self._python)]
         frozen = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         return {name: version for name, version, _ in _NAME.findall(frozen.lower())}
 
@@ -107,7 +108,7 @@ class End:
         return file
 
     def _pip(self, verb: str, *arguments: str) -> None:
-        _run("uv", "pip", verb, "--quiet", "--python", str(self._python), *arguments)
+        _run("pip", verb, "--quiet", "--python", str(self._python), *arguments)
 
 
 def main(names: list[str]) -> int:
@@ -145,10 +146,8 @@ def _direct() -> set[str]:
 
 
 def _run(*command: str) -> None:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PATH": path}, check=False)
-    if done.returncode:
-        sys.exit(f"compat: {' '.join(command[:3])} failed")
+    if subprocess.run([*_UV, *command], cwd=ROOT, check=False).returncode:
+        sys.exit(f"compat: uv {' '.join(command)} failed")
 
 
 if __name__ == "__main__":

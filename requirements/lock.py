@@ -62,8 +62,9 @@ def _compiled(inputs: list[str], options: list[str], pins: str) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         overrides = Path(folder) / "overrides.txt"
         overrides.write_text(f"{_OWN} @ {ROOT.as_uri()}\n" + pins)
-        command = ["uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.10", "--generate-hashes"]
-        command += ["--no-annotate", "--no-header", "--no-emit-package", _OWN, "--overrides", str(overrides)]
+        command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.10"]
+        command += ["--generate-hashes", "--no-annotate", "--no-header", "--no-emit-package", _OWN]
+        command += ["--overrides", str(overrides)]
         done = subprocess.run([*command, *options, *inputs], cwd=ROOT, text=True, stdout=subprocess.PIPE, check=False)
     if done.returncode:
         sys.exit(done.returncode)
