@@ -17,6 +17,7 @@ from deepen_llm.run import Run
 from deepen_llm.sampling import generators
 from deepen_llm.stops import Stops
 from deepen_llm.structure import Grammar, Grammars, Guide, Room, lark
+from deepen_llm.structure.short_calls import short_calls
 from deepen_llm.tools.definitions import Toolbox
 from deepen_llm.tools.reader import Reader
 
@@ -142,7 +143,8 @@ class Requests:
             main = self._ensemble.main_model
             special = {token: id_ for id_, token in main.vocabulary.spellings.items()}
             schema = asked.schema if asked else None
-            return self._grammars.compile(lark.of_tools(main.tool_format, toolbox, special, schema))
+            grammar = lark.of_tools(main.tool_format, toolbox, special, schema)
+            return self._grammars.compile(grammar, short_calls(main.tool_format, toolbox))
         return self._grammars.compile(lark.of_schema(asked.schema)) if asked else None
 
     @cached_property

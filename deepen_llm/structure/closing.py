@@ -75,12 +75,18 @@ class Closings:
         letters: What ends are made of.
         atoms: The characters that the grammar's patterns ask for.
         words: Texts that its strings may be, where a plain search does not do.
+        ends: Short documents, the shortest first, of which a rest may fit where an end starts.
     """
 
     def __init__(
-        self, size: int, letters: Letters, atoms: Sequence[Atom], words: Callable[[], Sequence[bytes]]
+        self,
+        size: int,
+        letters: Letters,
+        atoms: Sequence[Atom],
+        words: Callable[[], Sequence[bytes]],
+        ends: Sequence[Sequence[int]] = (),
     ) -> None:
-        self._size, self._words = size, words
+        self._size, self._words, self.ends = size, words, ends
         self._searches = [Search(size, letters, atoms, manner) for manner in _MANNERS]
 
     def find(self, matcher: LLMatcher, place: Region, former: Sequence[int] = ()) -> End:
@@ -97,6 +103,8 @@ class Closings:
         other = Region.OUTSIDE if place is Region.INSIDE else Region.INSIDE  # quotes in free text may be unpaired
         effort = Effort(_MOST)
         walks = [_Walk(self, matcher, here, former, effort) for here in (place, other)]
+        if (known := walks[0].known()) is not None:
+            return known
         for walk in walks:
             for deepest, returns in ((_DEEPEST, 0), *((depth, _RETURNS) for depth in _SHALLOW)):
                 found = walk.find(deepest, returns)
@@ -219,12 +227,18 @@ class _Walk:
         self._effort, self._ids, self._forks = effort, list[int](), list[_Fork]()
         self.furthest = b""
 
+    def known(self) -> End | None:
+        """The rest of the former end, or else of a short document, where one fits."""
+        if (rest := self._former_rest()) is not None:
+            return End(rest, len(rest))
+        rests = (self._rest(end) for end in self._closings.ends)
+        return next((End(rest, 0) for rest in rests if rest is not None), None)
+
     def find(self, deepest: int, returns: int) -> End | None:
         """An end with at most so many more open brackets than at the start, and so many returns to a fork."""
         self._back(0)
         self._forks = []
-        if (rest := self._reach(self._place, 0)) is not None:
-            return End(rest, len(rest))
+        self._fork(self._place, 0)
         for _ in range(_STEPS):
             if not self._forks or self._effort.left <= 0:
                 break
@@ -262,19 +276,23 @@ class _Walk:
 
     def _reach(self, place: Region, depth: int) -> list[int] | None:
         """Come to a fork; returns the rest of the end instead, where it is known."""
-        if self._matcher.is_accepting():
-            return []
-        if (rest := self._rest()) is not None:
-            return rest
+        rest = self._former_rest()
+        if rest is None:
+            self._fork(place, depth)
+        return rest
+
+    def _fork(self, place: Region, depth: int) -> None:
         ways = self._closings.ways(self._matcher, place, self._effort)
         self._forks.append(_Fork(place, len(self._ids), depth, ways))
-        return None
 
-    def _rest(self) -> list[int] | None:
-        """The shortest rest of the former end that ends the document from here."""
-        for start in range(min(_AHEAD, len(self._former)) - 1, -1, -1):
-            probe = list(self._former[start : start + _PROBE])
-            if self._matcher.validate_tokens(probe) == len(probe) and self._ends(rest := list(self._former[start:])):
+    def _former_rest(self) -> list[int] | None:
+        return [] if self._matcher.is_accepting() else self._rest(self._former)
+
+    def _rest(self, end: Sequence[int]) -> list[int] | None:
+        """The shortest rest of an end that ends the document from here."""
+        for start in range(min(_AHEAD, len(end)) - 1, -1, -1):
+            probe = list(end[start : start + _PROBE])
+            if self._matcher.validate_tokens(probe) == len(probe) and self._ends(rest := list(end[start:])):
                 return rest
         return None
 

@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from deepen_llm.structure.closing import Closings, End, NoEnd
+from deepen_llm.structure.lark import parts
 from deepen_llm.structure.matches import words
 from deepen_llm.structure.patterns import atoms
 from deepen_llm.structure.regions import Region
@@ -39,13 +40,17 @@ class Endings:
         letters: What the vocabulary can write.
         speller: Writes it.
         lark: The grammar.
+        ends: See `Grammars.compile`.
     """
 
-    def __init__(self, vocabulary: Vocabulary, letters: Letters, speller: Speller, lark: str) -> None:
+    def __init__(
+        self, vocabulary: Vocabulary, letters: Letters, speller: Speller, lark: str, ends: Sequence[str] = ()
+    ) -> None:
         self._vocabulary, self._speller = vocabulary, speller
         self._atoms = atoms(lark)
         self._lark = lark
-        self._closings = Closings(vocabulary.size, letters, self._atoms, lambda: self._words)
+        written = [ids for text in ends if (ids := self._ids(text))]
+        self._closings = Closings(vocabulary.size, letters, self._atoms, lambda: self._words, written)
 
     @cached_property
     def _matches(self) -> list[bytes]:
@@ -87,6 +92,18 @@ class Endings:
     def behind(self, ending: Ending, token: int) -> Ending:
         """An end without its first token."""
         return Ending(ending.ids[self._size(token) :], ending.tokens[1:])
+
+    def _ids(self, text: str) -> list[int]:
+        """The ids of an end, special tokens and bytes; none where the vocabulary cannot write it."""
+        special, ids = {token: id_ for id_, token in self._vocabulary.spellings.items()}, list[int]()
+        for part in parts(text, special):
+            if part in special:
+                ids.append(special[part])
+            elif self._speller(part.encode()) is None:
+                return []
+            else:
+                ids += (self._vocabulary.size + byte for byte in part.encode())
+        return ids
 
     def _written(self, found: End, former: Ending) -> list[int]:
         """An end's tokens: those of the former end, where that goes on."""

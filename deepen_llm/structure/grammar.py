@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,8 @@ from deepen_llm.structure.guide import Guide
 from deepen_llm.structure.regions import Region
 from deepen_llm.structure.spelling import Letters, Speller
 from deepen_llm.vocabulary import Vocabulary
+
+_END = 256  # behind the bytes
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -50,14 +51,21 @@ class Grammars:
         single = [bytes([byte]) for byte in range(256)]
         self._bytes = _tokenizer(vocabulary, own + single)
         self._letters, self._speller = Letters.of(vocabulary), Speller(vocabulary)
-        self.compile: Callable[[str], Grammar] = lru_cache(maxsize=64)(self._compile)
+        self._compiled = lru_cache(maxsize=64)(self._compile)
 
-    def _compile(self, lark: str) -> Grammar:
+    def compile(self, lark: str, ends: tuple[str, ...] = ()) -> Grammar:
         """A grammar in llguidance's Lark form, ready to guide answers.
+
+        Args:
+            lark: The grammar.
+            ends: Answers that are known to be short, the shortest first; special tokens as they are spelled.
 
         Raises:
             ConfigError: It does not compile.
         """
+        return self._compiled(lark, ends)
+
+    def _compile(self, lark: str, ends: tuple[str, ...]) -> Grammar:
         from llguidance import LLMatcher
 
         matchers = [
@@ -68,7 +76,7 @@ class Grammars:
                 f"the structure cannot be compiled: {_reason(matchers[0].get_error())}",
                 hint="correct the schema, or leave out what grammars cannot hold; docs/structure.md lists it",
             )
-        endings = Endings(self.vocabulary, self._letters, self._speller, lark)
+        endings = Endings(self.vocabulary, self._letters, self._speller, lark, ends)
         return Grammar(self.vocabulary, matchers[0], matchers[1], endings)
 
 
@@ -124,19 +132,32 @@ def check(lark: str) -> None:
     Raises:
         ConfigError: It does not compile, or no end of an answer is found.
     """
-    _bytewise().compile(lark).guide()
+    shortest(lark)
+
+
+@lru_cache(maxsize=1024)
+def shortest(lark: str) -> str:
+    """A short answer.
+
+    Args:
+        lark: A grammar in llguidance's Lark form, without special tokens.
+
+    Raises:
+        ConfigError: It does not compile, or no end of an answer is found.
+    """
+    return bytes(id_ for id_ in _bytewise().compile(lark).guide().closing if id_ < _END).decode()
 
 
 @lru_cache(maxsize=1)
 def _bytewise() -> Grammars:
     """Grammars over a vocabulary of all bytes and an end of text."""
-    single = [bytes([byte]) for byte in range(256)]
+    single = [bytes([byte]) for byte in range(_END)]
     vocabulary = Vocabulary(
         surfaces=(*single, None),
-        end_of_text=(256,),
-        special=frozenset([256]),
-        spellings={256: "</s>"},
-        tokenizer_size=257,
+        end_of_text=(_END,),
+        special=frozenset([_END]),
+        spellings={_END: "</s>"},
+        tokenizer_size=_END + 1,
         ids={surface: id_ for id_, surface in enumerate(single)},
         duplicates={},
         fingerprint="bytes",

@@ -37,9 +37,19 @@ def literal(text: str, special: Mapping[str, int]) -> str:
         text: The text.
         special: Special tokens that it may spell.
     """
+    return " ".join(f"<[{special[part]}]>" if part in special else json.dumps(part) for part in parts(text, special))
+
+
+def parts(text: str, special: Mapping[str, int]) -> list[str]:
+    """A text split where it spells special tokens.
+
+    Args:
+        text: The text.
+        special: Special tokens by their spelling.
+    """
     spelled = [token for token in special if token in text]
-    parts = re.split("(" + "|".join(map(re.escape, spelled)) + ")", text) if spelled else [text]
-    return " ".join(f"<[{special[part]}]>" if part in special else json.dumps(part) for part in parts if part)
+    found = re.split("(" + "|".join(map(re.escape, spelled)) + ")", text) if spelled else [text]
+    return [part for part in found if part]
 
 
 def of_tools(form: ToolFormat, toolbox: Toolbox, special: Mapping[str, int], schema: Mapping[str, Any] | None) -> str:

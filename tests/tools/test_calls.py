@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -203,7 +204,7 @@ def test_a_structure_beside_tools_holds_the_answers_that_call_none(template: str
         name: str
         n: int
 
-    asked = {"tools": TOOLS, "response_format": Named, "max_new_tokens": 64}
+    asked = {"tools": TOOLS, "response_format": Named, "max_new_tokens": 60}
     called = saying(written(template, ("now", {})), template).chat(user("?"), **asked)
     assert (called.tool_calls, called.parsed) == ((ToolCall("now", {}),), None)
     for name in ("x", "now", "add"):
@@ -215,6 +216,19 @@ def test_a_structure_beside_tools_holds_the_answers_that_call_none(template: str
         assert wild.tool_calls or isinstance(wild.parsed, Named)
     only = saying('{ "name": "x", "n": 3}', template).chat(user("?"), **asked, tool_choice="now")
     assert (only.tool_calls, only.text) == ((ToolCall("now", {}),), "")
+
+
+@CHATS
+def test_a_call_cut_short_is_of_the_tool_with_the_shortest_one(template: str, special: Sequence[str]) -> None:
+    llm = saying("", template, special)
+
+    def least(choice: str) -> int:
+        with pytest.raises(ConfigError, match="a short one takes") as told:
+            llm.chat(user("?"), tools=TOOLS, tool_choice=choice, max_new_tokens=1)
+        return int(re.findall(r"a short one takes (\d+)", str(told.value))[0])
+
+    each = {choice: least(choice) for choice in ("add", "say", "now")}
+    assert least("required") == each["now"] < each["say"] < each["add"]
 
 
 @CHATS
@@ -251,7 +265,7 @@ def test_no_tools_are_as_if_none_were_named() -> None:
 
 def test_samples_and_threads_call_apart_from_each_other() -> None:
     llm = saying("Hm.")
-    options = {"tools": TOOLS, "tool_choice": "any", "temperature": 1.0, "max_new_tokens": 64}
+    options = {"tools": TOOLS, "tool_choice": "any", "temperature": 1.0, "max_new_tokens": 60}
     out = llm.chat(user("?"), **options, n=4, seed=1)
     assert len({sample.tokens for sample in out.samples}) > 1
     for sample in out.samples:
