@@ -42,14 +42,14 @@ def run(*arguments: str) -> Result:
 def test_a_tuning_is_interrupted_goes_on_and_writes_what_every_front_end_loads(data: Path, tmp_path: Path) -> None:
     out, folder = tmp_path / "ensemble.yaml", tmp_path / "ensemble.tune"
     program = [sys.executable, "-c", "from deepen_llm.cli import app; app(prog_name='deepen')"]
-    process = subprocess.Popen([*program, *command(data, out)], stderr=subprocess.PIPE, text=True)  # noqa: S603
-    deadline = time.monotonic() + 120
-    while not (scores := folder / "scores.jsonl").exists() or scores.read_bytes().count(b"\n") < 4:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    with subprocess.Popen([*program, *command(data, out)], stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
+        deadline = time.monotonic() + 120
+        while not (scores := folder / "scores.jsonl").exists() or scores.read_bytes().count(b"\n") < 4:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in said
     assert "the same command goes on from there" in " ".join(said.split())
