@@ -16,6 +16,7 @@ from torch import Tensor
 
 from deepen_llm.errors import LogitsError
 from deepen_llm.fusion import AggregationWeights, Fusion
+from deepen_llm.fusion.past import Past
 from deepen_llm.gate import Gate, reasons_against
 from deepen_llm.members.base import Context, Draft, Member, Reading
 from deepen_llm.members.encoding import Prompt
@@ -105,11 +106,14 @@ class Contexts:
     def __init__(self, ensemble: Ensemble, prompts: Sequence[Sequence[Prompt]]) -> None:
         self._ensemble, members = ensemble, ensemble.members
         columns = list(zip(*prompts, strict=True)) or [()] * len(members)
-        self.each: list[Context] = [member.open(list(column)) for member, column in zip(members, columns, strict=True)]
-        own = ensemble.draft_model
-        self.drafting: Context = own.open(list(columns[ensemble.main])) if own else self.each[ensemble.main]
         main = ensemble.main_model.vocabulary.fingerprint
         self._by_token = [member.vocabulary.fingerprint == main for member in members]
+        backs = [0 if by_token else ensemble.fusion.back for by_token in self._by_token]
+        self.each: list[Context] = [
+            member.open(list(column), back=back) for member, column, back in zip(members, columns, backs, strict=True)
+        ]
+        own = ensemble.draft_model
+        self.drafting: Context = own.open(list(columns[ensemble.main])) if own else self.each[ensemble.main]
         accelerated = [member.embedding.device.type != "cpu" for member in members]
         self._order = sorted(range(len(members)), key=lambda i: not accelerated[i])  # these go on working on their own
         self._standing = standing_weights(ensemble, columns)  # [B, N]
@@ -131,19 +135,31 @@ class Contexts:
         longest = max(map(len, self.ids), default=0)
         return drafting.context_length is None or longest + tokens <= drafting.context_length
 
-    def fuse(self, drafts: Sequence[Sequence[Step]], mid_character: Sequence[Sequence[bool]]) -> Fused:
+    def fuse(
+        self,
+        drafts: Sequence[Sequence[Step]],
+        unfinished: Sequence[Sequence[bytes]],
+        special: Sequence[Sequence[bool]] = (),
+    ) -> Fused:
         """The fused logits of the next token, at every boundary of the drafts, no longer than `readable` tells.
 
         Args:
             drafts: For each row, the steps that may come next.
-            mid_character: For each row, whether its text ends inside a character at each boundary; there only the main
-                model can go on.
+            unfinished: For each row, the bytes of a character that its text ends inside of at each boundary; there only
+                the main model can go on, unless the fusion method reads the others further back.
+            special: For each row, where only the main model can tell the next token for another reason; empty for
+                nowhere.
         """
         heard, main = self._heard(drafts), self._ensemble.main
-        inside = [one for row in mid_character for one in row]
-        readings, alone = self._read(heard, drafts, inside)
+        inside = [one for row in unfinished for one in row]
+        told = [one for row in special for one in row] or [False] * len(inside)
+        alone = [
+            "inside a character" if one and not self._ensemble.fusion.back else "at a special token" * other
+            for one, other in zip(inside, told, strict=True)
+        ]
+        readings, alone = self._read(heard, drafts, alone)
         logits = [readings[i].logits if i in readings else None for i in range(len(heard))]
-        fused, weights = self._fused(readings, alone, [len(row) for row in mid_character])
+        fused, weights = self._fused(readings, alone, [len(row) for row in unfinished], inside)
         fused = self._end_by_policy(fused, readings[main].logits)
         lengths = [
             readings[i].lengths if i in readings else context.boundaries(draft)
@@ -169,6 +185,32 @@ class Contexts:
             context.append(heard)
         if self._ensemble.draft_model:
             self.drafting.append(_tokens(steps))
+
+    def moved(self, fused: Fused, places: Sequence[int], rows: Sequence[int], tokens: Sequence[int]) -> list[int]:
+        """Of these rows, those in which a token is not the main model's own choice, where that matters to fusion.
+
+        Args:
+            fused: What the tokens were chosen from.
+            places: Each row's place there.
+            rows: The rows.
+            tokens: Their tokens.
+        """
+        if not self._ensemble.fusion.rereads or all(self._by_token):
+            return []
+        _, main = fused.at(places)
+        own = main.argmax(-1).tolist()
+        told = zip(places, rows, tokens, own, strict=True)
+        return [row for place, row, token, wanted in told if token != wanted and fused.report.is_fused(place)]
+
+    def reread(self, rows: Sequence[int]) -> None:
+        """Let whoever hears tokens read the text of these rows as its own tokenizer encodes it."""
+        if not rows:
+            return
+        for context, by_token in zip(self.each, self._by_token, strict=True):
+            if by_token:
+                context.reread(rows)
+        if self._ensemble.draft_model:
+            self.drafting.reread(rows)
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep these rows, in this order; a row named twice is copied."""
@@ -212,13 +254,18 @@ class Contexts:
         return list(zip(self.each, forms, strict=True))
 
     def _read(
-        self, heard: Sequence[tuple[Context, list[Draft]]], drafts: Sequence[Sequence[Step]], inside: Sequence[bool]
+        self, heard: Sequence[tuple[Context, list[Draft]]], drafts: Sequence[Sequence[Step]], alone: list[str]
     ) -> tuple[dict[int, Reading], list[str]]:
         """Readings by member, and for each place why the main model decides alone there; "" where it does not.
 
         Where it does so at all places, the others are not read; they catch up when they are needed.
+
+        Args:
+            heard: What each member hears.
+            drafts: For each row, the steps that may come next.
+            alone: The reasons that are known before anybody is read.
         """
-        main, alone = self._ensemble.main, ["inside a character" if one else "" for one in inside]
+        main = self._ensemble.main
         readings: dict[int, Reading] = {}
         if (gate := self._ensemble.gate).when != "always":  # it needs the main model's word first
             readings[main] = _reading(*heard[main])
@@ -240,7 +287,7 @@ class Contexts:
         return [(members[i].name, context.extended(draft)) for i, (context, draft) in heard if i != main]
 
     def _fused(
-        self, readings: dict[int, Reading], alone: Sequence[str], places: Sequence[int]
+        self, readings: dict[int, Reading], alone: Sequence[str], places: Sequence[int], unfinished: Sequence[bytes]
     ) -> tuple[Tensor, Tensor]:
         """Fused logits and the aggregation weights in force, ``[P, V_m]`` and ``[P, N]``.
 
@@ -248,6 +295,7 @@ class Contexts:
             readings: By member; the main model's only, where it decides alone everywhere.
             alone: See `_read`.
             places: How many of each row there are.
+            unfinished: See `fuse`, for all places.
         """
         main, count = self._ensemble.main, len(self.each)
         if all(alone):
@@ -257,7 +305,8 @@ class Contexts:
         weights = self._ensemble.weights.weigh(logits, standing).float()
         shut = torch.tensor([[bool(why)] for why in alone], device=weights.device)  # [P, 1]
         weights = torch.where(shut, torch.eye(count, device=weights.device)[main], weights)
-        return self._ensemble.fusion.fuse(logits, weights), weights
+        past = Past([readings[i].trails for i in range(count)], unfinished)
+        return self._ensemble.fusion.fuse(logits, weights, past), weights
 
     def _rooms(self, lengths: Sequence[Sequence[Sequence[int]]]) -> list[list[Room]]:
         """For each row and boundary, what fits in behind these lengths, ``[N][B][boundaries]``."""

@@ -37,8 +37,10 @@ def decode(
                 contexts.join([request.prompt for request in arrived], options.n)
                 live += [row for request in arrived for row in request.rows]
             drafts = drafter.propose(contexts, live)
-            fused = contexts.fuse(drafts, [row.mid_characters(draft) for row, draft in zip(live, drafts, strict=True)])
-            contexts.commit(_settle(contexts, fused, drafts, live, sampler, drafter))
+            fused = contexts.fuse(drafts, [row.unfinished(draft) for row, draft in zip(live, drafts, strict=True)])
+            taken, moved = _settle(contexts, fused, drafts, live, sampler, drafter)
+            contexts.commit(taken)
+            contexts.reread(moved)
             for row, room in zip(live, contexts.rooms(), strict=True):
                 row.bound(min(room) < 1)
             yield
@@ -57,11 +59,15 @@ def _settle(
     rows: Sequence[Row],
     sampler: Sampler,
     drafter: Drafter,
-) -> list[list[Step]]:
-    """Choose the next token of every row, and go on for as long as it is the drafted one; the steps taken, per row."""
+) -> tuple[list[list[Step]], list[int]]:
+    """Choose the next token of every row, and go on for as long as it is the drafted one.
+
+    Returns:
+        The steps taken, per row, and the rows whose last one was not the main model's own choice.
+    """
     contexts.check(fused)
     taken: list[list[Step]] = [[] for _ in rows]
-    written, following, depth = contexts.ids, list(range(len(rows))), 0
+    written, following, depth, moved = contexts.ids, list(range(len(rows))), 0, set[int]()
     while following:
         places, here = [fused.place(row, depth) for row in following], [rows[row] for row in following]
         ids = [[*written[row], *(step.token for step in taken[row])] for row in following]
@@ -71,8 +77,9 @@ def _settle(
             taken[row].append(Step(token, rows[row].commit(token, fused.report, place)))
             drafter.learn(row, depth, token)
         depth += 1
-        following = [row for row in following if _follows(taken[row], drafts[row], rows[row])]
-    return taken
+        moved.update(contexts.moved(fused, places, following, [taken[row][-1].token for row in following]))
+        following = [row for row in following if row not in moved and _follows(taken[row], drafts[row], rows[row])]
+    return taken, sorted(moved)
 
 
 def _follows(taken: Sequence[Step], draft: Sequence[Step], row: Row) -> bool:

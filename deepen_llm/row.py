@@ -67,18 +67,13 @@ class Row:
         self._logprobs: list[TokenLogprob] = []
         self._trace: list[TokenTrace] = []
 
-    @property
-    def mid_character(self) -> bool:
-        """Whether the text ends inside a character, where only the main model can go on."""
-        return self._assembler.mid_character
-
-    def preview(self, tokens: Sequence[int]) -> list[tuple[str, bool]]:
-        """For tokens that may come next: the characters that each completes, and whether it ends inside another."""
+    def preview(self, tokens: Sequence[int]) -> list[tuple[str, bytes]]:
+        """For tokens that may come next: the characters that each completes, and the bytes of another begun."""
         return self._assembler.preview([self._vocabulary.surfaces[token] or b"" for token in tokens])
 
-    def mid_characters(self, draft: Sequence[Step]) -> list[bool]:
-        """`mid_character`, at each boundary of a draft."""
-        return [self.mid_character, *(inside for _, inside in self.preview([step.token for step in draft]))]
+    def unfinished(self, draft: Sequence[Step]) -> list[bytes]:
+        """The bytes of a character that the text ends inside of, at each boundary of a draft."""
+        return [self._assembler.unfinished, *(rest for _, rest in self.preview([step.token for step in draft]))]
 
     def allowed(self) -> Tensor | None:
         """The tokens that the structure allows next, bool ``[V_m]``; None where it is free."""

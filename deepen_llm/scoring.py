@@ -35,11 +35,12 @@ class Continuation:
 
 @dataclass
 class _Row:
-    """A continuation while it is read: its steps, and where only the main model can tell the next token."""
+    """A continuation while it is read: its steps, where it is inside characters, and where special tokens come."""
 
     place: int
     steps: list[Step]
-    alone: list[bool]
+    unfinished: list[bytes]
+    special: list[bool]
     scored: list[ScoredToken] = field(default_factory=list)
 
     @property
@@ -116,13 +117,13 @@ def _admit(
 def _row(vocabulary: Vocabulary, place: int, asked: Continuation) -> _Row:
     surfaces, ends, text = vocabulary.surfaces, vocabulary.end_of_text, TextAssembler()
     text.decode(asked.unfinished)
-    inside = text.mid_character
+    inside = text.unfinished
     previewed = text.preview([surfaces[token] or b"" for token in asked.tokens])
     steps = [Step(token, piece) for token, (piece, _) in zip(asked.tokens, previewed, strict=True)]
-    mid_character = [inside, *(one for _, one in previewed)]
+    unfinished = [inside, *(one for _, one in previewed)][:-1]
     # A special token that ends no text has no counterpart in another vocabulary.
     special = [surfaces[token] is None and token not in ends for token in asked.tokens]
-    return _Row(place, steps, [a or b for a, b in zip(mid_character, special, strict=False)])
+    return _Row(place, steps, unfinished, special)
 
 
 def _read(ensemble: Ensemble, contexts: Contexts, rows: Sequence[_Row]) -> list[list[Step]]:
@@ -133,8 +134,10 @@ def _read(ensemble: Ensemble, contexts: Contexts, rows: Sequence[_Row]) -> list[
     drafts = [draft[:fits] for draft, fits in zip(drafts, contexts.readable(drafts), strict=True)]
     taken = [row.rest[: len(draft) + 1] for row, draft in zip(rows, drafts, strict=True)]
     starts = [len(row.scored) for row in rows]
-    alone = [row.alone[start : start + len(steps)] for row, start, steps in zip(rows, starts, taken, strict=True)]
-    fused = contexts.fuse(drafts, alone)
+    parts = [slice(start, start + len(steps)) for start, steps in zip(starts, taken, strict=True)]
+    unfinished = [row.unfinished[part] for row, part in zip(rows, parts, strict=True)]
+    special = [row.special[part] for row, part in zip(rows, parts, strict=True)]
+    fused = contexts.fuse(drafts, unfinished, special)
     contexts.check(fused)
     scored = iter(_scored(ensemble.main_model.vocabulary, fused, [step.token for steps in taken for step in steps]))
     for row, steps in zip(rows, taken, strict=True):

@@ -28,14 +28,9 @@ class TextAssembler:
         self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")  # holds an unfinished character back
 
     @property
-    def mid_character(self) -> bool:
-        """Whether the last bytes are an unfinished character."""
-        return self.pending > 0
-
-    @property
     def pending(self) -> int:
         """How many bytes of an unfinished character are held back."""
-        return len(self._utf8.getstate()[0])
+        return len(self.unfinished)
 
     def feed(self, surface: bytes, *, final: bool = False) -> str:
         """Take a token's surface as text; return the characters that it completed."""
@@ -47,11 +42,16 @@ class TextAssembler:
         """The characters that a token's surface completes, not yet taken as text."""
         return self._utf8.decode(surface, final)
 
-    def preview(self, surfaces: Sequence[bytes]) -> list[tuple[str, bool]]:
-        """For tokens that may come next: the characters that each completes, and whether it ends inside another."""
+    @property
+    def unfinished(self) -> bytes:
+        """The bytes of an unfinished character that are held back."""
+        return self._utf8.getstate()[0]
+
+    def preview(self, surfaces: Sequence[bytes]) -> list[tuple[str, bytes]]:
+        """For tokens that may come next: the characters that each completes, and the bytes of another begun."""
         utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
         utf8.setstate(self._utf8.getstate())
-        return [(utf8.decode(surface), bool(utf8.getstate()[0])) for surface in surfaces]
+        return [(utf8.decode(surface), utf8.getstate()[0]) for surface in surfaces]
 
     def say(self, characters: str) -> None:
         """Take characters as text; behind its end they count for nothing."""

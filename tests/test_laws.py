@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from deepen_llm import Bayes, Deepen, EnsembleLLM, FusionMethod
+from deepen_llm import Bayes, Deepen, EnsembleLLM, FusionMethod, Surface
 from deepen_llm.contexts import Contexts, Step
 from deepen_llm.prompts import encode_text
 from deepen_llm.text import TextAssembler
@@ -26,9 +26,11 @@ from tests.tokenizers import REAL, SMALL
 KINDS = list(SMALL)
 PAIRS = list(itertools.permutations(KINDS, 2))
 ARCHITECTURES = dict(zip(KINDS, ["llama", "gpt_neox", "gpt2", "gemma", "qwen2"], strict=True))
-FUSIONS: list[FusionMethod] = [Deepen(relr=0.3), Bayes()]
-# Every pair of kinds with one method, turned round with the other: each kind meets each, as main model and as another.
-MET = [(pair, FUSIONS[(KINDS.index(pair[1]) - KINDS.index(pair[0])) % 5 in (1, 2)]) for pair in PAIRS]
+FUSIONS: list[FusionMethod] = [Deepen(relr=0.3), Bayes(), Surface()]
+# Every pair of kinds by surfaces, and with one of the others, turned round with the other: each kind meets each, as
+# main model and as another.
+TURNED = [(pair, FUSIONS[(KINDS.index(pair[1]) - KINDS.index(pair[0])) % 5 in (1, 2)]) for pair in PAIRS]
+MET = [*TURNED, *((pair, FUSIONS[2]) for pair in PAIRS)]
 MEETINGS = pytest.mark.parametrize(("pair", "fusion"), MET, ids=[f"{'-'.join(p)}-{f.method}" for p, f in MET])
 PROMPTS = ["The quick brown fox", "She sells sea shells by the", "Die Antwort auf die große Frage ist", "1, 2, 3,"]
 
@@ -81,7 +83,7 @@ def test_laws_4_and_5_every_member_has_heard_the_committed_text(pair: tuple[str,
     assembler, tokens = TextAssembler(), list(prompt[0].ids)
     choices = torch.Generator().manual_seed(1)
     for _ in range(40):
-        fused = contexts.fuse([()], [[assembler.mid_character]]).logits
+        fused = contexts.fuse([()], [[assembler.unfinished]]).logits
         token = int(torch.multinomial(fused[0].softmax(-1), 1, generator=choices))
         contexts.commit([[Step(token, assembler.feed(main.vocabulary.surfaces[token] or b""))]])
         tokens.append(token)

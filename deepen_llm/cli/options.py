@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from deepen_llm.config import EnsembleConfig
     from deepen_llm.ensemble import EnsembleLLM
 
-FusionName = Literal["deepen", "bayes"]
+FusionName = Literal["deepen", "bayes", "surface"]
 """The fusion methods, named here so that ``--help`` need not import them."""
 
 WeightsName = Literal["prompt", "entropy"]

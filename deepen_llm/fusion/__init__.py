@@ -8,10 +8,11 @@ from deepen_llm.fusion.base import Fusion, FusionMethod
 from deepen_llm.fusion.bayes import Bayes
 from deepen_llm.fusion.deepen import Deepen
 from deepen_llm.fusion.following import FOLLOWING, EntropyWeights, FollowingWeights, PromptWeights, named_weights
+from deepen_llm.fusion.surface import Surface
 from deepen_llm.fusion.weights import AggregationWeights, FixedWeights, Likelihood, adapted_weights
 from deepen_llm.options import suggestion
 
-METHODS: dict[str, type[FusionMethod]] = {"deepen": Deepen, "bayes": Bayes}
+METHODS: dict[str, type[FusionMethod]] = {"deepen": Deepen, "bayes": Bayes, "surface": Surface}
 """Every method by the name that users give it."""
 
 
@@ -47,6 +48,7 @@ __all__ = [
     "FusionMethod",
     "Likelihood",
     "PromptWeights",
+    "Surface",
     "adapted_weights",
     "named_method",
     "named_weights",

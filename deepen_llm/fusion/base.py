@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from deepen_llm.fusion.past import Past
 from deepen_llm.options import Options
 from deepen_llm.outputs import SearchStep
 from deepen_llm.vocabulary import Vocabulary
@@ -30,6 +31,14 @@ class Fusible(Protocol):
         """Its input token embeddings, ``[V_i, D_i]``."""
 
 
+@runtime_checkable
+class Spelling(Fusible, Protocol):
+    """What fusion by surfaces needs to know of a member."""
+
+    def first_tokens(self, texts: Sequence[bytes]) -> list[int]:
+        """The token with which it begins each text in the middle of another; -1 where it has none for it."""
+
+
 class Fusion(ABC):
     """A fusion method bound to its members.
 
@@ -37,14 +46,21 @@ class Fusion(ABC):
         members: All members.
         main: Index of the main model among them.
         portion: How many rows of a batch to fuse at a time, that memory may not grow with the batch; None for all.
+
+    Attributes:
+        back: How many tokens before a place the fusion looks at in members with other vocabularies.
+        rereads: Whether the main model reads its own encoding of a text into which others put tokens.
     """
+
+    back: int = 0
+    rereads: bool = False
 
     def __init__(self, members: Sequence[Fusible], main: int, *, portion: int | None = None) -> None:
         self.main, self._portion = main, portion
         self._roles = [EndOfText(member.vocabulary.end_of_text) for member in members]
 
     @torch.inference_mode()
-    def fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:
+    def fuse(self, logits: Sequence[Tensor], weights: Tensor, past: Past | None = None) -> Tensor:
         """Fuse one step.
 
         A member's end-of-text ids count as one token, whatever their number; afterwards the main model's own share out
@@ -53,6 +69,7 @@ class Fusion(ABC):
         Args:
             logits: Each member's next-token logits, fp32 ``[B, V_i]``.
             weights: Aggregation weights, ``[B, N]``; each row sums to 1.
+            past: What came before; None where nothing is known of it.
 
         Returns:
             Logits over the main vocabulary, ``[B, V_m]``, on the main model's device.
@@ -64,7 +81,12 @@ class Fusion(ABC):
         folded = [role.fold(one) for role, one in zip(self._roles, logits, strict=True)]
         size = self._portion or len(weights)
         portions = [slice(first, first + size) for first in range(0, len(weights), size)]
-        fused = torch.cat([self._fuse([one[rows] for one in folded], weights[rows]) for rows in portions])
+        fused = torch.cat(
+            [
+                self._fuse_behind([one[rows] for one in folded], weights[rows], past and past.part(rows))
+                for rows in portions
+            ]
+        )
         fused = self._roles[self.main].unfold(fused, own)
         return torch.where(weights[:, self.main : self.main + 1] < 1, fused, own)
 
@@ -92,6 +114,10 @@ class Fusion(ABC):
     def _course(self, logits: Sequence[Tensor], weights: Tensor) -> list[tuple[Tensor, float]]:
         """`course`, for logits whose end of text is one token: the logits ``[1, V_m]`` and the objective there."""
         return []
+
+    def _fuse_behind(self, logits: Sequence[Tensor], weights: Tensor, past: Past | None) -> Tensor:
+        """`_fuse`, for a method that looks at what came before."""
+        return self._fuse(logits, weights)
 
     @abstractmethod
     def _fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from deepen_llm.fusion.anchoring import AnchorGroup
 from deepen_llm.fusion.base import Fusible, Fusion
 from deepen_llm.fusion.relative_method import RelativeMethod
 from deepen_llm.fusion.rows import Rows
+from deepen_llm.fusion.shared_vocabulary import in_main_ids
 
 
 class Bayes(RelativeMethod):
@@ -60,7 +61,9 @@ class _BayesFusion(Fusion):
         strangers = {i: group for group in self._groups for i in group if i != self.main}
         kept, prior = torch.zeros_like(p[self.main]), p[self.main]
         for i in set(range(len(p))) - set(strangers):
-            kept += weights[:, i : i + 1] * self._same_vocabulary(p[i].to(prior.device), i, prior.shape[1])
+            kept += weights[:, i : i + 1] * in_main_ids(
+                p[i].to(prior.device), self._roles[i], self._roles[self.main], prior.shape[1]
+            )
         if strangers:
             relative = {i: group[i].view(p[i], self._method).into_once(p[i]) for i, group in strangers.items()}
             for _ in range(self._method.rounds):
@@ -83,17 +86,6 @@ class _BayesFusion(Fusion):
                 q = inverse_by_bayes(prior, relative[i].to(prior.device), rows)
                 total += weights[:, i : i + 1] * q
         return total
-
-    def _same_vocabulary(self, p: Tensor, member: int, width: int) -> Tensor:
-        """A member's ``[B, V_i]`` in the main model's ids ``[B, V_m]``: equal but for padding and ends of text."""
-        out = torch.zeros(p.shape[0], width, device=p.device)
-        shared = min(width, p.shape[1])
-        out[:, :shared] = p[:, :shared]
-        if main_ends := self._roles[self.main].ids:
-            for end in {*main_ends, *self._roles[member].ids} - {main_ends[0]}:
-                out[:, main_ends[0]] += out[:, end]
-                out[:, end] = 0.0
-        return out
 
 
 def inverse_by_bayes(p: Tensor, r: Tensor, rows: Rows) -> Tensor:

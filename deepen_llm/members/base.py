@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from deepen_llm.config import MemberConfig
+from deepen_llm.fusion.past import Trail
 from deepen_llm.members.encoding import Prompt
 from deepen_llm.tools.definitions import Tool, Toolbox
 from deepen_llm.tools.formats import ToolFormat
@@ -39,10 +40,12 @@ class Reading:
     Attributes:
         logits: fp32 ``[P, V_i]``; padding beyond the tokenizer is ``-inf``.
         lengths: For each row, how many tokens the text has at each boundary.
+        trails: What was read last before each place; empty where the context was opened with ``back=0``.
     """
 
     logits: Tensor
     lengths: Sequence[Sequence[int]]
+    trails: Sequence[Trail] = ()
 
 
 class Context(ABC):
@@ -104,6 +107,13 @@ class Context(ABC):
     @abstractmethod
     def close(self) -> None:
         """Free what the context holds; it cannot be used afterwards."""
+
+    @abstractmethod
+    def reread(self, rows: Sequence[int]) -> None:
+        """Read these rows' text as the tokenizer encodes it, in place of the tokens that were heard.
+
+        A row stays as it is where the text ends inside a character, or its encoding would be longer.
+        """
 
     @property
     @abstractmethod
@@ -197,8 +207,17 @@ class Member(ABC):
         """The member's token ids of ``text`` where it follows the prompt."""
 
     @abstractmethod
-    def open(self, prompts: Sequence[Prompt]) -> Context:
-        """Begin to read: a context with one row for each prompt."""
+    def first_tokens(self, texts: Sequence[bytes]) -> list[int]:
+        """The token with which the member begins each text in the middle of another; -1 where it has none for it."""
+
+    @abstractmethod
+    def open(self, prompts: Sequence[Prompt], *, back: int = 0) -> Context:
+        """Begin to read: a context with one row for each prompt.
+
+        Args:
+            prompts: The prompts.
+            back: How many tokens before each boundary to tell the logits before, too (see `Reading`).
+        """
 
     def prompt_logprobs(self, prompts: Sequence[Prompt]) -> list[Tensor]:
         """Log-probabilities of prompts' own tokens, each after those before it; one forward for each prompt, in parts.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from deepen_llm.errors import LogitsError
+from deepen_llm.fusion.past import Trail
 from deepen_llm.members.base import Context, Draft, Reading
 from deepen_llm.members.encoding import Prompt, TextEncoder
 from deepen_llm.members.model import CausalModel
@@ -38,6 +39,7 @@ class LocalContext(Context):
         vocabulary: Its vocabulary.
         encoder: Its tokenizer.
         prompts: One per row.
+        back: See `Member.open`.
         recording: Where logits are kept for texts that come again, if anywhere.
     """
 
@@ -48,10 +50,12 @@ class LocalContext(Context):
         vocabulary: Vocabulary,
         encoder: TextEncoder,
         prompts: Sequence[Prompt],
+        back: int = 0,
         recording: LogitsMemory | None = None,
     ) -> None:
         self._name, self._model, self._vocabulary, self._recording = name, model, vocabulary, recording
-        self._rows = [ReadRow(encoder, prompt) for prompt in prompts]
+        self._rows = [ReadRow(encoder, prompt, vocabulary.surfaces, back) for prompt in prompts]
+        self._back = back
         self._unchecked: list[tuple[Tensor, list[tuple[int, int]]]] = []  # tops of logits, and their rows and lengths
 
     def boundaries(self, drafts: Sequence[Draft]) -> list[list[int]]:
@@ -71,13 +75,19 @@ class LocalContext(Context):
         lengths = self.boundaries(drafts)
         lengths = [wanted[-1:] for wanted in lengths] if ends_only else lengths
         asked = [(row, length) for row, wanted in enumerate(lengths) for length in wanted]
-        fresh = [place for place in asked if not self._knows(*place)]
+        passed = self._passed(lengths) if self._back and not ends_only else []
+        before = [(row, length - k) for (row, length), one in zip(asked, passed, strict=False) for k, _ in one]
+        fresh = [place for place in dict.fromkeys([*asked, *before]) if not self._knows(*place)]
         logits = self._fresh(fresh) if fresh else torch.empty(0)
         for place, (row, length) in enumerate(fresh):
             self._rows[row].learn(length, logits[place])
         if fresh != asked:
             logits = torch.stack([self._rows[row].known(length) for row, length in asked])
-        return Reading(logits, lengths)
+        trails = [
+            Trail([token for _, token in one], [self._rows[row].known(length - k) for k, _ in one])
+            for (row, length), one in zip(asked, passed, strict=False)
+        ]
+        return Reading(logits, lengths, trails)
 
     def check(self) -> None:
         """See `Context`."""
@@ -105,6 +115,11 @@ class LocalContext(Context):
         assert isinstance(other, LocalContext)  # noqa: S101 - a context of the same member, by contract
         self._rows += other._rows
 
+    def reread(self, rows: Sequence[int]) -> None:
+        """See `Context`."""
+        for row in rows:
+            self._rows[row].reread()
+
     def close(self) -> None:
         """See `Context`."""
         self.select([])
@@ -113,6 +128,11 @@ class LocalContext(Context):
     def ids(self) -> list[list[int]]:
         """See `Context`."""
         return [row.ids for row in self._rows]
+
+    def _passed(self, lengths: Sequence[Sequence[int]]) -> list[list[tuple[int, int]]]:
+        """The last tokens before each place, the newest first, and how many tokens back they begin."""
+        places = [(row, boundary) for row, wanted in enumerate(lengths) for boundary in range(len(wanted))]
+        return [list(enumerate(self._rows[row].trail(boundary), 1)) for row, boundary in places]
 
     def _knows(self, row: int, length: int) -> bool:
         """Whether a row knows the logits after so many tokens, or learns them from the recording."""

@@ -16,7 +16,7 @@ from deepen_llm.vocabulary.kinds import mistral_model
 Span = tuple[int, int]  # where a token lies in the text, in characters
 
 TOKENIZER_LOCK = threading.Lock()  # transformers switches a tokenizer's state during a call
-_LEADS = ("", "\n", ".", "a")  # what may stand before a text so that it is encoded as in the middle of one
+LEADS = ("", "\n", ".", "a")  # what may stand before a text so that it is encoded as in the middle of one
 _PROBE = "the b"  # a text to compare two ways of encoding with
 
 
@@ -74,7 +74,7 @@ class TextEncoder:
         if place is None:
             return self.readable(whole.ids)
         left, rest = self.recognising(text[: place + 1]), text[place + 1 :]
-        for lead in _LEADS[1:]:
+        for lead in LEADS[1:]:
             head, behind = self.plain(lead).ids, self.recognising(lead + rest)
             if behind[: len(head)] == head:
                 return left + behind[len(head) :]
@@ -96,7 +96,7 @@ class TextEncoder:
         # Unigram models hold their special tokens as pieces: encode the parts of such a one apart from each other. So
         # are added tokens that the model has no embedding of.
         cut = control + 1
-        left, right = self.plain(text[:cut]), self.following(_LEADS[1:], text[cut:])
+        left, right = self.plain(text[:cut]), self.following(LEADS[1:], text[cut:])
         placed = [*(left.spans or ()), *((a + cut, b + cut) for a, b in right.spans or ())]
         return Encoded(left.ids + right.ids, placed)
 
@@ -109,6 +109,15 @@ class TextEncoder:
                 spans = whole.spans and [(a - shift, b - shift) for a, b in whole.spans[len(head) :]]
                 return Encoded(whole.ids[len(head) :], spans)
         return self.plain(text)
+
+    def many(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts, special tokens in them no more than their characters; all ids of the tokenizer's."""
+        if not texts or is_mistral_common(self._tokenizer):
+            return [self._encode(text, split_special_tokens=True).ids for text in texts]
+        with TOKENIZER_LOCK:
+            out = self._tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)
+        found: list[list[int]] = out["input_ids"]
+        return found
 
     def readable(self, ids: Sequence[int]) -> list[int]:
         """These ids, all of which the model has embeddings of.
@@ -148,7 +157,7 @@ class TextEncoder:
         if tail is None:
             return None
         probed = ids[:added] + self.recognising(text + _PROBE)
-        for leads in (_LEADS[:1], _LEADS[1:]):
+        for leads in (LEADS[:1], LEADS[1:]):
             whole = self.following(leads, tail).ids == ids[fixed:]
             if whole and self.following(leads, tail + _PROBE).ids == probed[fixed:]:
                 return Prompt(tuple(ids), fixed, tail, leads)
@@ -156,11 +165,11 @@ class TextEncoder:
 
     def closed(self, ids: list[int]) -> Prompt:
         """A prompt whose ids all stay as they are; what follows is encoded on its own."""
-        return Prompt(tuple(ids), len(ids), "", _LEADS[1:])
+        return Prompt(tuple(ids), len(ids), "", LEADS[1:])
 
     def extended(self, ids: list[int], text: str) -> Prompt:
         """A prompt of ids that all stay as they are, and behind them plain text."""
-        leads = _LEADS[1:]
+        leads = LEADS[1:]
         return Prompt((*ids, *self.following(leads, text).ids), len(ids), text, leads)
 
     def shortened(self, prompt: Prompt, tokens: int) -> Prompt:

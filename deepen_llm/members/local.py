@@ -18,6 +18,7 @@ from deepen_llm.members.context import AfreshContext, CachedContext, LogitsMemor
 from deepen_llm.members.encoding import Prompt, TextEncoder
 from deepen_llm.members.model import CausalModel
 from deepen_llm.members.quantization import keep_odd_shapes_plain
+from deepen_llm.members.segments import first_tokens
 from deepen_llm.members.traits import Memory
 from deepen_llm.members.transcript import Transcript
 from deepen_llm.members.transformers_api import has_virtual_tokens
@@ -174,9 +175,13 @@ class LocalMember(Member):
         targets = torch.tensor(ids[1:], device=logits.device)[:, None]
         return logits.log_softmax(-1).gather(1, targets)[:, 0].cpu()
 
-    def open(self, prompts: Sequence[Prompt]) -> Context:
+    def first_tokens(self, texts: Sequence[bytes]) -> list[int]:
         """See `Member`."""
-        arguments = (self.name, self._causal, self.vocabulary, self._encoder, prompts, self.recording)
+        return first_tokens(self._encoder, self.vocabulary, texts)
+
+    def open(self, prompts: Sequence[Prompt], *, back: int = 0) -> Context:
+        """See `Member`."""
+        arguments = (self.name, self._causal, self.vocabulary, self._encoder, prompts, back, self.recording)
         if self._memory is Memory.NONE:
             return AfreshContext(*arguments)
         return CachedContext(self._memory is Memory.BATCHED, *arguments)

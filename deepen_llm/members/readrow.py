@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from deepen_llm.members.base import Draft, Heard
 from deepen_llm.members.encoding import Prompt, TextEncoder
+from deepen_llm.members.rereading import OwnEncoding
 from deepen_llm.members.slots import common_prefix
 from deepen_llm.members.transcript import Transcript
 
@@ -16,10 +19,15 @@ class ReadRow:
     Args:
         encoder: The member's tokenizer.
         prompt: What the row begins with.
+        surfaces: The surfaces of the member's tokens.
+        back: For how many tokens before a boundary logits are kept, too.
     """
 
-    def __init__(self, encoder: TextEncoder, prompt: Prompt) -> None:
-        self._script = Transcript(encoder, prompt)
+    def __init__(
+        self, encoder: TextEncoder, prompt: Prompt, surfaces: Sequence[bytes | None] = (), back: int = 0
+    ) -> None:
+        self._script, self._own = Transcript(encoder, prompt), OwnEncoding(encoder, prompt, surfaces)
+        self._surfaces, self._back = surfaces, back
         self._draft: list[tuple[Heard, Transcript]] = []  # each step, and the text after it
         self._logits: dict[int, Tensor] = {}  # [V] each
         self.reading = list(
@@ -61,8 +69,31 @@ class ReadRow:
         """Keep the logits after so many tokens, ``[V]``."""
         self._logits[length] = logits
 
+    def trail(self, boundary: int) -> list[int]:
+        """The last tokens before a boundary that was told, the newest first: as many as spell the end of the text.
+
+        Args:
+            boundary: Which one, from 0.
+        """
+        script = self._draft[boundary - 1][1] if boundary else self._script
+        found, spelled = list[int](), b""
+        for token in script.ids[: -self._back - 1 : -1]:
+            surface = self._surfaces[token]
+            if surface is None or len(found) + 1 == len(script.ids) or not script.ends_with(surface + spelled):
+                break
+            spelled = surface + spelled
+            found.append(token)
+        return found
+
+    def reread(self) -> None:
+        """See `Context.reread`."""
+        ids = self._own.ids()
+        if ids is not None and len(ids) <= len(self.ids):
+            self._script.ids, self._draft = ids, []
+
     def append(self, steps: Draft) -> None:
         """Hear what follows; what was drafted need not be encoded again."""
+        self._own.hear(steps)
         for step in steps:
             if self._draft and self._draft[0][0] == step:
                 self._script = self._draft.pop(0)[1]
@@ -73,7 +104,8 @@ class ReadRow:
     def copy(self) -> ReadRow:
         """A second row that begins as this one."""
         other = object.__new__(ReadRow)
-        other._script, other._draft = self._script.copy(), []
+        other._script, other._own, other._draft = self._script.copy(), self._own.copy(), []
+        other._surfaces, other._back = self._surfaces, self._back
         other._logits, other.reading = dict(self._logits), self.reading
         return other
 
@@ -89,9 +121,9 @@ class ReadRow:
         del self._draft[len(draft) :]
 
     def _settle(self, ids: list[int], first: int) -> None:
-        """Read these ids next; forget the logits that are not for them, and those before the first boundary."""
+        """Read these ids next; forget the logits that are not for them, and those of long ago."""
         common = common_prefix(self.reading, ids)
-        self._logits = {length: one for length, one in self._logits.items() if first <= length <= common}
+        self._logits = {length: one for length, one in self._logits.items() if first - self._back <= length <= common}
         self.reading = list(ids)
 
 

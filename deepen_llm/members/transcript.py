@@ -33,6 +33,10 @@ class Transcript:
         other._spans = self._spans and list(self._spans)
         return other
 
+    def ends_with(self, text: bytes) -> bool:
+        """Whether what was heard as text, and the prompt's end that is encoded together with it, end so."""
+        return self._text[-len(text) :].encode().endswith(text)
+
     def append_text(self, piece: str) -> None:
         """Hear a piece of text; the last ids may change."""
         if not piece:

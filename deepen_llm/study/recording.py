@@ -19,6 +19,7 @@ from deepen_llm.contexts import Contexts, Ensemble, Step
 from deepen_llm.demo.measure import conversation
 from deepen_llm.demo.settings import BATCH
 from deepen_llm.fusion import FixedWeights, Fusion, Likelihood
+from deepen_llm.fusion.past import Past
 from deepen_llm.gate import Gate, reasons_against
 from deepen_llm.members.base import Context, Member
 from deepen_llm.members.likelihood import likelihoods
@@ -64,7 +65,7 @@ class _Recorder(Fusion):
         super().__init__(members, main)
         self.heard: list[Tensor] = []
 
-    def fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:
+    def fuse(self, logits: Sequence[Tensor], weights: Tensor, past: Past | None = None) -> Tensor:
         self.heard = list(logits)
         return logits[self.main]
 
@@ -115,7 +116,7 @@ class _Reading:
             contexts.close()
 
     def _read(self, contexts: Contexts, drafts: Sequence[Sequence[Step]], owners: Sequence[int]) -> None:
-        fused = contexts.fuse(drafts, [[False] * (len(draft) + 1) for draft in drafts])
+        fused = contexts.fuse(drafts, [[b""] * (len(draft) + 1) for draft in drafts])
         contexts.check(fused)
         for known, logits in zip(self.logits, self._recorder.heard, strict=True):
             known += list(logits.clone())

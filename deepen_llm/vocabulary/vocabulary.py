@@ -43,6 +43,11 @@ class Vocabulary:
         """The width of the logits."""
         return len(self.surfaces)
 
+    def longest(self, text: bytes) -> int:
+        """The longest token that a text begins with; -1 where there is none."""
+        beginnings = (text[:size] for size in range(len(text), 0, -1))
+        return next((self.ids[one] for one in beginnings if one in self.ids), -1)
+
     @classmethod
     def from_tokenizer(
         cls, tokenizer: PreTrainedTokenizerBase, *, size: int, end_of_text: Sequence[int]

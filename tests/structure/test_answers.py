@@ -159,7 +159,7 @@ def test_tokens_follow_the_fused_distribution_over_the_allowed_ones(fusion: Fusi
     count = 1000
     llm = ensemble("byte_level_bpe", "sentencepiece_bpe", fusion=fusion, batch_size=count)
     contexts = Contexts(llm._ensemble, [encode_text(llm._ensemble, PROMPT)])
-    fused = contexts.fuse([()], [[False]]).logits
+    fused = contexts.fuse([()], [[b""]]).logits
     allowed = llm._requests._grammars.compile(lark.of_schema({"type": "integer"})).guide().allowed()
     p = fused[0].masked_fill(~allowed, -torch.inf).double().softmax(-1)
     options = {"response_format": int, "temperature": 1.0, "seed": 0, "max_new_tokens": 2, "n": count, "logprobs": 0}

@@ -3,9 +3,12 @@
 import copy
 from collections.abc import Callable, Sequence
 
+import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from deepen_llm import EnsembleLLM
+from deepen_llm.fusion.past import Trail
 from deepen_llm.members.base import Context, Draft, Reading
 from deepen_llm.members.encoding import Prompt
 from deepen_llm.members.local import LocalMember
@@ -138,9 +141,9 @@ class Answering(LocalMember):
         self.answers, self.obeyed = answers, obeyed
         self.prompts: list[str] = []
 
-    def open(self, prompts: Sequence[Prompt]) -> Context:
+    def open(self, prompts: Sequence[Prompt], *, back: int = 0) -> Context:
         self.prompts += [self._chat.spelled(prompt.ids) for prompt in prompts]
-        return _Opinion(self, super().open(prompts))
+        return _Opinion(self, super().open(prompts, back=back))
 
     def wanted(self, ids: Sequence[int]) -> int | None:
         """The next token of the answer, where the text so far goes along with it."""
@@ -171,11 +174,21 @@ class _Opinion(Context):
 
     def read(self, drafts: Sequence[Draft], *, ends_only: bool = False) -> Reading:
         reading = self._inner.read([()] * len(drafts))
-        logits = reading.logits.clone()
-        for row, ids in enumerate(self.ids):
-            if (token := self._member.wanted(ids)) is not None:
-                logits[row, token] += _STRENGTH
-        return Reading(logits, reading.lengths)
+        logits = torch.stack([self._opinion(ids, one) for ids, one in zip(self.ids, reading.logits, strict=True)])
+        trails = [
+            Trail(one.tokens, [self._opinion(ids[:-k], earlier) for k, earlier in enumerate(one.logits, 1)])
+            for ids, one in zip(self.ids, reading.trails, strict=False)
+        ]
+        return Reading(logits, reading.lengths, trails)
+
+    def _opinion(self, ids: Sequence[int], logits: Tensor) -> Tensor:
+        logits, token = logits.clone(), self._member.wanted(ids)
+        if token is not None:
+            logits[token] += _STRENGTH
+        return logits
+
+    def reread(self, rows: Sequence[int]) -> None:
+        self._inner.reread(rows)
 
     def check(self) -> None:
         self._inner.check()

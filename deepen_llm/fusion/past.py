@@ -1,0 +1,39 @@
+"""What was read before a place: fusion by surfaces reads the members there, too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Trail:
+    """The last tokens that a member read before a place, the newest first.
+
+    Attributes:
+        tokens: Their ids, as many as were asked for and spell the end of the text.
+        logits: The member's logits before each of them, ``[K, V_i]``.
+    """
+
+    tokens: Sequence[int]
+    logits: Sequence[Tensor]
+
+
+@dataclass(frozen=True)
+class Past:
+    """What came before P places.
+
+    Attributes:
+        trails: For each member, its trail at each place; empty for a member with the main model's vocabulary.
+        unfinished: At each place, the bytes of a character that the text ends inside of; the other members have yet to
+            hear them.
+    """
+
+    trails: Sequence[Sequence[Trail]]
+    unfinished: Sequence[bytes]
+
+    def part(self, places: slice) -> Past:
+        """The same for some of the places."""
+        return Past([trails[places] for trails in self.trails], self.unfinished[places])
