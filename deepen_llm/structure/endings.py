@@ -9,11 +9,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from deepen_llm.structure.closing import Closings, End, NoEnd
-from deepen_llm.structure.lark import parts
 from deepen_llm.structure.matches import words
 from deepen_llm.structure.patterns import atoms
 from deepen_llm.structure.regions import Region
-from deepen_llm.structure.spelling import Letters, Speller
+from deepen_llm.structure.spelling import Letters, Speller, parts
 from deepen_llm.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

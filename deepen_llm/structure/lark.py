@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from deepen_llm.structure.spelling import parts
 from deepen_llm.tools.definitions import Toolbox
 from deepen_llm.tools.formats import ToolFormat
 
@@ -38,18 +39,6 @@ def literal(text: str, special: Mapping[str, int]) -> str:
         special: Special tokens that it may spell.
     """
     return " ".join(f"<[{special[part]}]>" if part in special else json.dumps(part) for part in parts(text, special))
-
-
-def parts(text: str, special: Mapping[str, int]) -> list[str]:
-    """A text split where it spells special tokens.
-
-    Args:
-        text: The text.
-        special: Special tokens by their spelling.
-    """
-    spelled = [token for token in special if token in text]
-    found = re.split("(" + "|".join(map(re.escape, spelled)) + ")", text) if spelled else [text]
-    return [part for part in found if part]
 
 
 def of_tools(form: ToolFormat, toolbox: Toolbox, special: Mapping[str, int], schema: Mapping[str, Any] | None) -> str:

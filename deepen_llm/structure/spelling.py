@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from deepen_llm.vocabulary import Vocabulary
@@ -77,3 +79,15 @@ def _is_character(surface: bytes) -> bool:
         return len(surface.decode()) == 1
     except UnicodeDecodeError:
         return False
+
+
+def parts(text: str, special: Mapping[str, int]) -> list[str]:
+    """A text split where it spells special tokens.
+
+    Args:
+        text: The text.
+        special: Special tokens by their spelling.
+    """
+    spelled = [token for token in special if token in text]
+    found = re.split("(" + "|".join(map(re.escape, spelled)) + ")", text) if spelled else [text]
+    return [part for part in found if part]
