@@ -33,7 +33,7 @@ class Edges:
     """The main tokens ``G(u)`` that each token u of a member may begin.
 
     Attributes:
-        single: Tokens of the member with one such main token, and that token, ``[2, S]``.
+        single: The one such main token of each token of the member, ``[V_i]``; V_main where there are none or several.
         tokens: The tokens with several, ``[U]``.
         several: For each of their edges, the place of u in ``tokens``, and v, ``[2, E]``.
         spelled: Whether the edge is ``v = f(u)``, ``[E]``.
@@ -51,8 +51,11 @@ class Edges:
     @classmethod
     def between(cls, member: Spelling, main: Spelling) -> Edges:
         """The edges of a member and the main model."""
-        key = fingerprints.fingerprint(["surfaces", _key(member), _key(main)])
-        found = store.kept("surfaces", key, lambda: _tensors(_pairs(member, main), member.vocabulary.size))
+        key = fingerprints.fingerprint(
+            ["surfaces", _key(member), _key(main), member.vocabulary.size, main.vocabulary.size]
+        )
+        sizes = member.vocabulary.size, main.vocabulary.size
+        found = store.kept("surfaces", key, lambda: _tensors(_pairs(member, main), sizes))
         return cls(found["single"], found["tokens"], found["several"], found["spelled"].bool())
 
 
@@ -115,13 +118,15 @@ def _map(vocabulary: Vocabulary, other: Spelling) -> tuple[np.ndarray, np.ndarra
     return np.array(ids, dtype=np.int64)[firsts != _NONE], firsts[firsts != _NONE]
 
 
-def _tensors(found: tuple[np.ndarray, np.ndarray], size: int) -> dict[str, Tensor]:
-    """The fields of `Edges`."""
+def _tensors(found: tuple[np.ndarray, np.ndarray], sizes: tuple[int, int]) -> dict[str, Tensor]:
+    """The fields of `Edges`, between so many tokens of the member and of the main model."""
     pairs, spelled = found
-    alone = np.bincount(pairs[:, 0], minlength=size)[pairs[:, 0]] == 1
+    alone = np.bincount(pairs[:, 0], minlength=sizes[0])[pairs[:, 0]] == 1
+    single = torch.full((sizes[0],), sizes[1])
+    single[torch.from_numpy(pairs[alone, 0])] = torch.from_numpy(pairs[alone, 1])
     tokens, places = np.unique(pairs[~alone, 0], return_inverse=True)
     return {
-        "single": torch.from_numpy(np.ascontiguousarray(pairs[alone].T)),
+        "single": single,
         "tokens": torch.from_numpy(tokens),
         "several": torch.from_numpy(np.stack([places.reshape(-1), pairs[~alone, 1]])),
         "spelled": torch.from_numpy(spelled[~alone]).to(torch.uint8),

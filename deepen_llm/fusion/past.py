@@ -15,10 +15,12 @@ class Trail:
     Attributes:
         tokens: Their ids, as many as were asked for and spell the end of the text.
         logits: The member's logits before each of them, ``[K, V_i]``.
+        norms: The logarithm of the sum of their exponentials, ``[K]``.
     """
 
     tokens: Sequence[int]
     logits: Sequence[Tensor]
+    norms: Sequence[Tensor]
 
 
 @dataclass(frozen=True)

@@ -83,17 +83,15 @@ def evidence(
         return Evidence(1.0)
     found, unknown = list[_Read](), list[float]()  # logarithms of Σ w_k, and of the parts of a
     behind, path = unfinished, 0.0
-    for back, one in enumerate([logits, *trail.logits]):
-        if back:
-            token = trail.tokens[back - 1]
-            behind = (tokens.surfaces[token] or b"") + behind
-        norm = one.logsumexp(-1)
-        if back:
-            path += max(float(one[token] - norm), _IMPOSSIBLE)
-        if not behind:
-            continue
-        found.append(_Read(behind, back, tokens, one, float(norm) + path))
-        unknown += _shorter(tokens, one, float(norm) + path, behind, guess, token if back else None)
+    if unfinished:
+        norm = float(logits.logsumexp(-1))
+        found.append(_Read(unfinished, 0, tokens, logits, norm))
+        unknown += _shorter(tokens, logits, norm, unfinished, guess, None)
+    for back, (token, one, own) in enumerate(zip(trail.tokens, trail.logits, trail.norms, strict=True), 1):
+        behind, norm = (tokens.surfaces[token] or b"") + behind, float(own)
+        path += max(float(one[token]) - norm, _IMPOSSIBLE)
+        found.append(_Read(behind, back, tokens, one, norm + path))
+        unknown += _shorter(tokens, one, norm + path, behind, guess, token)
     return _shared(found, unknown, here=not unfinished, abstain=abstain)
 
 

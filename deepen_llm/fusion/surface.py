@@ -148,7 +148,7 @@ class _SurfaceFusion(Fusion):
         """A member's evidence at each place."""
         if past is None:
             return [Evidence(1.0)] * len(logits)
-        trails = past.trails[member] or [Trail((), ())] * len(logits)
+        trails = past.trails[member] or [Trail((), (), ())] * len(logits)
         tokens, method = self._strangers[member].tokens, self._method
         return [
             evidence(tokens, one, trail, rest, guess=method.guess, abstain=method.abstain)
@@ -167,7 +167,7 @@ class _SurfaceFusion(Fusion):
         device, (places, width) = prior.device, prior.shape
         here = torch.tensor([[one.here] for one in found], device=logits.device)  # [P, 1]
         e, edges = (here * logits.softmax(-1)).to(device), stranger.edges.to(device)
-        certain = prior.new_zeros(prior.shape).index_add_(1, edges.single[1], e[:, edges.single[0]])
+        certain = prior.new_zeros(places, width + 1).scatter_add_(1, edges.single.expand(places, -1), e)[:, :width]
         total = e.sum(-1, keepdim=True)
         rests = stranger.residuals.edges(found, prior)
         start = torch.arange(places, device=device)[:, None]

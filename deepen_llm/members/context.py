@@ -84,7 +84,11 @@ class LocalContext(Context):
         if fresh != asked:
             logits = torch.stack([self._rows[row].known(length) for row, length in asked])
         trails = [
-            Trail([token for _, token in one], [self._rows[row].known(length - k) for k, _ in one])
+            Trail(
+                [token for _, token in one],
+                [self._rows[row].known(length - k) for k, _ in one],
+                [self._rows[row].norm(length - k) for k, _ in one],
+            )
             for (row, length), one in zip(asked, passed, strict=False)
         ]
         return Reading(logits, lengths, trails)

@@ -30,6 +30,7 @@ class ReadRow:
         self._surfaces, self._back = surfaces, back
         self._draft: list[tuple[Heard, Transcript]] = []  # each step, and the text after it
         self._logits: dict[int, Tensor] = {}  # [V] each
+        self._norms: dict[int, Tensor] = {}  # of those that were asked for
         self.reading = list(
             self._script.ids
         )  # what logits are for and the next forward reads: text, and draft behind it
@@ -65,9 +66,16 @@ class ReadRow:
         """The logits after so many tokens, ``[V]``."""
         return self._logits[length]
 
+    def norm(self, length: int) -> Tensor:
+        """The logarithm of the sum of their exponentials; a tensor without dimensions."""
+        if length not in self._norms:
+            self._norms[length] = self._logits[length].logsumexp(-1)
+        return self._norms[length]
+
     def learn(self, length: int, logits: Tensor) -> None:
         """Keep the logits after so many tokens, ``[V]``."""
         self._logits[length] = logits
+        self._norms.pop(length, None)
 
     def trail(self, boundary: int) -> list[int]:
         """The last tokens before a boundary that was told, the newest first: as many as spell the end of the text.
@@ -106,7 +114,7 @@ class ReadRow:
         other = object.__new__(ReadRow)
         other._script, other._own, other._draft = self._script.copy(), self._own.copy(), []
         other._surfaces, other._back = self._surfaces, self._back
-        other._logits, other.reading = dict(self._logits), self.reading
+        other._logits, other._norms, other.reading = dict(self._logits), dict(self._norms), self.reading
         return other
 
     def _follow(self, draft: Draft) -> None:
@@ -123,7 +131,9 @@ class ReadRow:
     def _settle(self, ids: list[int], first: int) -> None:
         """Read these ids next; forget the logits that are not for them, and those of long ago."""
         common = common_prefix(self.reading, ids)
-        self._logits = {length: one for length, one in self._logits.items() if first - self._back <= length <= common}
+        kept = range(first - self._back, common + 1)
+        self._logits = {length: one for length, one in self._logits.items() if length in kept}
+        self._norms = {length: one for length, one in self._norms.items() if length in kept}
         self.reading = list(ids)
 
 
