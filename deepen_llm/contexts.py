@@ -159,13 +159,13 @@ class Contexts:
         ]
         readings, alone = self._read(heard, drafts, alone)
         logits = [readings[i].logits if i in readings else None for i in range(len(heard))]
-        fused, weights = self._fused(readings, alone, [len(row) for row in unfinished], inside)
+        fused, weights, past = self._fused(readings, alone, [len(row) for row in unfinished], inside)
         fused = self._end_by_policy(fused, readings[main].logits)
         lengths = [
             readings[i].lengths if i in readings else context.boundaries(draft)
             for i, (context, draft) in enumerate(heard)
         ]
-        report = StepReport(self._ensemble, logits, weights, fused, alone)
+        report = StepReport(self._ensemble, logits, weights, fused, alone, past)
         return Fused(fused, self._rooms(lengths), report)
 
     def check(self, fused: Fused) -> None:
@@ -288,8 +288,8 @@ class Contexts:
 
     def _fused(
         self, readings: dict[int, Reading], alone: Sequence[str], places: Sequence[int], unfinished: Sequence[bytes]
-    ) -> tuple[Tensor, Tensor]:
-        """Fused logits and the aggregation weights in force, ``[P, V_m]`` and ``[P, N]``.
+    ) -> tuple[Tensor, Tensor, Past | None]:
+        """Fused logits ``[P, V_m]``, the aggregation weights in force ``[P, N]``, and what came before.
 
         Args:
             readings: By member; the main model's only, where it decides alone everywhere.
@@ -299,14 +299,16 @@ class Contexts:
         """
         main, count = self._ensemble.main, len(self.each)
         if all(alone):
-            return readings[main].logits, torch.eye(count)[main].expand(len(alone), -1)
+            return readings[main].logits, torch.eye(count)[main].expand(len(alone), -1), None
         logits = [readings[i].logits for i in range(count)]
         standing = self._standing.repeat_interleave(torch.tensor(places), 0)  # [P, N]
-        weights = self._ensemble.weights.weigh(logits, standing).float()
+        past, fusion = Past([readings[i].trails for i in range(count)], unfinished), self._ensemble.fusion
+        following = self._ensemble.weights.reads_logits
+        said = fusion.expected(logits, past) if following else logits
+        weights = self._ensemble.weights.weigh(said, standing).float()
         shut = torch.tensor([[bool(why)] for why in alone], device=weights.device)  # [P, 1]
         weights = torch.where(shut, torch.eye(count, device=weights.device)[main], weights)
-        past = Past([readings[i].trails for i in range(count)], unfinished)
-        return self._ensemble.fusion.fuse(logits, weights, past), weights
+        return fusion.fuse(logits, weights, past), weights, past
 
     def _rooms(self, lengths: Sequence[Sequence[Sequence[int]]]) -> list[list[Room]]:
         """For each row and boundary, what fits in behind these lengths, ``[N][B][boundaries]``."""

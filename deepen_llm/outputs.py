@@ -75,6 +75,23 @@ class ScoredToken(Candidate):
 
 
 @dataclass(frozen=True)
+class Straddling:
+    """A token that a member would have written across the end of the text (fusion by surfaces).
+
+    Attributes:
+        text: Its surface as text.
+        rest: What of it is still to come.
+        share: Its share of the member's evidence.
+        back: How many of the member's tokens before the end of the text it begins.
+    """
+
+    text: str
+    rest: str
+    share: float
+    back: int
+
+
+@dataclass(frozen=True)
 class MemberView:
     """What one member said at one step.
 
@@ -82,11 +99,15 @@ class MemberView:
         name: The member.
         weight: Its aggregation weight.
         top: Its likeliest tokens, in its own vocabulary; none where it was not asked, as the main model decided alone.
+        straddling: What it expects by its readings at earlier tokens, the likeliest first.
+        abstained: The share of its weight that it abstained from, where nobody has read what its last bytes may be.
     """
 
     name: str
     weight: float
     top: tuple[Candidate, ...]
+    straddling: tuple[Straddling, ...] = ()
+    abstained: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from deepen_llm.outputs import END, Candidate, MemberView, SearchStep, TokenLogprob, TokenTrace
+from deepen_llm.fusion.past import Past
+from deepen_llm.fusion.straddling import Evidence, Straddler
+from deepen_llm.outputs import END, Candidate, MemberView, SearchStep, Straddling, TokenLogprob, TokenTrace
 from deepen_llm.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ class StepReport:
         weights: The aggregation weights in force, ``[P, N]``.
         fused: The fused logits, ``[P, V_m]``.
         alone: For each place, why the main model decides alone; "" where it does not.
+        past: What the fusion method has read of what came before.
 
     Attributes:
         main: The main model's logits, ``[P, V_m]``.
@@ -39,11 +42,12 @@ class StepReport:
         weights: Tensor,
         fused: Tensor,
         alone: Sequence[str],
+        past: Past | None = None,
     ) -> None:
         own = logits[ensemble.main]
         assert own is not None  # noqa: S101 - the main model is always read
         self._ensemble, self._weights, self._fused, self._alone, self.main = ensemble, weights, fused, alone, own
-        self._logits = logits
+        self._logits, self._evidence = logits, past.evidence if past else {}
 
     def is_fused(self, place: int) -> bool:
         """Whether any other member had weight."""
@@ -79,7 +83,12 @@ class StepReport:
         own = asked[self._ensemble.main]
         chosen, main_choice = candidate(main, fused, token), candidate(main, own, int(own.argmax()))
         views = tuple(
-            MemberView(member.name, float(weight), _top(member.vocabulary, asked[i], _TOP) if i in asked else ())
+            MemberView(
+                member.name,
+                float(weight),
+                _top(member.vocabulary, asked[i], _TOP) if i in asked else (),
+                *(self._read(i, place) if i in asked else ()),
+            )
             for i, (member, weight) in enumerate(zip(members, self._weights[place], strict=True))
         )
         changed = chosen.token != main_choice.token
@@ -109,21 +118,56 @@ class StepReport:
         """Who moved a token away from the main model's choice, and in words."""
         weights, own = self._weights[place].tolist(), float(logprobs[self._ensemble.main][token].exp())
         others = [i for i in logprobs if i != self._ensemble.main and weights[i] > 0]
-        wishes = {i: self._wish(i, token, logprobs[i]) for i in others}
+        wishes = {i: self._wish(i, place, token, logprobs[i]) for i in others}
         behind = [i for i in others if wishes[i] > own]
         if not behind:
             return None, "what the members hold near it, or the draw"
         first = max(behind, key=lambda i: weights[i] * wishes[i])
         name = self._ensemble.members[first].name
-        return name, f"{name} holds it at {wishes[first]:.2f}"
+        return name, f"{name} holds it at {wishes[first]:.2f}{self._origin(first, place, token)}"
 
-    def _wish(self, member: int, token: int, logprobs: Tensor) -> float:
-        """A member's own probability of the main token's surface, or of the end of text."""
+    def _wish(self, member: int, place: int, token: int, logprobs: Tensor) -> float:
+        """A member's own probability of the main token's surface, or of the end of text; by all its readings."""
         main, own = self._ensemble.main_model.vocabulary, self._ensemble.members[member].vocabulary
+        evidence = self._evidence[member][place] if member in self._evidence else Evidence(1.0)
         if token in main.end_of_text:
-            return float(logprobs[list(own.end_of_text)].exp().sum())
+            return evidence.here * float(logprobs[list(own.end_of_text)].exp().sum())
         id_ = own.ids.get(main.surfaces[token] or b"")
-        return 0.0 if id_ is None else float(logprobs[id_].exp())
+        here = 0.0 if id_ is None else float(logprobs[id_].exp())
+        return evidence.here * here + sum(one.share for one in self._straddlers(member, place, token))
+
+    def _straddlers(self, member: int, place: int, token: int) -> list[Straddler]:
+        """A member's straddling tokens that go on with a main token, the likeliest first."""
+        if member not in self._evidence:
+            return []
+        surfaces = self._ensemble.members[member].vocabulary.surfaces
+        surface = self._ensemble.main_model.vocabulary.surfaces[token] or b"\xff"
+        found = self._evidence[member][place].straddlers
+        fitting = [one for one in found if (surfaces[one.token] or b"")[len(one.behind) :].startswith(surface)]
+        return sorted(fitting, key=lambda one: -one.share)
+
+    def _origin(self, member: int, place: int, token: int) -> str:
+        """Where a member's wish for a main token mostly comes from, in words; "" where it comes from here."""
+        for one in self._straddlers(member, place, token)[:1]:
+            text, back = shown(self._ensemble.members[member].vocabulary, one.token), one.back
+            return f", as {text!r} begun {back} {'token' if back == 1 else 'tokens'} back"
+        return ""
+
+    def _read(self, member: int, place: int) -> tuple[tuple[Straddling, ...], float]:
+        """What a member expects by its readings at earlier tokens, and what it abstained from."""
+        if member not in self._evidence:
+            return (), 0.0
+        vocabulary, found = self._ensemble.members[member].vocabulary, self._evidence[member][place]
+        likely = sorted(found.straddlers, key=lambda one: -one.share)[:_TOP]
+        return tuple(
+            Straddling(
+                shown(vocabulary, one.token),
+                (vocabulary.surfaces[one.token] or b"")[len(one.behind) :].decode(errors="backslashreplace"),
+                one.share,
+                one.back,
+            )
+            for one in likely
+        ), found.abstained
 
 
 def candidate(vocabulary: Vocabulary, logprobs: Tensor, token: int) -> Candidate:

@@ -77,6 +77,8 @@ class Fusion(ABC):
         own = logits[self.main]
         if weights.device.type == "cpu" and bool((weights[:, self.main] >= 1).all()):  # a look that waits for nothing
             return own
+        if past is not None:
+            self.read(logits, past)
         weights = weights.to(own.device, non_blocking=True)
         folded = [role.fold(one) for role, one in zip(self._roles, logits, strict=True)]
         size = self._portion or len(weights)
@@ -89,6 +91,21 @@ class Fusion(ABC):
         )
         fused = self._roles[self.main].unfold(fused, own)
         return torch.where(weights[:, self.main : self.main + 1] < 1, fused, own)
+
+    def read(self, logits: Sequence[Tensor], past: Past) -> None:  # noqa: B027 (most methods look at nothing)
+        """Note in what came before what it tells; for methods that look at it (see `Past.evidence`)."""
+
+    def expected(self, logits: Sequence[Tensor], past: Past | None) -> Sequence[Tensor]:
+        """What each member expects, for weights that look at how sure it is.
+
+        Args:
+            logits: See `fuse`.
+            past: See `fuse`.
+
+        Returns:
+            Logits, ``[B, V_i]``; behind a member's tokens may stand more columns, for what it expects otherwise.
+        """
+        return logits
 
     @torch.inference_mode()
     def course(self, logits: Sequence[Tensor], weights: Tensor, token: int) -> tuple[SearchStep, ...]:

@@ -46,6 +46,7 @@ class PromptWeights(FollowingWeights):
     tau: float = Field(1.0, gt=0)
     per: Literal["token", "byte"] = "token"
     reads_prompts: ClassVar[bool] = True
+    reads_logits: ClassVar[bool] = False
 
     def standing(self, likelihoods: Sequence[Sequence[Likelihood]]) -> Tensor:
         """See `AggregationWeights`."""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from deepen_llm.fusion.straddling import Evidence
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,14 @@ class Past:
         trails: For each member, its trail at each place; empty for a member with the main model's vocabulary.
         unfinished: At each place, the bytes of a character that the text ends inside of; the other members have yet to
             hear them.
+        evidence: What each member expects at each place, by member, once fusion by surfaces has read it.
     """
 
     trails: Sequence[Sequence[Trail]]
     unfinished: Sequence[bytes]
+    evidence: dict[int, Sequence[Evidence]] = field(default_factory=dict)
 
     def part(self, places: slice) -> Past:
         """The same for some of the places."""
-        return Past([trails[places] for trails in self.trails], self.unfinished[places])
+        evidence = {member: found[places] for member, found in self.evidence.items()}
+        return Past([trails[places] for trails in self.trails], self.unfinished[places], evidence)

@@ -132,8 +132,9 @@ class _SurfaceFusion(Fusion):
                 p = in_main_ids(one.to(own.device).softmax(-1), self._roles[i], self._roles[self.main], own.shape[1])
                 kept += weights[:, i : i + 1] * p
                 heard += weights[:, i : i + 1]
+        nothing = [Evidence(1.0)] * len(own)
         brought = {
-            i: self._brought(stranger, logits[i], self._evidence(i, logits[i], past), prior)
+            i: self._brought(stranger, logits[i], past.evidence[i] if past else nothing, prior)
             for i, stranger in self._strangers.items()
         }
         heard += sum(weights[:, i : i + 1] * one.total for i, one in brought.items())
@@ -144,10 +145,22 @@ class _SurfaceFusion(Fusion):
         fused = fused if brought else kept
         return fused.log() + own.logsumexp(-1, keepdim=True)  # on the scale of the main model's logits
 
-    def _evidence(self, member: int, logits: Tensor, past: Past | None) -> list[Evidence]:
-        """A member's evidence at each place."""
+    @torch.inference_mode()
+    def read(self, logits: Sequence[Tensor], past: Past) -> None:
+        """See `Fusion`."""
+        for i in self._strangers.keys() - past.evidence.keys():
+            past.evidence[i] = self._evidence(i, logits[i], past)
+
+    @torch.inference_mode()
+    def expected(self, logits: Sequence[Tensor], past: Past | None) -> Sequence[Tensor]:
+        """See `Fusion`: the logarithms of the evidence, of straddling tokens behind those that begin here."""
         if past is None:
-            return [Evidence(1.0)] * len(logits)
+            return logits
+        self.read(logits, past)
+        return [_logarithms(one, past.evidence[i]) if i in past.evidence else one for i, one in enumerate(logits)]
+
+    def _evidence(self, member: int, logits: Tensor, past: Past) -> list[Evidence]:
+        """A member's evidence at each place."""
         trails = past.trails[member] or [Trail((), (), ())] * len(logits)
         tokens, method = self._strangers[member].tokens, self._method
         return [
@@ -193,6 +206,17 @@ class _SurfaceFusion(Fusion):
             spelled=self._method.floor
             * torch.cat([edges.spelled.float().repeat(places), torch.tensor(rests.spelled, device=device)]),
         )
+
+
+def _logarithms(logits: Tensor, found: Sequence[Evidence]) -> Tensor:
+    """The logarithms of a member's evidence, ``[P, V_i + the most straddling tokens of a place]``."""
+    most = max(len(one.straddlers) for one in found)
+    here = torch.tensor([[one.here] for one in found], device=logits.device).log()  # [P, 1]
+    shares = torch.zeros(len(found), most)
+    for place, one in enumerate(found):
+        shares[place, : len(one.straddlers)] = torch.tensor([straddler.share for straddler in one.straddlers])
+    straddling = shares.to(logits.device).log()
+    return torch.cat([logits.log_softmax(-1) + here, straddling], -1)
 
 
 def _spelling(member: Fusible) -> Spelling:

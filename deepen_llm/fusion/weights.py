@@ -32,9 +32,11 @@ class AggregationWeights:
 
     Attributes:
         reads_prompts: Whether `standing` looks at likelihoods, which take one more forward of each member per prompt.
+        reads_logits: Whether `weigh` looks at logits.
     """
 
     reads_prompts: ClassVar[bool] = False
+    reads_logits: ClassVar[bool] = True
 
     def standing(self, likelihoods: Sequence[Sequence[Likelihood]]) -> Tensor:
         """Weights that hold for all of an answer, fp32 ``[B, N]`` on the CPU; every row sums to 1.
@@ -48,7 +50,9 @@ class AggregationWeights:
         """Weights at P places, ``[P, N]``; every row sums to 1.
 
         Args:
-            logits: The members' logits there, ``[P, V_i]`` each.
+            logits: The members' logits there, ``[P, V_i]`` each. Under a fusion method that reads members at their last
+                tokens, too, what they expect by all of these readings: there are more columns, for tokens that began
+                before, and what a member abstains from is left out.
             standing: The weights of each place's prompt, ``[P, N]``.
         """
         return standing
@@ -71,6 +75,8 @@ class FixedWeights(AggregationWeights):
     Raises:
         ConfigError: The weights are negative, not finite or all zero.
     """
+
+    reads_logits: ClassVar[bool] = False
 
     def __init__(self, weights: Sequence[float]) -> None:
         if any(not math.isfinite(w) or w < 0 for w in weights) or not sum(weights) > 0:

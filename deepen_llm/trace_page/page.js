@@ -58,6 +58,14 @@
     return make("div", {}, title, charts, make("details", {}, make("summary", { textContent: "Step by step" }), steps));
   }
 
+  /* What a member expects by its readings at earlier tokens, and what it abstained from. */
+  function earlier(straddling, abstained) {
+    const lines = straddling.map(([text, part, back]) =>
+      make("p", { className: "earlier" }, make("bdi", { textContent: text }), ` ${share(part)}, begun ${back} ${back === 1 ? "token" : "tokens"} back`));
+    if (abstained >= 0.005) lines.push(make("p", { className: "earlier", textContent: `abstains with ${share(abstained)} of its weight` }));
+    return lines;
+  }
+
   function show(place) {
     if (current !== null) spans[current].classList.remove("current");
     current = place;
@@ -71,7 +79,10 @@
     shown.replaceChildren(
       make("p", {}, ...token.r.map((part, i) => (i % 2 ? make("bdi", { textContent: part }) : part))),
       distribution("fused", "", " all of them together", token.f, token.t),
-      ...members.map((name, i) => distribution(name, looks.get(i), ` weight ${token.w[i].toFixed(2)}${i === token.i ? ", main model" : ""}`, token.m[i], token.t)),
+      ...members.flatMap((name, i) => [
+        distribution(name, looks.get(i), ` weight ${token.w[i].toFixed(2)}${i === token.i ? ", main model" : ""}`, token.m[i], token.t),
+        ...earlier(token.s[i], token.a[i]),
+      ]),
       course(token),
     );
     panel.scrollTop = 0;

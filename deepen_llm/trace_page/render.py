@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from deepen_llm.outputs import END, Candidate, SearchStep, TokenTrace
+from deepen_llm.outputs import END, Candidate, MemberView, SearchStep, TokenTrace
 from deepen_llm.trace_page.spelling import label, segments
 from deepen_llm.traces import Trace
 
@@ -124,6 +124,8 @@ def _data(trace: Sequence[TokenTrace]) -> list[dict[str, Any]]:
             "f": _row(token.fused, token.chosen),
             "w": [round(view.weight, 4) for view in token.members],
             "m": [_row(view.top, token.chosen) for view in token.members],
+            "s": [_straddling(view) for view in token.members],
+            "a": [round(view.abstained, 4) for view in token.members],
             "c": [_step(step) for step in token.course],
         }
         for token in trace
@@ -137,6 +139,11 @@ def _row(top: Sequence[Candidate], chosen: Candidate) -> list[tuple[str, float]]
         for one in top
         if one in top[:1] or one.text == chosen.text or _share(one) >= _LEAST_SHARE
     ]
+
+
+def _straddling(view: MemberView) -> list[tuple[str, float, int]]:
+    """What a member expects by its readings at earlier tokens, if it shows."""
+    return [(label(one.text), round(one.share, 4), one.back) for one in view.straddling if one.share >= _LEAST_SHARE]
 
 
 def _step(step: SearchStep) -> tuple[float, float]:
