@@ -27,10 +27,10 @@ from deepen_llm.fusion import (
     FOLLOWING,
     METHODS,
     AggregationWeights,
-    Bayes,
     FixedWeights,
     FollowingWeights,
     FusionMethod,
+    Surface,
     named_method,
     named_weights,
 )
@@ -123,7 +123,7 @@ class EnsembleSettings(Options):
 
     main_model: int = 0
     weights: tuple[float, ...] | SerializeAsAny[FollowingWeights] | None = None
-    fusion: SerializeAsAny[FusionMethod] = Bayes()
+    fusion: SerializeAsAny[FusionMethod] = Surface()
     gate: Gate = Gate()
     eos_policy: Literal["fused", "main"] = "fused"
     batch_size: int = Field(16, ge=1)

@@ -177,7 +177,7 @@ class Contexts:
         for context in self.each:
             context.check()
         if fused.logits.isnan().any():
-            raise LogitsError("the fused distribution is NaN", hint="lower relr, or use fusion='bayes'")
+            raise LogitsError("the fused distribution is NaN", hint="lower relr, or use fusion='surface'")
 
     def commit(self, steps: Sequence[Sequence[Step]]) -> None:
         """Let every member hear each row's steps."""

@@ -74,7 +74,7 @@ class EnsembleLLM:
 
     Example:
         >>> from deepen_llm import EnsembleLLM, specialists
-        >>> llm = EnsembleLLM.from_pretrained(specialists.paths(), fusion="bayes")
+        >>> llm = EnsembleLLM.from_pretrained(specialists.paths())
         >>> llm.chat([{"role": "user", "content": "What is the capital of France?"}]).text
         ' Paris'
     """
@@ -85,7 +85,7 @@ class EnsembleLLM:
         *,
         main_model: int = 0,
         weights: AnyWeights | None = None,
-        fusion: AnyFusion = "bayes",
+        fusion: AnyFusion = "surface",
         gate: AnyGate = "always",
         eos_policy: str = "fused",
         batch_size: int = 16,
@@ -144,7 +144,7 @@ class EnsembleLLM:
         *,
         main_model: int = 0,
         weights: AnyWeights | None = None,
-        fusion: AnyFusion = "bayes",
+        fusion: AnyFusion = "surface",
         gate: AnyGate = "always",
         eos_policy: str = "fused",
         batch_size: int = 16,

@@ -7,7 +7,7 @@
 | plain, drafts, batch, members | decoding.py |
 | context | context.py |
 | reference | reference_row.py, against the loop in reference.py |
-| fused-peaked, fused-flat, fused-broad, each also with -bayes | fused.py |
+| fused-peaked, fused-flat, fused-broad, each also with -bayes and -surface | fused.py |
 | memory | memory.py |
 | startup-first, startup-second | startup.py |
 | specialists-* | specialists.py |

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 import torch
@@ -19,8 +20,10 @@ from deepen_llm import EnsembleLLM
 from deepen_llm.benchmarks.rows import Result
 from deepen_llm.benchmarks.setting import Setting, Tell
 from deepen_llm.benchmarks.timing import Ratio, seconds
-from deepen_llm.fusion import Bayes, Deepen, FusionMethod
+from deepen_llm.fusion import Bayes, Deepen, FusionMethod, Surface
+from deepen_llm.fusion.past import Past, Trail
 
+_PARTS = ("tokens", "logits", "norms")
 KINDS = ("peaked", "broad", "flat")
 _PATIENCE = 15.0  # seconds of warming up
 _MEASURED, _FLAT = 24, 6  # steps
@@ -76,6 +79,12 @@ def _places(setting: Setting) -> list[tuple[int, int]]:
     return found
 
 
+def _joined(before: Iterable[Trail]) -> Trail:
+    """A trail of one token each as one."""
+    tokens, logits, norms = ([part for one in before for part in getattr(one, name)] for name in _PARTS)
+    return Trail(tokens, logits, norms)
+
+
 class Step:
     """The fused step of one method, and the one-token forwards around it."""
 
@@ -83,10 +92,17 @@ class Step:
         self._pairs = setting.pairs()
         self._fusion = EnsembleLLM(self._pairs, fusion=method)._ensemble.fusion
         self._weights = torch.full((1, len(self._pairs)), 1 / len(self._pairs))
+        self._before = [deque[Trail](maxlen=max(1, self._fusion.back)) for _ in self._pairs]
 
     def fuse(self, logits: list[Tensor]) -> Tensor:
-        """The step."""
-        return self._fusion.fuse(logits, self._weights)
+        """The step, behind those before it."""
+        past = Past([[_joined(before)] for before in self._before], [b""]) if self._fusion.back else None
+        return self._fusion.fuse(logits, self._weights, past)
+
+    def remember(self, logits: list[Tensor]) -> None:
+        """Take these as what was said before the next step, and their likeliest tokens as what was read."""
+        for before, one in zip(self._before, logits, strict=True):
+            before.appendleft(Trail([int(one.argmax())], [one[0]], [one[0].logsumexp(-1)]))
 
     def warm(self, distributions: Distributions, steps: int) -> int:
         """Fuse as decoding would before, for a while; how many steps that were."""
@@ -104,6 +120,7 @@ class Step:
             forwards.append(seconds(self._forward))
             logits = distributions.draw()
             fused.append(seconds(partial(self.fuse, logits)))
+            self.remember(logits)
         return fused, forwards
 
     @torch.inference_mode()
@@ -113,8 +130,8 @@ class Step:
 
 
 def measure(setting: Setting, tell: Tell) -> Iterator[Result]:
-    """Both methods on every kind of distributions; then K, for the plot."""
-    for suffix, method in (("", Deepen()), ("-bayes", Bayes())):
+    """All methods on every kind of distributions; then K, for the plot."""
+    for suffix, method in (("", Deepen()), ("-bayes", Bayes()), ("-surface", Surface())):
         tell(f"{method.method}: building")
         step = Step(setting, method)
         for kind in KINDS:

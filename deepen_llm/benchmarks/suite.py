@@ -39,7 +39,7 @@ PARTS = (
     Part(("plain", "drafts"), decoding.single),
     Part(("batch",), decoding.batch),
     Part(("context",), context.measure),
-    Part((*_KINDS, *(f"{name}-bayes" for name in _KINDS)), fused.measure),
+    Part((*_KINDS, *(f"{name}-{method}" for method in ("bayes", "surface") for name in _KINDS)), fused.measure),
     Part(("members",), decoding.members),
     Part(("reference",), reference_row.measure),
     Part(("memory",), memory.measure),

@@ -185,11 +185,13 @@ class Given(Answering):
     ] = None
     fusion: Annotated[
         FusionName | None,
-        _Fusion(help="bayes: Bayes' rule (default). deepen: the paper's method."),
+        _Fusion(
+            help="surface: what tokens spell (default). bayes: Bayes' rule on embeddings. deepen: the paper's method."
+        ),
     ] = None
     relr: Annotated[float | None, _Fusion(help="Relative ensemble learning rate of deepen's search.")] = None
     search_steps: Annotated[int | None, _Fusion(help="Steps of deepen's search.")] = None
-    rounds: Annotated[int | None, _Fusion(help="Rounds of bayes' rule.")] = None
+    rounds: Annotated[int | None, _Fusion(help="Rounds of surface or bayes.")] = None
     temperature: Annotated[float | None, _Sampling(help="0 is greedy (default).")] = None
     top_p: Annotated[
         float | None, _Sampling(help="Sample from the likeliest tokens with this probability together.")
@@ -216,7 +218,7 @@ class Given(Answering):
 
     def _fusion(self, base: Mapping[str, Any]) -> dict[str, Any]:
         """The fusion settings; another method than the file's starts from its own defaults."""
-        method = self.fusion or base.get("method", "bayes")
+        method = self.fusion or base.get("method", "surface")
         kept = base if method == base.get("method") else {}
         options = {"relr": self.relr, "search_steps": self.search_steps, "rounds": self.rounds}
         return {**kept, "method": method, **_said(options)}

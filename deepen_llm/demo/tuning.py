@@ -26,7 +26,11 @@ Tell = Callable[[str, int], None]
 def fusions() -> dict[str, list[dict[str, Any]]]:
     """Each method's settings to try, the gentlest first."""
     search = [{"method": "deepen", "relr": relr, "search_steps": steps} for relr, steps in product(RELR, SEARCH_STEPS)]
-    return {"deepen": search, "bayes": [{"method": "bayes", "rounds": rounds} for rounds in (1, 2, 3)]}
+    return {
+        "deepen": search,
+        "bayes": [{"method": "bayes", "rounds": rounds} for rounds in (1, 2, 3)],
+        "surface": [{"method": "surface"}],
+    }
 
 
 def rounds(members: int) -> int:

@@ -112,10 +112,11 @@ class _SurfaceFusion(Fusion):
         super().__init__(members, main, portion=max(1, _PORTION_BYTES // (4 * widest)))
         self._method, self.back, self.rereads = method, method.straddle, method.reread
         own = members[main].vocabulary.fingerprint
-        main_tokens = Tokens(members[main])
         self._strangers = dict[int, _Stranger]()
-        for i, member in enumerate(members):
-            if member.vocabulary.fingerprint != own:
+        strangers = [(i, member) for i, member in enumerate(members) if member.vocabulary.fingerprint != own]
+        if strangers:
+            main_tokens = Tokens(members[main])
+            for i, member in strangers:
                 tokens = Tokens(member)
                 residuals = Residuals(tokens, main_tokens)
                 self._strangers[i] = _Stranger(tokens, Edges.between(member, members[main]), residuals)

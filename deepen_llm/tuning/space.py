@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
-from deepen_llm.fusion import METHODS, Deepen, adapted_weights
+from deepen_llm.fusion import METHODS, adapted_weights
 from deepen_llm.options import Options
 
 if TYPE_CHECKING:
@@ -19,8 +19,10 @@ Weighting = Literal["avg", "adapt", "search", "prompt", "entropy"]
 """DEEPEN-Avg; DEEPEN-Adapt, by scores alone; fixed ones that the search finds; by the prompt's likelihood, or by the
 entropy of each step."""
 
+_SPACES = {"deepen": "paper", "bayes": "calibrated"}  # of the methods' defaults
 _PAPER: dict[str, Any] = {"center": False, "normalize_rows": True, "temperature": 100.0, "self_mass": None}
 STARTS: tuple[dict[str, Any], ...] = (
+    {"method": "surface"},
     {"method": "deepen"},
     {"method": "deepen", "relr": 0.3, "search_steps": 10},
     {"method": "bayes", "rounds": 1},
@@ -36,7 +38,7 @@ class SearchSpace(Options):
         methods: Fusion methods.
         relr: Bounds of the relative ensemble learning rate η (the authors search from 0.05 to 0.30).
         search_steps: Bounds of the number of search steps T.
-        rounds: Bounds of the number of rounds of Bayes' rule.
+        rounds: Bounds of the number of rounds of ``bayes`` and ``surface``.
         self_mass: Bounds of the anchors' mean self-mass in a calibrated space.
         spaces: ``paper`` (normalised rows, temperature 100) or ``calibrated`` (centred, by self-mass).
         anchors: ``joint`` or ``pairwise``.
@@ -48,7 +50,7 @@ class SearchSpace(Options):
         below: Bounds of the main model's top probability below which it is ``unsure``.
     """
 
-    methods: tuple[Literal["deepen", "bayes"], ...] = Field(("deepen", "bayes"), min_length=1)
+    methods: tuple[Literal["deepen", "bayes", "surface"], ...] = Field(("deepen", "bayes", "surface"), min_length=1)
     relr: tuple[float, float] = (0.05, 1.0)
     search_steps: tuple[int, int] = (1, 20)
     rounds: tuple[int, int] = (1, 5)
@@ -98,7 +100,7 @@ class SearchSpace(Options):
         method = METHODS[candidate.fusion["method"]](**candidate.fusion)
         named = {
             "method": (method.method, self.methods),
-            "space": ("paper" if isinstance(method, Deepen) else "calibrated", self.spaces),
+            "space": (_SPACES.get(method.method), self.spaces),
             "anchors": (getattr(method, "anchors", None), self.anchors),
             "weights": ("avg" if candidate.weights is None else "adapt", self.weights),
             "anchor_choice": ("all", self.anchor_choices),
@@ -118,6 +120,8 @@ class SearchSpace(Options):
             fusion["search_steps"] = trial.suggest_int("search_steps", *self.search_steps)
         else:
             fusion["rounds"] = trial.suggest_int("rounds", *self.rounds)
+        if fusion["method"] == "surface":  # which has no space
+            return fusion
         if trial.suggest_categorical("space", self.spaces) == "paper":
             fusion |= _PAPER
         else:
@@ -163,7 +167,7 @@ class Candidate:
     @classmethod
     def alone(cls, member: int) -> Candidate:
         """One member by itself."""
-        return cls((member,), member, {"method": "bayes"})
+        return cls((member,), member, {"method": "surface"})
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -16,7 +16,12 @@ _VALUES: dict[str, tuple[float, ...]] = {
     "anchor_count": (64, 128, 256, 512, 1024, 2048, 4096),
 }
 _WITH_LOSS = frozenset({"search_steps", "rounds"})
-_ONLY = {"relr": "deepen", "search_steps": "deepen", "rounds": "bayes"}  # options of one method
+_OF = {
+    "relr": ("deepen",),
+    "search_steps": ("deepen",),
+    "rounds": ("bayes", "surface"),
+    "anchor_count": ("deepen", "bayes"),
+}
 
 
 @dataclass(frozen=True)
@@ -71,9 +76,9 @@ def _best_first(tuner: Tuner, best: Candidate) -> list[Candidate]:
 
 def _takes(candidate: Candidate, option: str) -> bool:
     fusion = candidate.fusion
-    if option in _ONLY:
-        return bool(fusion["method"] == _ONLY[option])
-    return option == "anchor_count" or bool(fusion.get("self_mass", fusion["method"] == "bayes"))
+    if option in _OF:
+        return fusion["method"] in _OF[option]
+    return bool(fusion.get("self_mass", fusion["method"] == "bayes"))
 
 
 def _points(tuner: Tuner, around: Candidate, name: str, values: Sequence[float]) -> list[Point]:

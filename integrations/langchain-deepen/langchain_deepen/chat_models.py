@@ -40,7 +40,7 @@ class ChatDeepen(DeepenModel, BaseChatModel):
     Example:
         >>> from deepen_llm import specialists
         >>> from langchain_deepen import ChatDeepen
-        >>> chat = ChatDeepen(members=specialists.paths(), fusion="bayes")
+        >>> chat = ChatDeepen(members=specialists.paths())
         >>> chat.invoke("What is the capital of France?").text
         ' Paris'
     """

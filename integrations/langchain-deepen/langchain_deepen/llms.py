@@ -30,7 +30,7 @@ class DeepenLLM(DeepenModel, BaseLLM):
     Example:
         >>> from deepen_llm import specialists
         >>> from langchain_deepen import DeepenLLM
-        >>> llm = DeepenLLM(members=specialists.paths(), fusion="bayes", max_new_tokens=8, stop=["."])
+        >>> llm = DeepenLLM(members=specialists.paths(), max_new_tokens=8, stop=["."])
         >>> llm.invoke("The capital of France is")
         ' Paris'
     """

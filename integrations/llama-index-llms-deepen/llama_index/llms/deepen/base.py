@@ -67,7 +67,7 @@ class DeepenLLM(StructuredPrediction):
     Example:
         >>> from deepen_llm import specialists
         >>> from llama_index.llms.deepen import DeepenLLM
-        >>> llm = DeepenLLM(members=specialists.paths(), fusion="bayes")
+        >>> llm = DeepenLLM(members=specialists.paths())
         >>> llm.chat([ChatMessage("What is the opposite of hot?")]).message.content
         ' Cold'
     """
