@@ -176,8 +176,10 @@ class Candidate:
         return {"main_model": main, "fusion": dict(self.fusion), "weights": self.weights, "gate": self.gate}
 
     def within(self, common: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings, with what all candidates share; of a fusion method's options its own count first."""
-        return {**common, **self.settings, "fusion": {**common.get("fusion", {}), **self.fusion}}
+        """The settings, with what all candidates share, as far as the fusion method has it; its own count first."""
+        known = METHODS[self.fusion["method"]].model_fields
+        shared = {name: value for name, value in common.get("fusion", {}).items() if name in known}
+        return {**common, **self.settings, "fusion": {**shared, **self.fusion}}
 
     @property
     def key(self) -> str:
