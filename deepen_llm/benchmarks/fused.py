@@ -102,7 +102,7 @@ class Step:
     def remember(self, logits: list[Tensor]) -> None:
         """Take these as what was said before the next step, and their likeliest tokens as what was read."""
         for before, one in zip(self._before, logits, strict=True):
-            before.appendleft(Trail([int(one.argmax())], [one[0]], [one[0].logsumexp(-1)]))
+            before.appendleft(Trail.of([int(one.argmax())], [one[0]]))
 
     def warm(self, distributions: Distributions, steps: int) -> int:
         """Fuse as decoding would before, for a while; how many steps that were."""

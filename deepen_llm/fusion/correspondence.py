@@ -82,12 +82,12 @@ class Tokens:
 
     def firsts(self, texts: Sequence[bytes]) -> list[int]:
         """The first token of each text, -1 where it has none; what was asked before is remembered."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._firsts]
-        if len(self._firsts) + len(new) > _REMEMBERED:
-            self._firsts, new = {}, list(dict.fromkeys(texts))
-        found = dict(zip(new, self._ask(new), strict=True)) if new else {}
-        known = self._firsts
-        known.update(found)
+        known = self._firsts  # another thread may begin a new one
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        if len(known) + len(new) > _REMEMBERED:
+            known = self._firsts = {}
+            new = list(dict.fromkeys(texts))
+        known.update(zip(new, self._ask(new), strict=True) if new else ())
         return [known[text] for text in texts]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from torch import Tensor
+from typing_extensions import Self
 
 if TYPE_CHECKING:
     from deepen_llm.fusion.straddling import Evidence
@@ -25,6 +26,11 @@ class Trail:
     tokens: Sequence[int]
     logits: Sequence[Tensor]
     norms: Sequence[Tensor]
+
+    @classmethod
+    def of(cls, tokens: Sequence[int] = (), logits: Sequence[Tensor] = ()) -> Self:
+        """A trail whose norms are computed here."""
+        return cls(tokens, logits, [one.logsumexp(-1) for one in logits])
 
 
 @dataclass(frozen=True)

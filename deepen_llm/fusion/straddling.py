@@ -11,7 +11,7 @@ distribution after t_1..t_j, and x the bytes of an unfinished character that it 
 
 Covers that would need another forward are guessed at, as a share of what cannot be known:
 
-    a = Σ_k Σ_u p_{n-k}(u) guess^(|b_k|-|s(u)|) / B_k     over u ≠ t_{n-k+1} that b_k begins with, shorter than it
+    a = Σ_k Σ_u p_{n-k}(u) guess^(|b_k|-|s(u)|) / B_k     over u ≠ t_{n-k+1} that b_k begins with
 
 With ``Z = a + Σ w``, the evidence is ``w / Z``, and for ``a / Z`` of its weight the member abstains. Every w_k is read
 in a forward that was made anyway.
@@ -86,12 +86,12 @@ def evidence(
     if unfinished:
         norm = float(logits.logsumexp(-1))
         found.append(_Read(unfinished, 0, tokens, logits, norm))
-        unknown += _shorter(tokens, logits, norm, unfinished, guess, None)
+        unknown += _inside(tokens, logits, norm, unfinished, guess, None)
     for back, (token, one, own) in enumerate(zip(trail.tokens, trail.logits, trail.norms, strict=True), 1):
         behind, norm = (tokens.surfaces[token] or b"") + behind, float(own)
         path += max(float(one[token]) - norm, _IMPOSSIBLE)
         found.append(_Read(behind, back, tokens, one, norm + path))
-        unknown += _shorter(tokens, one, norm + path, behind, guess, token)
+        unknown += _inside(tokens, one, norm + path, behind, guess, token)
     return _shared(found, unknown, here=not unfinished, abstain=abstain)
 
 
@@ -113,12 +113,12 @@ class _Read:
         self.total = float(self.logs.logsumexp(-1)) if len(self.ids) else -math.inf
 
 
-def _shorter(tokens: Tokens, logits: Tensor, norm: float, behind: bytes, guess: float, own: int | None) -> list[float]:
+def _inside(tokens: Tokens, logits: Tensor, norm: float, behind: bytes, guess: float, own: int | None) -> list[float]:
     """Logarithms of the parts of ``a``, at one place further back."""
     if not guess:
         return []
-    shorter = [(size, tokens.ids.get(behind[:size])) for size in range(1, len(behind))]
-    known = [(size, id_) for size, id_ in shorter if id_ is not None and id_ != own]
+    inside = [(size, tokens.ids.get(behind[:size])) for size in range(1, len(behind) + 1)]
+    known = [(size, id_) for size, id_ in inside if id_ is not None and id_ != own]
     if not known:
         return []
     logs = (logits[[id_ for _, id_ in known]].double() - norm).tolist()

@@ -162,7 +162,7 @@ class _SurfaceFusion(Fusion):
 
     def _evidence(self, member: int, logits: Tensor, past: Past) -> list[Evidence]:
         """A member's evidence at each place."""
-        trails = past.trails[member] or [Trail((), (), ())] * len(logits)
+        trails = past.trails[member] or [Trail.of()] * len(logits)
         tokens, method = self._strangers[member].tokens, self._method
         return [
             evidence(tokens, one, trail, rest, guess=method.guess, abstain=method.abstain)

@@ -77,7 +77,7 @@ class LocalContext(Context):
         asked = [(row, length) for row, wanted in enumerate(lengths) for length in wanted]
         passed = self._passed(lengths) if self._back and not ends_only else []
         before = [(row, length - k) for (row, length), one in zip(asked, passed, strict=False) for k, _ in one]
-        fresh = [place for place in dict.fromkeys([*asked, *before]) if not self._knows(*place)]
+        fresh = [place for place in sorted({*asked, *before}) if not self._knows(*place)]  # row by row
         logits = self._fresh(fresh) if fresh else torch.empty(0)
         for place, (row, length) in enumerate(fresh):
             self._rows[row].learn(length, logits[place])
@@ -134,9 +134,19 @@ class LocalContext(Context):
         return [row.ids for row in self._rows]
 
     def _passed(self, lengths: Sequence[Sequence[int]]) -> list[list[tuple[int, int]]]:
-        """The last tokens before each place, the newest first, and how many tokens back they begin."""
-        places = [(row, boundary) for row, wanted in enumerate(lengths) for boundary in range(len(wanted))]
-        return [list(enumerate(self._rows[row].trail(boundary), 1)) for row, boundary in places]
+        """The last tokens before each place, the newest first, and how many tokens back they begin.
+
+        None begin where the model encodes positions in another way than at the place.
+        """
+        places = [
+            (row, boundary, length) for row, wanted in enumerate(lengths) for boundary, length in enumerate(wanted)
+        ]
+        bound = self._model.traits.rescales_at
+        first = [bound if bound is not None and length > bound else -1 for *_, length in places]
+        return [
+            [(k, token) for k, token in enumerate(self._rows[row].trail(boundary), 1) if length - k > low]
+            for (row, boundary, length), low in zip(places, first, strict=True)
+        ]
 
     def _knows(self, row: int, length: int) -> bool:
         """Whether a row knows the logits after so many tokens, or learns them from the recording."""
@@ -160,7 +170,11 @@ class LocalContext(Context):
 
     @abstractmethod
     def _forward(self, places: list[tuple[int, int]]) -> Tensor:
-        """Read the rows as far as these places (a row, a number of its tokens); logits there, ``[P, V_i]``."""
+        """Read the rows as far as these places, pairs of a row and a number of its tokens, in rising order.
+
+        Returns:
+            Logits there, ``[P, V_i]``.
+        """
 
 
 class CachedContext(LocalContext):

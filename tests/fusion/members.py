@@ -51,3 +51,11 @@ def random_logits(member: Plain, rows: int, seed: int, scale: float = 3.0) -> Te
     """Logits ``[rows, V]``."""
     made = torch.Generator().manual_seed(seed)
     return scale * torch.randn(rows, member.vocabulary.size, generator=made)
+
+
+@dataclass
+class Spelled(Plain):
+    """One that begins each text with the longest token there is."""
+
+    def first_tokens(self, texts: Sequence[bytes]) -> list[int]:
+        return [self.vocabulary.longest(text) for text in texts]

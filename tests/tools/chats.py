@@ -176,7 +176,7 @@ class _Opinion(Context):
         reading = self._inner.read([()] * len(drafts))
         logits = torch.stack([self._opinion(ids, one) for ids, one in zip(self.ids, reading.logits, strict=True)])
         trails = [
-            _trail(one.tokens, [self._opinion(ids[:-k], earlier) for k, earlier in enumerate(one.logits, 1)])
+            Trail.of(one.tokens, [self._opinion(ids[:-k], earlier) for k, earlier in enumerate(one.logits, 1)])
             for ids, one in zip(self.ids, reading.trails, strict=False)
         ]
         return Reading(logits, reading.lengths, trails)
@@ -209,10 +209,6 @@ class _Opinion(Context):
     @property
     def ids(self) -> list[list[int]]:
         return self._inner.ids
-
-
-def _trail(tokens: Sequence[int], logits: Sequence[Tensor]) -> Trail:
-    return Trail(tokens, logits, [one.logsumexp(-1) for one in logits])
 
 
 def answering(
