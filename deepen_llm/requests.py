@@ -54,11 +54,12 @@ class Requests:
                 f"chat_template_kwargs={given['chat_template_kwargs']!r} for a prompt that no chat template is put to",
                 hint="give it to chat(), or leave it out",
             )
-        grammar = self._grammar(options, None)
+        stops = self._stops(options)
+        grammar = self._grammar(options, None, stops)
 
         def ask(prompt: Any) -> Request:
             encoded = encode_text(self._ensemble, prompt)
-            return Request(encoded, self._rows(options, encoded, grammar))
+            return Request(encoded, self._rows(options, encoded, stops, grammar))
 
         return self._run(ask, prompts, options, keep_errors)
 
@@ -72,12 +73,13 @@ class Requests:
         """
         options = ChatOptions(**ChatOptions.merged(self._standing, given))
         toolbox, main, how = options.toolbox, self._ensemble.main, self.chatting(options, given)
-        grammar = self._grammar(options, toolbox)
+        stops = self._stops(options)
+        grammar = self._grammar(options, toolbox, stops)
 
         def ask(messages: Any) -> Request:
             encoded = encode_conversation(self._ensemble, messages, how)
             reader = partial(self._ensemble.main_model.reader, encoded[main], toolbox, structured=options.structured)
-            return Request(encoded, self._rows(options, encoded, grammar, reader))
+            return Request(encoded, self._rows(options, encoded, stops, grammar, reader))
 
         return self._run(ask, conversations, options, keep_errors)
 
@@ -123,12 +125,12 @@ class Requests:
         self,
         options: GenerationOptions,
         prompt: EncodedPrompt,
+        stops: Stops,
         grammar: Grammar | None,
         reader: Callable[[], Reader | None] = lambda: None,
     ) -> list[Row]:
         """One row for each sample of a prompt."""
         vocabulary, rows = self._ensemble.main_model.vocabulary, []
-        stops = Stops.of(options, vocabulary)
         for generator in generators(options):
             guide = grammar.guide() if grammar else None
             if guide:
@@ -136,14 +138,17 @@ class Requests:
             rows.append(Row(vocabulary, options, generator, guide, reader(), stops=stops))
         return rows
 
-    def _grammar(self, options: GenerationOptions, toolbox: Toolbox | None) -> Grammar | None:
+    def _stops(self, options: GenerationOptions) -> Stops:
+        return Stops.of(options, self._ensemble.main_model.vocabulary)
+
+    def _grammar(self, options: GenerationOptions, toolbox: Toolbox | None, stops: Stops) -> Grammar | None:
         """What the answer is held to; None for free text."""
         asked = options.response_format
         if toolbox is not None:
             main = self._ensemble.main_model
             special = {token: id_ for id_, token in main.vocabulary.spellings.items()}
             schema = asked.schema if asked else None
-            grammar = lark.of_tools(main.tool_format, toolbox, special, schema)
+            grammar = lark.of_tools(main.tool_format, toolbox, special, schema, stops.special(main.vocabulary))
             return self._grammars.compile(grammar, short_calls(main.tool_format, toolbox))
         return self._grammars.compile(lark.of_schema(asked.schema)) if asked else None
 

@@ -61,6 +61,7 @@ class Row:
         self.finish_reason: FinishReason | None = None
         self.tokens: list[int] = []
         self._fused = 0  # of the tokens
+        self._free = (True, True)  # whether the last token stands in free text: before it, behind it
         self._vocabulary, self._options, self._guide, self._reader = vocabulary, options, guide, reader
         self._stops, self._assembler = stops, TextAssembler(stops.strings)
         self._calls, self._thoughts, self._pondered = CallLog(), "", 0
@@ -90,7 +91,10 @@ class Row:
             return token
         left = self._options.max_new_tokens - len(self.tokens)
         unheard = self._assembler.pending  # the other members have yet to hear these bytes
-        return self._guide.settle(token, Room(min(room.main, left), room.others - unheard))
+        before = not self._guide.closing
+        token = self._guide.settle(token, Room(min(room.main, left), room.others - unheard))
+        self._free = before, not self._guide.closing
+        return token
 
     def commit(self, token: int, report: StepReport, place: int) -> str:
         """Take a token; returns the characters that it completed, for the other members to hear.
@@ -104,18 +108,15 @@ class Row:
             self._logprobs.append(report.logprob(place, token, self._options.logprobs))
         self.tokens.append(token)
         self._fused += report.is_fused(place)
-        surface, ends = self._vocabulary.surfaces[token], token in self._vocabulary.end_of_text
-        stops = token in self._stops.tokens
-        piece = "" if stops else self._assembler.decode(surface or b"")
+        ends, stops = token in self._vocabulary.end_of_text, self._stops_at(token)
+        unsaid = stops and token in self._stops.tokens
+        piece = "" if unsaid else self._assembler.decode(self._vocabulary.surfaces[token] or b"")
         if self._options.trace:
             self._trace.append(report.trace(place, token, piece))
-        if stops or self._stops.marks.get(token) in self._stops.strings:
+        if stops:
             self._stop(token)
-        elif token in self._stops.marks and not self._reader:
-            self._assembler.mark(self._stops.marks[token])
         else:
-            spelled = self._reader and surface is None and not ends
-            self._hear(self._vocabulary.spellings.get(token, "") if spelled else piece)
+            self._read(token, piece)
         if self._assembler.stopped:
             self.finish_reason = "stop"
         elif ends or (self._guide and self._guide.finished):
@@ -123,12 +124,29 @@ class Row:
         self.bound(len(self.tokens) >= self._options.max_new_tokens)
         return piece
 
+    def _stops_at(self, token: int) -> bool:
+        """Whether the answer stops before a token; a call that is begun goes on to its end."""
+        stops = token in self._stops.tokens or self._stops.marks.get(token) in self._stops.strings
+        return stops and self._free[0]
+
+    def _read(self, token: int, piece: str) -> None:
+        """Take what a token says: its characters; for a reader, its spelling, where it is special."""
+        special = self._vocabulary.surfaces[token] is None and token not in self._vocabulary.end_of_text
+        spelled = self._vocabulary.spellings.get(token, "") if special else piece
+        mark = self._stops.marks.get(token) if all(self._free) else None
+        if mark is None:
+            self._hear(spelled if self._reader else piece)
+        elif self._reader:
+            self._take(self._reader.feed_mark(mark, spelled))
+        else:
+            self._assembler.say(mark)
+
     def _stop(self, token: int) -> None:
         """End the answer before a token, behind what the reader holds back."""
         if self._reader:
             self._take(self._reader.finish())
             self._reader = None
-        self._assembler.mark(self._stops.marks.get(token, ""))
+        self._assembler.say(self._stops.marks.get(token, ""))
         self._assembler.stop()
 
     def bound(self, reached: bool) -> None:

@@ -30,6 +30,11 @@ class Stops:
     marks: Mapping[int, str] = field(default_factory=dict)
     tokens: frozenset[int] = frozenset()
 
+    def special(self, vocabulary: Vocabulary) -> frozenset[int]:
+        """Tokens that are no text and no end of it, and yet may stop one or stand in a stop string."""
+        asked = self.tokens.union(self.marks).difference(vocabulary.end_of_text)
+        return frozenset(id_ for id_ in asked if vocabulary.surfaces[id_] is None)
+
     @classmethod
     def of(cls, options: GenerationOptions, vocabulary: Vocabulary) -> Self:
         """The stops that options ask for.

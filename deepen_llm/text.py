@@ -54,14 +54,15 @@ class TextAssembler:
         return [(utf8.decode(surface), utf8.getstate()[0]) for surface in surfaces]
 
     def say(self, characters: str) -> None:
-        """Take characters as text; behind its end they count for nothing."""
-        self.text += "" if self.stopped else characters
-        self._take(characters)
+        """Take characters as text; behind its end they count for nothing.
 
-    def mark(self, character: str) -> None:
-        """Take a character that is no text, but may be part of a stop string (see `Stops`)."""
-        self._seen += len(character)
-        self._take(character)
+        Args:
+            characters: The characters. Marks among them (see `Stops`) are no text, but may be part of a stop string.
+        """
+        text = "".join(one for one in characters if not _is_mark(one)) if self._marks else characters
+        self.text += "" if self.stopped else text
+        self._seen += len(characters) - len(text)
+        self._take(characters)
 
     def stop(self) -> None:
         """End the text here."""

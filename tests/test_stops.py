@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from langchain_deepen import ChatDeepen
 from langchain_deepen import DeepenLLM as LangChainLLM
 from llama_index.core.llms import ChatMessage
+from llama_index.core.tools import FunctionTool
 from llama_index.llms.deepen import DeepenLLM as LlamaIndexLLM
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
@@ -23,6 +25,7 @@ from deepen_llm.text import TextAssembler
 from tests.scripted import scripted
 from tests.structure.documents import Place
 from tests.tokenizers import byte_level_bpe, sentencepiece_bpe
+from tests.tools.test_calls import CHATS, FORMS, TOOLS, saying, user, written
 
 QUESTION = [{"role": "user", "content": "What is the opposite of hot?"}]
 PROMPT = "The quick brown fox"
@@ -144,6 +147,83 @@ def test_ids_stop_before_ordinary_tokens_too() -> None:
         assert len(out.text) < len(whole.text), place
     drafted = EnsembleLLM(llm.members, weights=[0.9, 0.1], draft_tokens=4)
     assert drafted.generate(PROMPT, stop="<s>\n").text == " jumps over the dog"
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_an_answer_that_may_call_tools_stops_where_one_without_tools_does(others: int) -> None:
+    llm = unended(others)
+    end = llm.members[0].tokenizer.convert_tokens_to_ids("<|im_end|>")  # type: ignore[attr-defined]
+    for options in ({"stop": "<|im_end|>"}, {"stop_token_ids": end}, {"stop": ["x", "d<|im_end|>"]}):
+        out = llm.chat(QUESTION, max_new_tokens=40, tools=TOOLS, **options)
+        plain = llm.chat(QUESTION, max_new_tokens=40, **options)
+        assert (out.text, out.finish_reason, out.tokens) == (plain.text, "stop", plain.tokens)
+        stream = llm.stream_chat(QUESTION, max_new_tokens=40, tools=TOOLS, **options)
+        assert "".join(stream) == out.text
+        assert stream.output == out
+
+
+STOP = "<|stop|>"
+
+
+def stopping(answer: str, template: str, special: Sequence[str]) -> tuple[EnsembleLLM, int]:
+    """An ensemble that gives this answer, its last special token one that no format has, and that token's id."""
+    llm = saying(answer, template, (*special, STOP))
+    return llm, llm.main_model.tokenizer.convert_tokens_to_ids(STOP)  # type: ignore[attr-defined]
+
+
+@CHATS
+def test_a_special_token_stops_free_text_in_every_format_of_calls(template: str, special: Sequence[str]) -> None:
+    llm, id_ = stopping(f"Well, {STOP}I say.{STOP} Or not.", template, special)
+    for stop, text in (
+        ({"stop": STOP}, "Well, "),
+        ({"stop_token_ids": id_}, "Well, "),
+        ({"stop": f", {STOP}"}, "Well"),
+        ({"stop": f"y.{STOP}"}, "Well, I sa"),
+        ({"stop": f"{STOP} Or"}, "Well, I say."),
+        ({"stop": f"{STOP}{STOP}"}, "Well, I say. Or not."),
+    ):
+        out = llm.chat(user("Well?"), tools=TOOLS, **stop)
+        plain = llm.chat(user("Well?"), **stop)
+        assert (out.text, out.finish_reason, out.tokens) == (text, plain.finish_reason, plain.tokens)
+        assert plain.text == text
+        stream = llm.stream_chat(user("Well?"), tools=TOOLS, **stop)
+        assert "".join(stream) == text
+
+
+@CHATS
+def test_nothing_stops_within_a_call(template: str, special: Sequence[str]) -> None:
+    call = ("add", {"a": 1, "b": 20})
+    llm, id_ = stopping(written(template, call), template, special)
+    tokens = llm.chat(user("1 + 20?"), tools=TOOLS).tokens
+    spelled = [llm.main_model.vocabulary.surfaces[one] or FORMS[template].trigger.encode() for one in tokens]
+    begun = next(i for i in range(len(tokens)) if FORMS[template].trigger.encode() in b"".join(spelled[: i + 1]))
+    inside = {*tokens[begun + 1 : -1], id_}.difference(tokens[: begun + 1])
+    assert len(inside) > 4
+    for options in ({"stop_token_ids": inside}, {"stop": [STOP, "add", "[ARGS]", "20"]}):
+        out = llm.chat(user("1 + 20?"), tools=TOOLS, **options)
+        assert ([(one.name, one.arguments) for one in out.tool_calls], out.text) == ([call], "")
+
+
+@CHATS
+def test_a_call_may_come_behind_a_special_token_that_stops_nothing(template: str, special: Sequence[str]) -> None:
+    llm, _ = stopping(f"Well{STOP} then: {written(template, ('add', {'a': 1, 'b': 20}))}", template, special)
+    out = llm.chat(user("1 + 20?"), tools=TOOLS, stop=f"q{STOP}")
+    if template == "llama3":  # where a call is the whole answer
+        assert (out.text, out.tool_calls) == (f"Well then: {written(template, ('add', {'a': 1, 'b': 20}))}", ())
+    else:
+        assert (out.text, [one.arguments for one in out.tool_calls]) == ("Well then:", [{"a": 1, "b": 20}])
+
+
+def test_the_integrations_stop_beside_tools_too() -> None:
+    llm, question = unended(1), QUESTION[0]["content"]
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+    chat = ChatDeepen(ensemble=llm, max_new_tokens=40, stop=["<|im_end|>"]).bind_tools([tool])
+    answer = chat.invoke(question)
+    assert (answer.text, answer.response_metadata["finish_reason"]) == (" Cold", "stop")
+    assert "".join(piece.text for piece in chat.stream(question)) == " Cold"
+    asked = LlamaIndexLLM(ensemble=llm, max_new_tokens=40, stop="<|im_end|>")
+    looking = FunctionTool.from_defaults(lambda: "", name="look", description="Look.")
+    assert asked.chat_with_tools([looking], question).message.content == " Cold"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from deepen_llm.structure.spelling import parts
@@ -41,7 +41,13 @@ def literal(text: str, special: Mapping[str, int]) -> str:
     return " ".join(f"<[{special[part]}]>" if part in special else json.dumps(part) for part in parts(text, special))
 
 
-def of_tools(form: ToolFormat, toolbox: Toolbox, special: Mapping[str, int], schema: Mapping[str, Any] | None) -> str:
+def of_tools(
+    form: ToolFormat,
+    toolbox: Toolbox,
+    special: Mapping[str, int],
+    schema: Mapping[str, Any] | None,
+    stops: Collection[int] = (),
+) -> str:
     """A grammar of tool calls; where they need not come, of free text or a JSON value, too.
 
     Args:
@@ -49,13 +55,18 @@ def of_tools(form: ToolFormat, toolbox: Toolbox, special: Mapping[str, int], sch
         toolbox: The tools, and whether they must be called.
         special: The main model's special tokens, by their spelling.
         schema: JSON schema of an answer without calls; None for free text.
+        stops: Ids of special tokens that may stand in free text, since it may stop there.
     """
     tools = list(enumerate(toolbox.callable_tools))
     several = toolbox.parallel and not form.alone
     again = f"({literal(form.between + form.begin, special)} call)*" if several else ""
     rest = literal((form.opening + form.begin).removeprefix(form.trigger), special)
     rules = [
-        *_start(form, toolbox.choice.required, special, schema),
+        *(
+            _start_held(form, toolbox.choice.required, special, schema)
+            if toolbox.choice.required or schema is not None
+            else _start_free(form, special, stops)
+        ),
         f"calls: {rest} call {again} {literal(form.closing, special)}",
         f"call: ({' | '.join(f'call_{i}' for i, _ in tools)}) {literal(form.end, special)}",
     ]
@@ -65,24 +76,32 @@ def of_tools(form: ToolFormat, toolbox: Toolbox, special: Mapping[str, int], sch
     return HEAD + "\n".join(rules) + "\n" + _LEAD
 
 
-def _start(
+def _start_held(
     form: ToolFormat, required: bool, special: Mapping[str, int], schema: Mapping[str, Any] | None
 ) -> Iterator[str]:
-    """The rules of what an answer begins with."""
-    trigger = literal(form.trigger, special)
-    if required:
-        yield f"start: LEAD {trigger} calls"
-    elif schema is not None:
-        yield f"start: LEAD {trigger} calls | LEAD value"
+    """The rules of what an answer without free text begins with."""
+    calls = f"LEAD {literal(form.trigger, special)} calls"
+    if required or schema is None:
+        yield f"start: {calls}"
+    else:
+        yield f"start: {calls} | LEAD value"
         yield f"value: {json_value(schema)}"
-    elif form.alone:
-        yield f"start: LEAD {trigger} calls | TEXT"
+
+
+def _start_free(form: ToolFormat, special: Mapping[str, int], stops: Collection[int]) -> Iterator[str]:
+    """The rules of what an answer begins with that may be free text."""
+    trigger, stop = literal(form.trigger, special), f"<[{','.join(map(str, sorted(stops)))}]>"
+    if form.alone:
+        yield f"start: LEAD {trigger} calls | TEXT{f' ({stop} REST)*' if stops else ''}"
         yield f"TEXT: {_ANY} & ~/[ \\n]?{_regex(form.trigger)}(.|\\n)*/"
-    elif form.trigger in special:
-        yield f"start: TEXT {trigger} calls | TEXT"
+        yield f"REST: {_ANY}"
+        return
+    text = f"(TEXT {stop})* " if stops else ""
+    if form.trigger in special:
+        yield f"start: {text}TEXT {trigger} calls | {text}TEXT"
         yield f"TEXT: {_ANY}"
     else:
-        yield "start: head calls | TEXT"
+        yield f"start: {text}head calls | {text}TEXT"
         yield f"head[lazy]: TEXT {trigger}"
         yield f"TEXT: {_ANY} & ~/(.|\\n)*{_regex(form.trigger)}(.|\\n)*/"
 

@@ -35,6 +35,15 @@ class Reader(ABC):
         """Take the next characters, special tokens spelled out; what can be told by now."""
 
     @abstractmethod
+    def feed_mark(self, mark: str, spelled: str) -> list[Event]:
+        """Take a special token that stands in free text; what can be told by now.
+
+        Args:
+            mark: The character that stands for it in stop strings (see `Stops`).
+            spelled: How it is written.
+        """
+
+    @abstractmethod
     def finish(self) -> list[Event]:
         """What is left once the answer has ended."""
 
@@ -58,6 +67,10 @@ class CallReader(Reader):
         """See `Reader`."""
         self._buffer += text
         return list(self._read())
+
+    def feed_mark(self, mark: str, spelled: str) -> list[Event]:
+        """See `Reader`; the mark is told in its place in the text."""
+        return self.feed(mark)
 
     def finish(self) -> list[Event]:
         """See `Reader`."""

@@ -38,6 +38,10 @@ class TemplateReader(Reader):
         """See `Reader`."""
         return self._read(lambda: self._parser.feed(text), text)
 
+    def feed_mark(self, mark: str, spelled: str) -> list[Event]:
+        """See `Reader`; the template may need the token as it is written."""
+        return self.feed(spelled)
+
     def finish(self) -> list[Event]:
         """See `Reader`."""
         return self._read(lambda: self._parser.finalize()[1], "")
