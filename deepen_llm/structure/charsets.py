@@ -38,7 +38,7 @@ class CharSet:
     Attributes:
         intervals: Characters, from and to.
         named: Letters of ``\d``, ``\w``, ``\s`` and, as capitals, of their complements.
-        properties: Unicode properties as written, such as ``\p{L}``, and POSIX classes.
+        properties: Unicode properties as written, such as ``\p{L}``.
         negated: Whether it takes all others.
     """
 

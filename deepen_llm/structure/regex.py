@@ -55,7 +55,7 @@ _CONTROLS = {"n": 10, "r": 13, "t": 9, "f": 12, "v": 11, "0": 0, "a": 7}
 _GROUP = re.compile(r"\?(:|=|!|<=|<!|P?<[^>=!]*>|[a-z]+\)|[a-z]+:)?")
 _TIMES = re.compile(r"\{(\d+)(,(\d*))?\}")
 _HEX = re.compile(r"x\{([0-9A-Fa-f]+)\}|x([0-9A-Fa-f]{2})|u\{([0-9A-Fa-f]+)\}|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})")
-_POSIX = re.compile(r"\[:\^?[a-z]+:\]")
+_BRACKET = re.compile(r"(?:\\.|[^\[\]])-\[|\\.|.", re.DOTALL)  # of what a set is made; a range may end in a bracket
 _OPEN = re.compile(r"\{,\d*\}")
 _PROPERTY = re.compile(r"[pP](\{[^}]*\}|[A-Z])")
 
@@ -201,33 +201,36 @@ class _Reader:
         intervals: list[tuple[int, int]] = []
         named: list[str] = []
         properties: list[str] = []
-        first = True
-        while first or not self._take("]"):
-            first = False
-            if self.rest[:1] == "]":
-                raise PatternError("the set [], which dialects read in different ways")
-            if self.rest[:2] in ("&&", "--", "~~"):
-                raise PatternError(f"{self.rest[:2]!r} in a set, which dialects read in different ways")
-            if found := self._match(_POSIX):
-                properties.append(found[0])
-                continue
-            low = self._member(named, properties)
-            if low is None:
-                continue
-            high = low
-            if self.rest[:1] == "-" and self.rest[1:2] not in ("]", ""):
-                self._one()
-                bound = self._member(named, properties)
-                if bound is None:
-                    intervals.append((45, 45))
-                else:
-                    high = bound
-            if high < low:
-                raise PatternError("a range that ends before it begins")
-            intervals.append((low, high))
+        if self.rest[:1] == "]":
+            raise PatternError("the set [], which dialects read in different ways")
+        while not self._take("]"):
+            intervals += self._span(named, properties)
         if any(letter.swapcase() in named for letter in named):  # such as [\s\S]
             return CharSet(negated=not negated)
         return CharSet(tuple(intervals), tuple(named), tuple(properties), negated)
+
+    def _span(self, named: list[str], properties: list[str]) -> list[tuple[int, int]]:
+        """One character of a set, or a range; named sets are put into their lists."""
+        self._refuse_operators()
+        low = high = self._member(named, properties)
+        if self.rest[:1] == "-" and self.rest[1:2] not in ("]", ""):
+            self._refuse_operators()
+            self._one()
+            high = self._member(named, properties)
+            if low is None or high is None:  # a named set bounds no range: the hyphen is a character
+                return [(one, one) for one in (45, low, high) if one is not None]
+        if low is None or high is None:
+            return []
+        if high < low:
+            raise PatternError("a range that ends before it begins")
+        return [(low, high)]
+
+    def _refuse_operators(self) -> None:
+        """Refuse what some dialects read as an operation of sets, or a set within one, and others as characters."""
+        if self.rest[:2] in ("&&", "--", "~~"):
+            raise PatternError(f"{self.rest[:2]!r} in a set, which dialects read in different ways")
+        if self.rest[:1] == "[" and _nests(self.rest):
+            raise PatternError("'[' in a set, which dialects read in different ways; write \\[ for the character")
 
     def _member(self, named: list[str], properties: list[str]) -> int | None:
         """One character of a set; None where it was a named set, which is put into its list."""
@@ -243,6 +246,20 @@ class _Reader:
         if self._take("b"):
             return 8
         return self._escaped()
+
+
+def _nests(rest: str) -> bool:
+    """Whether a bracket in a set opens another where dialects have that: both are closed then.
+
+    Args:
+        rest: The pattern from the bracket on.
+    """
+    depth = 1
+    for part in _BRACKET.findall(rest):
+        depth += (part[0] == "[") - (part == "]")
+        if not depth:
+            return True
+    return False
 
 
 def _char(code: int) -> CharSet:

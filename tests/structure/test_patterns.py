@@ -1,19 +1,27 @@
 """The laws of patterns that people copy: from wherever an answer stands, a short end is found, and it matches."""
 
+import contextlib
+import itertools
 import json
 import random
+import re
 import time
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import regex  # type: ignore[import-untyped]
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from pydantic_core import SchemaError, SchemaValidator, core_schema
 
 from deepen_llm.errors import ConfigError
 from deepen_llm.structure import Guide, Room, lark
+from deepen_llm.structure.dialects import held_patterns
 from deepen_llm.structure.grammar import check
 from deepen_llm.structure.matches import shortest
 from deepen_llm.structure.patterns import characters
+from deepen_llm.structure.regex import PatternError
 from deepen_llm.structure.schema import enforceable
 from tests.structure.copied import PATTERNS
 from tests.structure.test_guide import WIDE, grammars, said, vocabulary
@@ -206,6 +214,52 @@ def test_a_set_without_quote_or_backslash_takes_neither(pattern: str) -> None:
         taken = takes(enforceable({"type": "string", "pattern": pattern}), json.dumps(text, ensure_ascii=False))
         assert matches(pattern, text) or not taken
     assert matches(pattern, value("byte_level_bpe", [*guide("byte_level_bpe", held(pattern)).closing]))
+
+
+SETS = [
+    *"[]^-&~!a:,z", "[", "]", "[:alpha:]", "&&", "--", "~~", r"\[", r"\]", r"\d", r"\w", r"\-", r"\\", "a-z", "[a",
+    "]]", "||", r"\!-", r"\x41", r"\b", r"\s",
+]  # fmt: skip
+SAID = ["".join(text) for size in (1, 2) for text in itertools.product("[]^-&~!a:,zlk5\\|A \b", repeat=size)]
+
+
+def readings(pattern: str) -> Iterator[Callable[[str], bool]]:
+    """How Python and Rust read a pattern, where they can."""
+    with contextlib.suppress(re.error), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        read = re.compile(pattern)
+        yield lambda text: read.search(text) is not None
+    with contextlib.suppress(SchemaError):
+        yield SchemaValidator(core_schema.str_schema(pattern=pattern)).isinstance_python
+
+
+def test_a_set_takes_what_every_dialect_does_that_can_read_it() -> None:
+    draw, kept = random.Random(1), 0  # noqa: S311
+    for _ in range(4000):
+        pattern = f"^[{''.join(draw.choice(SETS) for _ in range(draw.randrange(1, 7)))}]+$"
+        try:
+            (narrow,) = held_patterns(pattern)
+        except PatternError:
+            continue
+        (*_, taken) = readings(narrow)
+        said = [text for text in SAID if taken(text)]
+        assert all(read(text) for read in readings(pattern) for text in said), pattern
+        kept += 1
+    assert kept > 1500
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["[[a-z]]+", "[[0-9]-]+", "[[:alpha:]]+", "[^[:space:]]+", "[a[b]c]", "[]a]", "[a-z&&[^x]]", "[+--/]", "[a~~b]"],
+)
+def test_a_set_that_dialects_read_in_different_ways_is_refused(pattern: str) -> None:
+    with pytest.raises(ConfigError, match="in different ways"):
+        held(f"^{pattern}$")
+
+
+@pytest.mark.parametrize("pattern", [r"[^[\]]+", r"[!-/:-@[-`{-~]", r"\[[^[\]]+\]", "[:alpha:]+", r"[\w-.]", "[a-c-e]"])
+def test_a_set_that_dialects_read_alike_is_held(pattern: str) -> None:
+    assert held(f"^{pattern}$")
 
 
 def test_the_error_names_the_character_that_the_vocabulary_lacks() -> None:
