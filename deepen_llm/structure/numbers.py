@@ -95,7 +95,7 @@ def _inward(bound: int, sign: Literal[1, -1]) -> int:
 def _put(schema: dict[str, Any], low: _Bound | None, high: _Bound | None, place: Place) -> None:
     least, most = _least(low, high), _greatest(low, high)
     if least > most:
-        raise _empty(low, high, place, "no number within ±10^15")
+        raise _empty(low, high, place, _lacking(low, high))
     kept = {"minimum": _short(least), "maximum": _short(most)}
     for key, bound in (("minimum", low), ("maximum", high)):
         if bound is not None and bound[1] and _plain(bound[0]) and most - least > _STEP:
@@ -103,6 +103,18 @@ def _put(schema: dict[str, Any], low: _Bound | None, high: _Bound | None, place:
             kept["exclusive" + key.capitalize()] = _short(float(bound[0]))
             schema.setdefault("multipleOf", _DECIMAL)
     schema |= kept
+
+
+def _lacking(low: _Bound | None, high: _Bound | None) -> str:
+    """What does not lie within bounds that no number fits which a grammar writes."""
+    least, most = low[0] if low else Fraction(-_FAR), high[0] if high else Fraction(_FAR)
+    if least > most or (least == most and any(bound and bound[1] for bound in (low, high))):
+        return "no number"
+    if least > _WIDE or most < -_WIDE:
+        return "no number within ±10^15"
+    if max(abs(least), abs(most)) <= _SMALL:
+        return "no number of at least 10^-30 in size, nor 0,"
+    return "no double-precision number"
 
 
 def _plain(bound: Fraction) -> bool:

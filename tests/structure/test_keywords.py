@@ -1,6 +1,7 @@
 """Every keyword of JSON Schema: each answer is an instance of the schema as it was given, or the schema is refused."""
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,14 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (obj("n", n={**I, "minimum": 3, "maximum": 2}), "property 'n' (#/properties/n), keyword 'maximum'", ""),
     (obj("n", n={"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 0}), "property 'n'", ""),
     (obj("n", n={"type": "number", "minimum": 1e16}), "no number within ±10^15 lies within minimum=1", ""),
+    ({"type": "number", "exclusiveMinimum": 1e-300, "maximum": 1e-200}, "number of at least 10^-30 in size", ""),
+    ({"type": "number", "minimum": -1e-200, "exclusiveMaximum": 0}, "no number of at least 10^-30 in size, nor 0,", ""),
+    ({"type": "number", "minimum": 3, "maximum": 2}, "'maximum': no number lies within minimum=3 and maximum=2", ""),
+    (
+        {"type": "number", "exclusiveMinimum": 1, "exclusiveMaximum": math.nextafter(1, 2)},
+        "no double-precision number lies within exclusiveMinimum=1 and exclusiveMaximum=1.0000000000000002",
+        "",
+    ),
     ({"type": "string", "minLength": 3, "maxLength": 2}, "keyword 'maxLength': 2 is below minLength=3", ""),
     ({"type": "string", "minLength": -1}, "keyword 'minLength': -1 is no whole number", ""),
     (obj("e", e={"enum": []}), "property 'e' (#/properties/e)", ""),
