@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from deepen_llm import EnsembleConfig, EnsembleLLM, MemberConfig, Output, specialists
@@ -54,9 +55,9 @@ def prompts(llm: EnsembleLLM, **options: Any) -> list[str]:
         for one in llm.members:
             assert isinstance(one, LocalMember)
 
-            def opened(asked: Any, one: LocalMember = one, own: Any = one.open) -> Any:
+            def opened(asked: Any, one: LocalMember = one, own: Any = one.open, **given: Any) -> Any:
                 seen.extend(one._chat.spelled(prompt.ids) for prompt in asked)
-                return own(asked)
+                return own(asked, **given)
 
             patch.setattr(one, "open", opened)
         llm.chat([ASK], max_new_tokens=1, **options)
@@ -123,6 +124,22 @@ def test_a_call_s_variables_go_before_a_member_s_own_and_those_before_the_ensemb
     two[0].chat_template_kwargs = {"enable_thinking": True}
     assert [one.endswith(shut) for one in prompts(standing)] == [False, True]
     assert standing.generate("The", max_new_tokens=1).samples  # where no template is put to the prompt
+
+
+def test_a_file_that_sets_a_member_s_variables_changes_that_member_s_prompt(tmp_path: Path) -> None:
+    shut, members = "<think>\n\n</think>\n\n", []
+    for place in (0, 1):
+        one = member(place, behind=UNTHINKING)
+        for part in (one.model, one.tokenizer):
+            part.save_pretrained(tmp_path / one.name)
+        members.append({"path": one.name, "device": "cpu"})
+    for told in ({0}, {1}, {0, 1}, set()):
+        asked = [
+            {**one, "chat_template_kwargs": {"enable_thinking": place not in told}} for place, one in enumerate(members)
+        ]
+        (tmp_path / "ensemble.yaml").write_text(yaml.safe_dump({"members": asked}))
+        llm = EnsembleLLM.from_config(EnsembleConfig.load(tmp_path / "ensemble.yaml"))
+        assert [read.endswith(shut) for read in prompts(llm)] == [place in told for place in (0, 1)]
 
 
 def test_a_file_holds_variables_of_all_members_and_of_one(tmp_path: Path) -> None:
