@@ -161,7 +161,7 @@ class Member(ABC):
         Args:
             messages: The messages.
             tools: The tools that the assistant may call; where the template knows none, a message describes them.
-            variables: Variables for the template.
+            variables: Variables for the template, which go before those of ``chat_template_kwargs``.
             continue_final_message: Let the last message go on, in place of a new one.
 
         Raises:

@@ -108,7 +108,8 @@ class LocalMember(Member):
         continue_final_message: bool = False,
     ) -> Prompt:
         """See `Member`."""
-        return self._chat.encode(messages, tools, variables, continue_final_message=continue_final_message)
+        own = {**self.chat_template_kwargs, **(variables or {})}
+        return self._chat.encode(messages, tools, own, continue_final_message=continue_final_message)
 
     def render(
         self,
@@ -119,7 +120,8 @@ class LocalMember(Member):
         continue_final_message: bool = False,
     ) -> str:
         """See `Member`."""
-        return self._chat.render(messages, tools, variables, continue_final_message=continue_final_message)
+        own = {**self.chat_template_kwargs, **(variables or {})}
+        return self._chat.render(messages, tools, own, continue_final_message=continue_final_message)
 
     def reads_variable(self, name: str) -> bool:
         """See `Member`."""

@@ -126,6 +126,17 @@ def test_a_call_s_variables_go_before_a_member_s_own_and_those_before_the_ensemb
     assert standing.generate("The", max_new_tokens=1).samples  # where no template is put to the prompt
 
 
+def test_a_member_s_own_variables_hold_wherever_its_template_is_used() -> None:
+    shut, one = "<think>\n\n</think>\n\n", member(0, behind=UNTHINKING, enable_thinking=False)
+    (read,) = prompts(EnsembleLLM([one]))
+    assert one.render([ASK]) == read
+    assert read.endswith(shut)
+    assert one.encode_chat([ASK]) == one.encode_chat([ASK], variables={"enable_thinking": False})
+    assert not one.render([ASK], variables={"enable_thinking": True}).endswith(shut)
+    told = one.encode_chat([ASK], variables={"enable_thinking": True})
+    assert told == member(0, behind=UNTHINKING).encode_chat([ASK])
+
+
 def test_a_file_that_sets_a_member_s_variables_changes_that_member_s_prompt(tmp_path: Path) -> None:
     shut, members = "<think>\n\n</think>\n\n", []
     for place in (0, 1):
