@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +36,7 @@ _STEPS = 1 << 16  # keys, values and what stands between them
 _RUN = re.compile(rb"(.)\1{7,}", re.DOTALL)  # repetitions that may be shortened
 _FEW = 3  # times that may be enough
 _AHEAD = 64  # bytes of a former end, behind which its rest may fit again
+_LONG = 512  # ids of an end whose rests take long to try
 _PROBE = 8  # bytes that tell most rests which do not fit
 _ASCII = (1 << 128) - 1
 _ESCAPES = b'nt\\"/bfr'
@@ -289,12 +291,19 @@ class _Walk:
         return [] if self._matcher.is_accepting() else self._rest(self._former)
 
     def _rest(self, end: Sequence[int]) -> list[int] | None:
-        """The shortest rest of an end that ends the document from here."""
-        for start in range(min(_AHEAD, len(end)) - 1, -1, -1):
-            probe = list(end[start : start + _PROBE])
-            if self._matcher.validate_tokens(probe) == len(probe) and self._ends(rest := list(end[start:])):
-                return rest
-        return None
+        """The shortest rest of an end that ends the document from here; of a long end, perhaps another one."""
+        ahead = range(min(_AHEAD, len(end)) - 1, -1, -1)
+        starts: Iterator[int] = (start for start in ahead if self._goes_on(end, start))
+        if len(end) > _LONG:
+            several = list(starts)  # of many items in a list, the rests fit that have enough: that is found by halving
+            place = bisect_left(several, True, key=lambda start: self._ends(list(end[start:])))
+            starts = iter([*several[place : place + 1], *several])
+        return next((rest for start in starts if self._ends(rest := list(end[start:]))), None)
+
+    def _goes_on(self, end: Sequence[int], start: int) -> bool:
+        """Whether the first few ids of a rest may follow."""
+        probe = list(end[start : start + _PROBE])
+        return bool(self._matcher.validate_tokens(probe) == len(probe))
 
     def _ends(self, rest: list[int]) -> bool:
         """Whether these ids end the document; the matcher goes there and back."""
