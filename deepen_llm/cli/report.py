@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -40,7 +41,11 @@ class Report:
     def _table(self) -> Table:
         asked = next(iter(self._results.values())).questions
         table = Table(
-            title=f"Right answers to {len(asked)} test questions, in %", title_justify="left", title_style="bold"
+            box=SIMPLE_HEAD,
+            padding=0,
+            title=f"Right answers to {len(asked)} test questions, in %",
+            title_justify="left",
+            title_style="bold",
         )
         table.add_column("")
         for name in self._results:
