@@ -27,9 +27,8 @@ KINDS = list(SMALL)
 PAIRS = list(itertools.permutations(KINDS, 2))
 ARCHITECTURES = dict(zip(KINDS, ["llama", "gpt_neox", "gpt2", "gemma", "qwen2"], strict=True))
 FUSIONS: list[FusionMethod] = [Deepen(relr=0.3), Bayes(), Surface()]
-# Every pair of kinds by surfaces, and with one of the others, turned round with the other: each kind meets each, as
-# main model and as another.
-TURNED = [(pair, FUSIONS[(KINDS.index(pair[1]) - KINDS.index(pair[0])) % 5 in (1, 2)]) for pair in PAIRS]
+# Every pair of kinds by surfaces; each kind, as main model and as another, with the other methods in turn.
+TURNED = [((KINDS[i - 1], kind), FUSIONS[i % 2]) for i, kind in enumerate(KINDS)]
 MET = [*TURNED, *((pair, FUSIONS[2]) for pair in PAIRS)]
 MEETINGS = pytest.mark.parametrize(("pair", "fusion"), MET, ids=[f"{'-'.join(p)}-{f.method}" for p, f in MET])
 PROMPTS = ["The quick brown fox", "She sells sea shells by the", "Die Antwort auf die große Frage ist", "1, 2, 3,"]
