@@ -180,7 +180,7 @@ class _SurfaceFusion(Fusion):
         """
         device, (places, width) = prior.device, prior.shape
         here = torch.tensor([[one.here] for one in found], device=logits.device)  # [P, 1]
-        e, edges = (here * logits.softmax(-1)).to(device), stranger.edges.to(device)
+        e, edges = (here * logits.softmax(-1)).to(device), stranger.edges.on(device)
         certain = prior.new_zeros(places, width + 1).scatter_add_(1, edges.single.expand(places, -1), e)[:, :width]
         total = e.sum(-1, keepdim=True)
         rests = stranger.residuals.edges(found, prior)

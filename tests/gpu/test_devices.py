@@ -28,7 +28,7 @@ QUANTIZATIONS = [
 ]
 
 
-@pytest.mark.parametrize("fusion", ["deepen", "bayes"])
+@pytest.mark.parametrize("fusion", ["deepen", "bayes", "surface"])
 def test_members_may_lie_on_different_devices(fusion: str, device: str) -> None:
     on_cpu = ensemble("cpu", fusion).generate(PROMPTS, max_new_tokens=8)
     for devices in ((device, "cpu", "cpu"), ("cpu", device, device)):
@@ -59,7 +59,7 @@ def test_a_footprint_is_what_loading_takes(device: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize("fusion", ["deepen", "bayes"])
+@pytest.mark.parametrize("fusion", ["deepen", "bayes", "surface"])
 def test_half_precision_decodes(dtype: str, fusion: str, device: str) -> None:
     llm = ensemble(device, fusion, dtype)
     assert {member.embedding.dtype for member in llm.members} == {getattr(torch, dtype)}

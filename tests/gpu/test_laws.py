@@ -12,7 +12,7 @@ from deepen_llm.vocabulary import shared_anchors
 from tests.gpu.ensembles import PROMPTS, ensemble
 
 pytestmark = pytest.mark.gpu
-FUSIONS = ["deepen", "bayes"]
+FUSIONS = ["deepen", "bayes", "surface"]
 SAMPLED = {"max_new_tokens": 8, "temperature": 1.0, "top_p": 0.95, "seed": 3}
 
 
