@@ -350,3 +350,15 @@ def test_chats_are_answered_as_the_others_are_sure_of(main: str) -> None:
         other.scripts = [[*start.ids, *other.encode_continuation(start, answer), other.vocabulary.end_of_text[0]]]
     llm = EnsembleLLM([unsure(main), *others], fusion="surface")
     assert llm.chat(messages, max_new_tokens=40).text.startswith(answer)
+
+
+def test_a_member_that_abstains_from_all_leaves_entropy_weights_to_the_others() -> None:
+    """WordPiece has no token that begins with this character and no space; the others are still heard."""
+    letter, kinds = "🚀", ("sentencepiece_unigram", "wordpiece")
+    for kind in kinds:
+        sure(kind).say(STARTS[0], letter)
+    llm = EnsembleLLM([unsure("bytes"), *map(sure, kinds)], weights="entropy", fusion="surface")
+    bare = EnsembleLLM([unsure("bytes"), sure(kinds[0])], weights="entropy", fusion="surface")
+    inside, alone = (one.score(STARTS[0], letter).tokens[1:] for one in (llm, bare))
+    assert [token.logprob for token in inside] == pytest.approx([token.logprob for token in alone], abs=1e-3)
+    assert all(token.greedy for token in inside)
