@@ -241,3 +241,16 @@ REAL: dict[str, Builder] = {
     "mistral_v3": partial(mistral, "mistral_instruct_tokenizer_240323.model.v3"),
     "tekken": tekken,
 }
+
+
+@cache
+def bytes_only() -> PreTrainedTokenizerBase:
+    """A vocabulary of single bytes."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({letter: id_ for id_, letter in enumerate([*letters, END_OF_TEXT])}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([END_OF_TEXT])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, chat_template=CHAT_TEMPLATE, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT
+    )

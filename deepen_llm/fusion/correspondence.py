@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -43,14 +43,10 @@ class Edges:
     tokens: Tensor
     several: Tensor
     spelled: Tensor
-    _sent: dict[torch.device, Edges] = field(default_factory=dict, repr=False, compare=False)
 
-    def on(self, device: torch.device) -> Edges:
-        """The same on a device, sent there once."""
-        if device not in self._sent:
-            parts = [one.to(device) for one in (self.single, self.tokens, self.several, self.spelled)]
-            self._sent[device] = Edges(parts[0], parts[1], parts[2], parts[3])
-        return self._sent[device]
+    def to(self, device: torch.device) -> Edges:
+        """The same on a device."""
+        return Edges(*(one.to(device) for one in (self.single, self.tokens, self.several, self.spelled)))
 
     @classmethod
     def between(cls, member: Spelling, main: Spelling) -> Edges:

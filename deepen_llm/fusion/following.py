@@ -127,6 +127,6 @@ def named_weights(given: str | Mapping[str, Any]) -> FollowingWeights:
 
 
 def _uncertainty(logits: Tensor) -> Tensor:
-    """Entropy of the distributions of logits as a share of what it can be, ``[P, V]`` to ``[P]``."""
+    """Entropy of the distributions of logits as a share of what it can be, ``[P, V]`` to ``[P]``; 1 without any."""
     entropy: Tensor = torch.special.entr(logits.softmax(-1)).sum(-1)
-    return entropy / math.log(logits.shape[-1])
+    return torch.where(logits.amax(-1).isneginf(), 1.0, entropy / math.log(logits.shape[-1]))

@@ -21,11 +21,13 @@ class Trail:
         tokens: Their ids, as many as were asked for and spell the end of the text.
         logits: The member's logits before each of them, ``[K, V_i]``.
         norms: The logarithm of the sum of their exponentials, ``[K]``.
+        dropped: Bytes of the text behind them that the member's tokenizer drops, as WordPiece does white space.
     """
 
     tokens: Sequence[int]
     logits: Sequence[Tensor]
     norms: Sequence[Tensor]
+    dropped: bytes = b""
 
     @classmethod
     def of(cls, tokens: Sequence[int] = (), logits: Sequence[Tensor] = ()) -> Self:

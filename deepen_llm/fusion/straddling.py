@@ -3,7 +3,8 @@
 A member that would write " Nairobi" in one token, and reads " N" as text, never saw a word begin so: what it says next
 is nonsense. What it meant is known from one token earlier. By Bayes' rule over the ways to cover the last bytes with
 tokens (valid covers: arXiv 2410.09303, 2506.14123), with t_1..t_n the member's encoding of the text, p_j its
-distribution after t_1..t_j, and x the bytes of an unfinished character that it has not heard:
+distribution after t_1..t_j, and x the bytes that it has not heard (of an unfinished character, or a space that its
+tokenizer drops):
 
     b_k = s(t_{n-k+1}) … s(t_n) x               the last bytes
     B_k = Π_{j=n-k+1..n} p_{j-1}(t_j)           the probability of its own tokens there
@@ -79,20 +80,21 @@ def evidence(
         abstain: Whether the member abstains from what cannot be known, rather than to leave it to the tokens that
             begin here.
     """
-    if not trail.tokens and not unfinished:
+    unheard = trail.dropped + unfinished
+    if not trail.tokens and not unheard:
         return Evidence(1.0)
     found, unknown = list[_Read](), list[float]()  # logarithms of Σ w_k, and of the parts of a
-    behind, path = unfinished, 0.0
-    if unfinished:
+    behind, path = unheard, 0.0
+    if unheard:
         norm = float(logits.logsumexp(-1))
-        found.append(_Read(unfinished, 0, tokens, logits, norm))
-        unknown += _inside(tokens, logits, norm, unfinished, guess, None)
+        found.append(_Read(unheard, 0, tokens, logits, norm))
+        unknown += _inside(tokens, logits, norm, unheard, guess, None)
     for back, (token, one, own) in enumerate(zip(trail.tokens, trail.logits, trail.norms, strict=True), 1):
         behind, norm = (tokens.surfaces[token] or b"") + behind, float(own)
         path += max(float(one[token]) - norm, _IMPOSSIBLE)
         found.append(_Read(behind, back, tokens, one, norm + path))
         unknown += _inside(tokens, one, norm + path, behind, guess, token)
-    return _shared(found, unknown, here=not unfinished, abstain=abstain)
+    return _shared(found, unknown, here=not unheard, abstain=abstain)
 
 
 class _Read:

@@ -17,7 +17,7 @@ docs/method.md derives it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -74,6 +74,13 @@ class _Stranger:
     tokens: Tokens
     edges: Edges
     residuals: Residuals
+    _sent: dict[torch.device, Edges] = field(default_factory=dict)
+
+    def edges_on(self, device: torch.device) -> Edges:
+        """The edges on a device, sent there once."""
+        if device not in self._sent:
+            self._sent[device] = self.edges.to(device)
+        return self._sent[device]
 
 
 @dataclass(frozen=True)
@@ -180,7 +187,7 @@ class _SurfaceFusion(Fusion):
         """
         device, (places, width) = prior.device, prior.shape
         here = torch.tensor([[one.here] for one in found], device=logits.device)  # [P, 1]
-        e, edges = (here * logits.softmax(-1)).to(device), stranger.edges.on(device)
+        e, edges = (here * logits.softmax(-1)).to(device), stranger.edges_on(device)
         certain = prior.new_zeros(places, width + 1).scatter_add_(1, edges.single.expand(places, -1), e)[:, :width]
         total = e.sum(-1, keepdim=True)
         rests = stranger.residuals.edges(found, prior)

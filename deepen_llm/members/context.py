@@ -83,13 +83,15 @@ class LocalContext(Context):
             self._rows[row].learn(length, logits[place])
         if fresh != asked:
             logits = torch.stack([self._rows[row].known(length) for row, length in asked])
+        dropped = [self._rows[row].dropped(place) for row, wanted in enumerate(lengths) for place in range(len(wanted))]
         trails = [
             Trail(
                 [token for _, token in one],
                 [self._rows[row].known(length - k) for k, _ in one],
                 [self._rows[row].norm(length - k) for k, _ in one],
+                behind,
             )
-            for (row, length), one in zip(asked, passed, strict=False)
+            for (row, length), one, behind in zip(asked, passed, dropped, strict=False)
         ]
         return Reading(logits, lengths, trails)
 

@@ -83,7 +83,7 @@ class ReadRow:
         Args:
             boundary: Which one, from 0.
         """
-        script = self._draft[boundary - 1][1] if boundary else self._script
+        script = self._at(boundary)
         found, spelled = list[int](), b""
         for token in script.ids[: -self._back - 1 : -1]:
             surface = self._surfaces[token]
@@ -92,6 +92,14 @@ class ReadRow:
             spelled = surface + spelled
             found.append(token)
         return found
+
+    def dropped(self, boundary: int) -> bytes:
+        """The bytes behind these tokens that are the end of the text, and that the tokenizer drops.
+
+        Args:
+            boundary: Which one, from 0.
+        """
+        return self._at(boundary).dropped
 
     def reread(self) -> None:
         """See `Context.reread`."""
@@ -116,6 +124,10 @@ class ReadRow:
         other._surfaces, other._back = self._surfaces, self._back
         other._logits, other._norms, other.reading = dict(self._logits), dict(self._norms), self.reading
         return other
+
+    def _at(self, boundary: int) -> Transcript:
+        """The text at a boundary that was told."""
+        return self._draft[boundary - 1][1] if boundary else self._script
 
     def _follow(self, draft: Draft) -> None:
         """Encode the text after each step of a draft, the steps that were asked for before left as they are."""

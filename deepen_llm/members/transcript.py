@@ -33,9 +33,22 @@ class Transcript:
         other._spans = self._spans and list(self._spans)
         return other
 
-    def ends_with(self, text: bytes) -> bool:
-        """Whether what was heard as text, and the prompt's end that is encoded together with it, end so."""
-        return self._text[-len(text) :].encode().endswith(text)
+    def ends_with(self, spelled: bytes) -> bool:
+        """Whether tokens spell the end of what was heard as text, and of the prompt's end that is encoded with it.
+
+        A space that the tokenizer puts before a text may be among what they spell, one that it drops is not.
+
+        Args:
+            spelled: Their surfaces.
+        """
+        text = self._text.rstrip() if self._encoder.whole_words else self._text
+        end = text[-len(spelled) :].encode()
+        return end.endswith(spelled) or b" " + end == spelled
+
+    @property
+    def dropped(self) -> bytes:
+        """A space, where the text ends in white space that the tokenizer drops; the next word has it before itself."""
+        return b" " if self._encoder.whole_words and self._text[-1:].isspace() else b""
 
     def append_text(self, piece: str) -> None:
         """Hear a piece of text; the last ids may change."""

@@ -69,6 +69,7 @@ class Restated:
 
     def evidence(self, logits: Tensor, trail: Trail, rest: bytes) -> tuple[float, dict[tuple[bytes, int], float]]:
         """``(e here, e(k, u))``."""
+        rest = trail.dropped + rest
         method, behind, path, a = self.method, rest, 1.0, 0.0
         x: dict[tuple[bytes, int], float] = {}
         for k, one in enumerate([logits, *trail.logits]):
