@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from torch import Tensor
 
 from deepen_llm.fusion.correspondence import Tokens
@@ -55,30 +56,34 @@ class Residuals:
             found: The member's evidence at each place.
             prior: The main model's distribution, ``[P, V_m]``.
         """
-        rests, width = Rests(), prior.shape[1]
-        for place, one in enumerate(found):
-            for straddler in one.straddlers:
-                self._add(rests, place, straddler, prior[place], place * width)
-        return rests
+        told = [(place, one) for place, evidence in enumerate(found) for one in evidence.straddlers]
+        if not told:
+            return Rests()
+        rests = [(self._tokens.surfaces[one.token] or b"")[len(one.behind) :] for _, one in told]
+        firsts, longer = self._main.firsts(rests), self._longer(told, rests, prior)
+        made = Rests([place for place, _ in told], [one.share for _, one in told])
+        for number, ((place, _), first, others) in enumerate(zip(told, firsts, longer, strict=True)):
+            for id_ in ([first] if first >= 0 else []) + [id_ for id_ in others if id_ != first]:
+                made.groups.append(number)
+                made.targets.append(place * prior.shape[1] + id_)
+                made.spelled.append(float(id_ == first))
+        return made
 
-    def _add(self, rests: Rests, place: int, straddler: Straddler, prior: Tensor, start: int) -> None:
-        rest = (self._tokens.surfaces[straddler.token] or b"")[len(straddler.behind) :]
-        (first,) = self._main.firsts([rest])
-        longer = [id_ for id_ in self._longer(rest, straddler, prior) if id_ != first]
-        number = len(rests.shares)
-        rests.places.append(place)
-        rests.shares.append(straddler.share)
-        for id_ in ([first] if first >= 0 else []) + longer:
-            rests.groups.append(number)
-            rests.targets.append(start + id_)
-            rests.spelled.append(float(id_ == first))
+    def _longer(self, told: Sequence[tuple[int, Straddler]], rests: Sequence[bytes], prior: Tensor) -> list[list[int]]:
+        """For each rest the likely main tokens that go on behind it, where the member would begin as it did."""
+        likely = [self._likely(one) for one in prior]  # places in the order of surfaces
+        asked = list[tuple[int, int, bytes]]()  # the rest's number, a main token, and what the member would begin
+        for number, ((place, one), rest) in enumerate(zip(told, rests, strict=True)):
+            beyond = self._main.beyond(rest)
+            first, last = np.searchsorted(likely[place], (beyond.start, beyond.stop))
+            for id_ in self._main.order[likely[place][first:last]].tolist():
+                asked.append((number, id_, one.behind + (self._main.surfaces[id_] or b"")))
+        found: list[list[int]] = [[] for _ in told]
+        begun = self._tokens.firsts([text for *_, text in asked])
+        for (number, id_, _), token in zip(asked, begun, strict=True):
+            if token == told[number][1].token:
+                found[number].append(id_)
+        return found
 
-    def _longer(self, rest: bytes, straddler: Straddler, prior: Tensor) -> list[int]:
-        """The likely main tokens that go on behind a rest, where the member would still begin with its token."""
-        ids = self._main.order[self._main.beyond(rest)]
-        ids = ids[(prior[ids.to(prior.device)] >= _LIKELY).cpu()]
-        if not len(ids):
-            return []
-        texts = [straddler.behind + (self._main.surfaces[id_] or b"") for id_ in ids.tolist()]
-        firsts = self._tokens.firsts(texts)
-        return [id_ for id_, first in zip(ids.tolist(), firsts, strict=True) if first == straddler.token]
+    def _likely(self, prior: Tensor) -> np.ndarray:
+        return np.flatnonzero((prior[self._main.order.to(prior.device)] >= _LIKELY).cpu().numpy())
