@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from deepen_llm.contexts import Ensemble
 from deepen_llm.fusion import AggregationWeights, Bayes, FixedWeights, Fusion, FusionMethod, adapted_weights
 from deepen_llm.fusion.base import Fusible
 from deepen_llm.fusion.following import FollowingWeights
@@ -17,7 +18,7 @@ from deepen_llm.gate import Gate
 from deepen_llm.members.local import LocalMember
 from deepen_llm.study.outputs import OutputSide
 from deepen_llm.study.questions import Asked
-from deepen_llm.study.recording import Record, kept_record
+from deepen_llm.study.recording import Record, kept_record, scored
 from deepen_llm.vocabulary import shared_anchors
 
 _PORTION = 512  # tokens fused at a time
@@ -118,13 +119,29 @@ class Lab:
         return setting.fusion.prepare(views, setting.members.index(setting.main))
 
     def _outcome(self, setting: Setting, split: str) -> Outcome:
+        fusion = self.prepare(setting)
+        return self._read_along(setting, fusion, split) if fusion.back else self._replayed(setting, fusion, split)
+
+    def _read_along(self, setting: Setting, fusion: Fusion, split: str) -> Outcome:
+        """For a method that looks further back than what is recorded: the members read the right answers again."""
+        members = [self._members[name] for name in setting.members]
+        weights = setting.weights
+        aggregation = (
+            weights if isinstance(weights, FollowingWeights) else FixedWeights(weights or [1.0] * len(members))
+        )
+        main = setting.members.index(setting.main)
+        ensemble = Ensemble(members, main, fusion, aggregation, "fused", gate=setting.gate)
+        scores = scored(ensemble, self.asked[split])
+        right = torch.tensor([one.is_greedy for one in scores])
+        return Outcome(right, torch.tensor([-sum(token.logprob for token in one.tokens) for one in scores]))
+
+    def _replayed(self, setting: Setting, fusion: Fusion, split: str) -> Outcome:
         record = self._record(setting.members, setting.main, split)
         everyone = [one.logits for one in record.said]
         weights = self._weights(setting, record)
         losses, rights = [], []
         torch.set_flush_denormal(True)  # rows of a sharp space are full of them: ten times the time, the same results
         try:
-            fusion = self.prepare(setting)
             for first in range(0, len(record.targets), _PORTION):
                 part = slice(first, first + _PORTION)
                 fused = fusion.fuse([one[part] for one in everyone], weights[part])

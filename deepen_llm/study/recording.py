@@ -23,7 +23,9 @@ from deepen_llm.fusion.past import Past
 from deepen_llm.gate import Gate, reasons_against
 from deepen_llm.members.base import Context, Member
 from deepen_llm.members.likelihood import likelihoods
+from deepen_llm.outputs import Score
 from deepen_llm.prompts import Chatting, EncodedPrompt, encode_continuation, encode_conversation
+from deepen_llm.scoring import Continuation, score
 from deepen_llm.study.questions import Asked
 from deepen_llm.text import TextAssembler
 
@@ -91,7 +93,7 @@ class _Reading:
     def answer(self, prompt: EncodedPrompt, one: Asked) -> list[Step]:
         """The right answer, a space before it as the chat templates have it, and the end of text."""
         vocabulary = self.ensemble.main_model.vocabulary
-        tokens = encode_continuation(self.ensemble, prompt, " " + one.question.answer)
+        tokens = _answer(self.ensemble, prompt, one)[:-1]
         previewed = TextAssembler().preview([vocabulary.surfaces[token] or b"" for token in tokens])
         steps = [Step(token, piece) for token, (piece, _) in zip(tokens, previewed, strict=True)]
         return [*steps, Step(vocabulary.end_of_text[0], "")]
@@ -132,6 +134,25 @@ class _Reading:
 
     def _piece(self, token: int) -> str:
         return TextAssembler().feed(self.ensemble.main_model.vocabulary.surfaces[token] or b"")
+
+
+def scored(ensemble: Ensemble, asked: Sequence[Asked]) -> list[Score]:
+    """What an ensemble thinks of the right answers, their ends included.
+
+    Args:
+        ensemble: The ensemble.
+        asked: The questions.
+    """
+    prompts = [encode_conversation(ensemble, conversation(one.question), Chatting()) for one in asked]
+    answers = [_answer(ensemble, prompt, one) for prompt, one in zip(prompts, asked, strict=True)]
+    found = score(ensemble, list(map(Continuation, prompts, answers)), BATCH)
+    return [one for _, one in sorted(found, key=lambda told: told[0])]
+
+
+def _answer(ensemble: Ensemble, prompt: EncodedPrompt, one: Asked) -> list[int]:
+    """The main model's tokens of the right answer, a space before it as the chat templates have it, and its end."""
+    tokens = encode_continuation(ensemble, prompt, " " + one.question.answer)
+    return [*tokens, ensemble.main_model.vocabulary.end_of_text[0]]
 
 
 def record(members: Sequence[Member], main: int, asked: Sequence[Asked]) -> Record:

@@ -14,7 +14,7 @@ from deepen_llm.config import MemberConfig
 from deepen_llm.demo.measure import conversation, measure
 from deepen_llm.demo.tuning import RELR
 from deepen_llm.ensemble import EnsembleLLM
-from deepen_llm.fusion import EntropyWeights, FusionMethod, PromptWeights
+from deepen_llm.fusion import EntropyWeights, FusionMethod, PromptWeights, Surface
 from deepen_llm.gate import Gate
 from deepen_llm.members.loading import load_members
 from deepen_llm.specialists.corpus import Corpus, partial_facts
@@ -174,3 +174,13 @@ def test_the_document_shows_what_was_measured() -> None:
     text = (DOCS / "study.md").read_text(encoding="utf-8")
     assert filled(text, results) == text
     assert set(named(text)) == set(results) == set(TABLES)
+
+
+def test_what_is_read_along_is_what_is_replayed(lab: Lab) -> None:
+    setting = Setting(NAMES, NAMES[0], bayes())
+    fusion = lab.prepare(setting)
+    replayed, read = (how(setting, fusion, "test") for how in (lab._replayed, lab._read_along))
+    assert torch.equal(replayed.right, read.right)
+    assert torch.allclose(replayed.loss.double(), read.loss.double(), atol=1e-3)
+    by_surfaces = lab.outcome(replace(setting, fusion=Surface()), "test")
+    assert by_surfaces.rank[0] >= lab.alone(NAMES[0], "test").rank[0]
