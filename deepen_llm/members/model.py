@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, overload
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -11,6 +14,8 @@ from transformers import Cache, PreTrainedModel
 
 from deepen_llm.members.traits import Traits
 from deepen_llm.members.transformers_api import embedding_of
+
+_TURNS: WeakKeyDictionary[PreTrainedModel, threading.Lock] = WeakKeyDictionary()  # members may share a model
 
 
 class CausalModel:
@@ -34,6 +39,7 @@ class CausalModel:
         self.embedding = embedding_of(model)
         self.device, self.dtype = self.embedding.device, self.embedding.dtype
         self._step: Callable[..., Any] = self._model
+        self._turn = _TURNS.setdefault(model, threading.Lock()) if self.traits.one_at_a_time else nullcontext()
         self.fixed_steps = self.captures = self.device.type == "cuda" and self.traits.fixed_steps
 
     def compile(self) -> None:
@@ -70,7 +76,8 @@ class CausalModel:
         keep = self._sent(torch.tensor([longest - 1 - place for place in back]))
         if "logits_to_keep" in self._names:
             options["logits_to_keep"] = keep
-        logits: Tensor = self._model(input_ids=self._sent(ids), **options).logits
+        with self._turn:
+            logits: Tensor = self._model(input_ids=self._sent(ids), **options).logits
         if logits.shape[1] != len(back):
             logits = logits[:, keep.to(logits.device)]
         if len(back) == 1 and [row for row, _ in places] == list(range(len(blocks))):
@@ -101,7 +108,8 @@ class CausalModel:
     def read_afresh(self, ids: Sequence[int], places: int = 1) -> Tensor:
         """Logits after each of the last ids of one text, ``[places, V]``, without a cache."""
         options: dict[str, Any] = {"use_cache": False} if "use_cache" in self._names else {}
-        logits: Tensor = self._model(input_ids=self._sent(torch.tensor([list(ids)])), **options).logits
+        with self._turn:
+            logits: Tensor = self._model(input_ids=self._sent(torch.tensor([list(ids)])), **options).logits
         return logits[0, -places:].to(self.device)
 
     def _cached(self, cache: Cache) -> dict[str, Cache]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
+from itertools import groupby
 
 from deepen_llm.members.base import Draft
 from deepen_llm.members.encoding import Prompt, TextEncoder
@@ -27,21 +29,19 @@ class OwnEncoding:
         self._waiting += (step for step in steps if isinstance(step, int))
 
     def ids(self) -> list[int] | None:
-        """Token ids of all that was heard; None where it ends inside a character, or the encoding loses bytes."""
-        script, text = self._script.copy(), b""
-        for token in self._waiting:
-            surface = self._surfaces[token]
-            if surface is not None:
-                text += surface
-                continue
-            if not self._heard(script, text):
-                return None
-            script = Transcript(self._encoder, self._encoder.closed([*script.ids, token]))
-            text = b""
-        if not self._heard(script, text):
+        """Token ids of all that was heard; None where it ends inside a character.
+
+        Tokens stay as they are where they spell no text, or the tokenizer's encoding of their text spells another.
+        """
+        if self._unfinished():
             return None
-        self._script, self._waiting = script, []
-        return list(script.ids)
+        for special, run in groupby(self._waiting, lambda token: self._surfaces[token] is None):
+            tokens = list(run)
+            fixed = self._encoder.closed([*self._script.ids, *tokens])
+            own = None if special else self._encoded(tokens)
+            self._script = own or Transcript(self._encoder, fixed)
+        self._waiting = []
+        return list(self._script.ids)
 
     def copy(self) -> OwnEncoding:
         """The same for a second row."""
@@ -50,17 +50,24 @@ class OwnEncoding:
         other._script, other._waiting = self._script.copy(), list(self._waiting)
         return other
 
-    def _heard(self, script: Transcript, text: bytes) -> bool:
-        """Append text; False where it is no whole text, or its tokens do not spell it."""
+    def _unfinished(self) -> bool:
+        """Whether the last bytes are the beginning of a character."""
+        utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        utf8.decode(b"".join(self._surfaces[token] or b"" for token in self._waiting))
+        return bool(utf8.getstate()[0])
+
+    def _encoded(self, tokens: Sequence[int]) -> Transcript | None:
+        """The text with these tokens' text behind it; None where its encoding does not spell them."""
+        text, script = b"".join(self._surfaces[token] or b"" for token in tokens), self._script.copy()
         try:
             script.append_text(text.decode())
         except UnicodeDecodeError:
-            return False
+            return None
         spelled, place = b"", len(script.ids)
         while len(spelled) < len(text) and place:
             place -= 1
             surface = self._surfaces[script.ids[place]]
             if surface is None:
-                return False
+                return None
             spelled = surface + spelled
-        return spelled.endswith(text)
+        return script if spelled.endswith(text) else None

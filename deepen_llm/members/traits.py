@@ -38,6 +38,8 @@ class Traits:
             across; None where there is none.
         reads_ahead: Whether several tokens read at once give what they give one by one: not where the longest text
             rescales.
+        one_at_a_time: Whether the model keeps in itself what it computes of a text's length, as transformers does for
+            some rotary positions: another thread's forward would change it in between.
         fixed_steps: Whether one-token steps can have a fixed shape: position ids and masks are given, and no value
             steers the model.
     """
@@ -46,6 +48,7 @@ class Traits:
         self.arguments = Arguments.of(model)
         self._config = model.config.get_text_config(decoder=True)
         self._ropes = {str(one.get("rope_type")): one for one in rope_parameters(self._config)}
+        self.one_at_a_time = not self._ropes.keys().isdisjoint({"dynamic", "longrope"})
         self.memory = self._memory(model)
         self.rescales_at = self._rescales_at()
         self.reads_ahead = self.memory is not Memory.NONE and "dynamic" not in self._ropes
@@ -71,7 +74,7 @@ class Traits:
         # BLOOM makes positions of the mask
         own_positions = "position_ids" not in self.arguments.names and self._config.model_type != "bloom"
         local = "local" in getattr(self._config, "attention_layers", ())
-        return own_positions or local or not self._ropes.keys().isdisjoint({"dynamic", "longrope"})
+        return own_positions or local or self.one_at_a_time
 
     def _rescales_at(self) -> int | None:
         if (rope := self._ropes.get("longrope")) is None:
