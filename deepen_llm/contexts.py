@@ -177,7 +177,9 @@ class Contexts:
         for context in self.each:
             context.check()
         if fused.logits.isnan().any():
-            raise LogitsError("the fused distribution is NaN", hint="lower relr, or use fusion='surface'")
+            raise LogitsError(
+                "the fused distribution is NaN", hint="with fusion='deepen' lower relr, or use fusion='surface'"
+            )
 
     def commit(self, steps: Sequence[Sequence[Step]]) -> None:
         """Let every member hear each row's steps."""

@@ -67,17 +67,18 @@ def _settle(
     """
     contexts.check(fused)
     taken: list[list[Step]] = [[] for _ in rows]
-    written, following, depth, moved = contexts.ids, list(range(len(rows))), 0, set[int]()
+    following, depth, moved = list(range(len(rows))), 0, set[int]()
     while following:
         places, here = [fused.place(row, depth) for row in following], [rows[row] for row in following]
-        ids = [[*written[row], *(step.token for step in taken[row])] for row in following]
+        ids = [one.written for one in here]
         chosen = sampler.choose(_guided(*fused.at(places), here), ids, [row.generator for row in here])
         for row, token, place in zip(following, chosen, places, strict=True):
             token = rows[row].settle(token, fused.room(row, depth))
             taken[row].append(Step(token, rows[row].commit(token, fused.report, place)))
             drafter.learn(row, depth, token)
         depth += 1
-        moved.update(contexts.moved(fused, places, following, [taken[row][-1].token for row in following]))
+        others = contexts.moved(fused, places, following, [taken[row][-1].token for row in following])
+        moved.update(row for row in others if rows[row].finish_reason is None)
         following = [row for row in following if row not in moved and _follows(taken[row], drafts[row], rows[row])]
     return taken, sorted(moved)
 

@@ -44,10 +44,11 @@ class Drafter:
         if (longest == 0 and not own) or not contexts.can_draft(longest):
             return drafts
         dice, growing = [_copy(row.generator) for row in rows], list(range(len(rows)))
+        written = [row.written for row in rows]
         for _ in range(longest + own):  # the main model's last forward is its own reading
             if not growing:
                 break
-            self._choose(contexts, drafts, growing, dice)
+            self._choose(contexts, drafts, growing, written, dice)
             growing = [row for row in growing if self._goes_on(drafts[row], self._proposed[row][-1], longest)]
             for row in growing:
                 tokens = [step.token for step in drafts[row]] + self._proposed[row][-1:]
@@ -64,13 +65,17 @@ class Drafter:
             self._agreement += (1 - _MEMORY) * ((token == proposed[depth]) - self._agreement)
 
     def _choose(
-        self, contexts: Contexts, drafts: Sequence[Sequence[Step]], rows: Sequence[int], dice: Sequence[torch.Generator]
+        self,
+        contexts: Contexts,
+        drafts: Sequence[Sequence[Step]],
+        rows: Sequence[int],
+        written: Sequence[Sequence[int]],
+        dice: Sequence[torch.Generator],
     ) -> None:
-        """Propose one more token in these rows."""
+        """Propose one more token in these rows, behind what all rows have written."""
         tokens = [[step.token for step in draft] for draft in drafts]
         logits = contexts.drafting.read(tokens, ends_only=True).logits[list(rows)]
         contexts.drafting.check()
-        written = contexts.ids
         ids = [[*written[row], *tokens[row]] for row in rows]
         chosen = self._sampler.choose(logits, ids, [dice[row] for row in rows])
         for row, token in zip(rows, chosen, strict=True):

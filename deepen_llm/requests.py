@@ -130,12 +130,12 @@ class Requests:
         reader: Callable[[], Reader | None] = lambda: None,
     ) -> list[Row]:
         """One row for each sample of a prompt."""
-        vocabulary, rows = self._ensemble.main_model.vocabulary, []
+        vocabulary, own, rows = self._ensemble.main_model.vocabulary, prompt[self._ensemble.main].ids, list[Row]()
         for generator in generators(options):
             guide = grammar.guide() if grammar else None
             if guide:
                 _check_length(guide, options, room_after(self._ensemble, prompt))
-            rows.append(Row(vocabulary, options, generator, guide, reader(), stops=stops))
+            rows.append(Row(vocabulary, options, generator, guide, reader(), stops=stops, prompt=own))
         return rows
 
     def _stops(self, options: GenerationOptions) -> Stops:

@@ -45,6 +45,7 @@ class Row:
         guide: Holds the answer to a structure; None for a free one.
         reader: Tells text from tool calls; None where all is text.
         stops: Where the answer stops.
+        prompt: The main model's tokens of the prompt.
     """
 
     def __init__(
@@ -56,17 +57,23 @@ class Row:
         reader: Reader | None = None,
         *,
         stops: Stops,
+        prompt: Sequence[int] = (),
     ) -> None:
         self.generator = generator
         self.finish_reason: FinishReason | None = None
         self.tokens: list[int] = []
-        self._fused = 0  # of the tokens
+        self._fused, self._prompt = 0, prompt  # how many of the tokens were fused
         self._free = (True, True)  # whether the last token stands in free text: before it, behind it
         self._vocabulary, self._options, self._guide, self._reader = vocabulary, options, guide, reader
         self._stops, self._assembler = stops, TextAssembler(stops.strings)
         self._calls, self._thoughts, self._pondered = CallLog(), "", 0
         self._logprobs: list[TokenLogprob] = []
         self._trace: list[TokenTrace] = []
+
+    @property
+    def written(self) -> list[int]:
+        """The prompt's tokens and the chosen ones, however the main model reads them now."""
+        return [*self._prompt, *self.tokens]
 
     def preview(self, tokens: Sequence[int]) -> list[tuple[str, bytes]]:
         """For tokens that may come next: the characters that each completes, and the bytes of another begun."""

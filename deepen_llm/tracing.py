@@ -141,7 +141,9 @@ class StepReport:
         if member not in self._evidence:
             return []
         surfaces = self._ensemble.members[member].vocabulary.surfaces
-        surface = self._ensemble.main_model.vocabulary.surfaces[token] or b"\xff"
+        surface = self._ensemble.main_model.vocabulary.surfaces[token]
+        if not surface:
+            return []
         found = self._evidence[member][place].straddlers
         fitting = [one for one in found if (surfaces[one.token] or b"")[len(one.behind) :].startswith(surface)]
         return sorted(fitting, key=lambda one: -one.share)

@@ -144,7 +144,7 @@ def test_weights_per_token_are_those_of_the_entropies() -> None:
             ids = LocalMember(model, tokenizer).encode_prompt(PROMPTS[0]).ids
             logits = model(torch.tensor([ids])).logits[0, -1, : len(tokenizer)].detach()
             entropy = -(logits.softmax(-1) * logits.log_softmax(-1)).sum()
-            share = entropy / math.log(model.config.vocab_size)
+            share = entropy / math.log(len(tokenizer))
             scores.append(begin * math.exp(-float(share) / tau))
         llm = EnsembleLLM(members, weights=EntropyWeights(tau=tau, base=base_))
         assert weights_of(llm, PROMPTS[0]) == pytest.approx([one / sum(scores) for one in scores], abs=1e-4)

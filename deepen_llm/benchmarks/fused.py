@@ -23,7 +23,6 @@ from deepen_llm.benchmarks.timing import Ratio, seconds
 from deepen_llm.fusion import Bayes, Deepen, FusionMethod, Surface
 from deepen_llm.fusion.past import Past, Trail
 
-_PARTS = ("tokens", "logits", "norms")
 KINDS = ("peaked", "broad", "flat")
 _PATIENCE = 15.0  # seconds of warming up
 _MEASURED, _FLAT = 24, 6  # steps
@@ -81,8 +80,8 @@ def _places(setting: Setting) -> list[tuple[int, int]]:
 
 def _joined(before: Iterable[Trail]) -> Trail:
     """A trail of one token each as one."""
-    tokens, logits, norms = ([part for one in before for part in getattr(one, name)] for name in _PARTS)
-    return Trail(tokens, logits, norms)
+    trails = list(before)
+    return Trail.of([token for one in trails for token in one.tokens], [part for one in trails for part in one.logits])
 
 
 class Step:

@@ -189,9 +189,9 @@ class Given(Answering):
             help="surface: what tokens spell (default). bayes: Bayes' rule on embeddings. deepen: the paper's method."
         ),
     ] = None
-    relr: Annotated[float | None, _Fusion(help="Relative ensemble learning rate of deepen's search.")] = None
-    search_steps: Annotated[int | None, _Fusion(help="Steps of deepen's search.")] = None
-    rounds: Annotated[int | None, _Fusion(help="Rounds of surface or bayes.")] = None
+    relr: Annotated[float | None, _Fusion(help="With --fusion deepen: relative ensemble learning rate.")] = None
+    search_steps: Annotated[int | None, _Fusion(help="With --fusion deepen: search steps.")] = None
+    rounds: Annotated[int | None, _Fusion(help="Rounds of surface (default 2) or bayes (3).")] = None
     temperature: Annotated[float | None, _Sampling(help="0 is greedy (default).")] = None
     top_p: Annotated[
         float | None, _Sampling(help="Sample from the likeliest tokens with this probability together.")
@@ -220,7 +220,15 @@ class Given(Answering):
         """The fusion settings; another method than the file's starts from its own defaults."""
         method = self.fusion or base.get("method", "surface")
         kept = base if method == base.get("method") else {}
+        from deepen_llm.errors import ConfigError
+        from deepen_llm.fusion import METHODS
+
         options = {"relr": self.relr, "search_steps": self.search_steps, "rounds": self.rounds}
+        for name in _said(options):
+            if name not in METHODS[method].model_fields:
+                owners = " or ".join(one for one, kind in METHODS.items() if name in kind.model_fields)
+                flag = f"--{name.replace('_', '-')}"
+                raise ConfigError(f"{flag} is no option of fusion {method!r}", hint=f"give it with --fusion {owners}")
         return {**kept, "method": method, **_said(options)}
 
 

@@ -66,5 +66,5 @@ def _check_count(names: Sequence[str], count: int, least: int) -> None:
     if count < least:
         raise VocabularyError(
             f"{' and '.join(names)} share {count} anchors; at least {least} are needed to compare their tokens",
-            hint="choose members whose vocabularies overlap, or lower min_anchors in the fusion method",
+            hint="lower min_anchors, choose members whose vocabularies overlap, or fusion='surface', which needs none",
         )

@@ -63,8 +63,9 @@ class PromptWeights(FollowingWeights):
 class EntropyWeights(FollowingWeights):
     """Per token, by how sure each member is: ``λ_i ∝ base_i · exp(-h_i / τ)`` with ``h_i = H(p_i) / log V_i``.
 
-    ``H(p_i)`` is the entropy of the member's next-token distribution. It can reach ``log V_i`` and no more; as a share
-    of that (Shannon's relative entropy, "A Mathematical Theory of Communication", 1948, section 7) it means the same
+    ``H(p_i)`` is the entropy of what the member expects next: of its distribution, or, under ``surface``, of all its
+    readings, without what it abstains from. It can reach ``log V_i`` and no more, with V_i tokens to choose from; as a
+    share of that (Shannon's relative entropy, "A Mathematical Theory of Communication", 1948, section 7) it means the same
     in a small and a large vocabulary: 0 is certainty, 1 is not knowing anything.
 
     Attributes:
@@ -128,5 +129,6 @@ def named_weights(given: str | Mapping[str, Any]) -> FollowingWeights:
 
 def _uncertainty(logits: Tensor) -> Tensor:
     """Entropy of the distributions of logits as a share of what it can be, ``[P, V]`` to ``[P]``; 1 without any."""
+    count = logits.isfinite().sum(-1)  # not padding, nor columns that only other texts' straddling tokens need
     entropy: Tensor = torch.special.entr(logits.softmax(-1)).sum(-1)
-    return torch.where(logits.amax(-1).isneginf(), 1.0, entropy / math.log(logits.shape[-1]))
+    return torch.where(count == 0, 1.0, entropy / count.clamp(min=2).log())

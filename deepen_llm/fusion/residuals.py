@@ -71,7 +71,7 @@ class Residuals:
 
     def _longer(self, told: Sequence[tuple[int, Straddler]], rests: Sequence[bytes], prior: Tensor) -> list[list[int]]:
         """For each rest the likely main tokens that go on behind it, where the member would begin as it did."""
-        likely = [self._likely(one) for one in prior]  # places in the order of surfaces
+        likely = {place: self._likely(prior[place]) for place in dict.fromkeys(place for place, _ in told)}
         asked = list[tuple[int, int, bytes]]()  # the rest's number, a main token, and what the member would begin
         for number, ((place, one), rest) in enumerate(zip(told, rests, strict=True)):
             beyond = self._main.beyond(rest)

@@ -186,14 +186,14 @@ class _SurfaceFusion(Fusion):
             prior: The main model's distribution, ``[P, V_m]``.
         """
         device, (places, width) = prior.device, prior.shape
-        here = torch.tensor([[one.here] for one in found], device=logits.device)  # [P, 1]
+        here = torch.tensor([[one.here] for one in found], dtype=logits.dtype, device=logits.device)  # [P, 1]
         e, edges = (here * logits.softmax(-1)).to(device), stranger.edges_on(device)
         certain = prior.new_zeros(places, width + 1).scatter_add_(1, edges.single.expand(places, -1), e)[:, :width]
         total = e.sum(-1, keepdim=True)
         rests = stranger.residuals.edges(found, prior)
         start = torch.arange(places, device=device)[:, None]
         count = len(edges.tokens)
-        rest = torch.tensor(rests.shares, device=device)
+        rest, spelled = (torch.tensor(one, dtype=prior.dtype, device=device) for one in (rests.shares, rests.spelled))
         total.index_add_(0, torch.tensor(rests.places, dtype=torch.long, device=device), rest[:, None])
         return _Brought(
             certain,
@@ -211,8 +211,7 @@ class _SurfaceFusion(Fusion):
                     torch.tensor(rests.targets, dtype=torch.long, device=device),
                 ]
             ),
-            spelled=self._method.floor
-            * torch.cat([edges.spelled.float().repeat(places), torch.tensor(rests.spelled, device=device)]),
+            spelled=self._method.floor * torch.cat([edges.spelled.to(prior.dtype).repeat(places), spelled]),
         )
 
 

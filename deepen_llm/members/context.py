@@ -80,7 +80,8 @@ class LocalContext(Context):
         fresh = [place for place in sorted({*asked, *before}) if not self._knows(*place)]  # row by row
         logits = self._fresh(fresh) if fresh else torch.empty(0)
         for place, (row, length) in enumerate(fresh):
-            self._rows[row].learn(length, logits[place])
+            one = logits[place]
+            self._rows[row].learn(length, one.clone() if self._back and len(fresh) > 1 else one)  # keep no whole batch
         if fresh != asked:
             logits = torch.stack([self._rows[row].known(length) for row, length in asked])
         dropped = [self._rows[row].dropped(place) for row, wanted in enumerate(lengths) for place in range(len(wanted))]
