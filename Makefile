@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 export TORCH_INDEX ?=
 PROJECTS := pyproject.toml $(wildcard integrations/*/pyproject.toml)
 
-.PHONY: bench compat demo test gpu lint lock format cookbooks specialists study clean
+.PHONY: bench compat demo test gpu lint lock format cookbooks specialists study chains clean
 demo: $(VENV)/.run
 	HF_HUB_OFFLINE=1 $(BIN)/deepen demo
 
@@ -49,6 +49,11 @@ specialists: $(VENV)/.run
 study: $(VENV)/.dev
 	HF_HUB_OFFLINE=1 $(BIN)/python -m deepen_llm.study train --out build/study
 	HF_HUB_OFFLINE=1 $(BIN)/python -m deepen_llm.study measure --models build/study --out docs
+
+# Trains three models and measures long answers that are decoded freely: about half an hour on one core.
+chains: $(VENV)/.dev
+	HF_HUB_OFFLINE=1 $(BIN)/python -m deepen_llm.study.chains train --out build/chains
+	HF_HUB_OFFLINE=1 $(BIN)/python -m deepen_llm.study.chains measure --models build/chains --out build/chains/development.jsonl
 
 lock: $(VENV)/.dev
 	$(BIN)/python requirements/lock.py

@@ -48,15 +48,22 @@ def train(
     for kinds, rate, steps in rounds:
         documents = Corpus(profile, schedule.seed).documents(tokenizer, kinds)
         if steps:
-            _round(model, batches(documents, tokenizer, schedule), rate, steps)
+            read(model, batches(documents, tokenizer, schedule), rate, steps)
         with torch.no_grad():
             for weights in model.parameters():
                 weights.copy_(weights.half())
     return model.eval(), tokenizer
 
 
-def _round(model: PreTrainedModel, stream: Iterator[tuple[Tensor, Tensor]], highest: float, steps: int) -> None:
-    """Train with a rate that rises over the first steps and falls to zero along a cosine."""
+def read(model: PreTrainedModel, stream: Iterator[tuple[Tensor, Tensor]], highest: float, steps: int) -> None:
+    """Train with a rate that rises over the first steps and falls to zero along a cosine.
+
+    Args:
+        model: It is changed.
+        stream: Batches of token ids and of what each counts, ``[B, T]`` both.
+        highest: The highest learning rate.
+        steps: How many batches.
+    """
     optimiser = torch.optim.AdamW(model.parameters(), lr=highest, betas=(0.9, 0.98), weight_decay=0.01)
     warmup = max(1, steps // 20)
     rate = torch.optim.lr_scheduler.SequentialLR(
@@ -110,7 +117,19 @@ def save(profile: Profile, model: PreTrainedModel, tokenizer: PreTrainedTokenize
         tokenizer: Its tokenizer.
         folder: Where to; made if missing.
     """
-    ends = [int(tokenizer.convert_tokens_to_ids(token)) for token in profile.chat_ends]
+    write(model, tokenizer, profile.chat_ends, folder)
+
+
+def write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, end_tokens: Sequence[str], folder: Path) -> None:
+    """Write a checkpoint in half precision.
+
+    Args:
+        model: Its weights; they are converted in place.
+        tokenizer: Its tokenizer.
+        end_tokens: The special tokens that end an answer.
+        folder: Where to; made if missing.
+    """
+    ends = [int(tokenizer.convert_tokens_to_ids(token)) for token in end_tokens]
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=ends if len(ends) > 1 else ends[0],
