@@ -65,8 +65,8 @@ class EntropyWeights(FollowingWeights):
 
     ``H(p_i)`` is the entropy of what the member expects next: of its distribution, or, under ``surface``, of all its
     readings, without what it abstains from. It can reach ``log V_i`` and no more, with V_i tokens to choose from; as a
-    share of that (Shannon's relative entropy, "A Mathematical Theory of Communication", 1948, section 7) it means the same
-    in a small and a large vocabulary: 0 is certainty, 1 is not knowing anything.
+    share of that (Shannon's relative entropy, "A Mathematical Theory of Communication", 1948, section 7) it means the
+    same in a small and a large vocabulary: 0 is certainty, 1 is not knowing anything.
 
     Attributes:
         tau: The temperature τ; 0.1 is about one nat in real vocabularies. The smaller, the more the surest one counts.
