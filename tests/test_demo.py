@@ -62,7 +62,8 @@ def test_the_settings_in_the_package_are_tuned_on_all_development_questions() ->
     settings = DemoSettings.load()
     assert settings.questions == len(specialists.questions("dev"))
     assert tuple(settings.members) == specialists.NAMES
-    assert [one.name for one in settings.ensembles] == ["deepen Avg", "deepen Adapt", "bayes Avg", "bayes Adapt"]
+    methods = ("deepen", "bayes", "surface")
+    assert [one.name for one in settings.ensembles] == [f"{one} {how}" for one in methods for how in ("Avg", "Adapt")]
     tried = fusions()
     assert all(one.fusion in tried[one.method] for one in settings.ensembles)
 
