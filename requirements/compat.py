@@ -21,6 +21,7 @@ TESTS = (
     "tests/test_laws.py",
     "tests/test_streams.py",
     "tests/test_batches.py",
+    "tests/test_surfaces.py",
     "tests/test_quantization.py",
     "tests/test_wheels.py",
     "tests/members",
