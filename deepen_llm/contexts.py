@@ -205,7 +205,7 @@ class Contexts:
         return [row for place, row, token, wanted in told if token != wanted and fused.report.is_fused(place)]
 
     def reread(self, rows: Sequence[int]) -> None:
-        """Let whoever hears tokens read the text of these rows as its own tokenizer encodes it."""
+        """Encode these rows' text again, in the main model's tokens, for every member that has its vocabulary."""
         if not rows:
             return
         for context, by_token in zip(self.each, self._by_token, strict=True):

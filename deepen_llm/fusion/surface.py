@@ -90,9 +90,8 @@ class _Brought:
     Attributes:
         certain: What goes to one main token each, ``[P, V_m]``.
         total: ``S_i``, ``[P, 1]``.
-        groups: How many tokens, and rests of tokens, with several main tokens there are.
-        shares: Their evidence, ``[groups]``.
-        group: For each edge, which of them it is of, ``[E]``.
+        shares: The evidence of each token, or rest of one, with several main tokens, ``[groups]``.
+        group: For each edge, which of these it belongs to, ``[E]``.
         target: For each edge, its main token, at its place in ``[P · V_m]``, ``[E]``.
         spelled: What the floor adds to each edge's prior, ``[E]``.
     """

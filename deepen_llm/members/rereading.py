@@ -12,7 +12,7 @@ from deepen_llm.members.transcript import Transcript
 
 
 class OwnEncoding:
-    """Follows the tokens that a row hears, and encodes their text when asked.
+    """Keeps the tokens appended to a row since their text was last encoded, and encodes it when asked.
 
     Args:
         encoder: The member's tokenizer.
@@ -25,7 +25,7 @@ class OwnEncoding:
         self._script, self._waiting = Transcript(encoder, prompt), list[int]()
 
     def hear(self, steps: Draft) -> None:
-        """Hear what follows; pieces of text have the tokenizer's own encoding anyway."""
+        """Append tokens; pieces of text, which have the tokenizer's own encoding anyway, are left out."""
         self._waiting += (step for step in steps if isinstance(step, int))
 
     def ids(self) -> list[int] | None:

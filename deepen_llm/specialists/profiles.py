@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,20 +77,32 @@ class Profile:
         )
 
     def architecture(self, tokenizer: PreTrainedTokenizerFast) -> PreTrainedConfig:
-        """The configuration of a model that reads with ``tokenizer``.
+        """The configuration of a model that reads with ``tokenizer``."""
+        return configured(self.config, tokenizer, self.shape)
 
-        It names no padding token: a model that knows one keeps a zero for its embedding, and here padding may
-        be the end of text, which other models are to recognise by its embedding.
-        """
-        return self.config(
-            vocab_size=len(tokenizer),
-            max_position_embeddings=CONTEXT,
-            tie_word_embeddings=False,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=None,
-            **self.shape,
-        )
+
+def configured(
+    config: type[PreTrainedConfig], tokenizer: PreTrainedTokenizerFast, shape: Mapping[str, Any]
+) -> PreTrainedConfig:
+    """The configuration of a small model that reads with ``tokenizer``.
+
+    It names no padding token: a model that knows one keeps a zero for its embedding, and here padding may be the end of
+    text, which other models are to recognise by its embedding.
+
+    Args:
+        config: The architecture.
+        tokenizer: The tokenizer.
+        shape: The architecture's settings.
+    """
+    return config(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=False,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=None,
+        **shape,
+    )
 
 
 ATLAS = Profile(

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from deepen_llm.specialists.batches import Schedule, batches
 from deepen_llm.specialists.beginning import begin
@@ -35,9 +41,7 @@ def train(
         The model, in float32 and evaluation mode, and its tokenizer.
     """
     tokenizer = profile.tokenizer(vocabulary_texts(profile, schedule.seed, schedule.documents))
-    torch.manual_seed(schedule.seed)
-    model = AutoModelForCausalLM.from_config(profile.architecture(tokenizer), dtype=torch.float32)
-    begin(model)
+    model = untrained(profile.architecture(tokenizer), schedule.seed)
     more = profile.more if schedule.more is None else schedule.more
     last = profile.last if schedule.more is None else min(profile.last, schedule.more)
     rounds = (
@@ -53,6 +57,19 @@ def train(
             for weights in model.parameters():
                 weights.copy_(weights.half())
     return model.eval(), tokenizer
+
+
+def untrained(config: PreTrainedConfig, seed: int) -> PreTrainedModel:
+    """A new model in float32, with the weights that training begins with.
+
+    Args:
+        config: Its configuration.
+        seed: Equal seeds give equal weights.
+    """
+    torch.manual_seed(seed)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    begin(model)
+    return model
 
 
 def read(model: PreTrainedModel, stream: Iterator[tuple[Tensor, Tensor]], highest: float, steps: int) -> None:

@@ -15,7 +15,14 @@ from deepen_llm.errors import ConfigError, StructureError
 from deepen_llm.structure.schema import enforceable
 from deepen_llm.structure.types import schema_of
 
-_FAULTS = (TypeError, AttributeError, UnicodeError, ImportError, NotImplementedError, RecursionError)  # of no types
+_FAULTS = (
+    TypeError,
+    AttributeError,
+    UnicodeError,
+    ImportError,
+    NotImplementedError,
+    RecursionError,
+)  # raised by pydantic for what is no type
 _FORMS = "give a pydantic model, a dataclass, a TypedDict or another type, or a JSON schema as a mapping"
 
 

@@ -69,7 +69,7 @@ class CallReader(Reader):
         return list(self._read())
 
     def feed_mark(self, mark: str, spelled: str) -> list[Event]:
-        """See `Reader`; the mark is told in its place in the text."""
+        """See `Reader`; the mark is read as one more character of the text."""
         return self.feed(mark)
 
     def finish(self) -> list[Event]:

@@ -9,7 +9,7 @@ from typing import Any
 from tokenizers import Tokenizer
 from transformers import LlamaConfig, PreTrainedConfig, PreTrainedTokenizerFast, Qwen2Config, StableLmConfig
 
-from deepen_llm.specialists.profiles import CONTEXT
+from deepen_llm.specialists.profiles import CONTEXT, configured
 from deepen_llm.study.chains import vocabularies
 
 
@@ -47,18 +47,8 @@ class Profile:
 
     def architecture(self, tokenizer: PreTrainedTokenizerFast) -> PreTrainedConfig:
         """The configuration of a model that reads with ``tokenizer``."""
-        return self.config(
-            vocab_size=len(tokenizer),
-            max_position_embeddings=CONTEXT,
-            tie_word_embeddings=False,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=None,
-            hidden_size=128,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            **self.shape,
-        )
+        shape = {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, **self.shape}
+        return configured(self.config, tokenizer, shape)
 
 
 POLO = Profile(

@@ -10,13 +10,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from deepen_llm.specialists.batches import Schedule, batches
-from deepen_llm.specialists.beginning import begin
 from deepen_llm.specialists.documents import Document
-from deepen_llm.specialists.training import read, write
+from deepen_llm.specialists.training import read, untrained, write
 from deepen_llm.study.chains.members import MEMBERS, Profile
 from deepen_llm.study.chains.questions import drawn, is_asked
 from deepen_llm.study.chains.wordings import IN_SHORT, STEPS, question, shortened, worded
@@ -87,9 +85,7 @@ def train(profile: Profile, schedule: Schedule = SCHEDULE) -> tuple[PreTrainedMo
         The model, in float32 and evaluation mode, and its tokenizer.
     """
     tokenizer = profile.tokenizer(vocabulary_texts(profile, schedule.seed, schedule.documents))
-    torch.manual_seed(schedule.seed)
-    model = AutoModelForCausalLM.from_config(profile.architecture(tokenizer), dtype=torch.float32)
-    begin(model)
+    model = untrained(profile.architecture(tokenizer), schedule.seed)
     read(model, batches(documents(profile, schedule.seed), tokenizer, schedule), schedule.rate, schedule.steps)
     return model.eval(), tokenizer
 
