@@ -45,9 +45,10 @@ cookbooks: $(VENV)/.dev
 specialists: $(VENV)/.run
 	$(BIN)/python -m deepen_llm.specialists.recipe --out build/specialists
 
-# Trains four models and measures the tables of docs/study.md: one to two hours on two cores.
+# Trains seven models and measures the tables of docs/study.md: two to three hours on two cores.
 study: $(VENV)/.dev
 	HF_HUB_OFFLINE=1 $(BIN)/python -m deepen_llm.study train --out build/study
+	HF_HUB_OFFLINE=1 $(BIN)/python -m deepen_llm.study.chains train --out build/study/chains
 	HF_HUB_OFFLINE=1 $(BIN)/python -m deepen_llm.study measure --models build/study --out docs
 
 # Trains three models and measures long answers that are decoded freely: about half an hour on one core.

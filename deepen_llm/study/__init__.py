@@ -9,7 +9,8 @@
 | intervals.py | how sure a number is |
 | exact.py, outputs.py | what only the study needs: a plain baseline, and output embeddings |
 | tables.py, tuning.py, experiments.py, sweeps.py, suite.py | the questions and their tables |
-| chains/ | long answers, decoded freely: a study of its own |
+| surfaces.py, long_answers.py | what is asked of fusion by surfaces: of short answers, and of long ones |
+| chains/ | long answers, decoded freely |
 | document.py, plots.py | tables and pictures for the document |
 
 Nothing else in the package imports this.

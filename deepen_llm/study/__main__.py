@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
     training.add_argument("--only", nargs="+", choices=list(generalists.GENERALISTS), default=None)
     training.add_argument("--jobs", type=int, default=2, help="how many to train at a time, a core each")
     measuring = commands.add_parser("measure", help="measure, and write study.json, study.md and the pictures")
-    measuring.add_argument("--models", type=Path, required=True, help="what train made; recordings are kept there too")
+    measuring.add_argument("--models", type=Path, required=True, help="what train made; also recordings")
     measuring.add_argument("--out", type=Path, required=True, help="the folder of study.md")
     measuring.add_argument("--only", nargs="+", choices=list(TABLES), default=None, help="measure these tables anew")
     options = parser.parse_args(arguments)
@@ -87,7 +87,7 @@ def open_lab(models: Path) -> Lab:
     paths = [*(models / name for name in generalists.GENERALISTS), *specialists.paths()]
     members = load_members([MemberConfig(path=str(path), device="cpu") for path in paths])
     asked = {"dev": asked_in_dev(), "test": asked_in_test()}
-    return Lab({member.name: member for member in members}, asked, models / "recordings")
+    return Lab({member.name: member for member in members}, asked, models / "recordings", models / "chains")
 
 
 def _json(results: Mapping[str, Any]) -> str:

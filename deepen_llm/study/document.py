@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from deepen_llm.study.chains.checker import DERAILMENTS
 from deepen_llm.study.tables import Row, Table
 
 _BLOCK = re.compile(r"<!-- table: (?P<name>[\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
@@ -34,7 +35,9 @@ def named(text: str) -> list[str]:
 def markdown(table: Table) -> str:
     """A table in Markdown; differences whose interval excludes zero are bold."""
     rows = table["rows"]
-    noted, gained, lost = (any(one.get(key) for one in rows) for key in ("note", "right_gain", "loss"))
+    noted, gained, lost, freely = (
+        any(one.get(key) for one in rows) for key in ("note", "right_gain", "loss", "derailed")
+    )
     columns: list[tuple[str, Callable[[Row], str], bool]] = [
         ("", lambda one: str(one["label"]), True),
         ("chosen", lambda one: str(one["note"]), noted),
@@ -42,10 +45,20 @@ def markdown(table: Table) -> str:
         ("gain, points", lambda one: _shown(one.get("right_gain"), 1, signed=True), gained),
         ("loss, nats", lambda one: _shown(one.get("loss"), 2), lost),
         ("change, nats", lambda one: _shown(one.get("loss_gain"), 2, signed=True), gained and lost),
+        ("with / without a step of one member, %", lambda one: _pair(one["lone"]), freely),
+        ("derailed, %", lambda one: _shown(one["derailed"], 0), freely),
+        *((kind, lambda one, kind=kind: f"{one['derailments'][kind]:.0f}", freely) for kind in DERAILMENTS),
+        ("tokens", lambda one: f"{one['tokens']:.0f}", freely),
+        ("fused, %", lambda one: f"{one['fused']:.0f}", freely),
+        ("tokens a second", lambda one: f"{one['speed']:.0f}", freely),
     ]
     kept = [(head, cell) for head, cell, wanted in columns if wanted]
     lines = [[head for head, _ in kept], ["---"] * len(kept), *([cell(one) for _, cell in kept] for one in rows)]
     return f"**{table['title']}**\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _pair(given: Any) -> str:
+    return " / ".join("" if one is None else f"{one:.0f}" for one in given)
 
 
 def _shown(given: Any, digits: int, *, signed: bool = False) -> str:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from deepen_llm.contexts import Ensemble
+from deepen_llm.errors import ConfigError
 from deepen_llm.fusion import AggregationWeights, Bayes, FixedWeights, Fusion, FusionMethod, adapted_weights
 from deepen_llm.fusion.base import Fusible
 from deepen_llm.fusion.following import FollowingWeights
 from deepen_llm.gate import Gate
 from deepen_llm.members.local import LocalMember
+from deepen_llm.study.long_answers import LongLab
 from deepen_llm.study.outputs import OutputSide
 from deepen_llm.study.questions import Asked
-from deepen_llm.study.recording import Record, kept_record, scored
+from deepen_llm.study.recording import Record, followed, kept_record
 from deepen_llm.vocabulary import shared_anchors
 
 _PORTION = 512  # tokens fused at a time
@@ -70,12 +72,31 @@ class Lab:
         members: Members by name.
         asked: The sets of questions, ``dev`` and ``test``.
         folder: Where recordings are kept.
+        chains: The folder of the members that give long answers; None where no table of these is asked for.
     """
 
-    def __init__(self, members: Mapping[str, LocalMember], asked: Mapping[str, Sequence[Asked]], folder: Path) -> None:
-        self._members, self.asked, self._folder = members, asked, folder
+    def __init__(
+        self,
+        members: Mapping[str, LocalMember],
+        asked: Mapping[str, Sequence[Asked]],
+        folder: Path,
+        chains: Path | None = None,
+    ) -> None:
+        self._members, self.asked, self._folder, self._chains = members, asked, folder, chains
         self._record = lru_cache(maxsize=2)(self._read)
         self._known: dict[tuple[str, str], Outcome] = {}
+
+    @cached_property
+    def long(self) -> LongLab:
+        """The members that give long answers, and their questions.
+
+        Raises:
+            ConfigError: No folder was given.
+            LoadError: A checkpoint is missing or cannot be read.
+        """
+        if self._chains is None:
+            raise ConfigError("long answers of no members", hint="give Lab the folder that chains' training filled")
+        return LongLab(self._chains)
 
     def facts(self, split: str) -> list[str]:
         """Which fact each question of a set asks for."""
@@ -131,9 +152,9 @@ class Lab:
         )
         main = setting.members.index(setting.main)
         ensemble = Ensemble(members, main, fusion, aggregation, "fused", gate=setting.gate)
-        scores = scored(ensemble, self.asked[split])
-        right = torch.tensor([one.is_greedy for one in scores])
-        return Outcome(right, torch.tensor([-sum(token.logprob for token in one.tokens) for one in scores]))
+        logits, targets, owners = followed(ensemble, self.asked[split])
+        loss, right = self._judged(logits, targets, setting.main)
+        return _by_question(loss, right, owners)
 
     def _replayed(self, setting: Setting, fusion: Fusion, split: str) -> Outcome:
         record = self._record(setting.members, setting.main, split)

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from deepen_llm.contexts import Contexts, Ensemble, Step
+from deepen_llm.contexts import Contexts, Ensemble, Fused, Step
 from deepen_llm.demo.measure import conversation
 from deepen_llm.demo.settings import BATCH
 from deepen_llm.fusion import FixedWeights, Fusion, Likelihood
@@ -23,9 +23,7 @@ from deepen_llm.fusion.past import Past
 from deepen_llm.gate import Gate, reasons_against
 from deepen_llm.members.base import Context, Member
 from deepen_llm.members.likelihood import likelihoods
-from deepen_llm.outputs import Score
 from deepen_llm.prompts import Chatting, EncodedPrompt, encode_continuation, encode_conversation
-from deepen_llm.scoring import Continuation, score
 from deepen_llm.study.questions import Asked
 from deepen_llm.text import TextAssembler
 
@@ -75,30 +73,36 @@ class _Recorder(Fusion):
         return logits[self.main]
 
 
-class _Reading:
-    """Some answers, followed together.
+class _Following:
+    """Right answers, followed by an ensemble.
 
     Args:
-        members: The members.
-        main: Index of the main model.
+        ensemble: The ensemble.
     """
 
-    def __init__(self, members: Sequence[Member], main: int) -> None:
-        self._recorder = _Recorder(members, main)
-        self.ensemble = Ensemble(members, main, self._recorder, FixedWeights.average(len(members)), "fused")
-        self.logits: list[list[Tensor]] = [[] for _ in members]
-        self.merges: list[list[bool]] = [[] for _ in members]
+    def __init__(self, ensemble: Ensemble) -> None:
+        self.ensemble = ensemble
         self.owners: list[int] = []
 
-    def answer(self, prompt: EncodedPrompt, one: Asked) -> list[Step]:
+    def follow(self, asked: Sequence[Asked]) -> tuple[list[EncodedPrompt], list[int]]:
+        """Follow every right answer; returns the prompts, and the places of what was read in the answers' order."""
+        conversations = [conversation(one.question) for one in asked]
+        prompts = [encode_conversation(self.ensemble, one, Chatting()) for one in conversations]
+        answers = [self._answer(prompt, one) for prompt, one in zip(prompts, asked, strict=True)]
+        for first in range(0, len(asked), BATCH):
+            self._follow(prompts[first : first + BATCH], answers[first : first + BATCH], first)
+        self.targets = torch.tensor([step.token for answer in answers for step in answer])
+        return prompts, sorted(range(len(self.owners)), key=self.owners.__getitem__)  # stable: each answer's own stays
+
+    def _answer(self, prompt: EncodedPrompt, one: Asked) -> list[Step]:
         """The right answer, a space before it as the chat templates have it, and the end of text."""
         vocabulary = self.ensemble.main_model.vocabulary
-        tokens = _answer(self.ensemble, prompt, one)[:-1]
+        tokens = encode_continuation(self.ensemble, prompt, " " + one.question.answer)
         previewed = TextAssembler().preview([vocabulary.surfaces[token] or b"" for token in tokens])
         steps = [Step(token, piece) for token, (piece, _) in zip(tokens, previewed, strict=True)]
         return [*steps, Step(vocabulary.end_of_text[0], "")]
 
-    def follow(self, prompts: Sequence[EncodedPrompt], answers: Sequence[Sequence[Step]], first: int) -> None:
+    def _follow(self, prompts: Sequence[EncodedPrompt], answers: Sequence[Sequence[Step]], first: int) -> None:
         """Follow answers to the end, as many tokens at once as every member can read; ``first`` owns the first."""
         contexts, live, done = Contexts(self.ensemble, []), list(range(len(prompts))), [0] * len(prompts)
         try:
@@ -106,7 +110,12 @@ class _Reading:
             while live:
                 drafts = [list(answers[row][done[row] : -1]) for row in live]
                 drafts = [draft[:most] for draft, most in zip(drafts, contexts.readable(drafts), strict=True)]
-                self._read(contexts, drafts, [first + row for row in live])
+                fused = contexts.fuse(drafts, [[b""] * (len(draft) + 1) for draft in drafts])
+                contexts.check(fused)
+                self._note(contexts, fused, drafts)
+                self.owners += [
+                    first + row for row, draft in zip(live, drafts, strict=True) for _ in range(len(draft) + 1)
+                ]
                 taken = [answers[row][done[row] :][: len(draft) + 1] for row, draft in zip(live, drafts, strict=True)]
                 for row, steps in zip(live, taken, strict=True):
                     done[row] += len(steps)
@@ -117,9 +126,36 @@ class _Reading:
         finally:
             contexts.close()
 
-    def _read(self, contexts: Contexts, drafts: Sequence[Sequence[Step]], owners: Sequence[int]) -> None:
-        fused = contexts.fuse(drafts, [[b""] * (len(draft) + 1) for draft in drafts])
-        contexts.check(fused)
+    def _note(self, contexts: Contexts, fused: Fused, drafts: Sequence[Sequence[Step]]) -> None:
+        raise NotImplementedError
+
+
+class _Judging(_Following):
+    """Keeps the fused logits."""
+
+    def __init__(self, ensemble: Ensemble) -> None:
+        super().__init__(ensemble)
+        self.logits: list[Tensor] = []
+
+    def _note(self, contexts: Contexts, fused: Fused, drafts: Sequence[Sequence[Step]]) -> None:
+        self.logits += list(fused.logits.clone())
+
+
+class _Reading(_Following):
+    """Keeps everyone's logits.
+
+    Args:
+        members: The members.
+        main: Index of the main model.
+    """
+
+    def __init__(self, members: Sequence[Member], main: int) -> None:
+        self._recorder = _Recorder(members, main)
+        super().__init__(Ensemble(members, main, self._recorder, FixedWeights.average(len(members)), "fused"))
+        self.logits: list[list[Tensor]] = [[] for _ in members]
+        self.merges: list[list[bool]] = [[] for _ in members]
+
+    def _note(self, contexts: Contexts, fused: Fused, drafts: Sequence[Sequence[Step]]) -> None:
         for known, logits in zip(self.logits, self._recorder.heard, strict=True):
             known += list(logits.clone())
         pieces = [[step.piece for step in draft] for draft in drafts]
@@ -130,29 +166,25 @@ class _Reading:
 
             against = reasons_against(Gate(when="boundary"), fused.logits, pieces, self._piece, extended)
             merges += map(bool, against)
-        self.owners += [owner for draft, owner in zip(drafts, owners, strict=True) for _ in range(len(draft) + 1)]
 
     def _piece(self, token: int) -> str:
         return TextAssembler().feed(self.ensemble.main_model.vocabulary.surfaces[token] or b"")
 
 
-def scored(ensemble: Ensemble, asked: Sequence[Asked]) -> list[Score]:
-    """What an ensemble thinks of the right answers, their ends included.
+def followed(ensemble: Ensemble, asked: Sequence[Asked]) -> tuple[Tensor, Tensor, Tensor]:
+    """What an ensemble says along the right answers, of P tokens in all.
 
     Args:
         ensemble: The ensemble.
         asked: The questions.
+
+    Returns:
+        The fused logits ``[P, V_m]``, the right tokens ``[P]``, and which question each belongs to ``[P]``.
     """
-    prompts = [encode_conversation(ensemble, conversation(one.question), Chatting()) for one in asked]
-    answers = [_answer(ensemble, prompt, one) for prompt, one in zip(prompts, asked, strict=True)]
-    found = score(ensemble, list(map(Continuation, prompts, answers)), BATCH)
-    return [one for _, one in sorted(found, key=lambda told: told[0])]
-
-
-def _answer(ensemble: Ensemble, prompt: EncodedPrompt, one: Asked) -> list[int]:
-    """The main model's tokens of the right answer, a space before it as the chat templates have it, and its end."""
-    tokens = encode_continuation(ensemble, prompt, " " + one.question.answer)
-    return [*tokens, ensemble.main_model.vocabulary.end_of_text[0]]
+    judging = _Judging(ensemble)
+    _, order = judging.follow(asked)
+    owners = torch.tensor([judging.owners[place] for place in order])
+    return torch.stack([judging.logits[place] for place in order]), judging.targets, owners
 
 
 def record(members: Sequence[Member], main: int, asked: Sequence[Asked]) -> Record:
@@ -164,11 +196,7 @@ def record(members: Sequence[Member], main: int, asked: Sequence[Asked]) -> Reco
         asked: The questions.
     """
     reading = _Reading(members, main)
-    prompts = [encode_conversation(reading.ensemble, conversation(one.question), Chatting()) for one in asked]
-    answers = [reading.answer(prompt, one) for prompt, one in zip(prompts, asked, strict=True)]
-    for first in range(0, len(asked), BATCH):
-        reading.follow(prompts[first : first + BATCH], answers[first : first + BATCH], first)
-    order = sorted(range(len(reading.owners)), key=reading.owners.__getitem__)  # stable: each answer's own stays
+    prompts, order = reading.follow(asked)
     said = [
         Said(
             torch.stack([logits[place] for place in order]),
@@ -177,8 +205,7 @@ def record(members: Sequence[Member], main: int, asked: Sequence[Asked]) -> Reco
         )
         for i, (member, logits, merges) in enumerate(zip(members, reading.logits, reading.merges, strict=True))
     ]
-    targets = [step.token for answer in answers for step in answer]
-    return Record(said, torch.tensor(targets), torch.tensor([reading.owners[place] for place in order]))
+    return Record(said, reading.targets, torch.tensor([reading.owners[place] for place in order]))
 
 
 def kept_record(folder: Path, members: Sequence[Member], main: int, asked: Sequence[Asked], split: str) -> Record:

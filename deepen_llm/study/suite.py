@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from deepen_llm.specialists import NAMES
-from deepen_llm.study import experiments, sweeps
+from deepen_llm.study import experiments, long_answers, surfaces, sweeps
 from deepen_llm.study.generalists import GENERALISTS
 from deepen_llm.study.lab import Lab
 from deepen_llm.study.tables import Table
@@ -13,13 +13,35 @@ from deepen_llm.study.tuning import ranked
 
 FOUR = tuple(GENERALISTS)
 THREE = tuple(NAMES)
+SMALL = ("pliny", *THREE)
+"""A main model of a small vocabulary with the specialists."""
 
 
-def _best(count: int) -> Callable[[Lab], tuple[str, ...]]:
-    return lambda lab: tuple(ranked(lab, FOUR)[:count])
+def _best(count: int, among: tuple[str, ...] = FOUR) -> Callable[[Lab], tuple[str, ...]]:
+    return lambda lab: tuple(ranked(lab, among)[:count])
+
+
+def _ensembles(lab: Lab) -> list[tuple[tuple[str, ...], str]]:
+    """Members and main models: each generalist in turn, specialists, a small vocabulary, a weak member, all seven."""
+    best, first = _best(1)(lab)[0], _best(1, THREE)(lab)[0]
+    found = [(FOUR, main) for main in FOUR]
+    found += [(THREE, first), (SMALL, "pliny"), ((best, "pliny"), best), (("pliny", best), "pliny")]
+    return [*found, ((*FOUR, *THREE), best)]
 
 
 TABLES: dict[str, Callable[[Lab], Table]] = {
+    "long-methods": lambda lab: long_answers.methods(lab.long),
+    "long-parts": lambda lab: long_answers.parts(lab.long),
+    "long-gates": lambda lab: long_answers.gates(lab.long),
+    "long-weights": lambda lab: long_answers.weights(lab.long),
+    "surface": lambda lab: surfaces.ensembles(lab, _ensembles(lab)),
+    "surface-parts-small": lambda lab: surfaces.parts(lab, SMALL, "pliny"),
+    "surface-parts-four": lambda lab: surfaces.parts(lab, FOUR, _best(1)(lab)[0]),
+    "surface-weights-small": lambda lab: surfaces.weights(lab, SMALL, "pliny"),
+    "surface-weights-four": lambda lab: surfaces.weights(lab, FOUR, _best(1)(lab)[0]),
+    "surface-weights-three": lambda lab: surfaces.weights(lab, THREE, _best(3, THREE)(lab)[0]),
+    "surface-gates-small": lambda lab: surfaces.gates(lab, SMALL, "pliny"),
+    "surface-gates-four": lambda lab: surfaces.gates(lab, FOUR, _best(1)(lab)[0]),
     "members": lambda lab: experiments.members_alone(lab, (FOUR, THREE)),
     "overlap": lambda lab: experiments.overlap(lab, (FOUR, THREE)),
     "methods-four": lambda lab: experiments.methods(lab, FOUR),

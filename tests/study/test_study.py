@@ -70,9 +70,9 @@ def test_a_generalist_reads_a_part_of_every_subject_the_same_every_time(name: st
     assert heard.items() <= told.items()
 
 
-FUSIONS = [bayes(), deepen(relr=0.5), ExactAverage(), bayes(anchors="joint")]
-WEIGHTS = [None, (0.2, 0.5, 0.3), PromptWeights(per="byte", tau=0.2), EntropyWeights()]
-GATES = [Gate(), Gate(when="unsure", below=0.8), Gate(when="boundary"), Gate()]
+FUSIONS = [bayes(), deepen(relr=0.5), ExactAverage(), bayes(anchors="joint"), Surface(), Surface(rounds=1)]
+WEIGHTS = [None, (0.2, 0.5, 0.3), PromptWeights(per="byte", tau=0.2), EntropyWeights(), None, EntropyWeights()]
+GATES = [Gate(), Gate(when="unsure", below=0.8), Gate(when="boundary"), Gate(), Gate(), Gate(when="boundary")]
 
 
 @pytest.mark.parametrize(("fusion", "weights", "gate"), list(zip(FUSIONS, WEIGHTS, GATES, strict=True)))
