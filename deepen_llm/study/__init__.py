@@ -5,7 +5,7 @@
 | generalists.py | four models that each know a part of everything, trained by the specialists' recipe |
 | questions.py | what is asked, to choose settings and to report |
 | recording.py | the members' logits along the right answers, computed once |
-| lab.py | a setting's outcome from these |
+| lab.py, long_lab.py | a setting's outcome: from these, and decoded freely |
 | intervals.py | how sure a number is |
 | exact.py, outputs.py | what only the study needs: a plain baseline, and output embeddings |
 | tables.py, tuning.py, experiments.py, sweeps.py, suite.py | the questions and their tables |

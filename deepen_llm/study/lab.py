@@ -17,7 +17,7 @@ from deepen_llm.fusion.base import Fusible
 from deepen_llm.fusion.following import FollowingWeights
 from deepen_llm.gate import Gate
 from deepen_llm.members.local import LocalMember
-from deepen_llm.study.long_answers import LongLab
+from deepen_llm.study.long_lab import LongLab
 from deepen_llm.study.outputs import OutputSide
 from deepen_llm.study.questions import Asked
 from deepen_llm.study.recording import Record, followed, kept_record

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any
 
-from deepen_llm.study.chains.measure import Answers, answered, load
 from deepen_llm.study.chains.members import MEMBERS
-from deepen_llm.study.chains.questions import questions
 from deepen_llm.study.chains.settings import Option, Setting
-from deepen_llm.study.chains.tables import row
-from deepen_llm.study.tables import Row, Table
-
-COUNT = 100
-"""How many test questions each setting answers."""
+from deepen_llm.study.long_lab import LongLab
+from deepen_llm.study.tables import Table
 
 BAYES: Option = {"method": "bayes", "rounds": 3}
 METHODS: tuple[Option, ...] = ("deepen", {"method": "bayes", "rounds": 1}, BAYES, "surface")
@@ -31,41 +25,6 @@ PARTS: tuple[dict[str, Any], ...] = (
     {"guess": 0},
     {"floor": 0},
 )
-
-
-class LongLab:
-    """Three members and the questions that they answer with several steps.
-
-    Args:
-        models: The folder that ``python -m deepen_llm.study.chains train`` filled.
-        count: How many test questions.
-    """
-
-    def __init__(self, models: Path, count: int = COUNT) -> None:
-        self._members, self._chains = load(models), questions("test")[:count]
-        self._known: dict[str, Answers] = {}
-
-    def row(self, setting: Setting) -> Row:
-        """What came of a setting, beside its main model alone."""
-        found = row(self._chains, self._answers(setting), self._answers(Setting(setting.main)))
-        return {
-            "label": f"{setting.main}: {setting.label}",
-            "note": "",
-            "right": found["right"],
-            **({"right_gain": found["right_gain"]} if "right_gain" in found else {}),
-            "lone": [found["right_with_a_step_of_one"], found["right_without"]],
-            "derailed": found["derailed"],
-            "derailments": found["derailments"],
-            "tokens": found["tokens"][1],
-            "fused": found["fused"],
-            "speed": found["tokens_per_second"],
-        }
-
-    def _answers(self, setting: Setting) -> Answers:
-        key = repr(setting)
-        if key not in self._known:
-            self._known[key] = answered(self._members, setting, self._chains)
-        return self._known[key]
 
 
 def methods(lab: LongLab) -> Table:
