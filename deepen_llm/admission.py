@@ -10,9 +10,11 @@ import torch
 
 from deepen_llm.contexts import Ensemble
 from deepen_llm.generation import GenerationOptions
+from deepen_llm.members.base import Member
 from deepen_llm.row import Request, Row
 
 _SLACK = 2  # buffers grow ahead, and some slots are dead
+_LOGIT = 4  # bytes
 _USABLE = 0.8  # of the free memory: the rest is for logits, the fused step and what the allocator cannot use
 
 
@@ -59,7 +61,7 @@ class Admission:
 
 
 class Memory:
-    """What the members' caches may take on each device.
+    """What the members' caches, and the logits that fusion looks back at, may take on each device.
 
     Args:
         ensemble: The ensemble.
@@ -82,8 +84,13 @@ class Memory:
         members += [(drafting, lengths[self._ensemble.main])] if drafting else []
         for member, length in members:
             slots = min(length, member.context_length or length)
-            needed[member.embedding.device] += _SLACK * rows * slots * member.bytes_per_token
+            needed[member.embedding.device] += rows * (_SLACK * slots * member.bytes_per_token + self._kept(member))
         return all(needed[device] <= _USABLE * free for device, free in self._budget.items())
+
+    def _kept(self, member: Member) -> int:
+        """Bytes of the logits that fusion looks back at, for each row; none of the main model's own vocabulary."""
+        same = member.vocabulary.fingerprint == self._ensemble.main_model.vocabulary.fingerprint
+        return 0 if same else self._ensemble.fusion.back * _LOGIT * member.vocabulary.size
 
 
 def free_memory(device: torch.device) -> int | None:

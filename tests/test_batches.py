@@ -7,8 +7,10 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from deepen_llm import EnsembleLLM
+from deepen_llm import EnsembleLLM, admission
 from deepen_llm.admission import free_memory
+from deepen_llm.contexts import Ensemble
+from deepen_llm.fusion import FixedWeights, Surface
 from deepen_llm.members.local import LocalMember
 from deepen_llm.members.transformers_api import cache_of
 from tests.models import small
@@ -61,6 +63,18 @@ def test_memory_bounds_the_rows_in_flight() -> None:
         with rows_read(members[0].model) as rows:
             assert llm.generate(PROMPTS, max_new_tokens=8) == expected
         assert 1 <= max(rows) <= most
+
+
+def test_logits_that_fusion_looks_back_at_take_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    members = [LocalMember(*small("llama", kind)) for kind in ("byte_level_bpe", "sentencepiece_bpe")]
+    other = members[1]
+    caches = 2 * 10 * sum(member.bytes_per_token for member in members)  # ten slots, twice as buffers grow ahead
+    for straddle in (0, 4):
+        kept = straddle * 4 * other.vocabulary.size
+        ensemble = Ensemble(members, 0, Surface(straddle=straddle).prepare(members, 0), FixedWeights([1, 1]), "fused")
+        monkeypatch.setattr(admission, "free_memory", lambda _, room=(2 * (caches + kept) + 1) / 0.8: room)
+        memory = admission.Memory(ensemble)
+        assert [memory.holds(rows, [10, 10]) for rows in (2, 3)] == [True, False]
 
 
 def test_a_cache_is_known_to_the_byte() -> None:
