@@ -11,6 +11,9 @@ from deepen_llm import specialists
 from deepen_llm.cli import app
 from deepen_llm.config import MemberConfig
 from deepen_llm.demo import tuning as tuning_module
+from deepen_llm.demo.long_answers import NAMES
+from deepen_llm.demo.long_answers import measure as long_answers_module
+from deepen_llm.demo.long_answers.measure import METHODS, QUESTIONS
 from deepen_llm.demo.measure import Result, pick
 from deepen_llm.demo.settings import Choice, DemoSettings
 from deepen_llm.demo.tuning import PAPER_RELR, fusions, rounds, tune
@@ -105,13 +108,22 @@ def test_the_demo_tells_every_step_on_a_line_and_then_the_results() -> None:
     assert result.exit_code == 0, result.output
     for shown in (*specialists.NAMES, "overall", "tokens/s", "development set", "points", "goal of 10", "95 %"):
         assert shown in result.stdout
+    _, long = result.stdout.split("Long answers to 9 test questions, in %")
+    for answerer in (*(f"{name} alone" for name in NAMES), *METHODS):
+        assert re.search(rf"^ +{answerer} +[\d,]+( +\d+\.\d){{2}} +\d+ *$", long, re.MULTILINE), answerer
+    for shown in ("Derailed: no answer", "(bayes: three rounds)", "best member alone", "points", "95 %"):
+        assert shown in " ".join(long.split())
     assert all(len(line) <= 80 for line in result.stdout.splitlines())
     asked = [f"{name} alone" for name in specialists.NAMES] + [one.name for one in DemoSettings.load().ensembles]
     told = (
-        r"Three tiny models .* offline, within a minute",
+        r"Tiny models .* offline, in about a minute",
         r"Loaded three models that come with the package: atlas, curie, webster \(\d+\.\d s\)",
         r"Asking 9 questions: .* Right answers:",
         *(rf"  {name} +\d+\.\d %  \(\d+\.\d s\)" for name in asked),
+        "",
+        r"Loaded three models that come with the package: polo, battuta, egeria \(\d+\.\d s\)",
+        r"Asking for 9 long answers: .* Right answers:",
+        *(rf"  {name} +\d+\.\d %  \(\d+\.\d s\)" for name in (*(f"{one} alone" for one in NAMES), *METHODS)),
         "",
     )
     for said, expected in zip(result.stderr.splitlines(), told, strict=True):  # and no warning
@@ -124,9 +136,21 @@ def test_the_demo_says_where_an_ensemble_fails(monkeypatch: pytest.MonkeyPatch) 
     )
     settings = DemoSettings(questions=180, members=dict.fromkeys(specialists.NAMES, 0.4), ensembles=(choice,))
     monkeypatch.setattr(DemoSettings, "load", classmethod(lambda cls: settings))
-    result = CliRunner().invoke(app, ["demo", "--questions", "9"])
+    subjects = [f"--subject={name}" for name in ("capitals", "elements", "plurals")]
+    result = CliRunner().invoke(app, ["demo", "--questions", "9", *subjects])
     assert result.exit_code == 0, result.output
+    assert "Long answers" not in result.stdout
     assert "does NOT reach the goal" in result.stdout
+    assert "No question here" in result.stdout
+
+
+def test_long_answers_are_a_subject_of_which_no_more_are_asked_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(long_answers_module, "MAX_TOKENS", 3)
+    result = CliRunner().invoke(app, ["demo", "--questions", "99", "--subject", "chains"])
+    assert result.exit_code == 0, result.output
+    assert f"Long answers to {QUESTIONS} test questions" in result.stdout
+    assert "Right answers to" not in result.stdout
+    assert "100.0        3" in result.stdout  # so short an answer is derailed
     assert "No question here" in result.stdout
 
 

@@ -56,7 +56,7 @@ def test_small_members_run_on_one_thread_unless_the_environment_says_otherwise(
 @pytest.mark.parametrize(
     "command",
     [
-        ["demo", "--questions", "3"],
+        ["demo", "--questions", "3", "--subject", "sums"],
         ["generate", *MEMBERS, "--max-new-tokens", "2", "The"],
         ["chat", *MEMBERS],
         ["inspect", "--sample", "8", "--json"],

@@ -31,6 +31,10 @@ from deepen_llm import EnsembleLLM, specialists
 llm = EnsembleLLM.from_pretrained(specialists.paths(), fusion="bayes")
 print(llm.chat([{"role": "user", "content": "What is the capital of France?"}]).text)
 print(llm.generate("Name a number.", response_format=int, max_new_tokens=8).parsed + 0)
+from deepen_llm.demo import long_answers
+from deepen_llm.demo.long_answers.questions import questions
+chain = questions("test")[0]
+print(EnsembleLLM.from_pretrained(long_answers.paths(), main_model=2).generate(chain.prompt, max_new_tokens=240).text)
 """,
     "langchain_deepen": """
 import langchain_deepen as used

@@ -1,9 +1,11 @@
-"""``deepen demo``: the bundled specialists alone, and as one ensemble."""
+"""``deepen demo``: bundled models alone, and as one ensemble: on short questions, then on long answers."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -13,26 +15,41 @@ from deepen_llm.cli.threads import run_small_on_one_thread
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from deepen_llm.demo.long_answers.measure import Result as LongResult
     from deepen_llm.demo.measure import Result
+    from deepen_llm.ensemble import EnsembleLLM
     from deepen_llm.members.base import Member
     from deepen_llm.specialists import Question
+
+R = TypeVar("R", "Result", "LongResult")
+
+CHAINS = "chains"
+"""What ``--subject`` calls the long answers."""
 
 
 def demo(
     questions: Annotated[
-        int | None, typer.Option(min=1, help="Ask this many, spread over the subjects; default: all.")
+        int | None,
+        typer.Option(min=1, help="Ask at most this many for each table, spread over the subjects; default: all."),
     ] = None,
-    subject: Annotated[list[str] | None, typer.Option(help="Ask about this subject only; repeat.")] = None,
+    subject: Annotated[
+        list[str] | None, typer.Option(help=f"Ask about this subject only; repeat. Long answers are '{CHAINS}'.")
+    ] = None,
     tune: Annotated[
-        bool, typer.Option("--tune", help="Choose the settings anew on the development questions (minutes).")
+        bool,
+        typer.Option(
+            "--tune",
+            help="Choose the settings for short questions anew on the development questions (minutes). Long answers "
+            "have none: their methods are as they come.",
+        ),
     ] = False,
 ) -> None:
-    """Ask three bundled tiny models, alone and as one ensemble. Offline, within a minute.
+    """Ask bundled tiny models, alone and as one ensemble: short questions, then long answers. Offline, in a minute.
 
-    Each of the models knows three of nine subjects and has a tokenizer of another kind.
+    Three models know three of nine subjects each; three others are each sure of errors in some steps of an answer.
     """
     started = time.perf_counter()
-    errors.print("Three tiny models with different tokenizers, alone and as one model: offline, within a minute")
+    errors.print("Tiny models with different tokenizers, alone and as one model: offline, in about a minute")
     with errors.status("Starting..."):
         from deepen_llm import specialists
         from deepen_llm.demo.measure import pick
@@ -41,29 +58,29 @@ def demo(
     if tune and (questions or subject):
         raise typer.BadParameter("--tune takes all development questions: leave --questions and --subject out")
     asked = specialists.questions("dev" if tune else "test")
-    known = sorted({question.subject for question in asked})
+    known = [*sorted({question.subject for question in asked}), CHAINS]
     if unknown := sorted(set(subject or []) - set(known)):
         meant = suggestion(unknown[0], known)
         raise typer.BadParameter(f"unknown subject {unknown[0]!r}{meant}; there are {', '.join(known)}")
-    chosen = pick(asked, subject or [], questions)
-    members = _members(started)
+    wanted = subject or known
+    chosen = pick(asked, wanted, questions)
     if tune:
-        _tune(members, chosen)
-    else:
-        _run(members, chosen)
+        _tune(_members(specialists.paths(), started), chosen)
+        return
+    if chosen:
+        _ask_short(_members(specialists.paths(), started), chosen)
+    if CHAINS in wanted:
+        _ask_long(questions, time.perf_counter() if chosen else started)
 
 
-def _members(started: float) -> list[Member]:
-    """The specialists, loaded; a line tells what they are and how long it took since the start."""
-    from deepen_llm import specialists
+def _members(paths: list[Path], started: float) -> list[Member]:
+    """Bundled models, loaded; a line tells what they are and how long it took since ``started``."""
     from deepen_llm.config import MemberConfig
     from deepen_llm.members.loading import load_member
 
     quiet_libraries()
     with errors.status("Loading three models..."):
-        members: list[Member] = [
-            load_member(MemberConfig(path=str(path), device="cpu")) for path in specialists.paths()
-        ]
+        members: list[Member] = [load_member(MemberConfig(path=str(path), device="cpu")) for path in paths]
     run_small_on_one_thread(members)
     names, seconds = ", ".join(member.name for member in members), time.perf_counter() - started
     errors.print(f"Loaded three models that come with the package: {names} ({seconds:.1f} s)")
@@ -91,7 +108,7 @@ def _tune(members: list[Member], questions: list[Question]) -> None:
     errors.print(f"Wrote {FILE}", style="bold")
 
 
-def _run(members: list[Member], questions: list[Question]) -> None:
+def _ask_short(members: list[Member], questions: list[Question]) -> None:
     from deepen_llm.cli.report import Report
     from deepen_llm.demo.measure import measure
     from deepen_llm.demo.settings import BATCH, DemoSettings
@@ -100,20 +117,38 @@ def _run(members: list[Member], questions: list[Question]) -> None:
     settings = DemoSettings.load()
     systems = {member.name: EnsembleLLM([member], batch_size=BATCH) for member in members}
     systems |= {one.name: one.ensemble(members) for one in settings.ensembles}
-    results = {}
     errors.print(f"Asking {len(questions)} questions: each model alone, then all three as one. Right answers:")
-    with _progress() as progress:
-        task = progress.add_task("", total=len(systems) * len(questions))
-        for name, llm in systems.items():
-            progress.update(task, description=name)
-            results[name] = measure(llm, questions, lambda n: progress.update(task, advance=n))
-            errors.print(_line(name if len(llm.members) > 1 else f"{name} alone", results[name]))
-    errors.print()
+    results = _each(systems, len(questions), lambda llm, advance: measure(llm, questions, advance))
     Report(settings, systems, results).show()
 
 
-def _line(name: str, result: Result) -> str:
-    return f"  {name:<14} {100 * result.accuracy:5.1f} %  ({result.seconds:.1f} s)"
+def _ask_long(count: int | None, started: float) -> None:
+    from deepen_llm.cli.long_report import LongReport
+    from deepen_llm.demo.long_answers import paths
+    from deepen_llm.demo.long_answers.measure import QUESTIONS, measure, systems
+    from deepen_llm.demo.long_answers.questions import questions
+
+    members, chains = _members(paths(), started), questions("test")[: min(count or QUESTIONS, QUESTIONS)]
+    asked = systems(members)
+    errors.print(f"Asking for {len(chains)} long answers: each model alone, then all three as one. Right answers:")
+    results = _each(asked, len(chains), lambda llm, advance: measure(llm, chains, advance))
+    LongReport(asked, results).show()
+
+
+def _each(
+    systems: Mapping[str, EnsembleLLM], count: int, ask: Callable[[EnsembleLLM, Callable[[int], None]], R]
+) -> dict[str, R]:
+    """Ask every model and ensemble, with a bar, and a line for what came of each."""
+    results = dict[str, R]()
+    with _progress() as progress:
+        task = progress.add_task("", total=len(systems) * count)
+        for name, llm in systems.items():
+            progress.update(task, description=name)
+            results[name] = result = ask(llm, lambda n: progress.update(task, advance=n))
+            label = name if len(llm.members) > 1 else f"{name} alone"
+            errors.print(f"  {label:<14} {100 * result.accuracy:5.1f} %  ({result.seconds:.1f} s)")
+    errors.print()
+    return results
 
 
 def _progress() -> Progress:

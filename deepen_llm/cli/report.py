@@ -1,4 +1,4 @@
-"""What ``deepen demo`` shows."""
+"""What ``deepen demo`` shows of short questions."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from deepen_llm.demo.measure import MAX_NEW_TOKENS, Result, conversation
 from deepen_llm.demo.settings import DemoSettings
 from deepen_llm.demo.verdict import TARGET, judge, reached
 from deepen_llm.ensemble import EnsembleLLM
+from deepen_llm.intervals import Interval
+
+BRACKETS = "In brackets: 95 % intervals, by a paired bootstrap over the questions."
+"""What `gain_line` shows in brackets."""
 
 
 class Report:
@@ -52,9 +56,11 @@ class Report:
             table.add_column(name.replace(" ", "\n"), justify="right")
         subjects = list(dict.fromkeys(question.subject for question in asked))
         for subject in subjects:
-            table.add_row(subject, *_cells([result.accuracy_in(subject) for result in self._results.values()]))
+            table.add_row(subject, *share_cells([result.accuracy_in(subject) for result in self._results.values()]))
         table.add_section()
-        table.add_row("overall", *_cells([result.accuracy for result in self._results.values()], ".1f"), style="bold")
+        table.add_row(
+            "overall", *share_cells([result.accuracy for result in self._results.values()], ".1f"), style="bold"
+        )
         table.add_row("tokens/s", *(f"{result.tokens_per_second:.0f}" for result in self._results.values()))
         return table
 
@@ -88,14 +94,8 @@ class Report:
             gain = judge(self._results[choice.name].right, alone.right)
             word = "reaches" if reached(gain) else "does NOT reach"
             goal = f"{word} the goal of {TARGET:.0f}" if alone.accuracy < 1 - TARGET / 100 else "no room for more"
-            self._console.print(
-                Text.assemble(
-                    f" {choice.name:<12} ",
-                    (f"{gain.value:+.1f} points", "bold green" if reached(gain) else "bold"),
-                    f" [{gain.low:+.1f}, {gain.high:+.1f}]  {goal}",
-                )
-            )
-        self._console.print("In brackets: 95 % intervals, by a paired bootstrap over the questions.", style="dim")
+            self._console.print(gain_line(choice.name, gain), goal, sep="  ")
+        self._console.print(BRACKETS, style="dim")
         self._console.print("Avg: equal weights; Adapt: weights by development accuracy.\n", style="dim")
 
     def _trace(self) -> None:
@@ -117,7 +117,13 @@ class Report:
             self._console.print(trace_view(token))
 
 
-def _cells(shares: list[float], form: str = ".0f") -> list[Text]:
+def gain_line(name: str, gain: Interval) -> Text:
+    """What an ensemble gains, in points, with its interval."""
+    value = f"{gain.value:+.1f} points", "bold green" if reached(gain) else "bold"
+    return Text.assemble(f" {name:<12} ", value, f" [{gain.low:+.1f}, {gain.high:+.1f}]")
+
+
+def share_cells(shares: list[float], form: str = ".0f") -> list[Text]:
     """Percentages, the best of them bold."""
     best = max(shares)
     return [Text(format(100 * share, form), "bold green" if share == best else _shade(share)) for share in shares]

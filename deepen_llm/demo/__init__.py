@@ -1,1 +1,1 @@
-"""The demonstration: the bundled specialists alone, and as one ensemble, on questions none of them was trained on."""
+"""The demonstration: bundled models alone, and as one ensemble, on questions none of them was trained on."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from deepen_llm.study.chains.checker import DERAILMENTS
+from deepen_llm.demo.long_answers.checker import DERAILMENTS
 from deepen_llm.study.tables import Row, Table
 
 _BLOCK = re.compile(r"<!-- table: (?P<name>[\w-]+) -->\n.*?<!-- end -->", re.DOTALL)

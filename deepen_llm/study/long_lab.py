@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from deepen_llm.demo.long_answers.questions import questions
 from deepen_llm.study.chains.measure import Answers, answered, load
-from deepen_llm.study.chains.questions import questions
 from deepen_llm.study.chains.settings import Setting
 from deepen_llm.study.chains.tables import Row, row
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import torch
 
+from deepen_llm.demo.long_answers.measure import MAX_TOKENS
+from deepen_llm.demo.long_answers.questions import COUNTS, Split, questions
 from deepen_llm.study.chains import training
-from deepen_llm.study.chains.measure import MAX_TOKENS, Answers, answered, load
+from deepen_llm.study.chains.measure import Answers, answered, load
 from deepen_llm.study.chains.members import MEMBERS
-from deepen_llm.study.chains.questions import COUNTS, Split, questions
 from deepen_llm.study.chains.settings import Setting, crossed
 from deepen_llm.study.chains.tables import Row, markdown, row
 

@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepen_llm.config import MemberConfig
+from deepen_llm.demo.long_answers.checker import Verdict, check
+from deepen_llm.demo.long_answers.measure import MAX_TOKENS
+from deepen_llm.demo.long_answers.questions import Chain
+from deepen_llm.demo.long_answers.world import the_world
 from deepen_llm.members.loading import load_members
 from deepen_llm.members.local import LocalMember
-from deepen_llm.study.chains.checker import Verdict, check
 from deepen_llm.study.chains.members import MEMBERS
-from deepen_llm.study.chains.questions import Chain
 from deepen_llm.study.chains.settings import Setting
-from deepen_llm.study.chains.world import the_world
-
-MAX_TOKENS = 240
-"""The longest answer in tokens of a main model: no right answer comes near it."""
 
 _LOG = logging.getLogger(__name__)
 

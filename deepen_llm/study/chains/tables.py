@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from deepen_llm.demo.long_answers.checker import DERAILMENTS
+from deepen_llm.demo.long_answers.questions import Chain
+from deepen_llm.demo.long_answers.world import KINDS
 from deepen_llm.intervals import Interval, gain_interval, score_interval
-from deepen_llm.study.chains.checker import DERAILMENTS
 from deepen_llm.study.chains.measure import Answers
-from deepen_llm.study.chains.questions import Chain
-from deepen_llm.study.chains.world import KINDS
 
 KNOWN = {3: "all members", 2: "two members", 1: "one member"}
 """How many members were taught the truth of a step, in words."""

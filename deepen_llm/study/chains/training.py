@@ -12,13 +12,13 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from deepen_llm.demo.long_answers.questions import drawn, is_asked
+from deepen_llm.demo.long_answers.wordings import IN_SHORT, STEPS, question, shortened, worded
+from deepen_llm.demo.long_answers.world import KINDS, invented, number, the_world
 from deepen_llm.specialists.batches import Schedule, batches
 from deepen_llm.specialists.documents import Document
 from deepen_llm.specialists.training import read, untrained, write
 from deepen_llm.study.chains.members import MEMBERS, Profile
-from deepen_llm.study.chains.questions import drawn, is_asked
-from deepen_llm.study.chains.wordings import IN_SHORT, STEPS, question, shortened, worded
-from deepen_llm.study.chains.world import KINDS, invented, number, the_world
 
 SCHEDULE = Schedule(steps=1700, batch=1600, rate=3e-3)
 """How long and how fast they are trained."""

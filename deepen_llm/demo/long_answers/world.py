@@ -117,7 +117,7 @@ class World:
 
 @lru_cache(maxsize=1)
 def the_world() -> World:
-    """The world that the study asks about."""
+    """The world that is asked about."""
     return World()
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from deepen_llm.study.chains.questions import Chain
-from deepen_llm.study.chains.wordings import End, Step, read
-from deepen_llm.study.chains.world import KINDS, World
+from deepen_llm.demo.long_answers.questions import Chain
+from deepen_llm.demo.long_answers.wordings import End, Step, read
+from deepen_llm.demo.long_answers.world import KINDS, World
 
 Derailment = Literal["malformed", "unknown name", "other steps", "another place"]
 """How an answer derails: a sentence in no wording, or none that ends it; a name that is no place, or a number that is

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from deepen_llm.study.chains.wordings import STEP_BY_STEP, Step, question
-from deepen_llm.study.chains.world import KINDS, World, the_world
+from deepen_llm.demo.long_answers.wordings import STEP_BY_STEP, Step, question
+from deepen_llm.demo.long_answers.world import KINDS, World, the_world
 
 Split = Literal["development", "test"]
 
