@@ -6,8 +6,9 @@ Long, since whatever asks or tells every member is here, and nowhere else.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -16,7 +17,9 @@ from torch import Tensor
 
 from deepen_llm.errors import LogitsError
 from deepen_llm.fusion import AggregationWeights, Fusion
+from deepen_llm.fusion.healing import BACK, Healer
 from deepen_llm.fusion.past import Past
+from deepen_llm.fusion.straddling import Evidence
 from deepen_llm.gate import Gate, reasons_against
 from deepen_llm.members.base import Context, Draft, Member, Reading
 from deepen_llm.members.encoding import Prompt
@@ -55,6 +58,11 @@ class Ensemble:
         """The member whose vocabulary tokens are chosen from."""
         return self.members[self.main]
 
+    @cached_property
+    def healer(self) -> Healer:
+        """Heals what members say behind prompts that end inside a token."""
+        return Healer(self.members)
+
 
 class Step(NamedTuple):
     """One step of a row: a main-model token, and the characters that it completes, for other vocabularies to hear."""
@@ -70,14 +78,18 @@ class Fused:
         logits: ``[P, V_m]``, each row's boundaries one after the other.
         rooms: For each row, how much more fits into the members' context windows at each boundary.
         report: What the logits came from.
+        healed: The places where a member with the main model's vocabulary went on with a token of the prompt.
 
     Attributes:
         logits: See above.
         report: See above.
+        healed: See above.
     """
 
-    def __init__(self, logits: Tensor, rooms: Sequence[Sequence[Room]], report: StepReport) -> None:
-        self.logits, self.report, self._rooms = logits, report, rooms
+    def __init__(
+        self, logits: Tensor, rooms: Sequence[Sequence[Room]], report: StepReport, healed: frozenset[int]
+    ) -> None:
+        self.logits, self.report, self._rooms, self.healed = logits, report, rooms, healed
         self._first = [0, *accumulate(map(len, rooms))]
 
     def place(self, row: int, depth: int) -> int:
@@ -101,14 +113,19 @@ class Contexts:
     Args:
         ensemble: The ensemble.
         prompts: For each row, its prompt as each member encodes it.
+        healing: Whether members are read further back, so that prompts that end inside a token can be healed.
     """
 
-    def __init__(self, ensemble: Ensemble, prompts: Sequence[Sequence[Prompt]]) -> None:
-        self._ensemble, members = ensemble, ensemble.members
+    def __init__(self, ensemble: Ensemble, prompts: Sequence[Sequence[Prompt]], *, healing: bool = False) -> None:
+        self._ensemble, self._healing, members = ensemble, healing, ensemble.members
         columns = list(zip(*prompts, strict=True)) or [()] * len(members)
         main = ensemble.main_model.vocabulary.fingerprint
         self._by_token = [member.vocabulary.fingerprint == main for member in members]
-        backs = [0 if by_token else ensemble.fusion.back for by_token in self._by_token]
+        looked = [0 if by_token else ensemble.fusion.back for by_token in self._by_token]
+        self._heals = [healing and not back for back in looked]  # the others are healed by fusion itself
+        backs = [
+            (ensemble.fusion.back or BACK) if heals else back for heals, back in zip(self._heals, looked, strict=True)
+        ]
         self.each: list[Context] = [
             member.open(list(column), back=back) for member, column, back in zip(members, columns, backs, strict=True)
         ]
@@ -140,6 +157,7 @@ class Contexts:
         drafts: Sequence[Sequence[Step]],
         unfinished: Sequence[Sequence[bytes]],
         special: Sequence[Sequence[bool]] = (),
+        answered: Sequence[Sequence[int | None]] = (),
     ) -> Fused:
         """The fused logits of the next token, at every boundary of the drafts, no longer than `readable` tells.
 
@@ -149,6 +167,8 @@ class Contexts:
                 the main model can go on, unless the fusion method reads the others further back.
             special: For each row, where only the main model can tell the next token for another reason; empty for
                 nowhere.
+            answered: For each row, how many bytes of the answer stand behind the prompt at each boundary, to heal the
+                prompt's end; None for a boundary where there is nothing to heal, empty for nowhere.
         """
         heard, main = self._heard(drafts), self._ensemble.main
         inside = [one for row in unfinished for one in row]
@@ -157,7 +177,8 @@ class Contexts:
             "inside a character" if one and not self._ensemble.fusion.back else "at a special token" * other
             for one, other in zip(inside, told, strict=True)
         ]
-        readings, alone = self._read(heard, drafts, alone)
+        behind = [one for row in answered for one in row] or [None] * len(inside)
+        readings, alone = self._read(heard, drafts, alone, behind)
         logits = [readings[i].logits if i in readings else None for i in range(len(heard))]
         fused, weights, past = self._fused(readings, alone, [len(row) for row in unfinished], inside)
         fused = self._end_by_policy(fused, readings[main].logits)
@@ -165,8 +186,9 @@ class Contexts:
             readings[i].lengths if i in readings else context.boundaries(draft)
             for i, (context, draft) in enumerate(heard)
         ]
-        report = StepReport(self._ensemble, logits, weights, fused, alone, past)
-        return Fused(fused, self._rooms(lengths), report)
+        evidence = {i: one.evidence for i, one in readings.items() if one.evidence}
+        report = StepReport(self._ensemble, logits, weights, fused, alone, past, evidence)
+        return Fused(fused, self._rooms(lengths), report, self._healed(evidence))
 
     def check(self, fused: Fused) -> None:
         """Wait for the fused logits.
@@ -189,7 +211,9 @@ class Contexts:
             self.drafting.append(_tokens(steps))
 
     def moved(self, fused: Fused, places: Sequence[int], rows: Sequence[int], tokens: Sequence[int]) -> list[int]:
-        """Of these rows, those in which a token is not the main model's own choice, where that matters to fusion.
+        """Of these rows, those of which the main model is to read its own encoding.
+
+        There a token is not its own choice, and that matters to fusion; or it goes on with a token of the prompt.
 
         Args:
             fused: What the tokens were chosen from.
@@ -197,12 +221,14 @@ class Contexts:
             rows: The rows.
             tokens: Their tokens.
         """
+        healed = [row for place, row in zip(places, rows, strict=True) if place in fused.healed]
         if not self._ensemble.fusion.rereads or all(self._by_token):
-            return []
+            return healed
         _, main = fused.at(places)
         own = main.argmax(-1).tolist()
         told = zip(places, rows, tokens, own, strict=True)
-        return [row for place, row, token, wanted in told if token != wanted and fused.report.is_fused(place)]
+        others = [row for place, row, token, wanted in told if token != wanted and fused.report.is_fused(place)]
+        return [*dict.fromkeys([*healed, *others])]
 
     def reread(self, rows: Sequence[int]) -> None:
         """Encode these rows' text again, in the main model's tokens, for every member that has its vocabulary."""
@@ -226,7 +252,7 @@ class Contexts:
         Raises:
             LogitsError: See `check`.
         """
-        new = Contexts(self._ensemble, prompts)
+        new = Contexts(self._ensemble, prompts, healing=self._healing)
         for i in self._order:
             new.each[i].read([()] * len(prompts))
         for context in new.each:
@@ -256,7 +282,11 @@ class Contexts:
         return list(zip(self.each, forms, strict=True))
 
     def _read(
-        self, heard: Sequence[tuple[Context, list[Draft]]], drafts: Sequence[Sequence[Step]], alone: list[str]
+        self,
+        heard: Sequence[tuple[Context, list[Draft]]],
+        drafts: Sequence[Sequence[Step]],
+        alone: list[str],
+        answered: Sequence[int | None],
     ) -> tuple[dict[int, Reading], list[str]]:
         """Readings by member, and for each place why the main model decides alone there; "" where it does not.
 
@@ -266,17 +296,31 @@ class Contexts:
             heard: What each member hears.
             drafts: For each row, the steps that may come next.
             alone: The reasons that are known before anybody is read.
+            answered: See `fuse`, for all places.
         """
         main = self._ensemble.main
         readings: dict[int, Reading] = {}
         if (gate := self._ensemble.gate).when != "always":  # it needs the main model's word first
-            readings[main] = _reading(*heard[main])
+            readings[main] = self._reading(main, heard[main], answered)
             shut = reasons_against(gate, readings[main].logits, drafts, self._step, self._extended)
             alone = [one or other for one, other in zip(alone, shut, strict=True)]
         for i in self._order:
             if i not in readings and (i == main or not all(alone)):
-                readings[i] = _reading(*heard[i])
+                readings[i] = self._reading(i, heard[i], answered)
         return readings, alone
+
+    def _reading(self, member: int, heard: tuple[Context, list[Draft]], answered: Sequence[int | None]) -> Reading:
+        """What a member says, healed where the fusion method does not see to it."""
+        context, drafts = heard
+        reading = context.read(drafts)
+        if reading.logits.device.type == "cpu":  # where there is nothing to wait for
+            context.check()
+        return self._ensemble.healer.heal(member, reading, answered) if self._heals[member] else reading
+
+    def _healed(self, evidence: Mapping[int, Sequence[Evidence]]) -> frozenset[int]:
+        """See `Fused`."""
+        told = [found for i, found in evidence.items() if self._by_token[i]]
+        return frozenset(place for found in told for place, one in enumerate(found) if one.straddlers)
 
     def _step(self, token: int) -> Step:
         """The step of a token that follows whole characters."""
@@ -335,10 +379,3 @@ class Contexts:
 
 def _tokens(steps: Sequence[Sequence[Step]]) -> list[Draft]:
     return [[step.token for step in row] for row in steps]
-
-
-def _reading(context: Context, drafts: Sequence[Draft]) -> Reading:
-    reading = context.read(drafts)
-    if reading.logits.device.type == "cpu":  # where there is nothing to wait for
-        context.check()
-    return reading

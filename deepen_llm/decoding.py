@@ -30,14 +30,17 @@ def decode(
     """
     sampler, waiting = Sampler(options), Admission(ensemble, requests, options, batch_size)
     drafter = Drafter(ensemble, sampler)
-    contexts, live = Contexts(ensemble, []), list[Row]()
+    contexts, live = Contexts(ensemble, [], healing=options.token_healing), list[Row]()
     try:
         while live or waiting:
             if arrived := waiting.admit(live):
                 contexts.join([request.prompt for request in arrived], options.n)
                 live += [row for request in arrived for row in request.rows]
             drafts = drafter.propose(contexts, live)
-            fused = contexts.fuse(drafts, [row.unfinished(draft) for row, draft in zip(live, drafts, strict=True)])
+            following = list(zip(live, drafts, strict=True))
+            unfinished = [row.unfinished(draft) for row, draft in following]
+            answered = [row.answered(draft) for row, draft in following]
+            fused = contexts.fuse(drafts, unfinished, answered=answered)
             taken, moved = _settle(contexts, fused, drafts, live, sampler, drafter)
             contexts.commit(taken)
             contexts.reread(moved)
@@ -63,7 +66,7 @@ def _settle(
     """Choose the next token of every row, and go on for as long as it is the drafted one.
 
     Returns:
-        The steps taken, per row, and the rows whose last one was not the main model's own choice.
+        The steps taken, per row, and the rows of which the main model is to read its own encoding.
     """
     contexts.check(fused)
     taken: list[list[Step]] = [[] for _ in rows]

@@ -32,6 +32,10 @@ class GenerationOptions(Options):
             ``<|im_end|>``, the text ends before that token, too.
         stop_token_ids: Tokens of the main model, by their ids, before which the text ends.
         repetition_penalty: Above 1, tokens of prompt and answer become less likely.
+        token_healing: Continue a prompt that ends inside a word, or in a space, as the members would have written the
+            whole: tokens that began in the prompt are weighed by Bayes' rule, and the main model then reads its own
+            encoding of the text. A message that goes on is healed, too; behind a chat template, and with a
+            ``response_format`` or tools, nothing is: there the answer begins a text of its own.
         n: Samples per prompt.
         logprobs: Report each token's log-probability and this many likeliest tokens beside it.
         trace: Report how each token came about.
@@ -53,6 +57,7 @@ class GenerationOptions(Options):
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[Annotated[int, Field(ge=0)], ...] = ()
     repetition_penalty: float = Field(1.0, gt=0)
+    token_healing: bool = False
     n: int = Field(1, ge=1)
     logprobs: int | None = Field(None, ge=0)
     trace: bool = False

@@ -11,7 +11,7 @@ from deepen_llm.config import EnsembleSettings
 from deepen_llm.contexts import Ensemble
 from deepen_llm.errors import ConfigError, ContextLengthError, DeepenError
 from deepen_llm.generation import ChatOptions, GenerationOptions
-from deepen_llm.prompts import Chatting, EncodedPrompt, encode_conversation, encode_text, room_after
+from deepen_llm.prompts import Chatting, EncodedPrompt, encode_conversation, encode_text, readable, room_after
 from deepen_llm.row import Request, Row
 from deepen_llm.run import Run
 from deepen_llm.sampling import generators
@@ -59,7 +59,7 @@ class Requests:
 
         def ask(prompt: Any) -> Request:
             encoded = encode_text(self._ensemble, prompt)
-            return Request(encoded, self._rows(options, encoded, stops, grammar))
+            return Request(encoded, self._rows(options, encoded, stops, grammar, healing=options.token_healing))
 
         return self._run(ask, prompts, options, keep_errors)
 
@@ -79,7 +79,8 @@ class Requests:
         def ask(messages: Any) -> Request:
             encoded = encode_conversation(self._ensemble, messages, how)
             reader = partial(self._ensemble.main_model.reader, encoded[main], toolbox, structured=options.structured)
-            return Request(encoded, self._rows(options, encoded, stops, grammar, reader))
+            healing = options.token_healing and how.continues(readable(messages))
+            return Request(encoded, self._rows(options, encoded, stops, grammar, reader, healing=healing))
 
         return self._run(ask, conversations, options, keep_errors)
 
@@ -128,6 +129,8 @@ class Requests:
         stops: Stops,
         grammar: Grammar | None,
         reader: Callable[[], Reader | None] = lambda: None,
+        *,
+        healing: bool,
     ) -> list[Row]:
         """One row for each sample of a prompt."""
         vocabulary, own, rows = self._ensemble.main_model.vocabulary, prompt[self._ensemble.main].ids, list[Row]()
@@ -135,7 +138,8 @@ class Requests:
             guide = grammar.guide() if grammar else None
             if guide:
                 _check_length(guide, options, room_after(self._ensemble, prompt))
-            rows.append(Row(vocabulary, options, generator, guide, reader(), stops=stops, prompt=own))
+            heals = healing and guide is None
+            rows.append(Row(vocabulary, options, generator, guide, reader(), stops=stops, prompt=own, healing=heals))
         return rows
 
     def _stops(self, options: GenerationOptions) -> Stops:

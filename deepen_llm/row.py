@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -46,6 +47,7 @@ class Row:
         reader: Tells text from tool calls; None where all is text.
         stops: Where the answer stops.
         prompt: The main model's tokens of the prompt.
+        healing: Whether the answer may go on with a token that the prompt ends inside of.
     """
 
     def __init__(
@@ -58,11 +60,13 @@ class Row:
         *,
         stops: Stops,
         prompt: Sequence[int] = (),
+        healing: bool = False,
     ) -> None:
         self.generator = generator
         self.finish_reason: FinishReason | None = None
         self.tokens: list[int] = []
         self._fused, self._prompt = 0, prompt  # how many of the tokens were fused
+        self._bytes = 0 if healing else None  # of the tokens, where that is asked for
         self._free = (True, True)  # whether the last token stands in free text: before it, behind it
         self._vocabulary, self._options, self._guide, self._reader = vocabulary, options, guide, reader
         self._stops, self._assembler = stops, TextAssembler(stops.strings)
@@ -82,6 +86,12 @@ class Row:
     def unfinished(self, draft: Sequence[Step]) -> list[bytes]:
         """The bytes of a character that the text ends inside of, at each boundary of a draft."""
         return [self._assembler.unfinished, *(rest for _, rest in self.preview([step.token for step in draft]))]
+
+    def answered(self, draft: Sequence[Step]) -> list[int | None]:
+        """How many bytes the answer has at each boundary of a draft; None where no prompt is healed."""
+        if self._bytes is None:
+            return [None] * (1 + len(draft))
+        return [*accumulate((self._size(step.token) for step in draft), initial=self._bytes)]
 
     def allowed(self) -> Tensor | None:
         """The tokens that the structure allows next, bool ``[V_m]``; None where it is free."""
@@ -114,6 +124,7 @@ class Row:
         if self._options.logprobs is not None:
             self._logprobs.append(report.logprob(place, token, self._options.logprobs))
         self.tokens.append(token)
+        self._bytes = None if self._bytes is None else self._bytes + self._size(token)
         self._fused += report.is_fused(place)
         ends, stops = token in self._vocabulary.end_of_text, self._stops_at(token)
         unsaid = stops and token in self._stops.tokens
@@ -130,6 +141,9 @@ class Row:
             self.finish_reason = "length" if self._guide and self._guide.forced else "eos"
         self.bound(len(self.tokens) >= self._options.max_new_tokens)
         return piece
+
+    def _size(self, token: int) -> int:
+        return len(self._vocabulary.surfaces[token] or b"")
 
     def _stops_at(self, token: int) -> bool:
         """Whether the answer stops before a token; a call that is begun goes on to its end."""

@@ -30,6 +30,7 @@ class StepReport:
         fused: The fused logits, ``[P, V_m]``.
         alone: For each place, why the main model decides alone; "" where it does not.
         past: What the fusion method has read of what came before.
+        healed: What members expect where a prompt's end is healed, by member; their logits tell it already.
 
     Attributes:
         main: The main model's logits, ``[P, V_m]``.
@@ -43,11 +44,13 @@ class StepReport:
         fused: Tensor,
         alone: Sequence[str],
         past: Past | None = None,
+        healed: Mapping[int, Sequence[Evidence]] | None = None,
     ) -> None:
         own = logits[ensemble.main]
         assert own is not None  # noqa: S101 - the main model is always read
         self._ensemble, self._weights, self._fused, self._alone, self.main = ensemble, weights, fused, alone, own
-        self._logits, self._evidence = logits, past.evidence if past else {}
+        self._logits, self._fused_evidence = logits, past.evidence if past else {}
+        self._evidence = {**(healed or {}), **self._fused_evidence}
 
     def is_fused(self, place: int) -> bool:
         """Whether any other member had weight."""
@@ -92,7 +95,8 @@ class StepReport:
             for i, (member, weight) in enumerate(zip(members, self._weights[place], strict=True))
         )
         changed = chosen.token != main_choice.token
-        reason = f"the main model alone: {alone}" if alone else "the main model's own choice"
+        origin = self._origin(self._ensemble.main, place, token)
+        reason = f"the main model alone: {alone}" if alone else f"the main model's own choice{origin}"
         moved_by = None
         if changed and not alone:
             moved_by, why = self._mover(place, token, asked)
@@ -129,12 +133,14 @@ class StepReport:
     def _wish(self, member: int, place: int, token: int, logprobs: Tensor) -> float:
         """A member's own probability of the main token's surface, or of the end of text; by all its readings."""
         main, own = self._ensemble.main_model.vocabulary, self._ensemble.members[member].vocabulary
-        evidence = self._evidence[member][place] if member in self._evidence else Evidence(1.0)
+        beside = member in self._fused_evidence  # else the log-probabilities are of all its readings
+        evidence = self._evidence[member][place] if beside else Evidence(1.0)
         if token in main.end_of_text:
             return evidence.here * float(logprobs[list(own.end_of_text)].exp().sum())
         id_ = own.ids.get(main.surfaces[token] or b"")
         here = 0.0 if id_ is None else float(logprobs[id_].exp())
-        return evidence.here * here + sum(one.share for one in self._straddlers(member, place, token))
+        straddlers = self._straddlers(member, place, token) if beside else []
+        return evidence.here * here + sum(one.share for one in straddlers)
 
     def _straddlers(self, member: int, place: int, token: int) -> list[Straddler]:
         """A member's straddling tokens that go on with a main token, the likeliest first."""

@@ -107,6 +107,13 @@ def test_every_generation_option_arrives(paths: list[str]) -> None:
     assert record["tokens"] == list(wanted.tokens)
 
 
+def test_a_prompt_that_ends_in_a_space_is_healed_where_that_is_asked_for(paths: list[str]) -> None:
+    cut, asked = "The quick ", ("generate", *members(paths), "--max-new-tokens", "8")
+    healed = EnsembleLLM.from_pretrained(paths).generate(cut, max_new_tokens=8, token_healing=True).text
+    assert run(*asked, "--token-healing", cut).stdout == f"{healed}\n"
+    assert run(*asked, cut).stdout != f"{healed}\n"
+
+
 def test_drafts_change_no_answer(paths: list[str]) -> None:
     for drafting in ((), ("--draft-model", paths[0])):
         result = run("generate", *members(paths), "--max-new-tokens", "8", "--draft-tokens", "4", *drafting, PROMPT)

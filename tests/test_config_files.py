@@ -42,6 +42,7 @@ GENERATION: dict[str, st.SearchStrategy[Any]] = {
         max_size=2,
     ),
     "repetition_penalty": NUMBERS,
+    "token_healing": st.booleans(),
     "n": st.integers(1, 9),
     "logprobs": st.none() | st.integers(0, 9),
     "trace": st.booleans(),

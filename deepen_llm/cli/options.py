@@ -122,6 +122,12 @@ class Answering(Members):
         _Sampling("--stop-token-id", help="A token of the main model, by its id, before which the text ends; repeat."),
     ] = None
     repetition_penalty: Annotated[float | None, _Sampling(help="Above 1: less repetition.")] = None
+    token_healing: Annotated[
+        bool | None,
+        _Sampling(
+            "--token-healing/--no-token-healing", help="Continue a prompt that ends inside a word as its whole word."
+        ),
+    ] = None
 
     def load(self, **generation: Any) -> EnsembleLLM:
         """Load the ensemble.

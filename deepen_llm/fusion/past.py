@@ -40,7 +40,7 @@ class Past:
     """What came before P places.
 
     Attributes:
-        trails: For each member, its trail at each place; empty for a member with the main model's vocabulary.
+        trails: For each member, its trail at each place; empty for a member of which none was asked.
         unfinished: At each place, the bytes of a character that the text ends inside of; the other members have yet to
             hear them.
         evidence: What each member expects at each place, by member, once fusion by surfaces has read it.

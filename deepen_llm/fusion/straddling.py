@@ -67,7 +67,14 @@ class Evidence:
 
 
 def evidence(
-    tokens: Tokens, logits: Tensor, trail: Trail, unfinished: bytes, *, guess: float, abstain: bool
+    tokens: Tokens,
+    logits: Tensor,
+    trail: Trail,
+    unfinished: bytes,
+    *,
+    guess: float,
+    abstain: bool,
+    answered: int = 0,
 ) -> Evidence:
     """Read a member at one place.
 
@@ -79,22 +86,25 @@ def evidence(
         guess: See above; 0 to guess at nothing.
         abstain: Whether the member abstains from what cannot be known, rather than to leave it to the tokens that
             begin here.
+        answered: How many of the last bytes are the answer's, where only tokens that began in the prompt may straddle.
     """
     unheard = trail.dropped + unfinished
     if not trail.tokens and not unheard:
         return Evidence(1.0)
     found, unknown = list[_Read](), list[float]()  # logarithms of Σ w_k, and of the parts of a
-    behind, path = unheard, 0.0
-    if unheard:
+    behind, path, here = unheard, 0.0, len(unheard) <= answered
+    if not here:
         norm = float(logits.logsumexp(-1))
         found.append(_Read(unheard, 0, tokens, logits, norm))
         unknown += _inside(tokens, logits, norm, unheard, guess, None)
     for back, (token, one, own) in enumerate(zip(trail.tokens, trail.logits, trail.norms, strict=True), 1):
         behind, norm = (tokens.surfaces[token] or b"") + behind, float(own)
         path += max(float(one[token]) - norm, _IMPOSSIBLE)
+        if len(behind) <= answered:
+            continue
         found.append(_Read(behind, back, tokens, one, norm + path))
         unknown += _inside(tokens, one, norm + path, behind, guess, token)
-    return _shared(found, unknown, here=not unheard, abstain=abstain)
+    return _shared(found, unknown, here=here, abstain=abstain)
 
 
 class _Read:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from deepen_llm.config import MemberConfig
 from deepen_llm.fusion.past import Trail
+from deepen_llm.fusion.straddling import Evidence
 from deepen_llm.members.encoding import Prompt
 from deepen_llm.tools.definitions import Tool, Toolbox
 from deepen_llm.tools.formats import ToolFormat
@@ -41,11 +42,13 @@ class Reading:
         logits: fp32 ``[P, V_i]``; padding beyond the tokenizer is ``-inf``.
         lengths: For each row, how many tokens the text has at each boundary.
         trails: What was read last before each place; empty where the context was opened with ``back=0``.
+        evidence: What the member expects at each place, once prompts that end inside a token are healed (`Healer`).
     """
 
     logits: Tensor
     lengths: Sequence[Sequence[int]]
     trails: Sequence[Trail] = ()
+    evidence: Sequence[Evidence] = ()
 
 
 class Context(ABC):
@@ -112,7 +115,8 @@ class Context(ABC):
     def reread(self, rows: Sequence[int]) -> None:
         """Read these rows' text as the tokenizer encodes it, in place of the tokens that were heard.
 
-        A row stays as it is where the text ends inside a character, or its encoding would be longer.
+        A row stays as it is where its encoding would be longer, or the text ends inside a character; there one token is
+        read in place of several that spell the same, where the context was opened to tell that it is likelier.
         """
 
     @property

@@ -54,7 +54,7 @@ class LocalContext(Context):
         recording: LogitsMemory | None = None,
     ) -> None:
         self._name, self._model, self._vocabulary, self._recording = name, model, vocabulary, recording
-        self._rows = [ReadRow(encoder, prompt, vocabulary.surfaces, back) for prompt in prompts]
+        self._rows = [ReadRow(encoder, prompt, vocabulary, back) for prompt in prompts]
         self._back = back
         self._unchecked: list[tuple[Tensor, list[tuple[int, int]]]] = []  # tops of logits, and their rows and lengths
 

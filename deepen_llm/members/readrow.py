@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
 from deepen_llm.members.base import Draft, Heard
@@ -11,6 +9,7 @@ from deepen_llm.members.encoding import Prompt, TextEncoder
 from deepen_llm.members.rereading import OwnEncoding
 from deepen_llm.members.slots import common_prefix
 from deepen_llm.members.transcript import Transcript
+from deepen_llm.vocabulary import Vocabulary
 
 
 class ReadRow:
@@ -19,15 +18,13 @@ class ReadRow:
     Args:
         encoder: The member's tokenizer.
         prompt: What the row begins with.
-        surfaces: The surfaces of the member's tokens.
+        vocabulary: The member's vocabulary.
         back: For how many tokens before a boundary logits are kept, too.
     """
 
-    def __init__(
-        self, encoder: TextEncoder, prompt: Prompt, surfaces: Sequence[bytes | None] = (), back: int = 0
-    ) -> None:
-        self._script, self._own = Transcript(encoder, prompt), OwnEncoding(encoder, prompt, surfaces)
-        self._surfaces, self._back = surfaces, back
+    def __init__(self, encoder: TextEncoder, prompt: Prompt, vocabulary: Vocabulary, back: int = 0) -> None:
+        self._script, self._own = Transcript(encoder, prompt), OwnEncoding(encoder, prompt, vocabulary.surfaces)
+        self._surfaces, self._tokens, self._back = vocabulary.surfaces, vocabulary.ids, back
         self._draft: list[tuple[Heard, Transcript]] = []  # each step, and the text after it
         self._logits: dict[int, Tensor] = {}  # [V] each
         self._norms: dict[int, Tensor] = {}  # of those that were asked for
@@ -103,9 +100,11 @@ class ReadRow:
 
     def reread(self) -> None:
         """See `Context.reread`."""
-        ids = self._own.ids()
-        if ids is not None and len(ids) <= len(self.ids):
-            self._script.ids, self._draft = ids, []
+        own = self._own.script()
+        if own is None:
+            self._join()
+        elif len(own.ids) <= len(self.ids):
+            self._script, self._draft = own, []
 
     def append(self, steps: Draft) -> None:
         """Hear what follows; what was drafted need not be encoded again."""
@@ -115,15 +114,29 @@ class ReadRow:
                 self._script = self._draft.pop(0)[1]
             else:
                 self._draft = []
-                _hear(self._script, step)
+                self._hear(self._script, step)
 
     def copy(self) -> ReadRow:
         """A second row that begins as this one."""
         other = object.__new__(ReadRow)
         other._script, other._own, other._draft = self._script.copy(), self._own.copy(), []
-        other._surfaces, other._back = self._surfaces, self._back
+        other._surfaces, other._tokens, other._back = self._surfaces, self._tokens, self._back
         other._logits, other._norms, other.reading = dict(self._logits), dict(self._norms), self.reading
         return other
+
+    def _join(self) -> None:
+        """Read the one token that spells the last bytes in place of several, where it is known to be likelier."""
+        ids, spelled, path = self.ids, b"", 0.0
+        for length in range(len(ids) - 1, max(0, len(ids) - 1 - self._back), -1):
+            surface = self._surfaces[ids[length]]
+            if surface is None or not self.knows(length):
+                return
+            spelled, logits, norm = surface + spelled, self.known(length), float(self.norm(length))
+            path += float(logits[ids[length]]) - norm
+            one = self._tokens.get(spelled)
+            if one is not None and float(logits[one]) - norm > path:
+                self._script.ids, self._draft = [*ids[:length], one], []
+                return
 
     def _at(self, boundary: int) -> Transcript:
         """The text at a boundary that was told."""
@@ -136,7 +149,7 @@ class ReadRow:
                 continue
             del self._draft[place:]
             script = (self._draft[-1][1] if self._draft else self._script).copy()
-            _hear(script, step)
+            self._hear(script, step)
             self._draft.append((step, script))
         del self._draft[len(draft) :]
 
@@ -148,9 +161,8 @@ class ReadRow:
         self._norms = {length: one for length, one in self._norms.items() if length in kept}
         self.reading = list(ids)
 
-
-def _hear(script: Transcript, step: Heard) -> None:
-    if isinstance(step, int):
-        script.ids.append(step)
-    else:
-        script.append_text(step)
+    def _hear(self, script: Transcript, step: Heard) -> None:
+        if isinstance(step, int):
+            script.append_token(step, self._surfaces[step] or b"")
+        else:
+            script.append_text(step)

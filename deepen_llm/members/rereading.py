@@ -28,8 +28,8 @@ class OwnEncoding:
         """Append tokens; pieces of text, which have the tokenizer's own encoding anyway, are left out."""
         self._waiting += (step for step in steps if isinstance(step, int))
 
-    def ids(self) -> list[int] | None:
-        """Token ids of all that was heard; None where it ends inside a character.
+    def script(self) -> Transcript | None:
+        """All that was heard, to go on from; None where it ends inside a character.
 
         Tokens stay as they are where they spell no text, or the tokenizer's encoding of their text spells another.
         """
@@ -41,7 +41,7 @@ class OwnEncoding:
             own = None if special else self._encoded(tokens)
             self._script = own or Transcript(self._encoder, fixed)
         self._waiting = []
-        return list(self._script.ids)
+        return self._script.copy()
 
     def copy(self) -> OwnEncoding:
         """The same for a second row."""

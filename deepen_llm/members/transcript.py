@@ -23,18 +23,19 @@ class Transcript:
     def __init__(self, encoder: TextEncoder, prompt: Prompt) -> None:
         self.ids = list(prompt.ids)
         self._encoder, self._prompt = encoder, prompt
-        self._text = prompt.tail  # what ids[fixed:] encode
+        self._text = prompt.tail  # what ids[fixed:] encode, but for tokens that were heard behind it
+        self._behind = b""  # what those spell
         self._spans: list[Span] | None = None  # of ids[fixed:], once they are known
 
     def copy(self) -> Transcript:
         """A second row that begins as this one."""
         other = Transcript(self._encoder, self._prompt)
-        other.ids, other._text = list(self.ids), self._text
+        other.ids, other._text, other._behind = list(self.ids), self._text, self._behind
         other._spans = self._spans and list(self._spans)
         return other
 
     def ends_with(self, spelled: bytes) -> bool:
-        """Whether tokens spell the end of what was heard as text, and of the prompt's end that is encoded with it.
+        """Whether tokens spell the end of what was heard, and of the prompt's end that is encoded with it.
 
         A space that the tokenizer puts before a text may be among what they spell, one that it drops is not.
 
@@ -42,13 +43,23 @@ class Transcript:
             spelled: Their surfaces.
         """
         text = self._text.rstrip() if self._encoder.whole_words else self._text
-        end = text[-len(spelled) :].encode()
+        end = (text[-len(spelled) :].encode() + self._behind[-len(spelled) :])[-len(spelled) :]
         return end.endswith(spelled) or b" " + end == spelled
 
     @property
     def dropped(self) -> bytes:
         """A space, where the text ends in white space that the tokenizer drops; the next word has it before itself."""
-        return b" " if self._encoder.whole_words and self._text[-1:].isspace() else b""
+        return b" " if self._encoder.whole_words and self._text[-1:].isspace() and not self._behind else b""
+
+    def append_token(self, id_: int, surface: bytes) -> None:
+        """Hear a token, which stays as it is.
+
+        Args:
+            id_: The token.
+            surface: What it spells; nothing where it is special.
+        """
+        self.ids.append(id_)
+        self._behind += surface
 
     def append_text(self, piece: str) -> None:
         """Hear a piece of text; the last ids may change."""

@@ -96,6 +96,7 @@ def test_what_means_the_same_arrives() -> None:
         ({"no_repeat_ngram_size": 3}, r"no_repeat_ngram_size=3"),
         ({"min_new_tokens": 5}, r"min_new_tokens=5"),
         ({"eos_token_id": 2}, r"eos_token_id=2"),
+        ({"token_healing": True}, r"token_healing=True asks for what is not done here; only False can be given"),
         ({"typical_p": 0.9, "temperature": 1}, r"typical_p=0\.9"),
         ({"max_length": 99}, r"max_length=99 counts the context too.*\n.*give max_gen_toks"),
         ({"num_beans": 1}, r"unknown generation argument 'num_beans', did you mean 'num_beams'"),

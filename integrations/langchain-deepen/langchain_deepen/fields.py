@@ -60,6 +60,7 @@ class EnsembleModel(Serializable):
         stop: Strings before which the text ends; LangChain's ``stop_sequences`` is the same.
         stop_token_ids: Tokens of the main model, by their ids, before which the text ends.
         repetition_penalty: Above 1, tokens of prompt and answer become less likely.
+        token_healing: Continue a prompt that ends inside a word as its whole word.
         n: Answers per prompt.
         logprobs: Report each token's log-probability and this many likeliest tokens beside it.
         trace: Report how each token came about.
@@ -94,6 +95,7 @@ class EnsembleModel(Serializable):
     stop: list[str] | None = None
     stop_token_ids: list[int] | None = None
     repetition_penalty: float | None = None
+    token_healing: bool | None = None
     n: int | None = None
     logprobs: int | None = None
     trace: bool | None = None

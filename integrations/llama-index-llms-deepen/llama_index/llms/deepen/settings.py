@@ -61,6 +61,9 @@ class Configured(FunctionCallingLLM):
         default=None, description="Tokens of the main model, by their ids, before which the text ends."
     )
     repetition_penalty: float | None = Field(default=None, description="Above 1, tokens seen become less likely.")
+    token_healing: bool | None = Field(
+        default=None, description="Continue a prompt that ends inside a word as its whole word."
+    )
     n: int | None = Field(default=None, description="Samples per prompt; all of them are in a response's raw.")
     logprobs: int | None = Field(default=None, description="Report tokens' log-probabilities, and as many likely ones.")
     chat_template_kwargs: dict[str, Any] | None = Field(
