@@ -1,0 +1,172 @@
+"""The gate ``safe``: SAFE's rule, restated by encoding the whole text and running every model afresh at every place."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from deepen_llm import EnsembleLLM, FusionMethod, Gate, Output, Surface
+from deepen_llm.fusion.correspondence import Tokens
+from deepen_llm.lookahead import LookAhead, agreeing
+from deepen_llm.members.local import LocalMember
+from deepen_llm.outputs import TokenTrace
+from deepen_llm.sharpening import sharpened
+from tests.models import small
+from tests.scripted import scripted
+from tests.sure import SureMember
+from tests.test_gate import ANSWER, alone, told
+from tests.test_laws import ARCHITECTURES, FUSIONS, MEETINGS, PROMPTS, counted
+from tests.tokenizers import SMALL
+
+Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
+SAFE, PLAIN = Gate(when="safe"), Gate(when="safe", straddle=False, sharpen=False)
+DRAWN: dict[str, Any] = {"max_new_tokens": 16, "temperature": 1.0, "trace": True}
+
+
+def agreeing_now_and_then(*kinds: str, gate: Gate = PLAIN, **settings: Any) -> EnsembleLLM:
+    """Members that want the same words, and lose their way where others were drawn."""
+    members = [scripted(SMALL[kind](), PROMPTS[0], ANSWER, strength=7 - i) for i, kind in enumerate(kinds)]
+    return EnsembleLLM(members, gate=gate, **{"fusion": "bayes", **settings})
+
+
+def afresh(model: PreTrainedModel, ids: Sequence[int]) -> Tensor:
+    """The next token's logits behind these tokens, ``[V]``."""
+    positions = torch.arange(len(ids))[None]
+    with torch.no_grad():
+        logits: Tensor = model(torch.tensor([list(ids)]), position_ids=positions).logits
+    return logits[0, -1]
+
+
+def restated(models: Sequence[PreTrainedModel], llm: EnsembleLLM, weights: Sequence[float], out: Output) -> list[str]:
+    """Why the main model decides alone before each token of an answer, "" where it does not."""
+    text, reasons, main = PROMPTS[0], list[str](), llm.members[0].vocabulary
+    read = list(llm.members[0].encode_prompt(text).ids)
+    for token in told(out):
+        logits = afresh(models[0], read)
+        wanted = int(logits.argmax())
+        ends, next_text = wanted in main.end_of_text, text + (main.surfaces[wanted] or b"").decode()
+        likely, own, merging = list[int](), list[int](), ""
+        shares = [float(logits.softmax(-1)[wanted])]
+        for model, member in zip(models[1:], llm.members[1:], strict=True):
+            here, there = member.encode_prompt(text).ids, member.encode_prompt(next_text).ids
+            merging = merging or (member.name if there[: len(here)] != here else "")
+            added = member.vocabulary.end_of_text if ends else there[len(here) :]
+            said = afresh(model, here)
+            likely.append(int(said.argmax()))
+            own.append(added[0] if added and not merging else -1)  # WordPiece adds nothing for a space
+            shares.append(float(said.softmax(-1)[own[-1]]) if own[-1] >= 0 else 0.0)
+        mean = sum(weight * share for weight, share in zip(weights, shares, strict=True))
+        agreed = "members agree" if likely == own or mean > 0.5 else ""
+        reasons.append(f"not at a boundary of {merging}" if merging else agreed)
+        read.append(token.chosen.token)
+        text += token.text
+    return reasons
+
+
+def why_alone(token: TokenTrace) -> str:
+    return token.reason.removeprefix("the main model alone: ") if alone(token) else ""
+
+
+def whole_characters(llm: EnsembleLLM, out: Output) -> bool:
+    """Whether every token of an answer ends a character, and so does what the main model wanted in its place."""
+    surfaces = llm.members[0].vocabulary.surfaces
+    ids = [one.token for token in told(out) for one in (token.chosen, token.main_choice)]
+    return "\ufffd" not in b"\0".join(surfaces[id_] or b"" for id_ in ids).decode(errors="replace")
+
+
+@MEETINGS
+def test_safe_is_the_rule_restated_from_whole_texts(pair: tuple[str, str], fusion: FusionMethod) -> None:
+    kinds, weights = (pair, [0.35, 0.65]) if fusion == FUSIONS[2] else ((*pair, pair[0]), [0.47, 0.29, 0.24])
+    chosen = Surface(reread=False) if fusion == FUSIONS[2] else fusion  # so that the main model reads what was chosen
+    llm = agreeing_now_and_then(*kinds, fusion=chosen, weights=weights)
+    models = [member.model for member in llm.members]  # type: ignore[attr-defined]
+    seen = list[str]()
+    for seed in range(30):
+        out = llm.generate(PROMPTS[0], seed=seed, **DRAWN)
+        if whole_characters(llm, out):
+            found = restated(models, llm, weights, out)
+            assert [why_alone(token) for token in told(out)] == found
+            seen += found
+        if len(seen) > 30 and {"", "members agree"} <= set(seen):
+            return
+    pytest.fail(f"of {len(seen)} places there were none of some kind: {set(seen)}")
+
+
+def test_inside_others_tokens_the_main_model_is_alone_unless_members_are_read_further_back() -> None:
+    pair = ("sentencepiece_unigram", "byte_level_bpe")
+    reasons = {}
+    for straddle in (False, True):
+        for fusion in ("surface", "bayes"):
+            gate = Gate(when="safe", straddle=straddle)
+            llm = agreeing_now_and_then(*pair, gate=gate, fusion=fusion)
+            outs = llm.generate(PROMPTS, n=2, **{**DRAWN, "max_new_tokens": 40, "seed": 1})
+            reasons[straddle, fusion] = {why_alone(token) for out in outs for token in told(out)}
+    shut = f"not at a boundary of {llm.members[1].name}"
+    assert reasons.pop((True, "surface")) == {"", "members agree"}
+    assert all({"", "members agree", shut} <= found for found in reasons.values())
+
+
+def test_who_agrees() -> None:
+    members = [LocalMember(*small("llama", kind)) for kind in ("byte_level_bpe", "sentencepiece_bpe", "wordpiece")]
+    end = members[0].vocabulary.end_of_text[0]
+
+    def agreed(
+        token: int, own: Sequence[list[int] | None], shares: Sequence[dict[int, float]], *weights: float
+    ) -> bool:
+        """Whether members agree that have these probabilities, all else being shared out evenly."""
+        logits = []
+        for member, known in zip(members, shares, strict=True):
+            p = torch.full((1, member.vocabulary.size), (1 - sum(known.values())) / member.vocabulary.size)
+            for id_, share in known.items():
+                p[0, id_] += share
+            logits.append(p.log())
+        ahead = LookAhead([token], {i: [one] for i, one in enumerate(own, 1)})
+        return agreeing(members, 0, ahead, logits, torch.tensor([weights or (1 / 3,) * 3]))[0]
+
+    weak, strong, sure = 0.1, 0.7, 0.99
+    assert agreed(50, [[60], [70, 71]], [{50: weak}, {60: weak}, {70: weak}])  # unanimous
+    assert not agreed(50, [[60], [70, 71]], [{50: strong}, {60: weak}, {71: weak}])
+    assert agreed(50, [[60], [70, 71]], [{50: strong}, {60: strong}, {71: weak, 70: 0.2}])  # the mean is above 1/2
+    assert not agreed(50, [[60], [70]], [{50: strong}, {60: strong}, {71: sure}])
+    assert agreed(50, [[60], [70]], [{50: strong}, {60: strong}, {71: sure}], 0.5, 0.4, 0.1)  # by weight
+    assert not agreed(50, [[60], None], [{50: weak}, {60: weak}, {70: sure}])  # nobody knows what it reads next
+    assert not agreed(50, [[60], []], [{50: weak}, {60: weak}, {70: sure}])
+    assert agreed(50, [[60], None], [{50: sure}, {60: sure}, {70: sure}])
+    ends = [member.vocabulary.end_of_text[0] for member in members[1:]]
+    assert agreed(end, [[], []], [{end: weak}, {ends[0]: weak}, {ends[1]: weak}])
+    assert not agreed(end, [[], []], [{end: sure}, {ends[0]: weak}, {70: weak}])
+
+
+def test_ends_of_text_count_as_one_when_members_agree() -> None:
+    model, tokenizer = small("llama", "byte_level_bpe")
+    model.generation_config.eos_token_id, before = (
+        [tokenizer.eos_token_id, 40, 41],
+        model.generation_config.eos_token_id,
+    )
+    try:
+        member = LocalMember(model, tokenizer)
+    finally:
+        model.generation_config.eos_token_id = before
+    logits = torch.zeros(1, member.vocabulary.size)
+    logits[0, [40, 41]], logits[0, 50] = 8.0, 8.3
+    ahead = LookAhead([40], {1: [[41]]})
+    assert agreeing([member, member], 0, ahead, [logits, logits], torch.tensor([[0.5, 0.5]])) == [True]
+    assert agreeing([member, member], 0, LookAhead([50], {1: [[50]]}), [logits] * 2, torch.eye(2)[:1]) == [False]
+
+
+def test_members_that_are_sure_of_one_answer_agree_all_along() -> None:
+    members = [SureMember(SMALL[kind], kind) for kind in ("byte_level_bpe", "sentencepiece_bpe", "wordpiece")]
+    for member in members:
+        member.say(PROMPTS[0], ANSWER)
+    llm = EnsembleLLM(members, gate="safe")
+    out = llm.generate(PROMPTS[0], max_new_tokens=80, trace=True)
+    assert out.text.strip() == ANSWER.strip()
+    assert out.fused_share == 0
+    assert {why_alone(token) for token in told(out)} == {"members agree"}
+    members[1].say(PROMPTS[0], " jumps over the lazy fox. The capital of Italy is Rome.")
+    other = llm.generate(PROMPTS[0], max_new_tokens=80, trace=True)
+    assert other.text == out.text  # two of three have the mean
