@@ -45,8 +45,8 @@ class Gate(Options):
             probability of all tokens that begin with their surface. On by default. Scores leave it out.
 
     ``safe`` with ``straddle=False`` is the published rule with drafts of one token: what follows a place is the main
-    model's most likely token, where the paper looks five tokens ahead. So ``draft_tokens``, whose number adapts to other
-    texts, too, changes no answer. In sampling the paper leaves the first kind of agreement out; here it stays.
+    model's most likely token, where the paper looks five tokens ahead. So drafts, whose number adapts to other texts,
+    too, change no answer. In sampling the paper leaves the first kind of agreement out; here it stays.
     """
 
     when: When = "always"
