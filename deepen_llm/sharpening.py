@@ -33,19 +33,17 @@ def sharpened(fused: Tensor, tokens: Tokens, fits: Tensor) -> Tensor:
         return fused
     fused = fused.clone()
     for place in places:
-        fused[place] = _sharpened(fused[place], tokens)
+        _sharpen(fused[place], tokens)
     return fused
 
 
-def _sharpened(logits: Tensor, tokens: Tokens) -> Tensor:
-    """`sharpened`, at one place, ``[V_m]``."""
-    p = logits.softmax(-1)
-    likely = (p > _LIKELY).nonzero()[:, 0].tolist()
-    spelled = sorted((tokens.surfaces[token] or b"", token) for token in likely)  # shorter ones first of any two alike
+def _sharpen(logits: Tensor, tokens: Tokens) -> None:
+    """`sharpened`, at one place, on the spot, ``[V_m]``."""
+    likely = (logits.softmax(-1) > _LIKELY).nonzero()[:, 0].tolist()
+    spelled = sorted((tokens.surfaces[token] or b"", token) for token in likely)  # of two alike, the shorter first
     for surface, token in spelled:
-        if surface and p[token] > 0:
-            alike = tokens.order[tokens.beginning(surface)].to(p.device)
-            total = p[alike].sum()
-            p[alike] = 0.0
-            p[token] = total
-    return p.log() + torch.logsumexp(logits, -1)
+        if surface and not logits[token].isneginf():
+            alike = tokens.order[tokens.beginning(surface)].to(logits.device)
+            total = logits[alike].logsumexp(-1)
+            logits[alike] = -torch.inf
+            logits[token] = total

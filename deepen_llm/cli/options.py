@@ -182,8 +182,8 @@ class Given(Answering):
     gate: Annotated[
         GateName | None,
         _Fusion(
-            help="Where to fuse: always (default), where the main model is unsure, at every member's boundary, or (safe) "
-            "where members do not agree."
+            help="Where to fuse: always (default), where the main model is unsure, at every member's boundary, or "
+            "(safe) where members do not agree."
         ),
     ] = None
     fusion: Annotated[
