@@ -33,7 +33,7 @@ class Gate(Options):
             temperature and filters; ``boundary``, where the tokens of every other member still begin with those of
             the text so far once the main model's most likely token has followed; or ``safe``, where that is so and the
             members do not agree. Where a member would merge the two anew, it has seldom been asked to go on from
-            there, and what it says is not to be relied on.
+            there, and what it says is not to be relied on. Inside a character there is no boundary.
 
             Members agree where every other one's most likely token is the first that it reads of the main model's most
             likely token; or where the mean over all members, by their weights, of the probabilities of their own such

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import pytest
@@ -40,11 +41,13 @@ def afresh(model: PreTrainedModel, ids: Sequence[int]) -> Tensor:
     return logits[0, -1]
 
 
-def restated(models: Sequence[PreTrainedModel], llm: EnsembleLLM, weights: Sequence[float], out: Output) -> list[str]:
+def restated(
+    models: Sequence[PreTrainedModel], llm: EnsembleLLM, weights: Sequence[float], tokens: Sequence[TokenTrace]
+) -> list[str]:
     """Why the main model decides alone before each token of an answer, "" where it does not."""
     text, reasons, main = PROMPTS[0], list[str](), llm.members[0].vocabulary
     read = list(llm.members[0].encode_prompt(text).ids)
-    for token in told(out):
+    for token in tokens:
         logits = afresh(models[0], read)
         wanted = int(logits.argmax())
         ends, next_text = wanted in main.end_of_text, text + (main.surfaces[wanted] or b"").decode()
@@ -70,11 +73,15 @@ def why_alone(token: TokenTrace) -> str:
     return token.reason.removeprefix("the main model alone: ") if alone(token) else ""
 
 
-def whole_characters(llm: EnsembleLLM, out: Output) -> bool:
-    """Whether every token of an answer ends a character, and so does what the main model wanted in its place."""
+def of_whole_characters(llm: EnsembleLLM, out: Output) -> list[TokenTrace]:
+    """An answer up to where a token, or what the main model wanted in its place, is part of a character."""
     surfaces = llm.members[0].vocabulary.surfaces
-    ids = [one.token for token in told(out) for one in (token.chosen, token.main_choice)]
-    return "\ufffd" not in b"\0".join(surfaces[id_] or b"" for id_ in ids).decode(errors="replace")
+
+    def whole(token: TokenTrace) -> bool:
+        pieces = [surfaces[one.token] or b"" for one in (token.chosen, token.main_choice)]
+        return not any("\ufffd" in piece.decode(errors="replace") for piece in pieces)
+
+    return list(takewhile(whole, told(out)))
 
 
 @MEETINGS
@@ -85,11 +92,10 @@ def test_safe_is_the_rule_restated_from_whole_texts(pair: tuple[str, str], fusio
     models = [member.model for member in llm.members]  # type: ignore[attr-defined]
     seen = list[str]()
     for seed in range(30):
-        out = llm.generate(PROMPTS[0], seed=seed, **DRAWN)
-        if whole_characters(llm, out):
-            found = restated(models, llm, weights, out)
-            assert [why_alone(token) for token in told(out)] == found
-            seen += found
+        tokens = of_whole_characters(llm, llm.generate(PROMPTS[0], seed=seed, **DRAWN))
+        found = restated(models, llm, weights, tokens)
+        assert [why_alone(token) for token in tokens] == found
+        seen += found
         if len(seen) > 30 and {"", "members agree"} <= set(seen):
             return
     pytest.fail(f"of {len(seen)} places there were none of some kind: {set(seen)}")
