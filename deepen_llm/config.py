@@ -112,8 +112,8 @@ class EnsembleSettings(Options):
             follow the input: `PromptWeights` or `EntropyWeights`, their name (``prompt``, ``entropy``), or a mapping
             with its name as ``by`` and options.
         fusion: A fusion method, its name, or a mapping with its ``method`` and options.
-        gate: Where to fuse: a `Gate`, its name (``always``, ``unsure``, ``boundary``), or a mapping with its name as
-            ``when`` and options. Elsewhere the main model decides alone.
+        gate: Where to fuse: a `Gate`, its name (``always``, ``unsure``, ``boundary``, ``safe``), or a mapping with its
+            name as ``when`` and options. Elsewhere the main model decides alone.
         eos_policy: Who ends a text: the ``fused`` distribution, or the ``main`` model's most likely token alone.
         batch_size: The most texts decoded together; further ones wait.
         draft_tokens: The most tokens that are drafted ahead, for the members to read at once; 0 for none. The length

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import NamedTuple
 
 import torch
@@ -17,13 +17,16 @@ from torch import Tensor
 
 from deepen_llm.errors import LogitsError
 from deepen_llm.fusion import AggregationWeights, Fusion
+from deepen_llm.fusion.correspondence import Tokens
 from deepen_llm.fusion.healing import BACK, Healer
 from deepen_llm.fusion.past import Past
 from deepen_llm.fusion.straddling import Evidence
-from deepen_llm.gate import Gate, reasons_against
+from deepen_llm.gate import Gate
+from deepen_llm.lookahead import LookAhead, agreeing, look_ahead
 from deepen_llm.members.base import Context, Draft, Member, Reading
 from deepen_llm.members.encoding import Prompt
 from deepen_llm.members.likelihood import standing_weights
+from deepen_llm.sharpening import sharpened
 from deepen_llm.structure import Room
 from deepen_llm.text import TextAssembler
 from deepen_llm.tracing import StepReport
@@ -62,6 +65,16 @@ class Ensemble:
     def healer(self) -> Healer:
         """Heals what members say behind prompts that end inside a token."""
         return Healer(self.members)
+
+    @cached_property
+    def main_tokens(self) -> Tokens:
+        """The main model's tokens by how they begin."""
+        return Tokens(self.main_model)
+
+    def scoring(self) -> Ensemble:
+        """The same for given texts, without sharpening: a token that others took over would be impossible."""
+        gate = self.gate.model_copy(update={"sharpen": False})
+        return replace(self, gate=gate) if self.gate.sharpen else self
 
 
 class Step(NamedTuple):
@@ -178,9 +191,9 @@ class Contexts:
             for one, other in zip(inside, told, strict=True)
         ]
         behind = [one for row in answered for one in row] or [None] * len(inside)
-        readings, alone = self._read(heard, drafts, alone, behind)
+        readings, alone, ahead = self._read(heard, drafts, inside, alone, behind)
         logits = [readings[i].logits if i in readings else None for i in range(len(heard))]
-        fused, weights, past = self._fused(readings, alone, [len(row) for row in unfinished], inside)
+        fused, weights, past, alone = self._fused(readings, alone, ahead, [len(row) for row in unfinished], inside)
         fused = self._end_by_policy(fused, readings[main].logits)
         lengths = [
             readings[i].lengths if i in readings else context.boundaries(draft)
@@ -285,29 +298,34 @@ class Contexts:
         self,
         heard: Sequence[tuple[Context, list[Draft]]],
         drafts: Sequence[Sequence[Step]],
+        inside: Sequence[bytes],
         alone: list[str],
         answered: Sequence[int | None],
-    ) -> tuple[dict[int, Reading], list[str]]:
-        """Readings by member, and for each place why the main model decides alone there; "" where it does not.
+    ) -> tuple[dict[int, Reading], list[str], LookAhead | None]:
+        """Readings by member, why the main model decides alone at each place ("" where not), and what may follow.
 
         Where it does so at all places, the others are not read; they catch up when they are needed.
 
         Args:
             heard: What each member hears.
             drafts: For each row, the steps that may come next.
+            inside: The bytes of a character begun, at each place.
             alone: The reasons that are known before anybody is read.
             answered: See `fuse`, for all places.
         """
-        main = self._ensemble.main
+        main, gate = self._ensemble.main, self._ensemble.gate
         readings: dict[int, Reading] = {}
-        if (gate := self._ensemble.gate).when != "always":  # it needs the main model's word first
+        ahead = None
+        if gate.when != "always":  # it needs the main model's word first
             readings[main] = self._reading(main, heard[main], answered)
-            shut = reasons_against(gate, readings[main].logits, drafts, self._step, self._extended)
+            own = readings[main].logits
+            ahead = None if gate.when == "unsure" else self._ahead(own.argmax(-1).tolist(), drafts, inside)
+            shut = self._off_boundary(ahead) if ahead else ["it is sure" * sure for sure in gate.sure(own)]
             alone = [one or other for one, other in zip(alone, shut, strict=True)]
         for i in self._order:
             if i not in readings and (i == main or not all(alone)):
                 readings[i] = self._reading(i, heard[i], answered)
-        return readings, alone
+        return readings, alone, ahead
 
     def _reading(self, member: int, heard: tuple[Context, list[Draft]], answered: Sequence[int | None]) -> Reading:
         """What a member says, healed where the fusion method does not see to it."""
@@ -322,39 +340,66 @@ class Contexts:
         told = [found for i, found in evidence.items() if self._by_token[i]]
         return frozenset(place for found in told for place, one in enumerate(found) if one.straddlers)
 
-    def _step(self, token: int) -> Step:
-        """The step of a token that follows whole characters."""
-        return Step(token, TextAssembler().feed(self._ensemble.main_model.vocabulary.surfaces[token] or b""))
+    def _off_boundary(self, ahead: LookAhead) -> list[str]:
+        """Why the main model decides alone at each place that is no boundary of the others; "" elsewhere."""
+        if self._ensemble.gate.straddle and self._ensemble.fusion.back:
+            return [""] * len(ahead.tokens)
+        merging = [ahead.merging(place) for place in range(len(ahead.tokens))]
+        return ["" if i is None else f"not at a boundary of {self._ensemble.members[i].name}" for i in merging]
 
-    def _extended(self, drafts: Sequence[Sequence[Step]]) -> list[tuple[str, list[bool]]]:
-        """`Context.extended` of each member but the main model, with its name."""
-        main, members = self._ensemble.main, self._ensemble.members
+    def _ahead(self, tokens: Sequence[int], drafts: Sequence[Sequence[Step]], inside: Sequence[bytes]) -> LookAhead:
+        """What follows if the main model's most likely tokens, one at each place, are the next.
+
+        Inside a character there is no boundary of a member that hears text.
+        """
+        surfaces = self._ensemble.main_model.vocabulary.surfaces
+        steps = (Step(token, TextAssembler().feed(surfaces[token] or b"")) for token in tokens)
+        following = [list(islice(steps, len(draft) + 1)) for draft in drafts]
+        ahead = look_ahead(tokens, drafts, following, self._added)
+        for i, added in ahead.added.items():
+            if not self._by_token[i]:
+                added[:] = [None if begun else one for begun, one in zip(inside, added, strict=True)]
+        return ahead
+
+    def _added(self, drafts: Sequence[Sequence[Step]]) -> dict[int, list[list[int] | None]]:
+        """`Context.added` of each member but the main model."""
         heard = enumerate(self._heard(drafts))
-        return [(members[i].name, context.extended(draft)) for i, (context, draft) in heard if i != main]
+        return {i: context.added(draft) for i, (context, draft) in heard if i != self._ensemble.main}
 
     def _fused(
-        self, readings: dict[int, Reading], alone: Sequence[str], places: Sequence[int], unfinished: Sequence[bytes]
-    ) -> tuple[Tensor, Tensor, Past | None]:
-        """Fused logits ``[P, V_m]``, the aggregation weights in force ``[P, N]``, and what came before.
+        self,
+        readings: dict[int, Reading],
+        alone: list[str],
+        ahead: LookAhead | None,
+        places: Sequence[int],
+        unfinished: Sequence[bytes],
+    ) -> tuple[Tensor, Tensor, Past | None, list[str]]:
+        """Fused logits ``[P, V_m]``, the aggregation weights in force ``[P, N]``, what came before, and who is alone.
 
         Args:
             readings: By member; the main model's only, where it decides alone everywhere.
             alone: See `_read`.
+            ahead: See `_read`.
             places: How many of each row there are.
             unfinished: See `fuse`, for all places.
         """
-        main, count = self._ensemble.main, len(self.each)
+        ensemble, main, count = self._ensemble, self._ensemble.main, len(self.each)
         if all(alone):
-            return readings[main].logits, torch.eye(count)[main].expand(len(alone), -1), None
+            return readings[main].logits, torch.eye(count)[main].expand(len(alone), -1), None, alone
         logits = [readings[i].logits for i in range(count)]
         standing = self._standing.repeat_interleave(torch.tensor(places), 0)  # [P, N]
-        past, fusion = Past([readings[i].trails for i in range(count)], unfinished), self._ensemble.fusion
-        following = self._ensemble.weights.reads_logits
-        said = fusion.expected(logits, past) if following else logits
-        weights = self._ensemble.weights.weigh(said, standing).float()
+        past = Past([readings[i].trails for i in range(count)], unfinished)
+        said = ensemble.fusion.expected(logits, past) if ensemble.weights.reads_logits else logits
+        weights = ensemble.weights.weigh(said, standing).float()
+        if ensemble.gate.when == "safe" and ahead and count > 1:
+            agreed = agreeing(ensemble.members, main, ahead, logits, weights)
+            alone = [why or "members agree" * one for why, one in zip(alone, agreed, strict=True)]
         shut = torch.tensor([[bool(why)] for why in alone], device=weights.device)  # [P, 1]
         weights = torch.where(shut, torch.eye(count, device=weights.device)[main], weights)
-        return fusion.fuse(logits, weights, past), weights, past
+        fused = ensemble.fusion.fuse(logits, weights, past)
+        if ensemble.gate.sharpen:
+            fused = sharpened(fused, ensemble.main_tokens, weights[:, main] < 1)
+        return fused, weights, past, alone
 
     def _rooms(self, lengths: Sequence[Sequence[Sequence[int]]]) -> list[list[Room]]:
         """For each row and boundary, what fits in behind these lengths, ``[N][B][boundaries]``."""

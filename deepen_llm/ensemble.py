@@ -58,7 +58,8 @@ class EnsembleLLM:
             configuration can hold.
         fusion: A fusion method's name or a configured one, such as ``Deepen(relr=0.15, search_steps=5)``.
         gate: Where to fuse: ``always``, ``unsure`` (only where the main model is), ``boundary`` (only where every
-            member's tokens have one), or a configured one, such as ``Gate(when="unsure", below=0.8)``.
+            member's tokens have one), ``safe`` (only where members do not agree), or a configured one, such as
+            ``Gate(when="unsure", below=0.8)``.
         eos_policy: Who ends a text: the ``fused`` distribution, or the ``main`` model alone.
         batch_size: The most texts decoded together; fewer where their caches would not fit into memory.
         draft_tokens: The most tokens that are drafted ahead, for the members to read at once; 0 for none. The length

@@ -1,10 +1,9 @@
-"""Where to fuse: everywhere, where the main model is unsure, or where every member's tokens have a boundary."""
+"""Where to fuse: everywhere, where the main model is unsure, at boundaries, or at those where members disagree."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
-from typing import Any, Literal, TypeVar, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 from pydantic import Field, model_serializer, model_validator
 from torch import Tensor
@@ -13,49 +12,66 @@ from typing_extensions import Self
 from deepen_llm.errors import ConfigError
 from deepen_llm.options import Options, suggestion
 
-When = Literal["always", "unsure", "boundary"]
+When = Literal["always", "unsure", "boundary", "safe"]
 """The gates, by the names that users give them."""
 
-Step = TypeVar("Step")
-Extended = Callable[[Sequence[Sequence[Step]]], Sequence[tuple[str, Sequence[bool]]]]
-
-_BELOW = 0.9  # a default
+_DEFAULTS: dict[Any, dict[str, Any]] = {  # of the options that one gate alone has
+    "unsure": {"below": 0.9},
+    "safe": {"straddle": True, "sharpen": True},
+}
 
 
 class Gate(Options):
     """Where the members are fused; everywhere else the main model decides alone.
 
     Published experience is that fusing at every token can ruin long answers, and that places are to be chosen by how
-    tokenizers agree and by how sure the models are (SAFE, arXiv 2510.15346). These gates are simpler than theirs.
+    tokenizers agree and by how sure the models are (SAFE, arXiv 2510.15346). ``safe`` is that rule, the others are
+    simpler.
 
     Attributes:
         when: ``always``; ``unsure``, where the main model's most likely token has a probability below ``below``, before
-            temperature and filters; or ``boundary``, where the tokens of every other member still begin with those of
-            the text so far once the main model's most likely token has followed. Where a member would merge the two
-            anew, it has seldom been asked to go on from there, and what it says is not to be relied on.
+            temperature and filters; ``boundary``, where the tokens of every other member still begin with those of
+            the text so far once the main model's most likely token has followed; or ``safe``, where that is so and the
+            members do not agree. Where a member would merge the two anew, it has seldom been asked to go on from
+            there, and what it says is not to be relied on. Inside a character there is no boundary.
+
+            Members agree where every other one's most likely token is the first that it reads of the main model's most
+            likely token; or where the mean over all members, by their weights, of the probabilities of their own such
+            tokens is above 1/2. To know it, all are read: where they agree, only fusing is saved.
         below: Only with ``unsure``; 0.9 by default.
+        straddle: Only with ``safe``: whether places that are no boundary are open, too, under a method that reads
+            members at earlier boundaries (``surface``, with its ``straddle`` above 0). On by default.
+        sharpen: Only with ``safe``: whether, where no fused token has 1/2, those with more than 0.1 take over the
+            probability of all tokens that begin with their surface. On by default. Scores leave it out.
+
+    ``safe`` with ``straddle=False`` is the published rule with drafts of one token: what follows a place is the main
+    model's most likely token, where the paper looks five tokens ahead. So drafts, whose number adapts to other texts,
+    too, change no answer. In sampling the paper leaves the first kind of agreement out; here it stays.
     """
 
     when: When = "always"
     below: float | None = Field(None, gt=0, le=1)
+    straddle: bool | None = None
+    sharpen: bool | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _filled(cls, given: Any) -> Any:
-        if isinstance(given, Mapping) and given.get("when") == "unsure" and given.get("below") is None:
-            return {**given, "below": _BELOW}
+        if isinstance(given, Mapping):
+            return {**given, **{k: v for k, v in _DEFAULTS.get(given.get("when"), {}).items() if given.get(k) is None}}
         return given
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.below is not None and self.when != "unsure":
-            raise ValueError(f"below={self.below} is for when='unsure', not for {self.when!r}")
+        for when, options in _DEFAULTS.items():
+            for name in options:
+                if (value := getattr(self, name)) is not None and self.when != when:
+                    raise ValueError(f"{name}={value} is for when={when!r}, not for {self.when!r}")
         return self
 
     @model_serializer(mode="plain")
     def _short(self) -> dict[str, Any]:
-        below = {} if self.below is None else {"below": self.below}
-        return {"when": self.when, **below}
+        return {"when": self.when, **{name: getattr(self, name) for name in _DEFAULTS.get(self.when, {})}}
 
     def sure(self, main: Tensor) -> list[bool]:
         """Whether the main model is too sure to be asked for company, at each place of its logits ``[P, V_m]``."""
@@ -83,50 +99,3 @@ def named_gate(given: str | Mapping[str, Any]) -> Gate:
             hint=f"known are {', '.join(known)}",
         )
     return Gate(**options)
-
-
-def reasons_against(
-    gate: Gate,
-    main: Tensor,
-    drafts: Sequence[Sequence[Step]],
-    step: Callable[[int], Step],
-    extended: Extended[Step],
-) -> list[str]:
-    """Why the gate is shut at each place; "" where it is open.
-
-    Args:
-        gate: The gate.
-        main: The main model's logits at all boundaries of all drafts, ``[P, V_m]``.
-        drafts: For each row, steps that may come next.
-        step: Makes a step of a main-model token.
-        extended: See `_merged_by`.
-    """
-    if gate.when != "boundary":
-        return ["it is sure" if sure else "" for sure in gate.sure(main)]
-    wanted = iter(main.argmax(-1).tolist())
-    following = [[step(token) for token in islice(wanted, len(draft) + 1)] for draft in drafts]
-    merging = _merged_by(drafts, following, extended)
-    return [f"not at a boundary of {name}" if name else "" for row in merging for name in row]
-
-
-def _merged_by(
-    drafts: Sequence[Sequence[Step]],
-    following: Sequence[Sequence[Step]],
-    extended: Extended[Step],
-) -> list[list[str]]:
-    """Who would merge what may follow into the tokens before it: for each row and boundary a member's name, or "".
-
-    Args:
-        drafts: For each row, steps that may come next.
-        following: For each row, a step that may follow at each boundary of its draft instead.
-        extended: For drafts, each member's name, and for each row whether its tokens after the draft begin with those
-            before the last step.
-    """
-    found = [[""] * len(row) for row in following]
-    for depth in range(max(map(len, following), default=0)):
-        asked = [[*draft[:depth], *row[depth : depth + 1]] for draft, row in zip(drafts, following, strict=True)]
-        for name, answers in extended(asked):
-            for row, fits in zip(found, answers, strict=True):
-                if depth < len(row) and not fits:
-                    row[depth] = row[depth] or name
-    return found

@@ -64,6 +64,7 @@ def score(
     Raises:
         LogitsError: A member's logits, or the fused ones, are no distribution.
     """
+    ensemble = ensemble.scoring()
     waiting, memory = deque(_shared(asked, batch_size)), Memory(ensemble)
     vocabulary, contexts, live = ensemble.main_model.vocabulary, Contexts(ensemble, []), list[_Row]()
     try:

@@ -62,7 +62,7 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
         st.builds(Bayes, rounds=st.integers(1, 100), self_mass=st.floats(0.01, 0.99), anchors=st.just("joint")),
     ),
     "gate": st.one_of(
-        st.sampled_from(["always", "unsure", "boundary"]), st.builds(Gate, when=st.just("unsure"), below=SHARES)
+        st.sampled_from(["always", "unsure", "boundary", "safe"]), st.builds(Gate, when=st.just("unsure"), below=SHARES)
     ),
     "eos_policy": st.sampled_from(["fused", "main"]),
     "batch_size": st.integers(1, 2**40),

@@ -25,7 +25,7 @@ FusionName = Literal["deepen", "bayes", "surface"]
 WeightsName = Literal["prompt", "entropy"]
 """Weights that follow the input, named here for the same reason."""
 
-GateName = Literal["always", "unsure", "boundary"]
+GateName = Literal["always", "unsure", "boundary", "safe"]
 """Where to fuse, named here for the same reason."""
 
 QuantizationName = Literal["bnb-int8", "bnb-nf4", "torchao-int8"]
@@ -187,7 +187,10 @@ class Given(Answering):
     ] = None
     gate: Annotated[
         GateName | None,
-        _Fusion(help="Where to fuse: always (default), where the main model is unsure, or at every member's boundary."),
+        _Fusion(
+            help="Where to fuse: always (default), where the main model is unsure, at every member's boundary, or "
+            "(safe) where members do not agree."
+        ),
     ] = None
     fusion: Annotated[
         FusionName | None,

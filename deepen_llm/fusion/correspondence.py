@@ -75,6 +75,10 @@ class Tokens:
         self._ask: Callable[[Sequence[bytes]], list[int]] = member.first_tokens
         self._firsts: dict[bytes, int] = {}
 
+    def beginning(self, text: bytes) -> slice:
+        """Where in ``order`` the tokens are that begin with a text."""
+        return slice(bisect_left(self._sorted, text), self.beyond(text).stop)
+
     def beyond(self, text: bytes) -> slice:
         """Where in ``order`` the tokens are that begin with a text and go on behind it."""
         first = bisect_left(self._sorted, text + b"\x00") if text else 0

@@ -65,15 +65,16 @@ class Context(ABC):
             drafts: For each row, what may come next; may be empty.
         """
 
-    def extended(self, drafts: Sequence[Draft]) -> list[bool]:
-        """For each row, whether after a draft the tokens still begin with those at every boundary before its end.
+    @abstractmethod
+    def added(self, drafts: Sequence[Draft]) -> list[list[int] | None]:
+        """For each row, the tokens that the last step of a draft adds; none for an empty draft.
 
-        Unlike `boundaries`, this tells of the tokenizer alone, not of what the model can read at once.
+        None where the tokens after the draft do not begin with those at every boundary before its end. Unlike
+        `boundaries`, this tells of the tokenizer alone, not of what the model can read at once.
 
         Args:
             drafts: For each row, what may come next.
         """
-        return [len(found) > len(draft) for found, draft in zip(self.boundaries(drafts), drafts, strict=True)]
 
     @abstractmethod
     def read(self, drafts: Sequence[Draft], *, ends_only: bool = False) -> Reading:

@@ -65,9 +65,9 @@ class LocalContext(Context):
         bound = self._model.traits.rescales_at
         return [row.boundaries(draft, bound) for row, draft in zip(self._rows, drafts, strict=True)]
 
-    def extended(self, drafts: Sequence[Draft]) -> list[bool]:
+    def added(self, drafts: Sequence[Draft]) -> list[list[int] | None]:
         """See `Context`."""
-        return [len(row.boundaries(draft, None)) > len(draft) for row, draft in zip(self._rows, drafts, strict=True)]
+        return [row.added(draft) for row, draft in zip(self._rows, drafts, strict=True)]
 
     @torch.inference_mode()
     def read(self, drafts: Sequence[Draft], *, ends_only: bool = False) -> Reading:

@@ -55,6 +55,13 @@ class ReadRow:
         self._settle(ids, lengths[0])
         return lengths
 
+    def added(self, draft: Draft) -> list[int] | None:
+        """See `Context.added`, for one row."""
+        lengths = self.boundaries(draft, None)
+        if len(lengths) <= len(draft):
+            return None
+        return self.reading[lengths[-2] :] if draft else []
+
     def knows(self, length: int) -> bool:
         """Whether the logits after so many tokens are known."""
         return length in self._logits

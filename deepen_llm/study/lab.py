@@ -128,7 +128,13 @@ class Lab:
         return torch.isin(record.targets, ids), [facts[owner] for owner in record.owners.tolist()]
 
     def fused_share(self, setting: Setting, split: str) -> float:
-        """The share of tokens where others than the main model have a say."""
+        """The share of tokens where others than the main model have a say; with any gate but ``safe``.
+
+        Raises:
+            ConfigError: The gate is ``safe``: what members read next is not recorded.
+        """
+        if setting.gate.when == "safe":
+            raise ConfigError("what members read next is not recorded", hint="take another gate than 'safe'")
         weights = self._weights(setting, self._record(setting.members, setting.main, split))
         return float((weights[:, setting.members.index(setting.main)] < 1).double().mean())
 
@@ -141,10 +147,11 @@ class Lab:
 
     def _outcome(self, setting: Setting, split: str) -> Outcome:
         fusion = self.prepare(setting)
-        return self._read_along(setting, fusion, split) if fusion.back else self._replayed(setting, fusion, split)
+        along = fusion.back or setting.gate.when == "safe"
+        return self._read_along(setting, fusion, split) if along else self._replayed(setting, fusion, split)
 
     def _read_along(self, setting: Setting, fusion: Fusion, split: str) -> Outcome:
-        """For a method that looks further back than what is recorded: the members read the right answers again."""
+        """For what looks at more than is recorded: the members read the right answers again."""
         members = [self._members[name] for name in setting.members]
         weights = setting.weights
         aggregation = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -20,8 +21,8 @@ from deepen_llm.demo.measure import conversation
 from deepen_llm.demo.settings import BATCH
 from deepen_llm.fusion import FixedWeights, Fusion, Likelihood
 from deepen_llm.fusion.past import Past
-from deepen_llm.gate import Gate, reasons_against
-from deepen_llm.members.base import Context, Member
+from deepen_llm.lookahead import look_ahead
+from deepen_llm.members.base import Member
 from deepen_llm.members.likelihood import likelihoods
 from deepen_llm.prompts import Chatting, EncodedPrompt, encode_continuation, encode_conversation
 from deepen_llm.study.questions import Asked
@@ -159,13 +160,17 @@ class _Reading(_Following):
         for known, logits in zip(self.logits, self._recorder.heard, strict=True):
             known += list(logits.clone())
         pieces = [[step.piece for step in draft] for draft in drafts]
-        for merges, context in zip(self.merges, contexts.each, strict=True):
+        tokens = fused.logits.argmax(-1).tolist()
+        likely = iter(map(self._piece, tokens))
+        following = [list(islice(likely, len(draft) + 1)) for draft in drafts]
+        everyone = range(len(contexts.each))
 
-            def extended(heard: Sequence[Sequence[str]], context: Context = context) -> list[tuple[str, list[bool]]]:
-                return [("it", context.extended(heard))]
+        def added(heard: Sequence[Sequence[str]]) -> dict[int, list[list[int] | None]]:
+            return {i: contexts.each[i].added(heard) for i in everyone}
 
-            against = reasons_against(Gate(when="boundary"), fused.logits, pieces, self._piece, extended)
-            merges += map(bool, against)
+        ahead = look_ahead(tokens, pieces, following, added)
+        for i, merges in enumerate(self.merges):
+            merges += [one is None for one in ahead.added[i]]
 
     def _piece(self, token: int) -> str:
         return TextAssembler().feed(self.ensemble.main_model.vocabulary.surfaces[token] or b"")

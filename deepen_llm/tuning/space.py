@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import Field, field_validator
 
 from deepen_llm.fusion import METHODS, adapted_weights
+from deepen_llm.gate import When
 from deepen_llm.options import Options
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class SearchSpace(Options):
         anchor_counts: Bounds of their number, where not all are taken.
         weights: How members are weighed.
         tau: Bounds of the temperature τ of weights that follow the input.
-        gates: When to fuse: ``always``, ``unsure``, ``boundary``.
+        gates: When to fuse: ``always``, ``unsure``, ``boundary``, ``safe``.
         below: Bounds of the main model's top probability below which it is ``unsure``.
     """
 
@@ -63,7 +64,7 @@ class SearchSpace(Options):
     anchor_counts: tuple[int, int] = (128, 4096)
     weights: tuple[Weighting, ...] = Field(("avg", "adapt", "search", "prompt", "entropy"), min_length=1)
     tau: tuple[float, float] = (0.1, 10.0)
-    gates: tuple[Literal["always", "unsure", "boundary"], ...] = Field(("always", "unsure", "boundary"), min_length=1)
+    gates: tuple[When, ...] = Field(get_args(When), min_length=1)
     below: tuple[float, float] = (0.5, 0.99)
 
     @field_validator("relr", "search_steps", "rounds", "self_mass", "anchor_counts", "tau", "below")

@@ -172,6 +172,9 @@ class _Opinion(Context):
     def boundaries(self, drafts: Sequence[Draft]) -> list[list[int]]:
         return self._inner.boundaries([()] * len(drafts))
 
+    def added(self, drafts: Sequence[Draft]) -> list[list[int] | None]:
+        return self._inner.added(drafts)
+
     def read(self, drafts: Sequence[Draft], *, ends_only: bool = False) -> Reading:
         reading = self._inner.read([()] * len(drafts))
         logits = torch.stack([self._opinion(ids, one) for ids, one in zip(self.ids, reading.logits, strict=True)])

@@ -51,7 +51,7 @@ class DeepenLLM(StructuredPrediction):
             ``members`` alone.
         weights: Aggregation weights, one per member; or, to follow the input, ``prompt``, ``entropy``, or fields.
         fusion: A fusion method, its name, or its fields.
-        gate: Where to fuse: ``always``, ``unsure``, ``boundary``, or fields of `Gate`.
+        gate: Where to fuse: ``always``, ``unsure``, ``boundary``, ``safe``, or fields of `Gate`.
         eos_policy: Who ends a text: the ``fused`` distribution, or the ``main`` model alone.
         batch_size: The most texts decoded together.
         draft_tokens: The most tokens that are drafted ahead, for the members to read at once; 0 for none.
