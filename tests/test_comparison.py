@@ -4,15 +4,19 @@ import json
 from functools import cache
 
 import pytest
+import torch
 
 from deepen_llm import specialists
 from deepen_llm.comparison import Comparison, compare, one_to_one
 from deepen_llm.config import MemberConfig
+from deepen_llm.ensemble import EnsembleLLM
 from deepen_llm.errors import ConfigError
 from deepen_llm.members.loading import load_members
 from deepen_llm.members.local import LocalMember
 from deepen_llm.tuning.answered import Answered, ask
 from deepen_llm.tuning.dataset import read_examples
+from deepen_llm.tuning.metrics import Measure
+from deepen_llm.tuning.scoring import scores
 from tests.fusion.members import Spelled, vocabulary
 from tests.models import small
 
@@ -54,6 +58,24 @@ def test_specialists_complement_each_other_and_a_model_has_nothing_to_tell_itsel
         assert same.one_to_one == (1.0, 1.0)
 
 
+def test_a_member_that_is_sure_of_nonsense_is_better_left_out_and_the_loss_is_foretold() -> None:
+    honest, liar = load_members([MemberConfig(path=str(specialists.path(name))) for name in ("webster", "atlas")])
+    words = torch.tensor([id_ for id_, one in enumerate(liar.vocabulary.surfaces) if one and one[:1] == b" "])
+
+    def lie(_: object, __: object, logits: torch.Tensor) -> torch.Tensor:
+        return 10 * logits.index_copy(-1, words, logits[..., words.roll(7)])
+
+    liar.model.get_output_embeddings().register_forward_hook(lie)
+    examples = read_examples(specialists.file("dev"), chat=True)[::3]
+    found = only([honest, liar], ask([honest, liar], examples))
+    assert found.verdict == "use one alone"
+    assert found.overlap
+    assert found.overlap.gain.high < 0
+    fused = scores(EnsembleLLM([honest, liar]), examples, Measure.of(None, examples))
+    gain = sum(fused) / len(fused) - found.overlap.right[0].value
+    assert found.overlap.gain.low <= gain <= found.overlap.gain.high
+
+
 def test_members_know_what_they_know() -> None:
     for one in answered().values():
         right, wrong = one.sureness(right=True), one.sureness(right=False)
@@ -76,7 +98,8 @@ def test_longer_tokens_map_one_to_one_and_shorter_ones_make_the_main_model() -> 
     assert one_to_one(long, short) == 1.0
     assert one_to_one(short, long) == pytest.approx(2 / 3)  # "a" may begin both "ab" and "ac"
     found = only([long, short])
-    assert (found.one_to_one, found.main) == ((pytest.approx(2 / 3), 1.0), "short")
+    assert found.one_to_one == pytest.approx((2 / 3, 1.0))
+    assert found.main == "short"
     assert found.shared == 3  # two tokens, and the end
 
 

@@ -10,13 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from deepen_llm.anchor_comparison import AnchorComparison, AnchorConsistency
-    from deepen_llm.comparison import Comparison
-    from deepen_llm.fusion.agreement import Agreement
+from deepen_llm.cli.anchor_tables import named, show_anchors
 
-_EXAMPLES = 8  # anchors that are shown of each kind
-_WIDTH = 66  # of a line of anchors
+if TYPE_CHECKING:
+    from deepen_llm.anchor_comparison import AnchorComparison
+    from deepen_llm.comparison import Comparison
+
 _COLOURS = {"worth trying": "green", "undecided": "yellow", "use one alone": "red", "not known": "yellow"}
 
 
@@ -42,10 +41,10 @@ def show(
             style="dim",
         )
     if anchored:
-        _show_anchors(console, anchored)
+        show_anchors(console, anchored)
     for one in comparisons:
         console.print()
-        console.print(Text(_named(one.members), style="bold"))
+        console.print(Text(named(one.members), style="bold"))
         console.print(_coloured(one))
         if one.main:
             console.print(Text(f"main model: {one.main}"))
@@ -56,10 +55,6 @@ def show(
 def _coloured(one: Comparison) -> Text:
     verdict, colon, why = one.reason.partition(":")
     return Text.assemble(Text(verdict, style=_COLOURS[one.verdict]), colon, why)
-
-
-def _named(members: Sequence[str]) -> str:
-    return " and ".join(members) if len(members) == 2 else f"all {len(members)}"
 
 
 def _token_table(comparisons: Sequence[Comparison]) -> Table:
@@ -73,31 +68,6 @@ def _token_table(comparisons: Sequence[Comparison]) -> Table:
             table.add_row(name, shared, share, main, f"{mapped:.0%}")
         table.add_section()
     return table
-
-
-def _show_anchors(console: Console, anchored: Sequence[AnchorComparison]) -> None:
-    console.print(_agreement_table(anchored))
-    console.print(
-        "self: mean mass that an anchor's representation puts on the anchor itself.\n"
-        "cosine: mean cosine similarity of two members' representations of an anchor,\n"
-        "    the anchor itself left out (in brackets: with it).\n"
-        "near: share of an anchor's 10 nearest other anchors that two members have in\n"
-        "    common (in brackets: by chance).",
-        style="dim",
-    )
-    console.print(_consistency_table(anchored))
-    console.print(
-        "consistency: the same cosine for each anchor alone, in the calibrated space\n"
-        "    (in brackets: between different anchors). A tenth of the anchors has at\n"
-        "    most the consistency under 10 %, half of them that under 50 %.",
-        style="dim",
-    )
-    for one in anchored:
-        table = Table.grid(padding=(0, 2))
-        table.title, table.title_justify, table.title_style = Text(_named(one.members)), "left", "bold"
-        table.add_row("most alike", _tokens(one.most_consistent(_EXAMPLES)))
-        table.add_row("least alike", _tokens(one.least_consistent(_EXAMPLES)))
-        console.print(table)
 
 
 def _member_table(members: Sequence[dict[str, Any]]) -> Table:
@@ -126,49 +96,3 @@ def _member_table(members: Sequence[dict[str, Any]]) -> Table:
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.0%}"
-
-
-def _agreement_table(anchored: Sequence[AnchorComparison]) -> Table:
-    table = Table(title="Agreement on shared anchors", title_justify="left", title_style="bold")
-    for name in ("members", "anchors", "space", "self", "cosine", "near"):
-        table.add_column(name, justify="left" if name in {"members", "space"} else "right")
-    for one in anchored:
-        named = one.members if len(one.members) == 2 else (f"all {len(one.members)}", "")
-        table.add_row(named[0], str(one.anchors), "paper", *_measures(one.paper))
-        table.add_row(named[1], "", "calibrated", *_measures(one.calibrated), end_section=True)
-    return table
-
-
-def _measures(found: Agreement) -> tuple[str, ...]:
-    return (
-        " ".join(f"{mass:.2f}" for mass in found.self_mass),
-        f"{found.cosine_others:.2f} ({found.cosine:.2f})",
-        f"{found.neighbours:.0%} ({found.chance:.0%})",
-    )
-
-
-def _consistency_table(anchored: Sequence[AnchorComparison]) -> Table:
-    table = Table(title="Consistency of single anchors", title_justify="left", title_style="bold")
-    table.add_column("members")
-    for name in ("mean", "10 %", "25 %", "50 %", "75 %", "90 %"):
-        table.add_column(name, justify="right")
-    for one in anchored:
-        found = one.consistency
-        at = [f"{value:.2f}" for value in found.quantiles((0.1, 0.25, 0.5, 0.75, 0.9))]
-        table.add_row(Text(_named(one.members)), f"{found.mean:.2f} ({found.chance:.2f})", *at)
-    return table
-
-
-def _tokens(anchors: Sequence[AnchorConsistency]) -> Text:
-    """Tokens on as many lines as they need, none of them broken."""
-    lines = [""]
-    for one in map(_quoted, (anchor.text for anchor in anchors)):
-        if len(lines[-1]) + len(one) + 2 > _WIDTH:
-            lines.append("")
-        lines[-1] += f"  {one}" if lines[-1] else one
-    return Text("\n".join(lines))
-
-
-def _quoted(text: str) -> str:
-    shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
-    return f"'{shown}'"

@@ -3,9 +3,9 @@
 They need the extra ``plot`` (matplotlib, scikit-learn).
 """
 
+from deepen_llm.pictures.gains import draw_gains
 from deepen_llm.pictures.members import (
     draw_consistency,
-    draw_gains,
     draw_overview,
     draw_representations,
     draw_self_mass,

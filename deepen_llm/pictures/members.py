@@ -1,4 +1,4 @@
-"""What members have in common, drawn: gains, the paper's plane of relative representations, consistency, self-mass."""
+"""What members have in common, drawn: the paper's plane of relative representations, consistency, self-mass."""
 
 from __future__ import annotations
 
@@ -9,16 +9,12 @@ import numpy as np
 from torch import Tensor
 
 from deepen_llm.anchor_comparison import AnchorComparison
-from deepen_llm.comparison import Comparison
 from deepen_llm.pictures.projection import Projection
 from deepen_llm.pictures.style import COLOURS, MUTED, Picture, drawable, drawing, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import FigureBase
-
-VERDICT_COLOURS = {"worth trying": COLOURS[2], "use one alone": COLOURS[1], "undecided": MUTED}
-"""What gains are drawn in."""
 
 _BINS = [place / 40 for place in range(41)]
 
@@ -53,27 +49,6 @@ def draw_self_mass(masses: Mapping[str, Tensor], members: Sequence[str]) -> Pict
     """
     picture = Picture(9.0, 4.0)
     _self_mass(picture, masses, members)
-    return picture
-
-
-@drawing
-def draw_gains(comparisons: Sequence[Comparison]) -> Picture:
-    """Draw what the surest member's answers would gain over the best member's, with its interval, for each comparison.
-
-    Args:
-        comparisons: Comparisons of members that were asked.
-    """
-    picture = Picture(9.0, 1.2 + 0.5 * len(comparisons))
-    axes = picture.add_subplot()
-    for height, one in enumerate(reversed(comparisons)):
-        if found := one.overlap:
-            value, low, high = (100 * end for end in (found.gain.value, found.gain.low, found.gain.high))
-            colour = VERDICT_COLOURS[found.verdict]
-            axes.errorbar(value, height, xerr=[[value - low], [high - value]], fmt="o", color=colour, capsize=3)
-    names = [f"{drawable(_title(one.members))}: {one.verdict}" for one in reversed(comparisons)]
-    axes.set_yticks(range(len(names)), names)
-    axes.axvline(0, color=MUTED, linewidth=1)
-    label(axes, "What the surest member's answers gain over the best member's", "points, with 95 % intervals", "")
     return picture
 
 
@@ -127,13 +102,14 @@ def _consistency(on: FigureBase, comparisons: Sequence[AnchorComparison]) -> Non
         axes.set_visible(False)
     for place, (axes, one) in enumerate(zip(panels.flat, comparisons, strict=False)):
         below = "consistency of an anchor" if place >= len(comparisons) - across else ""
-        label(axes, _title(one.members), below, "" if place % across else "share of anchors")
+        label(axes, title(one.members), below, "" if place % across else "share of anchors")
         _histograms(axes, one)
     handles, names = panels.flat[0].get_legend_handles_labels()
     on.legend(handles, names, loc="outside lower center", ncols=2)
 
 
-def _title(members: Sequence[str]) -> str:
+def title(members: Sequence[str]) -> str:
+    """What some members are called together."""
     return " and ".join(members) if len(members) == 2 else f"all {len(members)} together"
 
 
