@@ -1,144 +1,120 @@
-"""What members have in common: the anchors that they share, how alike they see them, and how well they fit together."""
+"""Which members are worth fusing: what their tokenizers have in common, and what they answer alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import Any, NamedTuple
-
-from torch import Tensor
+from statistics import fmean
+from typing import Any, TypeVar
 
 from deepen_llm.errors import ConfigError, VocabularyError
-from deepen_llm.fusion.agreement import CALIBRATED, PAPER, Agreement, agreement
-from deepen_llm.fusion.base import Fusible
-from deepen_llm.fusion.consistency import Consistency, consistency
-from deepen_llm.fusion.fit import Fit, fit
-from deepen_llm.vocabulary import Vocabulary, shared_anchors
+from deepen_llm.fusion.base import Spelling
+from deepen_llm.fusion.correspondence import Edges
+from deepen_llm.tuning.answered import Answered
+from deepen_llm.tuning.overlap import Overlap, Verdict
+from deepen_llm.vocabulary import shared_anchors
+
+_Member = TypeVar("_Member")
+
+MARGIN = 0.1
+"""How much more evidence has to map one to one, for another main model than the best member to be advised."""
 
 
-class AnchorConsistency(NamedTuple):
-    """One anchor.
-
-    Attributes:
-        text: Its text; the end of text is ``<end>``.
-        consistency: How alike the members see it.
-    """
-
-    text: str
-    consistency: float
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Comparison:
-    """Some members on the anchors that they share.
+    """Some members beside each other.
 
     Attributes:
         members: Their names.
-        anchors: Number of shared anchors, A.
+        shared: Number of tokens that all of them have, the end of text among them.
         share: The share of the smallest vocabulary that these are.
-        paper: How far they agree in the paper's space; None without anchors.
-        calibrated: The same in the calibrated space.
-        consistency: How alike they see each anchor, in the calibrated space; None without anchors.
-        texts: The anchors' texts, A of them.
-        fit: How well they fit together.
+        one_to_one: With each member as the main model, the share of the others' tokens that may begin one of its
+            tokens only: their evidence needs no prior of its own.
+        overlap: How their answers overlap; None where they were not asked.
     """
 
     members: tuple[str, ...]
-    anchors: int
+    shared: int
     share: float
-    paper: Agreement | None
-    calibrated: Agreement | None
-    consistency: Consistency | None
-    texts: tuple[str, ...]
-    fit: Fit
+    one_to_one: tuple[float, ...]
+    overlap: Overlap | None
 
-    def most_consistent(self, count: int = 10) -> list[AnchorConsistency]:
-        """The anchors that the members see most alike, the first one most."""
-        return self._named(self._ranked()[:count])
+    @property
+    def main(self) -> str | None:
+        """The main model that is advised: one that others' evidence maps much better to, else the best member.
 
-    def least_consistent(self, count: int = 10) -> list[AnchorConsistency]:
-        """The anchors that the members see least alike, the first one least."""
-        return self._named(self._ranked()[::-1][:count])
+        None where neither is known.
+        """
+        *_, second, most = sorted(range(len(self.members)), key=self.one_to_one.__getitem__)
+        first = self.overlap.best if self.overlap else second
+        if self.one_to_one[most] >= self.one_to_one[first] + MARGIN:
+            return self.members[most]
+        return self.members[first] if self.overlap else None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether they are worth fusing."""
+        return self.overlap.verdict if self.overlap else "not known"
+
+    @property
+    def reason(self) -> str:
+        """The verdict with its reason, as a sentence."""
+        if self.overlap:
+            return self.overlap.told(self.members)
+        return "not known: tokenizers do not tell what is gained; a development set does"
 
     def record(self) -> dict[str, Any]:
-        """Everything but single anchors, of which it has the ten most and least consistent, for ``json.dumps``."""
-        found = self.consistency
-        tokens = {"most": self.most_consistent(), "least": self.least_consistent()}
-        return {
-            "members": list(self.members),
-            "anchors": self.anchors,
-            "share": self.share,
-            "paper": self.paper and asdict(self.paper),
-            "calibrated": self.calibrated and asdict(self.calibrated),
-            "consistency": found
-            and {
-                "mean": found.mean,
-                "chance": found.chance,
-                "deciles": list(found.deciles()),
-                **{name: [one._asdict() for one in some] for name, some in tokens.items()},
-            },
-            "fit": asdict(self.fit),
-        }
-
-    def _ranked(self) -> list[int]:
-        return self.consistency.ranked() if self.consistency else []
-
-    def _named(self, columns: Sequence[int]) -> list[AnchorConsistency]:
-        values = self.consistency.values.tolist() if self.consistency else []
-        return [AnchorConsistency(self.texts[column], values[column]) for column in columns]
+        """Everything, for ``json.dumps``."""
+        return {**asdict(self), "main": self.main, "verdict": self.verdict, "reason": self.reason}
 
 
-def compare(
-    members: Sequence[Fusible], *, sample: int = 512, scores: Mapping[str, float] | None = None
-) -> list[Comparison]:
-    """Compare each pair of members over its own anchors, then, if they are more than two, all over the joint ones.
+def compare(members: Sequence[Spelling], answered: Mapping[str, Answered] | None = None) -> list[Comparison]:
+    """Compare each pair of members, then, if they are more than two, all of them.
 
     >>> from deepen_llm import EnsembleLLM, specialists
-    >>> ensemble = EnsembleLLM.from_pretrained(specialists.paths())
-    >>> [pair] = compare(ensemble.members[1:])
-    >>> pair.members, pair.anchors, pair.fit.verdict
-    (('curie', 'webster'), 1128, 'fits well')
+    >>> from deepen_llm.tuning.answered import ask
+    >>> members = EnsembleLLM.from_pretrained(specialists.paths()).members[1:]
+    >>> [pair] = compare(members, ask(members, specialists.file("dev"), chat=True))
+    >>> print(pair.reason.partition(";")[0])
+    worth trying: of what curie gets wrong, webster answers 50 % right (41 to 59)
 
     Args:
         members: The members, such as an ensemble's ``members``.
-        sample: The most anchors from which agreement is measured; consistency is always that of all.
-        scores: Members' scores alone on the task at hand, as shares of right answers, by their names.
+        answered: What each answered alone, by its name (`deepen_llm.tuning.answered.ask`); without it there is no
+            verdict.
 
     Raises:
-        ConfigError: A score is of no member, or not between 0 and 1.
+        ConfigError: A member was not asked.
     """
-    names = [member.name for member in members]
-    if unknown := sorted(set(scores or {}) - set(names)):
-        raise ConfigError(f"a score of {unknown[0]!r}, which is no member", hint=f"members are {', '.join(names)}")
-    groups: list[Sequence[Fusible]] = [*combinations(members, 2)]
-    if len(groups) > 1:
-        groups.append(members)
-    return [_compared(group, sample, scores or {}) for group in groups]
+    if missing := [member.name for member in members if answered is not None and member.name not in answered]:
+        raise ConfigError(f"no answers of {', '.join(missing)}", hint="give ask() the same members")
+    return [_compared(group, answered) for group in groups(members)]
 
 
-def _compared(group: Sequence[Fusible], sample: int, scores: Mapping[str, float]) -> Comparison:
-    names = tuple(member.name for member in group)
-    known = [scores[name] for name in names] if set(names) <= set(scores) else None
+def groups(members: Sequence[_Member]) -> list[Sequence[_Member]]:
+    """Each pair and, if they are more than two, all."""
+    pairs: list[Sequence[_Member]] = [*combinations(members, 2)]
+    return [*pairs, members] if len(pairs) > 1 else pairs
+
+
+def one_to_one(member: Spelling, main: Spelling) -> float:
+    """The share of a member's tokens that may begin one of the main model's tokens only (`Edges.single`)."""
+    if member.vocabulary.fingerprint == main.vocabulary.fingerprint:
+        return 1.0
+    single = Edges.between(member, main).single
+    known = [id_ for id_, surface in enumerate(member.vocabulary.surfaces) if surface]
+    return float((single[known] < main.vocabulary.size).double().mean())
+
+
+def _compared(group: Sequence[Spelling], answered: Mapping[str, Answered] | None) -> Comparison:
     vocabularies = [member.vocabulary for member in group]
     try:
-        ids = shared_anchors(vocabularies)
+        shared = shared_anchors(vocabularies).shape[1]
     except VocabularyError:
-        return Comparison(names, 0, 0.0, None, None, None, (), fit(0, 0.0, 0.0, 0.0, known))
-    paper, calibrated = (agreement(group, space, sample=sample) for space in (PAPER, CALIBRATED))
-    found = consistency(group, ids, CALIBRATED)
-    count = ids.shape[1]
-    share = count / min(vocabulary.tokenizer_size for vocabulary in vocabularies)
-    texts = anchor_texts(vocabularies[0], ids[0])
-    judged = fit(count, share, found.mean, found.chance, known)
-    return Comparison(names, count, share, paper, calibrated, found, texts, judged)
-
-
-def anchor_texts(vocabulary: Vocabulary, ids: Tensor) -> tuple[str, ...]:
-    """The texts of some tokens, ids ``[A]``; the end of text is ``<end>``, bytes that are no character are escaped."""
-    return tuple(
-        "<end>"
-        if token in vocabulary.end_of_text
-        else (vocabulary.surfaces[token] or b"").decode(errors="backslashreplace")
-        for token in ids.tolist()
-    )
+        shared = 0
+    names = tuple(member.name for member in group)
+    mapped = [fmean(one_to_one(other, main) for j, other in enumerate(group) if j != i) for i, main in enumerate(group)]
+    overlap = Overlap.of([answered[name] for name in names]) if answered is not None else None
+    share = shared / min(vocabulary.tokenizer_size for vocabulary in vocabularies)
+    return Comparison(names, shared, share, tuple(mapped), overlap)

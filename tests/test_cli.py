@@ -12,7 +12,7 @@ from typing import get_args
 import pytest
 from typer.testing import CliRunner, Result
 
-from deepen_llm import __version__
+from deepen_llm import __version__, specialists
 from deepen_llm.cli import app
 from deepen_llm.cli.options import FusionName, Given
 from deepen_llm.cli.records import as_record
@@ -260,47 +260,70 @@ def test_chat_from_a_pipe_ends_with_the_input_and_fails_on_errors(paths: list[st
     assert too_long.stderr.startswith("error: the prompt takes")
 
 
-def test_inspect_shows_members_and_anchors(paths: list[str]) -> None:
-    shown = run("inspect", *members(paths), "--sample", "32")
+def test_inspect_shows_members_and_what_tokenizers_share(paths: list[str]) -> None:
+    shown = run("inspect", *members(paths))
     assert shown.exit_code == 0, shown.output
-    for text in ("LlamaForCausalLM", "GPT2LMHeadModel", "byte-level BPE", "calibrated"):
+    for text in ("LlamaForCausalLM", "GPT2LMHeadModel", "byte-level BPE", "one to one", "not known: ", "--dataset"):
         assert text in shown.stdout
+    assert "calibrated" not in shown.stdout
     assert all(len(line) <= 80 for line in shown.stdout.splitlines())
-    record = json.loads(run("inspect", *members(paths), "--sample", "32", "--json").stdout)
+    record = json.loads(run("inspect", *members(paths), "--json").stdout)
     assert [one["name"] for one in record["members"]] == ["llama", "gpt2"]
-    (pair,) = record["anchors"]
-    assert pair["paper"]["sampled"] == 32
-    assert 0 <= pair["calibrated"]["neighbours"] <= 1
+    (pair,) = record["comparisons"]
+    assert (pair["verdict"], pair["overlap"], record["anchors"]) == ("not known", None, [])
+    assert all(0 < one <= 1 for one in pair["one_to_one"])
     alone = json.loads(run("inspect", "--member", paths[0], "--json").stdout)
-    assert alone["anchors"] == []
+    assert alone["comparisons"] == []
 
 
-def test_inspect_judges_how_well_members_fit(paths: list[str]) -> None:
-    given = [*members(paths), "--sample", "16", "--score", "llama=0.6", "--score", "gpt2=0.2"]
+def test_inspect_shows_anchors_where_that_is_asked_for(paths: list[str]) -> None:
+    given = [*members(paths), "--anchors", "--sample", "32"]
     shown = run("inspect", *given).stdout
-    for text in ("llama and gpt2: does not fit", "scores from 0.20 to 0.60", "most alike", "least alike"):
+    for text in ("calibrated", "most alike", "least alike"):
         assert text in shown
     assert all(len(line) <= 80 for line in shown.splitlines())
     (pair,) = json.loads(run("inspect", *given, "--json").stdout)["anchors"]
-    assert pair["fit"]["verdict"] == "does not fit"
+    assert pair["paper"]["sampled"] == 32
+    assert 0 <= pair["calibrated"]["neighbours"] <= 1
     assert len(pair["consistency"]["deciles"]) == 11
     assert len(pair["consistency"]["most"]) == len(pair["consistency"]["least"]) == 10
     assert set(pair["consistency"]["most"][0]) == {"text", "consistency"}
-    for wrong in ("llama", "llama=much", "bert=0.5", "llama=61"):
-        assert run("inspect", *members(paths), "--score", wrong, "--score", "gpt2=0.2").exit_code != 0
 
 
-def test_inspect_measures_each_member_alone(paths: list[str], tmp_path: Path) -> None:
-    data = tmp_path / "dev.jsonl"
-    ends = {path: EnsembleLLM.from_pretrained([path]).generate(PROMPT, max_new_tokens=256).text for path in paths}
-    lines = [{"prompt": PROMPT, "references": [ends[paths[0]]]}, {"prompt": PROMPT + " is", "references": ["never"]}]
+def test_inspect_asks_each_member_alone_and_judges(paths: list[str], tmp_path: Path) -> None:
+    data, lines = tmp_path / "dev.jsonl", [{"prompt": f"{PROMPT} {i}", "references": [f"no {i}"]} for i in range(30)]
+    ends = EnsembleLLM.from_pretrained(paths[:1]).generate([str(one["prompt"]) for one in lines], max_new_tokens=256)
+    for line, end in zip(lines, ends[:20], strict=False):
+        line["references"] = [end.text]
     data.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    record = json.loads(run("inspect", *members(paths), "--dataset", str(data), "--json").stdout)
-    (pair,) = record["anchors"]
-    assert any("scores from 0.00 to 0.50" in one["text"] for one in pair["fit"]["reasons"])
-    both = run("inspect", *members(paths), "--dataset", str(data), "--score", "llama=0.1")
-    assert both.exit_code == 2
-    assert run("inspect", *members(paths), "--dataset", str(tmp_path / "none.jsonl")).exit_code == 1
+    given = ["inspect", *members(paths), "--dataset", str(data)]
+    record = json.loads(run(*given, "--json").stdout)
+    assert [one["right"] for one in record["members"]] == [pytest.approx(2 / 3), 0]
+    (pair,) = record["comparisons"]
+    assert pair["overlap"]["recovered"]["value"] == 0
+    assert pair["verdict"] in {"use one alone", "undecided"}
+    shown = run(*given)
+    assert f"{pair['reason'].split(':')[0]}: of what llama gets wrong, gpt2 answers 0 % right" in " ".join(
+        shown.stdout.split()
+    )
+    assert "sure when wrong" in shown.stdout
+    assert all(len(line) <= 80 for line in shown.stdout.splitlines())
+    drawn = run(*given, "--json", "--plot", str(tmp_path / "pictures"), "--sample", "16")
+    assert drawn.exit_code == 0
+    assert (tmp_path / "pictures" / "gains.png").exists()
+
+
+def test_inspect_refuses_a_set_that_tells_nothing(paths: list[str], tmp_path: Path) -> None:
+    data = tmp_path / "dev.jsonl"
+    data.write_text(json.dumps({"prompt": PROMPT, "references": ["x"]}) + "\n")
+    for more, said in (
+        (["--dataset", str(data)], "1 examples are too few"),
+        (["--dataset", str(tmp_path / "none.jsonl")], "cannot be read"),
+        (["--dataset", str(specialists.file("dev")), "--metric", "accuracy"], "metric 'accuracy' is none"),
+    ):
+        refused = run("inspect", *members(paths), *more)
+        assert refused.exit_code == 1
+        assert said in refused.stderr
 
 
 def test_inspect_draws_into_a_folder_or_on_a_page(paths: list[str], tmp_path: Path) -> None:
@@ -317,9 +340,9 @@ def test_inspect_draws_into_a_folder_or_on_a_page(paths: list[str], tmp_path: Pa
 
 
 def test_inspect_alone_shows_the_specialists() -> None:
-    record = json.loads(run("inspect", "--sample", "16", "--json").stdout)
+    record = json.loads(run("inspect", "--json").stdout)
     assert [one["name"] for one in record["members"]] == ["atlas", "curie", "webster"]
-    assert len(record["anchors"]) == 4  # three pairs, and all together
+    assert len(record["comparisons"]) == 4  # three pairs, and all together
 
 
 def start(*arguments: str) -> subprocess.Popen[bytes]:

@@ -10,17 +10,21 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.collections import PathCollection
+from matplotlib.container import ErrorbarContainer
 from matplotlib.patches import Rectangle
 from numpy.testing import assert_allclose
 from torch import Tensor
 
 from deepen_llm import pictures
-from deepen_llm.comparison import compare
+from deepen_llm.anchor_comparison import compare_anchors
+from deepen_llm.comparison import Comparison
 from deepen_llm.errors import ConfigError
 from deepen_llm.fusion.agreement import CALIBRATED, PAPER, agreement, self_masses
 from deepen_llm.pictures import style
 from deepen_llm.pictures.projection import Projection
 from deepen_llm.pictures.style import COLOURS, drawable
+from deepen_llm.tuning.answered import Answered
+from deepen_llm.tuning.overlap import Overlap
 from tests.fusion.members import Plain, random_member
 
 THREE = [random_member(seed, 160, 120, 24, end_of_text=1) for seed in (1, 2, 3)]
@@ -66,11 +70,10 @@ def test_clusters_are_drawn_where_their_tokens_are() -> None:
 
 
 def test_histograms_hold_every_anchor_once() -> None:
-    comparisons = compare(THREE)
+    comparisons = compare_anchors(THREE)
     panels = [axes for axes in pictures.draw_consistency(comparisons).axes if axes.get_visible()]
     assert len(panels) == 4
     for axes, one in zip(panels, comparisons, strict=True):
-        assert one.consistency
         heights = np.array(
             [patch.get_height() for patch in axes.patches if isinstance(patch, Rectangle)]
         )  # chance first
@@ -79,6 +82,22 @@ def test_histograms_hold_every_anchor_once() -> None:
         assert_allclose(heights[40:] * one.anchors, counts, atol=1.01)  # an anchor on a bin's very edge
         means = [float(np.asarray(line.get_xdata())[0]) for line in axes.lines]
         assert means == pytest.approx([one.consistency.chance, one.consistency.mean])
+
+
+def test_gains_are_drawn_with_their_intervals_by_verdict() -> None:
+    half, other = ((True,) * 20 + (False,) * 20), ((False,) * 20 + (True,) * 20)
+    sure = [Answered(rights, tuple(-0.1 if one else -2.0 for one in rights)) for rights in (half, other)]
+    pairs = [
+        Comparison(names, 10, 0.5, (1.0, 1.0), Overlap.of(said))
+        for names, said in ((("a", "b"), sure), (("a", "a"), sure[:1] * 2))
+    ]
+    axes = pictures.draw_gains(pairs).axes[0]
+    names = [one.get_text() for one in axes.get_yticklabels()]
+    assert names == ["a and a: use one alone", "a and b: worth trying"]
+    twin, gaining = (bars.lines[0] for bars in axes.containers if isinstance(bars, ErrorbarContainer))
+    assert np.asarray(twin.get_xdata()).tolist() == [0]
+    assert np.asarray(gaining.get_xdata()).tolist() == [50]
+    assert twin.get_color() != gaining.get_color()
 
 
 def test_self_masses_are_those_of_agreement_and_are_drawn_one_line_each() -> None:
@@ -93,7 +112,7 @@ def test_self_masses_are_those_of_agreement_and_are_drawn_one_line_each() -> Non
 
 
 def test_one_page_holds_all_panels_and_shows_itself() -> None:
-    page = pictures.draw_overview(projected(), compare(THREE), masses())
+    page = pictures.draw_overview(projected(), compare_anchors(THREE), masses())
     assert len([axes for axes in page.axes if axes.get_visible()]) == 3 + 4 + 2
     assert page._repr_png_()[:4] == b"\x89PNG"
 

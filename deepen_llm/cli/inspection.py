@@ -1,4 +1,4 @@
-"""``deepen inspect``: what the members are, how far they speak of the same things, and whether they fit together."""
+"""``deepen inspect``: what the members are, what their tokenizers share, and whether they are worth fusing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,113 +16,100 @@ from deepen_llm.cli.threads import run_small_on_one_thread
 from deepen_llm.errors import ConfigError
 
 if TYPE_CHECKING:
+    from deepen_llm.anchor_comparison import AnchorComparison
     from deepen_llm.comparison import Comparison
     from deepen_llm.config import EnsembleConfig
     from deepen_llm.members.local import LocalMember
-    from deepen_llm.tuning.dataset import Example, Examples
+    from deepen_llm.tuning.answered import Answered
+    from deepen_llm.tuning.dataset import Examples
 
 
 @takes(Members)
 def inspect(
     given: Members,
-    sample: Annotated[int, typer.Option(min=2, help="The most anchors from which agreement is measured.")] = 512,
-    score: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=0.61: a member's share of right answers alone, for the verdict; one per member."),
-    ] = None,
     dataset: Annotated[
         Path | None,
-        typer.Option(help="JSON lines as deepen tune reads them: measure each member alone on them, for the verdict."),
+        typer.Option(help="JSON lines as deepen tune reads them: ask each member alone, for a verdict."),
     ] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Read each prompt of the dataset as a user's message.")] = False,
+    metric: Annotated[
+        str | None,
+        typer.Option(help="How good an answer is: exact_match, contains, f1, accuracy, accuracy_per_byte."),
+    ] = None,
+    anchors: Annotated[
+        bool, typer.Option("--anchors", help="Show how alike members see shared anchors, for bayes and deepen.")
+    ] = False,
+    sample: Annotated[int, typer.Option(min=2, help="The most anchors from which agreement is measured.")] = 512,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Draw pictures: into this folder, or on one page in a .png, .svg or .pdf file."),
+        typer.Option(help="Draw pictures: into this folder, or those of anchors on one page in a .png, .svg or .pdf."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object, for programs.")] = False,
 ) -> None:
-    """Show members, the anchors they share, how alike they see these anchors, and how well they fit together.
+    """Show members, what their tokenizers have in common and, with a dataset, whether they are worth fusing.
 
     Without --member and --config, the bundled specialists.
     """
-    scores = _scores(score or [])
     with errors.status("Starting..."):
         from deepen_llm import specialists
+        from deepen_llm.anchor_comparison import compare_anchors
         from deepen_llm.comparison import compare
         from deepen_llm.members.loading import load_members
-        from deepen_llm.tuning.lengths import check_lengths
 
     if not given.member and given.config is None:
         given = replace(given, member=[str(path) for path in specialists.paths()])
     configuration = given.configuration()
-    if score and dataset:
-        raise typer.BadParameter("give either --score or --dataset")
-    examples = _examples(dataset, chat) if dataset else None
+    examples = _examples(dataset, chat, metric) if dataset else None
     if plot:
         _require_plot(plot, len(configuration.members))
     quiet_libraries()
     with errors.status(f"Loading {len(configuration.members)} members..."):
         members = load_members(configuration.members)
     run_small_on_one_thread(members)
-    if score and (missing := [one.name for one in members if one.name not in scores]):
-        raise typer.BadParameter(f"no score of {', '.join(missing)}", param_hint="--score")
-    if examples:
-        examples = check_lengths(members, examples, variables=configuration.generation.chat_template_kwargs)
-        with errors.status(f"Asking each member {len(examples)} examples..."):
-            scores = _measured(members, examples, configuration)
-    with errors.status("Comparing anchors..."):
-        comparisons = compare(members, sample=sample, scores=scores)
+    answered = _asked(members, examples, metric, configuration) if examples else None
+    with errors.status("Comparing..."):
+        comparisons = compare(members, answered)
+        anchored = compare_anchors(members, sample=sample) if anchors or plot else []
     if plot:
         with errors.status("Drawing..."):
-            _draw(members, comparisons, sample, plot)
+            _draw(members, comparisons, anchored, sample, plot)
+    described = [describe(one, answered[one.name] if answered else None) for one in members]
+    shown = anchored if anchors else []
     if as_json:
         from deepen_llm.cli.records import finite
 
-        record = {"members": [describe(one) for one in members], "anchors": [one.record() for one in comparisons]}
+        record = {
+            "members": described,
+            "comparisons": [one.record() for one in comparisons],
+            "anchors": [one.record() for one in shown],
+        }
         write(json.dumps(finite(record), allow_nan=False) + "\n")
     else:
         from deepen_llm.cli.inspection_tables import show
 
-        show([describe(one) for one in members], comparisons)
+        show(described, comparisons, shown)
 
 
-def _scores(said: Sequence[str]) -> dict[str, float]:
-    scores = {}
-    for one in said:
-        name, _, value = one.rpartition("=")
-        try:
-            scores[name] = float(value)
-            if not 0 <= scores[name] <= 1:
-                raise ValueError
-        except ValueError:
-            raise typer.BadParameter(
-                f"{one!r} is no NAME=SCORE with a share from 0 to 1, such as gpt2=0.61", param_hint="--score"
-            ) from None
-    return scores
-
-
-def _examples(dataset: Path, chat: bool) -> Examples:
-    """Read examples before models are loaded."""
-    from deepen_llm.tuning.dataset import read_examples
-
-    return read_examples(dataset, chat=chat)
-
-
-def _measured(
-    members: Sequence[LocalMember], examples: Sequence[Example], configuration: EnsembleConfig
-) -> dict[str, float]:
-    """Each member's mean score alone, by its name, generated as the configuration says."""
-    from deepen_llm.ensemble import EnsembleLLM
-    from deepen_llm.prompts import read_by
+def _examples(dataset: Path, chat: bool, metric: str | None) -> Examples:
+    """Read and check examples before models are loaded."""
+    from deepen_llm.tuning.dataset import check_set, read_examples
     from deepen_llm.tuning.metrics import Measure
-    from deepen_llm.tuning.scoring import scores
 
-    measure, size = Measure.of(None, examples), configuration.batch_size
-    alone = {
-        one.name: EnsembleLLM([one], batch_size=size, generation=read_by(configuration.generation, [one]))
-        for one in members
-    }
-    return {name: fmean(scores(llm, examples, measure)) for name, llm in alone.items()}
+    examples = read_examples(dataset, chat=chat)
+    check_set(examples)
+    Measure.of(metric, examples)
+    return examples
+
+
+def _asked(
+    members: Sequence[LocalMember], examples: Examples, metric: str | None, configuration: EnsembleConfig
+) -> dict[str, Answered]:
+    """What each member answers alone, as the configuration has it generate."""
+    from deepen_llm.tuning.answered import ask
+
+    with errors.status(f"Asking each member {len(examples)} examples..."):
+        told, size = configuration.generation, configuration.batch_size
+        return ask(members, examples, metric=metric, generation=told, batch_size=size)
 
 
 def _require_plot(where: Path, members: int) -> None:
@@ -136,7 +122,13 @@ def _require_plot(where: Path, members: int) -> None:
         raise ConfigError("--plot compares members, and there is one", hint="give two members or more")
 
 
-def _draw(members: Sequence[LocalMember], comparisons: Sequence[Comparison], sample: int, where: Path) -> None:
+def _draw(
+    members: Sequence[LocalMember],
+    comparisons: Sequence[Comparison],
+    anchored: Sequence[AnchorComparison],
+    sample: int,
+    where: Path,
+) -> None:
     """Write the pictures of some members into a folder, or onto one page."""
     from deepen_llm import pictures
     from deepen_llm.fusion.agreement import CALIBRATED, PAPER, self_masses
@@ -145,20 +137,22 @@ def _draw(members: Sequence[LocalMember], comparisons: Sequence[Comparison], sam
     spaces = {"paper": PAPER, "calibrated": CALIBRATED}
     masses = {name: self_masses(members, space, sample=sample) for name, space in spaces.items()}
     if where.suffix:
-        found = {where: pictures.draw_overview(projection, comparisons, masses)}
+        found = {where: pictures.draw_overview(projection, anchored, masses)}
     else:
         found = {
             where / "representations.png": pictures.draw_representations(projection),
-            where / "consistency.png": pictures.draw_consistency(comparisons),
+            where / "consistency.png": pictures.draw_consistency(anchored),
             where / "self-mass.png": pictures.draw_self_mass(masses, projection.members),
         }
+        if all(one.overlap for one in comparisons):
+            found[where / "gains.png"] = pictures.draw_gains(comparisons)
     for file, picture in found.items():
         pictures.save(picture, file)
         note(f"drawn: {file}")
 
 
-def describe(member: LocalMember) -> dict[str, Any]:
-    """A member's plain facts."""
+def describe(member: LocalMember, answered: Answered | None = None) -> dict[str, Any]:
+    """A member's plain facts, and how it answered where it was asked."""
     from deepen_llm.vocabulary.kinds import find_kind
 
     vocabulary = member.vocabulary
@@ -175,4 +169,7 @@ def describe(member: LocalMember) -> dict[str, Any]:
         ],
         "context_length": member.context_length,
         "chat_template": bool(member.tokenizer.chat_template),
+        "right": answered and answered.share,
+        "sure_when_right": answered and answered.sureness(right=True),
+        "sure_when_wrong": answered and answered.sureness(right=False),
     }

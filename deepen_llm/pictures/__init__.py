@@ -3,7 +3,13 @@
 They need the extra ``plot`` (matplotlib, scikit-learn).
 """
 
-from deepen_llm.pictures.members import draw_consistency, draw_overview, draw_representations, draw_self_mass
+from deepen_llm.pictures.gains import draw_gains
+from deepen_llm.pictures.members import (
+    draw_consistency,
+    draw_overview,
+    draw_representations,
+    draw_self_mass,
+)
 from deepen_llm.pictures.projection import Projection, project
 from deepen_llm.pictures.style import Picture, require_ending, save
 
@@ -11,6 +17,7 @@ __all__ = [
     "Picture",
     "Projection",
     "draw_consistency",
+    "draw_gains",
     "draw_overview",
     "draw_representations",
     "draw_self_mass",

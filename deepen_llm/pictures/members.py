@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from deepen_llm.comparison import Comparison
+from deepen_llm.anchor_comparison import AnchorComparison
 from deepen_llm.pictures.projection import Projection
 from deepen_llm.pictures.style import COLOURS, MUTED, Picture, drawable, drawing, label
 
@@ -31,8 +31,8 @@ def draw_representations(projection: Projection) -> Picture:
 
 
 @drawing
-def draw_consistency(comparisons: Sequence[Comparison]) -> Picture:
-    """Draw how many anchors are how consistent, beside chance; a panel for each comparison that has anchors."""
+def draw_consistency(comparisons: Sequence[AnchorComparison]) -> Picture:
+    """Draw how many anchors are how consistent, beside chance; a panel for each comparison."""
     picture = Picture(9.0, 1.0 + 2.1 * _row_count(comparisons))
     _consistency(picture, comparisons)
     return picture
@@ -90,38 +90,31 @@ def _points(axes: Axes, projection: Projection, member: int) -> None:
         )
 
 
-def _row_count(comparisons: Sequence[Comparison]) -> int:
-    return max(1, -(-len(_with_anchors(comparisons)) // 2))
+def _row_count(comparisons: Sequence[AnchorComparison]) -> int:
+    return max(1, -(-len(comparisons) // 2))
 
 
-def _with_anchors(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    return [one for one in comparisons if one.consistency is not None]
-
-
-def _consistency(on: FigureBase, comparisons: Sequence[Comparison]) -> None:
-    shown = _with_anchors(comparisons)
+def _consistency(on: FigureBase, comparisons: Sequence[AnchorComparison]) -> None:
     on.suptitle("How alike members see single anchors")
-    across = min(2, max(1, len(shown)))
+    across = min(2, max(1, len(comparisons)))
     panels = on.subplots(_row_count(comparisons), across, sharex=True, sharey=True, squeeze=False)
-    for axes in panels.flat[len(shown) :]:
+    for axes in panels.flat[len(comparisons) :]:
         axes.set_visible(False)
-    for place, (axes, one) in enumerate(zip(panels.flat, shown, strict=False)):
-        below = "consistency of an anchor" if place >= len(shown) - across else ""
-        label(axes, _title(one), below, "" if place % across else "share of anchors")
+    for place, (axes, one) in enumerate(zip(panels.flat, comparisons, strict=False)):
+        below = "consistency of an anchor" if place >= len(comparisons) - across else ""
+        label(axes, title(one.members), below, "" if place % across else "share of anchors")
         _histograms(axes, one)
     handles, names = panels.flat[0].get_legend_handles_labels()
     on.legend(handles, names, loc="outside lower center", ncols=2)
 
 
-def _title(one: Comparison) -> str:
-    named = " and ".join(one.members) if len(one.members) == 2 else f"all {len(one.members)} together"
-    return f"{named}: {one.fit.verdict}"
+def title(members: Sequence[str]) -> str:
+    """What some members are called together."""
+    return " and ".join(members) if len(members) == 2 else f"all {len(members)} together"
 
 
-def _histograms(axes: Axes, one: Comparison) -> None:
+def _histograms(axes: Axes, one: AnchorComparison) -> None:
     found = one.consistency
-    if found is None:
-        return
     for values, colour, name in (
         (found.mismatched, MUTED, "chance: an anchor and another one"),
         (found.values, COLOURS[0], "an anchor and itself"),
@@ -156,7 +149,9 @@ def _quoted(text: str) -> str:
 
 
 @drawing
-def draw_overview(projection: Projection, comparisons: Sequence[Comparison], masses: Mapping[str, Tensor]) -> Picture:
+def draw_overview(
+    projection: Projection, comparisons: Sequence[AnchorComparison], masses: Mapping[str, Tensor]
+) -> Picture:
     """Draw all three on one page; the arguments are those of the single pictures."""
     heights = (5.4, 1.0 + 2.1 * _row_count(comparisons), 4.0)
     picture = Picture(max(9.0, 4.2 * len(projection.members)), sum(heights))

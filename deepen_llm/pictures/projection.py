@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from deepen_llm.comparison import anchor_texts
+from deepen_llm.anchor_comparison import anchor_texts
 from deepen_llm.errors import ConfigError
 from deepen_llm.extras import require
 from deepen_llm.fusion.agreement import CALIBRATED

@@ -33,15 +33,18 @@ def named(text: str) -> list[str]:
 
 
 def markdown(table: Table) -> str:
-    """A table in Markdown; differences whose interval excludes zero are bold."""
-    rows = table["rows"]
+    """A table in Markdown; differences whose interval excludes zero are bold.
+
+    A table with ``columns`` (heads, and the keys of signed numbers with two digits) has these and no others.
+    """
+    rows, own = table["rows"], table.get("columns", {})
     noted, gained, lost, freely = (
         any(one.get(key) for one in rows) for key in ("note", "right_gain", "loss", "derailed")
     )
     columns: list[tuple[str, Callable[[Row], str], bool]] = [
         ("", lambda one: str(one["label"]), True),
         ("chosen", lambda one: str(one["note"]), noted),
-        (table.get("measure", "right, %"), lambda one: _shown(one["right"], 1), True),
+        (table.get("measure", "right, %"), lambda one: _shown(one["right"], 1), not own),
         ("gain, points", lambda one: _shown(one.get("right_gain"), 1, signed=True), gained),
         ("loss, nats", lambda one: _shown(one.get("loss"), 2), lost),
         ("change, nats", lambda one: _shown(one.get("loss_gain"), 2, signed=True), gained and lost),
@@ -51,6 +54,7 @@ def markdown(table: Table) -> str:
         ("tokens", lambda one: f"{one['tokens']:.0f}", freely),
         ("fused, %", lambda one: f"{one['fused']:.0f}", freely),
         ("tokens a second", lambda one: f"{one['speed']:.0f}", freely),
+        *((head, lambda one, key=key: _shown(one[key], 2, signed=True), True) for head, key in own.items()),
     ]
     kept = [(head, cell) for head, cell, wanted in columns if wanted]
     lines = [[head for head, _ in kept], ["---"] * len(kept), *([cell(one) for _, cell in kept] for one in rows)]

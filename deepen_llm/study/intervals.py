@@ -1,4 +1,4 @@
-"""How sure a number is: a bootstrap over facts, as questions for one fact are no independent evidence."""
+"""How sure a number is: a bootstrap over facts, or over pairs of members; what is drawn is the evidence."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 _RESAMPLES, _SEED = 10_000, 0
+_FEWER = 2_000  # resamples, of what is not a mean
 
 
 class Interval(NamedTuple):
@@ -40,3 +41,25 @@ def interval(values: Tensor, facts: Sequence[str]) -> Interval:
 @lru_cache(maxsize=2)
 def _drawn(count: int) -> Tensor:
     return torch.randint(count, (_RESAMPLES, count), generator=torch.Generator().manual_seed(_SEED))
+
+
+def rank_correlation(first: Tensor, second: Tensor) -> Interval:
+    """Spearman's rank correlation over pairs of members, ``[2 · pairs]`` each, the two orders of a pair side by side.
+
+    Its interval is that of pairs, not of orders, drawn anew; draws with one value of a measure only are left out.
+    """
+    drawn = _drawn(len(first) // 2)[:_FEWER]
+    orders = torch.stack([2 * drawn, 2 * drawn + 1], 2).flatten(1)
+    found = torch.stack([_spearman(first[order], second[order]) for order in orders])
+    low, high = found.nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return Interval(float(_spearman(first, second)), low, high)
+
+
+def _spearman(first: Tensor, second: Tensor) -> Tensor:
+    return torch.corrcoef(torch.stack([_ranks(first), _ranks(second)]))[0, 1]
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """From the least to the largest; equal ones share their mean rank."""
+    below, equal = values[:, None] > values, values[:, None] == values
+    return below.double().sum(1) + (equal.double().sum(1) + 1) / 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from deepen_llm.specialists import NAMES
-from deepen_llm.study import experiments, long_answers, surfaces, sweeps
+from deepen_llm.study import experiments, inspection, long_answers, surfaces, sweeps
 from deepen_llm.study.generalists import GENERALISTS
 from deepen_llm.study.lab import Lab
 from deepen_llm.study.tables import Table
@@ -42,6 +42,7 @@ TABLES: dict[str, Callable[[Lab], Table]] = {
     "surface-weights-three": lambda lab: surfaces.weights(lab, THREE, _best(3, THREE)(lab)[0]),
     "surface-gates-small": lambda lab: surfaces.gates(lab, SMALL, "pliny"),
     "surface-gates-four": lambda lab: surfaces.gates(lab, FOUR, _best(1)(lab)[0]),
+    "inspection": lambda lab: inspection.inspection(lab, (*FOUR, *THREE)),
     "members": lambda lab: experiments.members_alone(lab, (FOUR, THREE)),
     "overlap": lambda lab: experiments.overlap(lab, (FOUR, THREE)),
     "methods-four": lambda lab: experiments.methods(lab, FOUR),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from deepen_llm.ensemble import EnsembleLLM
+from deepen_llm.outputs import Output
 from deepen_llm.tuning.dataset import Example
 from deepen_llm.tuning.scoring import answers, choice_logprobs
 
@@ -16,9 +17,13 @@ from deepen_llm.tuning.scoring import answers, choice_logprobs
 def confidences(llm: EnsembleLLM, examples: Sequence[Example]) -> list[float]:
     """The probability of each greedy answer, all its tokens together; of choices, the likeliest one's among them."""
     if examples[0].choices:
-        return [float(one.exp().max()) for one in _among_choices(llm, examples)]
-    outputs = answers(llm, examples, logprobs=0)
-    return [math.exp(sum(token.logprob for token in output.logprobs or ())) for output in outputs]
+        return [float(one.exp().max()) for one in among(choice_logprobs(llm, examples))]
+    return [math.exp(logprob(output)) for output in answers(llm, examples, logprobs=0)]
+
+
+def logprob(output: Output) -> float:
+    """The log-probability of a generated answer, all its tokens together, in nats."""
+    return sum(token.logprob for token in output.logprobs or ())
 
 
 def losses(llm: EnsembleLLM, examples: Sequence[Example]) -> list[float]:
@@ -27,7 +32,7 @@ def losses(llm: EnsembleLLM, examples: Sequence[Example]) -> list[float]:
     Of choices, the right one's among them.
     """
     if examples[0].choices:
-        found = _among_choices(llm, examples)
+        found = among(choice_logprobs(llm, examples))
         return [-float(one[example.answer]) for one, example in zip(found, examples, strict=True)]
     return [_loss(llm, example) for example in examples]
 
@@ -39,6 +44,6 @@ def _loss(llm: EnsembleLLM, example: Example) -> float:
     return -float(torch.tensor([one.total for one in found], dtype=torch.float64).logsumexp(0))
 
 
-def _among_choices(llm: EnsembleLLM, examples: Sequence[Example]) -> list[Tensor]:
-    found = choice_logprobs(llm, examples)
-    return [torch.tensor(one, dtype=torch.float64).log_softmax(0) for one in found]
+def among(choices: Sequence[Sequence[float]]) -> list[Tensor]:
+    """The log-probability of each choice of each example among that example's choices, in nats."""
+    return [torch.tensor(one, dtype=torch.float64).log_softmax(0) for one in choices]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 from deepen_llm import specialists
 from deepen_llm.config import MemberConfig
@@ -20,12 +21,12 @@ from deepen_llm.members.loading import load_members
 from deepen_llm.specialists.corpus import Corpus, partial_facts
 from deepen_llm.specialists.knowledge import SUBJECTS
 from deepen_llm.specialists.phrasing import templates
-from deepen_llm.study import experiments, sweeps, tuning
+from deepen_llm.study import experiments, inspection, sweeps, tuning
 from deepen_llm.study.document import filled, markdown, named
 from deepen_llm.study.exact import ExactAverage
 from deepen_llm.study.experiments import bayes, deepen
 from deepen_llm.study.generalists import GENERALISTS
-from deepen_llm.study.intervals import interval
+from deepen_llm.study.intervals import interval, rank_correlation
 from deepen_llm.study.lab import Lab, Setting
 from deepen_llm.study.outputs import OutputSide
 from deepen_llm.study.questions import asked_in_dev, asked_in_test
@@ -159,6 +160,27 @@ def test_every_question_is_answered(made: Callable[[Lab], Table], lab: Lab, monk
         mean, low, high = row["right"]
         assert 0 <= low <= mean <= high <= 100
     assert f"| {table['rows'][-1]['label']} |" in markdown(table)
+
+
+def test_what_foretells_gain_is_ranked_by_pairs(lab: Lab) -> None:
+    asked = {"dev": asked_in_dev()[::6], "test": lab.asked["test"]}
+    table = inspection.inspection(Lab({name: lab.member(name) for name in NAMES}, asked, lab._folder), NAMES)
+    assert table == json.loads(json.dumps(table))
+    assert [row["label"] for row in table["rows"]] == list(inspection.MEASURES)
+    for value, low, high in (row[key] for row in table["rows"] for key in table["columns"].values()):
+        assert -1 <= low <= value <= high <= 1
+    assert f"| {table['rows'][0]['label']} | " in markdown(table)
+    assert "right, %" not in markdown(table)
+
+
+def test_rank_correlations_are_spearmans() -> None:
+    values = torch.tensor([3.0, 1.0, 1.0, 7.0, 5.0, 2.0], dtype=torch.float64)
+    other = torch.tensor([1.0, 4.0, 2.0, 6.0, 6.0, 0.0], dtype=torch.float64)
+    assert rank_correlation(values, values.exp()) == pytest.approx((1, 1, 1))
+    assert rank_correlation(values, -values).mean == pytest.approx(-1)
+    found = rank_correlation(values, other)
+    assert found.mean == pytest.approx(spearmanr(values, other).statistic)
+    assert found.low < found.mean < found.high
 
 
 def test_tuning_takes_the_best_and_of_equals_the_first(lab: Lab) -> None:

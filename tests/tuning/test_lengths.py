@@ -172,7 +172,7 @@ def test_the_command_line_checks_the_test_set_too(tmp_path: Path) -> None:
 
 
 def test_inspect_names_the_line_too(tmp_path: Path) -> None:
-    data = written(tmp_path / "dev.jsonl", too_long(references=["a"]))
+    data = written(tmp_path / "dev.jsonl", too_long(references=["a"]), *asked(each=10))
     refused = CliRunner().invoke(app, ["inspect", "--dataset", str(data)])
     assert refused.exit_code == 1
     assert "line 2 is too long" in refused.stderr

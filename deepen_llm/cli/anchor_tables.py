@@ -1,0 +1,99 @@
+"""What ``deepen inspect --anchors`` shows on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from deepen_llm.anchor_comparison import AnchorComparison, AnchorConsistency
+    from deepen_llm.fusion.agreement import Agreement
+
+_EXAMPLES = 8  # anchors that are shown of each kind
+_WIDTH = 66  # of a line of anchors
+
+
+def show_anchors(console: Console, anchored: Sequence[AnchorComparison]) -> None:
+    """Write how members agree on shared anchors.
+
+    Args:
+        console: Where to.
+        anchored: How they compare, one at least.
+    """
+    console.print(_agreement_table(anchored))
+    console.print(
+        "self: mean mass that an anchor's representation puts on the anchor itself.\n"
+        "cosine: mean cosine similarity of two members' representations of an anchor,\n"
+        "    the anchor itself left out (in brackets: with it).\n"
+        "near: share of an anchor's 10 nearest other anchors that two members have in\n"
+        "    common (in brackets: by chance).",
+        style="dim",
+    )
+    console.print(_consistency_table(anchored))
+    console.print(
+        "consistency: the same cosine for each anchor alone, in the calibrated space\n"
+        "    (in brackets: between different anchors). A tenth of the anchors has at\n"
+        "    most the consistency under 10 %, half of them that under 50 %.",
+        style="dim",
+    )
+    for one in anchored:
+        table = Table.grid(padding=(0, 2))
+        table.title, table.title_justify, table.title_style = Text(named(one.members)), "left", "bold"
+        table.add_row("most alike", _tokens(one.most_consistent(_EXAMPLES)))
+        table.add_row("least alike", _tokens(one.least_consistent(_EXAMPLES)))
+        console.print(table)
+
+
+def named(members: Sequence[str]) -> str:
+    """What some members are called together."""
+    return " and ".join(members) if len(members) == 2 else f"all {len(members)}"
+
+
+def _agreement_table(anchored: Sequence[AnchorComparison]) -> Table:
+    table = Table(title="Agreement on shared anchors", title_justify="left", title_style="bold")
+    for name in ("members", "anchors", "space", "self", "cosine", "near"):
+        table.add_column(name, justify="left" if name in {"members", "space"} else "right")
+    for one in anchored:
+        named = one.members if len(one.members) == 2 else (f"all {len(one.members)}", "")
+        table.add_row(named[0], str(one.anchors), "paper", *_measures(one.paper))
+        table.add_row(named[1], "", "calibrated", *_measures(one.calibrated), end_section=True)
+    return table
+
+
+def _measures(found: Agreement) -> tuple[str, ...]:
+    return (
+        " ".join(f"{mass:.2f}" for mass in found.self_mass),
+        f"{found.cosine_others:.2f} ({found.cosine:.2f})",
+        f"{found.neighbours:.0%} ({found.chance:.0%})",
+    )
+
+
+def _consistency_table(anchored: Sequence[AnchorComparison]) -> Table:
+    table = Table(title="Consistency of single anchors", title_justify="left", title_style="bold")
+    table.add_column("members")
+    for name in ("mean", "10 %", "25 %", "50 %", "75 %", "90 %"):
+        table.add_column(name, justify="right")
+    for one in anchored:
+        found = one.consistency
+        at = [f"{value:.2f}" for value in found.quantiles((0.1, 0.25, 0.5, 0.75, 0.9))]
+        table.add_row(Text(named(one.members)), f"{found.mean:.2f} ({found.chance:.2f})", *at)
+    return table
+
+
+def _tokens(anchors: Sequence[AnchorConsistency]) -> Text:
+    """Tokens on as many lines as they need, none of them broken."""
+    lines = [""]
+    for one in map(_quoted, (anchor.text for anchor in anchors)):
+        if len(lines[-1]) + len(one) + 2 > _WIDTH:
+            lines.append("")
+        lines[-1] += f"  {one}" if lines[-1] else one
+    return Text("\n".join(lines))
+
+
+def _quoted(text: str) -> str:
+    shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+    return f"'{shown}'"
