@@ -74,9 +74,10 @@ class Fusion(ABC):
         Returns:
             Logits over the main vocabulary, ``[B, V_m]``, on the main model's device.
         """
-        own = logits[self.main]
-        if weights.device.type == "cpu" and bool((weights[:, self.main] >= 1).all()):  # a look that waits for nothing
+        own, seen = logits[self.main], weights.device.type == "cpu"  # a look at them waits for nothing
+        if seen and bool((weights[:, self.main] >= 1).all()):
             return own
+        mixed = not seen or bool((weights[:, self.main] >= 1).any())
         if past is not None:
             self.read(logits, past)
         weights = weights.to(own.device, non_blocking=True)
@@ -90,7 +91,7 @@ class Fusion(ABC):
             ]
         )
         fused = self._roles[self.main].unfold(fused, own)
-        return torch.where(weights[:, self.main : self.main + 1] < 1, fused, own)
+        return torch.where(weights[:, self.main : self.main + 1] < 1, fused, own) if mixed else fused
 
     def read(self, logits: Sequence[Tensor], past: Past) -> None:  # noqa: B027 (most methods look at nothing)
         """Note in what came before what it tells; for methods that look at it (see `Past.evidence`)."""

@@ -1,0 +1,35 @@
+"""Several small arrays at once between the host and a device: each transfer is one more wait."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = NDArray[np.generic]
+
+
+def fetched(tensors: Sequence[Tensor]) -> list[Array]:
+    """The values of fp32 and boolean tensors, flat, in one transfer from each device."""
+    found: dict[int, Array] = {}
+    for device in dict.fromkeys(one.device for one in tensors):
+        here = [place for place, one in enumerate(tensors) if one.device == device]
+        parts = [tensors[place].reshape(-1).view(torch.uint8) for place in here]
+        packed = torch.cat(parts).cpu().numpy()
+        ends = np.cumsum([len(part) for part in parts])[:-1]
+        for place, part in zip(here, np.split(packed, ends), strict=True):
+            found[place] = part.view(np.bool_ if tensors[place].dtype == torch.bool else np.float32)
+    return [found[place] for place in range(len(tensors))]
+
+
+def sent(arrays: Sequence[Array], device: torch.device) -> list[Tensor]:
+    """Arrays of integers and of floats as int64 and fp32 tensors on a device, flat, in one transfer without a wait."""
+    flat = [one.reshape(-1).astype(np.float64 if one.dtype.kind == "f" else np.int64) for one in arrays]
+    packed = torch.from_numpy(np.concatenate([one.view(np.int64) for one in flat]))
+    packed = packed.pin_memory() if device.type == "cuda" else packed
+    parts = packed.to(device, non_blocking=True).split([len(one) for one in flat])
+    pairs = zip(parts, flat, strict=True)
+    return [part.view(torch.float64).float() if one.dtype.kind == "f" else part for part, one in pairs]
