@@ -74,10 +74,12 @@ class Fusion(ABC):
         Returns:
             Logits over the main vocabulary, ``[B, V_m]``, on the main model's device.
         """
-        own, seen = logits[self.main], weights.device.type == "cpu"  # a look at them waits for nothing
-        if seen and bool((weights[:, self.main] >= 1).all()):
+        own = logits[self.main]
+        alone = (
+            (weights[:, self.main] >= 1).tolist() if weights.device.type == "cpu" else [True, False]
+        )  # without a wait
+        if all(alone):
             return own
-        mixed = not seen or bool((weights[:, self.main] >= 1).any())
         if past is not None:
             self.read(logits, past)
         weights = weights.to(own.device, non_blocking=True)
@@ -91,7 +93,7 @@ class Fusion(ABC):
             ]
         )
         fused = self._roles[self.main].unfold(fused, own)
-        return torch.where(weights[:, self.main : self.main + 1] < 1, fused, own) if mixed else fused
+        return torch.where(weights[:, self.main : self.main + 1] < 1, fused, own) if any(alone) else fused
 
     def read(self, logits: Sequence[Tensor], past: Past) -> None:  # noqa: B027 (most methods look at nothing)
         """Note in what came before what it tells; for methods that look at it (see `Past.evidence`)."""

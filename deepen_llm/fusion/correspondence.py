@@ -14,7 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -74,7 +74,7 @@ class Covers(NamedTuple):
 
     inside: NDArray[np.int64]
     missing: NDArray[np.int64]
-    beyond: NDArray[np.int64]
+    beyond: NDArray[np.int32]
 
 
 class Tokens:
@@ -85,28 +85,33 @@ class Tokens:
 
     Attributes:
         surfaces: The bytes of each token.
-        order: The ids of those that have some, in the order of these, for `beyond`.
+        order: The ids of those that have some, in the order of these.
+        beyond: Tells for a text where in ``order`` the tokens are that begin with it and go on behind it.
+        covers: Tells for a text its `Covers`.
     """
 
     def __init__(self, member: Spelling) -> None:
         self.surfaces, self._ids = member.vocabulary.surfaces, member.vocabulary.ids
         known = sorted((surface, id_) for id_, surface in enumerate(self.surfaces) if surface)
         self._sorted = [surface for surface, _ in known]
-        self.order = np.array([id_ for _, id_ in known], dtype=np.int64)
-        self._rank = np.full(len(self.surfaces), _NONE)
-        self._rank[self.order] = np.arange(len(known))
+        self.order = np.array([id_ for _, id_ in known], dtype=np.int32)
         self._ask: Callable[[Sequence[bytes]], list[int]] = member.first_tokens
         self._firsts: dict[bytes, int] = {}
         self.beyond = lru_cache(_LOOKED_UP)(self._beyond)
         self.covers = lru_cache(_LOOKED_UP)(self._covers)
 
-    def ranks(self, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def ranks(self, chosen: NDArray[np.bool_]) -> NDArray[np.int32]:
         """Where in ``order`` the tokens are for which this is true, ``[V]`` to rising numbers."""
-        ranks = self._rank[np.flatnonzero(chosen[: len(self._rank)])]
+        ranks = self._rank[np.flatnonzero(chosen)]
         return np.sort(ranks[ranks != _NONE])
 
+    @cached_property
+    def _rank(self) -> NDArray[np.int32]:
+        rank = np.full(len(self.surfaces), _NONE, dtype=np.int32)
+        rank[self.order] = np.arange(len(self.order), dtype=np.int32)
+        return rank
+
     def _beyond(self, text: bytes) -> slice:
-        """Where in ``order`` the tokens are that begin with a text and go on behind it."""
         first = bisect_left(self._sorted, text + b"\x00") if text else 0
         return slice(first, bisect_left(self._sorted, text + b"\xff" * 8) if text else len(self._sorted))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from itertools import accumulate
@@ -52,6 +52,28 @@ class Shared:
         to.view(rows, -1).scatter_add_(1, target, weight)
 
 
+@dataclass(frozen=True)
+class Mixture:
+    """What all evidence comes to at P places, ahead of a prior.
+
+    Attributes:
+        certain: What goes to one main token each, ``[P, V_m]``.
+        left: What has no main tokens and stays with the prior, ``[P, 1]``.
+        shared: What several main tokens share.
+    """
+
+    certain: Tensor
+    left: Tensor
+    shared: Sequence[Shared]
+
+    def back(self, prior: Tensor) -> Tensor:
+        """The distribution over main tokens, by a prior, ``[P, V_m]`` both."""
+        fused = torch.addcmul(self.certain, self.left, prior)
+        for one in self.shared:
+            one.add(fused, prior)
+        return fused
+
+
 class Bridges:
     """The edges of all members with other vocabularies.
 
@@ -63,8 +85,7 @@ class Bridges:
     Attributes:
         single: Of each member, for each token, its one main token; V_m where there are none, V_m + 1 where several.
         tokens: Of each member, its tokens with several: the groups, member by member.
-        several: For each edge of these its group, and its main token, ``[2, E]``; by main token.
-        beside: What each of these counts beside the prior, ``[E]``.
+        group, target, beside: See `Shared`, in the order of main tokens.
     """
 
     def __init__(self, edges: Mapping[int, Edges], width: int, floor: float) -> None:
@@ -72,9 +93,11 @@ class Bridges:
         self.single = {i: one.single.index_fill(0, one.tokens, width + 1) for i, one in edges.items()}
         starts = accumulate((len(one) for one in self.tokens.values()), initial=0)
         pairs = [one.several + torch.tensor([[start], [0]]) for start, one in zip(starts, edges.values(), strict=False)]
-        order = torch.cat([one.several[1] for one in edges.values()]).argsort()
-        self.several = torch.cat(pairs, 1)[:, order]
-        self.beside = TINY + floor * torch.cat([one.spelled for one in edges.values()])[order].float()
+        spelled = torch.cat([torch.zeros(0), *(one.spelled for one in edges.values())])
+        several = torch.cat([torch.zeros(2, 0, dtype=torch.long), *pairs], 1)
+        order = several[1].argsort()
+        self.group, self.target = several[:, order]
+        self.beside = TINY + floor * spelled[order]
         self._sent = dict[torch.device, Bridges]()
 
     def on(self, device: torch.device) -> Bridges:
@@ -84,7 +107,8 @@ class Bridges:
             other.tokens, other.single = (
                 {i: one.to(device) for i, one in each.items()} for each in (self.tokens, self.single)
             )
-            other.several, other.beside = self.several.to(device), self.beside.to(device)
+            other.group, other.target = self.group.to(device), self.target.to(device)
+            other.beside = self.beside.to(device)
             self._sent[device] = other
         return self._sent[device]
 

@@ -88,10 +88,12 @@ class Rests:
     targets: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
     spelled: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
 
-    def part(self, first: int, last: int) -> Rests:
-        """Those of some of the straddling tokens."""
-        kept = (self.groups >= first) & (self.groups < last)
-        return Rests(self.groups[kept] - first, self.targets[kept], self.spelled[kept])
+    def of(self, kept: Integers, count: int) -> Rests:
+        """Those of some of the straddling tokens, of which there are so many."""
+        number = np.full(count, -1)
+        number[kept] = np.arange(len(kept))
+        groups = number[self.groups]
+        return Rests(groups[groups >= 0], self.targets[groups >= 0], self.spelled[groups >= 0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,30 +123,35 @@ class Expected(Sequence[Evidence]):
     @overload
     def __getitem__(self, place: int) -> Evidence: ...
     @overload
-    def __getitem__(self, place: slice) -> Expected: ...
-    def __getitem__(self, place: int | slice) -> Evidence | Expected:
-        """The evidence at a place, or at several next to each other."""
-        wanted = range(len(self))[place]
-        start, stop = (wanted.start, wanted.stop) if isinstance(wanted, range) else (wanted, wanted + 1)
-        first, last = self.places.searchsorted((start, stop)).tolist()
-        here, abstained = self.here[start:stop], self.abstained[start:stop]
-        shares, told = self.shares[first:last], self.told[first:last]
+    def __getitem__(self, place: slice) -> list[Evidence]: ...
+    def __getitem__(self, place: int | slice) -> Evidence | list[Evidence]:
+        """The evidence at a place, or at several."""
         if isinstance(place, slice):
-            return Expected(
-                here, abstained, self.places[first:last] - start, shares, told, self.rests.part(first, last)
-            )
-        found = zip(told, shares.tolist(), strict=True)
+            return [self[one] for one in range(len(self))[place]]
+        place = range(len(self))[place]
+        here = slice(*self.places.searchsorted((place, place + 1)).tolist())
+        found = zip(self.told[here], self.shares[here].tolist(), strict=True)
         straddlers = tuple(Straddler(behind, token, share, back) for (behind, token, back), share in found)
-        return Evidence(float(here[0]), straddlers, float(abstained[0]))
+        return Evidence(float(self.here[place]), straddlers, float(self.abstained[place]))
+
+    def at(self, places: Sequence[int]) -> Expected:
+        """The same for these places, in this order."""
+        wanted = np.asarray(places, dtype=np.int64)
+        firsts, lasts = (self.places.searchsorted(one) for one in (wanted, wanted + 1))
+        kept = np.concatenate([np.arange(*one) for one in zip(firsts, lasts, strict=True)], dtype=np.int64)
+        told, rests = [self.told[one] for one in kept.tolist()], self.rests.of(kept, len(self.places))
+        numbers = np.repeat(np.arange(len(wanted)), lasts - firsts)
+        return Expected(self.here[wanted], self.abstained[wanted], numbers, self.shares[kept], told, rests)
 
     def heard(self) -> Floats:
         """All shares at each place, ``[P]``."""
-        return self.here + np.bincount(self.places, self.shares, len(self))
+        straddling: Floats = np.bincount(self.places, self.shares, len(self)).astype(np.float64)
+        return self.here + straddling
 
     def lost(self) -> Floats:
         """The shares of rests without main tokens, ``[P]``."""
         without = np.bincount(self.rests.groups, minlength=len(self.places)) == 0
-        return np.bincount(self.places[without], self.shares[without], len(self))
+        return np.bincount(self.places[without], self.shares[without], len(self)).astype(np.float64)
 
 
 def evidence(
@@ -197,7 +204,7 @@ def _logarithms(read: Boundaries, values: Floats, guess: float) -> Floats:
     own, inside = read.kind == OWN, read.kind == INSIDE
     steps = np.zeros((len(read.unheard), 1 + read.backs.max(initial=0)))  # ln p_{j-1}(t_j), [P, K + 1]
     steps[read.places, read.backs] = np.where(read.backs > 0, np.maximum(logits[own] - norms, _IMPOSSIBLE), 0.0)
-    logs = logits - (norms + steps.cumsum(1)[read.places, read.backs])[read.boundary]
+    logs: Floats = logits - (norms + steps.cumsum(1)[read.places, read.backs])[read.boundary]
     logs[inside] += read.missing * math.log(guess) if guess else -np.inf
     logs[own | (inside & (read.token == read.owns[read.boundary]))] = -np.inf
     return logs

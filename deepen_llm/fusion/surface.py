@@ -33,7 +33,7 @@ from deepen_llm.fusion.correspondence import Edges, Tokens
 from deepen_llm.fusion.past import Past, Trail
 from deepen_llm.fusion.residuals import LIKELY, Residuals
 from deepen_llm.fusion.shared_vocabulary import in_main_ids
-from deepen_llm.fusion.sharing import Bridges, Shared, rests, told
+from deepen_llm.fusion.sharing import Bridges, Mixture, Shared, rests, told
 from deepen_llm.fusion.straddling import Expected, expected
 from deepen_llm.fusion.transfer import fetched, sent
 
@@ -79,7 +79,7 @@ class _SurfaceFusion(Fusion):
         own = members[main].vocabulary
         strangers = {i: one for i, one in enumerate(members) if one.vocabulary.fingerprint != own.fingerprint}
         edges = {i: Edges.between(one, members[main]) for i, one in strangers.items()}
-        self._bridges = Bridges(edges, own.size, method.floor) if strangers else None
+        self._bridges = Bridges(edges, own.size, method.floor)
         main_tokens = Tokens(members[main]) if strangers else None
         self._residuals = {i: Residuals(Tokens(one), main_tokens) for i, one in strangers.items() if main_tokens}
 
@@ -87,64 +87,49 @@ class _SurfaceFusion(Fusion):
         return self._fuse_behind(logits, weights, None)
 
     def _fuse_behind(self, logits: Sequence[Tensor], weights: Tensor, past: Past | None) -> Tensor:
-        own, evidence = logits[self.main], past.evidence if past else {}
-        (places, width), main = own.shape, own.softmax(-1)
-        shares = rests(evidence, weights.shape, width, self._method.floor)
-        found, *sharing = sent([told(evidence, weights.shape), *shares], own.device)
-        here, heard, lost = found.view(3, *weights.shape)
-        heard = (weights * heard).sum(-1, keepdim=True)  # [P, 1]
-        silence = heard <= 0  # in which the main model is alone
+        evidence, own, shape = past.evidence if past else {}, logits[self.main], (len(weights), len(logits))
+        rested = rests(evidence, shape, own.shape[1], self._method.floor)
+        found, *sharing = sent([told(evidence, shape), *rested], own.device)
+        found = found.view(3, *shape)
+        heard = (weights * found[1]).sum(-1, keepdim=True)  # [P, 1]
+        silence = heard <= 0  # where the main model is alone
         trust = weights / (heard + silence)
-        certain = own.new_zeros(places, width + 2)
-        torch.mul(main, trust[:, self.main : self.main + 1] + silence, out=certain[:, :width])
-        groups = self._bring(certain, logits, trust * here)
-        left = certain[:, width : width + 1] + (trust * lost).sum(-1, keepdim=True)  # what has no main tokens
-        shared = []
-        if self._bridges:
-            bridges = self._bridges.on(own.device)
-            shared.append(Shared(groups, *bridges.several, bridges.beside))
+        trust[:, self.main : self.main + 1] += silence
+        main = fused = own.softmax(-1)
+        mixture = self._mixture(main, logits, trust, found, sharing)
+        for _ in range(self._method.rounds):
+            fused = mixture.back(fused)
+        return fused.log() + (own.amax(-1, keepdim=True) - main.amax(-1, keepdim=True).log())  # on the scale of `own`
+
+    def _mixture(
+        self, main: Tensor, logits: Sequence[Tensor], trust: Tensor, found: Tensor, sharing: Sequence[Tensor]
+    ) -> Mixture:
+        """What all members' evidence comes to, ahead of a prior.
+
+        Args:
+            main: The main model's distribution, ``[P, V_m]``.
+            logits: Each member's.
+            trust: What each member's evidence counts, ``[P, N]``.
+            found: See `told`.
+            sharing: See `rests`.
+        """
+        bridges, (places, width) = self._bridges.on(main.device), main.shape
+        certain, groups, here = main.new_zeros(places, width + 2), list[Tensor](), trust * found[0]
+        for i, one in enumerate(logits):
+            if i in bridges.single:
+                e = one.softmax(-1).to(main.device).mul_(here[:, i : i + 1])
+                certain.scatter_add_(1, bridges.single[i].expand(places, -1), e)
+                groups.append(e.index_select(1, bridges.tokens[i]))
+                continue
+            roles = self._roles[i], self._roles[self.main]
+            p = main if i == self.main else in_main_ids(one.softmax(-1).to(main.device), *roles, width)
+            certain[:, :width].addcmul_(p, trust[:, i : i + 1])
+        left = certain[:, width : width + 1] + (trust * found[2]).sum(-1, keepdim=True)
+        shared = [Shared(torch.cat(groups, 1), bridges.group, bridges.target, bridges.beside)] if groups else []
         if sharing:
             owner, share, *edges = sharing
             shared.append(Shared((share * trust.view(-1)[owner])[None], *edges))
-        fused = self._rounds(certain[:, :width], left, shared, main)
-        return fused.log() + (own.amax(-1, keepdim=True) - main.amax(-1, keepdim=True).log())  # on the scale of `own`
-
-    def _bring(self, certain: Tensor, logits: Sequence[Tensor], trust: Tensor) -> Tensor:
-        """Add what goes to one main token; returns what goes to several, in groups, ``[P, G]``.
-
-        Args:
-            certain: What it is added to, ``[P, V_m + 2]``: behind main tokens what goes to none, and to several.
-            logits: Each member's.
-            trust: What each counts, ``[P, N]``.
-        """
-        groups, width = list[Tensor](), logits[self.main].shape[1]
-        for i, one in enumerate(logits):
-            if i == self.main:
-                continue
-            e = one.softmax(-1).to(certain.device).mul_(trust[:, i : i + 1])
-            if self._bridges is None or i not in self._bridges.tokens:
-                certain[:, :width] += in_main_ids(e, self._roles[i], self._roles[self.main], width)
-            else:
-                bridges = self._bridges.on(certain.device)
-                certain.scatter_add_(1, bridges.single[i].expand(len(e), -1), e)
-                groups.append(e.index_select(1, bridges.tokens[i]))
-        return torch.cat(groups, 1) if groups else certain[:, :0]
-
-    def _rounds(self, certain: Tensor, left: Tensor, shared: Sequence[Shared], prior: Tensor) -> Tensor:
-        """Bring evidence back as often as the method says; fused distributions ``[P, V_m]``.
-
-        Args:
-            certain: What is the same in every round, ``[P, V_m]``.
-            left: What goes as the prior says, ``[P, 1]``.
-            shared: What tokens share.
-            prior: How they share in the first round, ``[P, V_m]``.
-        """
-        for _ in range(self._method.rounds):
-            fused = torch.addcmul(certain, left, prior)
-            for one in shared:
-                one.add(fused, prior)
-            prior = fused
-        return prior
+        return Mixture(certain[:, :width], left, shared)
 
     @torch.inference_mode()
     def read(self, logits: Sequence[Tensor], past: Past) -> None:
@@ -157,7 +142,7 @@ class _SurfaceFusion(Fusion):
         own = logits[self.main]
         likely = own >= own.logsumexp(-1, keepdim=True) + math.log(LIKELY)
         *values, chosen = fetched([*(one.look() for one in reads.values()), likely])
-        chosen = chosen.reshape(own.shape)  # [P, V_m]
+        chosen = chosen.view(np.bool_).reshape(own.shape)  # [P, V_m]
         for (i, read), seen in zip(reads.items(), values, strict=True):
             found = expected(read, seen, guess=self._method.guess, abstain=self._method.abstain)
             past.evidence[i] = replace(found, rests=missing[i].rests(found, chosen))

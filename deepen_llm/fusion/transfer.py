@@ -30,6 +30,6 @@ def sent(arrays: Sequence[Array], device: torch.device) -> list[Tensor]:
     flat = [one.reshape(-1).astype(np.float64 if one.dtype.kind == "f" else np.int64) for one in arrays]
     packed = torch.from_numpy(np.concatenate([one.view(np.int64) for one in flat]))
     packed = packed.pin_memory() if device.type == "cuda" else packed
-    parts = packed.to(device, non_blocking=True).split([len(one) for one in flat])
+    parts = torch.split(packed.to(device, non_blocking=True), [len(one) for one in flat])
     pairs = zip(parts, flat, strict=True)
     return [part.view(torch.float64).float() if one.dtype.kind == "f" else part for part, one in pairs]
