@@ -109,10 +109,10 @@ def _boundaries(
     for place, (trail, rest) in enumerate(zip(trails, unfinished, strict=True)):
         behind = trail.dropped + rest
         if behind and norms is not None:
-            yield Boundary(place, 0, behind, -1, logits[place], norms[place])
+            yield Boundary(place, 0, behind, -1, logits[place].contiguous(), norms[place])
         for back, (token, one, norm) in enumerate(zip(trail.tokens, trail.logits, trail.norms, strict=True), 1):
             behind = (tokens.surfaces[token] or b"") + behind
-            yield Boundary(place, back, behind, token, one, norm)
+            yield Boundary(place, back, behind, token, one.contiguous(), norm)
 
 
 def _storage(row: Tensor) -> int:
