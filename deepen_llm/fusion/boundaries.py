@@ -14,7 +14,7 @@ from deepen_llm.fusion.correspondence import Tokens
 from deepen_llm.fusion.past import Trail
 from deepen_llm.fusion.transfer import sent
 
-OWN, INSIDE, BEYOND = range(3)
+OWN, INSIDE, BEYOND = 0, 1, 2
 """Logits of the token that the member read, of others that the last bytes begin with, of those that go on behind."""
 
 
@@ -70,11 +70,11 @@ class Boundaries:
             np.array([(one.place, one.back, one.token) for one in self._all], dtype=np.int64).reshape(-1, 3).T
         )
         covers = [tokens.covers(one.behind) for one in self._all]
-        pairs = zip(self.owns.clip(0)[:, None], covers, strict=True)
+        pairs = zip(np.maximum(self.owns, 0)[:, None], covers, strict=True)
         parts = [part for own, cover in pairs for part in (own, cover.inside, cover.beyond)]
         sizes = np.array([len(part) for part in parts], dtype=np.int64)
         self.boundary = np.repeat(np.arange(len(covers)), sizes.reshape(-1, 3).sum(1))
-        self.kind = np.repeat(np.tile((OWN, INSIDE, BEYOND), len(covers)), sizes)
+        self.kind = np.repeat(np.arange(len(parts)) % 3, sizes)
         self.token = np.concatenate([*parts, self.owns[:0]])
         self.missing = np.concatenate([*(cover.missing for cover in covers), self.owns[:0]])
 

@@ -200,7 +200,7 @@ def expected(read: Boundaries, values: NDArray[np.generic], *, guess: float, abs
 
 def _logarithms(read: Boundaries, values: Floats, guess: float) -> Floats:
     """``ln w_k(u)``, or of the parts of ``a``, ``[T]``; ``-inf`` for the tokens that were read."""
-    logits, norms = np.split(values, [len(read.kind)])
+    logits, norms = values[: len(read.kind)], values[len(read.kind) :]
     own, inside = read.kind == OWN, read.kind == INSIDE
     steps = np.zeros((len(read.unheard), 1 + read.backs.max(initial=0)))  # ln p_{j-1}(t_j), [P, K + 1]
     steps[read.places, read.backs] = np.where(read.backs > 0, np.maximum(logits[own] - norms, _IMPOSSIBLE), 0.0)
