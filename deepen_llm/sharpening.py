@@ -43,7 +43,7 @@ def _sharpen(logits: Tensor, tokens: Tokens) -> None:
     spelled = sorted((tokens.surfaces[token] or b"", token) for token in likely)  # of two alike, the shorter first
     for surface, token in spelled:
         if surface and not logits[token].isneginf():
-            alike = tokens.order[tokens.beginning(surface)].to(logits.device)
+            alike = torch.from_numpy(tokens.order[tokens.beginning(surface)]).to(logits.device)
             total = logits[alike].logsumexp(-1)
             logits[alike] = -torch.inf
             logits[token] = total

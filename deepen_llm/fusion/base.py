@@ -75,7 +75,10 @@ class Fusion(ABC):
             Logits over the main vocabulary, ``[B, V_m]``, on the main model's device.
         """
         own = logits[self.main]
-        if weights.device.type == "cpu" and bool((weights[:, self.main] >= 1).all()):  # a look that waits for nothing
+        alone = (
+            (weights[:, self.main] >= 1).tolist() if weights.device.type == "cpu" else [True, False]
+        )  # without a wait
+        if all(alone):
             return own
         if past is not None:
             self.read(logits, past)
@@ -90,7 +93,7 @@ class Fusion(ABC):
             ]
         )
         fused = self._roles[self.main].unfold(fused, own)
-        return torch.where(weights[:, self.main : self.main + 1] < 1, fused, own)
+        return torch.where(weights[:, self.main : self.main + 1] < 1, fused, own) if any(alone) else fused
 
     def read(self, logits: Sequence[Tensor], past: Past) -> None:  # noqa: B027 (most methods look at nothing)
         """Note in what came before what it tells; for methods that look at it (see `Past.evidence`)."""

@@ -14,10 +14,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from deepen_llm import fingerprints, store
@@ -26,6 +29,7 @@ from deepen_llm.vocabulary import Vocabulary
 
 _NONE = -1
 _REMEMBERED = 1 << 18  # texts whose first token is kept in memory
+_LOOKED_UP = 1 << 14  # texts whose tokens are
 
 
 @dataclass(frozen=True)
@@ -59,30 +63,66 @@ class Edges:
         return cls(found["single"], found["tokens"], found["several"], found["spelled"].bool())
 
 
+class Covers(NamedTuple):
+    """The tokens that may cover the end of a text.
+
+    Attributes:
+        inside: Those that it begins with.
+        missing: How many of its bytes are behind each of these.
+        beyond: Those that begin with it and go on.
+    """
+
+    inside: NDArray[np.int64]
+    missing: NDArray[np.int64]
+    beyond: NDArray[np.int32]
+
+
 class Tokens:
     """A member's tokens by how they begin, and the texts that they begin.
 
     Args:
         member: The member.
+
+    Attributes:
+        surfaces: The bytes of each token.
+        order: The ids of those that have some, in the order of these.
+        beyond: Tells for a text where in ``order`` the tokens are that begin with it and go on behind it.
+        covers: Tells for a text its `Covers`.
     """
 
     def __init__(self, member: Spelling) -> None:
-        self.surfaces = member.vocabulary.surfaces
-        self.ids = member.vocabulary.ids
+        self.surfaces, self._ids = member.vocabulary.surfaces, member.vocabulary.ids
         known = sorted((surface, id_) for id_, surface in enumerate(self.surfaces) if surface)
         self._sorted = [surface for surface, _ in known]
-        self.order = torch.tensor([id_ for _, id_ in known], dtype=torch.long)  # ids in the surfaces' order
+        self.order = np.array([id_ for _, id_ in known], dtype=np.int32)
         self._ask: Callable[[Sequence[bytes]], list[int]] = member.first_tokens
         self._firsts: dict[bytes, int] = {}
+        self.beyond = lru_cache(_LOOKED_UP)(self._beyond)
+        self.covers = lru_cache(_LOOKED_UP)(self._covers)
 
     def beginning(self, text: bytes) -> slice:
         """Where in ``order`` the tokens are that begin with a text."""
         return slice(bisect_left(self._sorted, text), self.beyond(text).stop)
 
-    def beyond(self, text: bytes) -> slice:
-        """Where in ``order`` the tokens are that begin with a text and go on behind it."""
+    def ranks(self, chosen: NDArray[np.bool_]) -> NDArray[np.int32]:
+        """Where in ``order`` the tokens are for which this is true, ``[V]`` to rising numbers."""
+        ranks = self._rank[np.flatnonzero(chosen)]
+        return np.sort(ranks[ranks != _NONE])
+
+    @cached_property
+    def _rank(self) -> NDArray[np.int32]:
+        rank = np.full(len(self.surfaces), _NONE, dtype=np.int32)
+        rank[self.order] = np.arange(len(self.order), dtype=np.int32)
+        return rank
+
+    def _beyond(self, text: bytes) -> slice:
         first = bisect_left(self._sorted, text + b"\x00") if text else 0
         return slice(first, bisect_left(self._sorted, text + b"\xff" * 8) if text else len(self._sorted))
+
+    def _covers(self, text: bytes) -> Covers:
+        known = [(id_, size) for size in range(1, len(text) + 1) if (id_ := self._ids.get(text[:size])) is not None]
+        inside, sizes = np.array(known, dtype=np.int64).reshape(-1, 2).T
+        return Covers(inside, len(text) - sizes, self.order[self.beyond(text)])
 
     def firsts(self, texts: Sequence[bytes]) -> list[int]:
         """The first token of each text, -1 where it has none; what was asked before is remembered."""

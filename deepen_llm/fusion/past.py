@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 if TYPE_CHECKING:
-    from deepen_llm.fusion.straddling import Evidence
+    from deepen_llm.fusion.straddling import Expected
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Past:
 
     trails: Sequence[Sequence[Trail]]
     unfinished: Sequence[bytes]
-    evidence: dict[int, Sequence[Evidence]] = field(default_factory=dict)
+    evidence: dict[int, Expected] = field(default_factory=dict)
 
     def part(self, places: slice) -> Past:
         """The same for some of the places."""
-        evidence = {member: found[places] for member, found in self.evidence.items()}
+        evidence = {member: found.at(range(len(found))[places]) for member, found in self.evidence.items()}
         return Past([trails[places] for trails in self.trails], self.unfinished[places], evidence)

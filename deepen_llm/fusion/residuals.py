@@ -8,34 +8,15 @@ With b the last bytes of the text, u a member's token that begins with them, and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
-from torch import Tensor
+from numpy.typing import NDArray
 
 from deepen_llm.fusion.correspondence import Tokens
-from deepen_llm.fusion.straddling import Evidence, Straddler
+from deepen_llm.fusion.straddling import Expected, Integers, Rests
 
-_LIKELY = 1e-5  # longer main tokens whose prior is less are not asked for
-
-
-@dataclass
-class Rests:
-    """The rests of straddling tokens at P places, as `_Brought` has groups of edges.
-
-    Attributes:
-        places: The place of each rest.
-        shares: Its share of the evidence.
-        groups: For each edge, its rest.
-        targets: For each edge, its main token at its place in ``[P · V_m]``.
-        spelled: For each edge, 1 where the main token begins the rest itself.
-    """
-
-    places: list[int] = field(default_factory=list)
-    shares: list[float] = field(default_factory=list)
-    groups: list[int] = field(default_factory=list)
-    targets: list[int] = field(default_factory=list)
-    spelled: list[float] = field(default_factory=list)
+LIKELY = 1e-5
+"""Longer main tokens whose prior is less are not asked for."""
 
 
 class Residuals:
@@ -47,43 +28,34 @@ class Residuals:
     """
 
     def __init__(self, tokens: Tokens, main: Tokens) -> None:
-        self._tokens, self._main = tokens, main
+        self.tokens, self._main = tokens, main
 
-    def edges(self, found: Sequence[Evidence], prior: Tensor) -> Rests:
-        """The rests of all straddling tokens.
+    def rests(self, found: Expected, likely: NDArray[np.bool_]) -> Rests:
+        """The main tokens of the rests of all straddling tokens.
 
         Args:
-            found: The member's evidence at each place.
-            prior: The main model's distribution, ``[P, V_m]``.
+            found: What the member expects at P places.
+            likely: Which main tokens are likely there, ``[P, V_m]``.
         """
-        told = [(place, one) for place, evidence in enumerate(found) for one in evidence.straddlers]
-        if not told:
-            return Rests()
-        rests = [(self._tokens.surfaces[one.token] or b"")[len(one.behind) :] for _, one in told]
-        firsts, longer = self._main.firsts(rests), self._longer(told, rests, prior)
-        made = Rests([place for place, _ in told], [one.share for _, one in told])
-        for number, ((place, _), first, others) in enumerate(zip(told, firsts, longer, strict=True)):
-            for id_ in ([first] if first >= 0 else []) + [id_ for id_ in others if id_ != first]:
-                made.groups.append(number)
-                made.targets.append(place * prior.shape[1] + id_)
-                made.spelled.append(float(id_ == first))
-        return made
+        rests = [(self.tokens.surfaces[token] or b"")[len(behind) :] for behind, token, _ in found.told]
+        firsts = np.array(self._main.firsts(rests), dtype=np.int64)
+        begun = np.flatnonzero(firsts >= 0)
+        longer, groups = self._longer(found, rests, likely)
+        other = longer != firsts[groups]
+        spelled = np.arange(len(begun) + other.sum()) < len(begun)
+        targets = np.concatenate([firsts[begun], longer[other]])
+        return Rests(np.concatenate([begun, groups[other]]), targets, spelled)
 
-    def _longer(self, told: Sequence[tuple[int, Straddler]], rests: Sequence[bytes], prior: Tensor) -> list[list[int]]:
-        """For each rest the likely main tokens that go on behind it, where the member would begin as it did."""
-        likely = {place: self._likely(prior[place]) for place in dict.fromkeys(place for place, _ in told)}
-        asked = list[tuple[int, int, bytes]]()  # the rest's number, a main token, and what the member would begin
-        for number, ((place, one), rest) in enumerate(zip(told, rests, strict=True)):
+    def _longer(self, found: Expected, rests: Sequence[bytes], likely: NDArray[np.bool_]) -> tuple[Integers, Integers]:
+        """The likely main tokens that go on behind a rest, where the member would begin as it did; and these rests."""
+        ranks = {place: self._main.ranks(likely[place]) for place in dict.fromkeys(found.places.tolist())}
+        asked = list[tuple[int, int]]()  # a main token, and a rest
+        for number, (place, rest) in enumerate(zip(found.places.tolist(), rests, strict=True)):
             beyond = self._main.beyond(rest)
-            first, last = np.searchsorted(likely[place], (beyond.start, beyond.stop))
-            for id_ in self._main.order[likely[place][first:last]].tolist():
-                asked.append((number, id_, one.behind + (self._main.surfaces[id_] or b"")))
-        found: list[list[int]] = [[] for _ in told]
-        begun = self._tokens.firsts([text for *_, text in asked])
-        for (number, id_, _), token in zip(asked, begun, strict=True):
-            if token == told[number][1].token:
-                found[number].append(id_)
-        return found
-
-    def _likely(self, prior: Tensor) -> np.ndarray:
-        return np.flatnonzero((prior[self._main.order.to(prior.device)] >= _LIKELY).cpu().numpy())
+            first, last = ranks[place].searchsorted((beyond.start, beyond.stop))
+            asked += ((id_, number) for id_ in self._main.order[ranks[place][first:last]].tolist())
+        texts = [found.told[number][0] + (self._main.surfaces[id_] or b"") for id_, number in asked]
+        begun = zip(self.tokens.firsts(texts), asked, strict=True)
+        fitting = [one for token, one in begun if token == found.told[one[1]][1]]
+        longer, groups = np.array(fitting, dtype=np.int64).reshape(-1, 2).T
+        return longer, groups

@@ -16,23 +16,27 @@ docs/method.md derives it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from deepen_llm.errors import ConfigError
 from deepen_llm.fusion.base import Fusible, Fusion, FusionMethod, Spelling
+from deepen_llm.fusion.boundaries import Boundaries
 from deepen_llm.fusion.correspondence import Edges, Tokens
 from deepen_llm.fusion.past import Past, Trail
-from deepen_llm.fusion.residuals import Residuals
+from deepen_llm.fusion.residuals import LIKELY, Residuals
 from deepen_llm.fusion.shared_vocabulary import in_main_ids
-from deepen_llm.fusion.straddling import Evidence, evidence
+from deepen_llm.fusion.sharing import Bridges, Mixture, Shared, rests, told
+from deepen_llm.fusion.straddling import Expected, expected
+from deepen_llm.fusion.transfer import fetched, sent
 
-_TINY = 1e-12  # beside each prior, so that none is 0
 _PORTION_BYTES = 64 * 2**20  # of one portion's tensors over a vocabulary
 
 
@@ -67,96 +71,81 @@ class Surface(FusionMethod):
         return _SurfaceFusion(self, [_spelling(member) for member in members], main)
 
 
-@dataclass(frozen=True)
-class _Stranger:
-    """A member with another vocabulary: its tokens, their edges, and the rests of those that straddle."""
-
-    tokens: Tokens
-    edges: Edges
-    residuals: Residuals
-    _sent: dict[torch.device, Edges] = field(default_factory=dict)
-
-    def edges_on(self, device: torch.device) -> Edges:
-        """The edges on a device, sent there once."""
-        if device not in self._sent:
-            self._sent[device] = self.edges.to(device)
-        return self._sent[device]
-
-
-@dataclass(frozen=True)
-class _Brought:
-    """One member's evidence at P places, in edges to main tokens.
-
-    Attributes:
-        certain: What goes to one main token each, ``[P, V_m]``.
-        total: ``S_i``, ``[P, 1]``.
-        shares: The evidence of each token, or rest of one, with several main tokens, ``[groups]``.
-        group: For each edge, which of these it belongs to, ``[E]``.
-        target: For each edge, its main token, at its place in ``[P · V_m]``, ``[E]``.
-        spelled: What the floor adds to each edge's prior, ``[E]``.
-    """
-
-    certain: Tensor
-    total: Tensor
-    shares: Tensor
-    group: Tensor
-    target: Tensor
-    spelled: Tensor
-
-    def back(self, prior: Tensor) -> Tensor:
-        """``q_i``, ``[P, V_m]``; evidence without main tokens stays with the prior."""
-        weight = prior.reshape(-1)[self.target] + self.spelled + _TINY
-        of_group = torch.zeros_like(self.shares).index_add_(0, self.group, weight)
-        moved = weight * (self.shares / of_group)[self.group]
-        q = self.certain.reshape(-1).index_add(0, self.target, moved).reshape(prior.shape)
-        return q + (self.total - q.sum(-1, keepdim=True)).clamp(min=0) * prior
-
-
 class _SurfaceFusion(Fusion):
     def __init__(self, method: Surface, members: Sequence[Spelling], main: int) -> None:
         widest = max(member.vocabulary.size for member in members)
         super().__init__(members, main, portion=max(1, _PORTION_BYTES // (4 * widest)))
         self._method, self.back, self.rereads = method, method.straddle, method.reread
-        own = members[main].vocabulary.fingerprint
-        self._strangers = dict[int, _Stranger]()
-        strangers = [(i, member) for i, member in enumerate(members) if member.vocabulary.fingerprint != own]
-        if strangers:
-            main_tokens = Tokens(members[main])
-            for i, member in strangers:
-                tokens = Tokens(member)
-                residuals = Residuals(tokens, main_tokens)
-                self._strangers[i] = _Stranger(tokens, Edges.between(member, members[main]), residuals)
+        own = members[main].vocabulary
+        strangers = {i: one for i, one in enumerate(members) if one.vocabulary.fingerprint != own.fingerprint}
+        edges = {i: Edges.between(one, members[main]) for i, one in strangers.items()}
+        self._bridges = Bridges(edges, own.size, method.floor)
+        main_tokens = Tokens(members[main]) if strangers else None
+        self._residuals = {i: Residuals(Tokens(one), main_tokens) for i, one in strangers.items() if main_tokens}
 
     def _fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:
         return self._fuse_behind(logits, weights, None)
 
     def _fuse_behind(self, logits: Sequence[Tensor], weights: Tensor, past: Past | None) -> Tensor:
-        own = logits[self.main]
-        kept, heard = own.new_zeros(own.shape), weights.new_zeros(len(weights), 1)
-        prior = own.softmax(-1)
+        evidence, own, shape = past.evidence if past else {}, logits[self.main], (len(weights), len(logits))
+        rested = rests(evidence, shape, own.shape[1], self._method.floor)
+        found, *sharing = sent([told(evidence, shape), *rested], own.device)
+        found = found.view(3, *shape)
+        heard = (weights * found[1]).sum(-1, keepdim=True)  # [P, 1]
+        silence = heard <= 0  # where the main model is alone
+        trust = weights / (heard + silence)
+        trust[:, self.main : self.main + 1] += silence
+        main = fused = own.softmax(-1)
+        mixture = self._mixture(main, logits, trust, found, sharing)
+        for _ in range(self._method.rounds):
+            fused = mixture.back(fused)
+        return fused.log() + (own.amax(-1, keepdim=True) - main.amax(-1, keepdim=True).log())  # on the scale of `own`
+
+    def _mixture(
+        self, main: Tensor, logits: Sequence[Tensor], trust: Tensor, found: Tensor, sharing: Sequence[Tensor]
+    ) -> Mixture:
+        """What all members' evidence comes to, ahead of a prior.
+
+        Args:
+            main: The main model's distribution, ``[P, V_m]``.
+            logits: Each member's.
+            trust: What each member's evidence counts, ``[P, N]``.
+            found: See `told`.
+            sharing: See `rests`.
+        """
+        bridges, (places, width) = self._bridges.on(main.device), main.shape
+        certain, groups, here = main.new_zeros(places, width + 2), list[Tensor](), trust * found[0]
         for i, one in enumerate(logits):
-            if i not in self._strangers:
-                p = in_main_ids(one.to(own.device).softmax(-1), self._roles[i], self._roles[self.main], own.shape[1])
-                kept += weights[:, i : i + 1] * p
-                heard += weights[:, i : i + 1]
-        nothing = [Evidence(1.0)] * len(own)
-        brought = {
-            i: self._brought(stranger, logits[i], past.evidence[i] if past else nothing, prior)
-            for i, stranger in self._strangers.items()
-        }
-        heard += sum(weights[:, i : i + 1] * one.total for i, one in brought.items())
-        main, fused = prior, prior
-        for _ in range(self._method.rounds if brought else 0):
-            fused = kept + sum(weights[:, i : i + 1] * one.back(fused) for i, one in brought.items())
-            fused = torch.where(heard > 0, fused / heard, main)
-        fused = fused if brought else kept
-        return fused.log() + own.logsumexp(-1, keepdim=True)  # on the scale of the main model's logits
+            if i in bridges.single:
+                e = one.softmax(-1).to(main.device).mul_(here[:, i : i + 1])
+                certain.scatter_add_(1, bridges.single[i].expand(places, -1), e)
+                groups.append(e.index_select(1, bridges.tokens[i]))
+                continue
+            roles = self._roles[i], self._roles[self.main]
+            p = main if i == self.main else in_main_ids(one.softmax(-1).to(main.device), *roles, width)
+            certain[:, :width].addcmul_(p, trust[:, i : i + 1])
+        left = certain[:, width : width + 1] + (trust * found[2]).sum(-1, keepdim=True)
+        shared = [Shared(torch.cat(groups, 1), bridges.group, bridges.target, bridges.beside)] if groups else []
+        if sharing:
+            owner, share, *edges = sharing
+            shared.append(Shared((share * trust.view(-1)[owner])[None], *edges))
+        return Mixture(certain[:, :width], left, shared)
 
     @torch.inference_mode()
     def read(self, logits: Sequence[Tensor], past: Past) -> None:
         """See `Fusion`."""
-        for i in self._strangers.keys() - past.evidence.keys():
-            past.evidence[i] = self._evidence(i, logits[i], past)
+        missing = {i: one for i, one in self._residuals.items() if i not in past.evidence}
+        trails = {i: past.trails[i] or [Trail.of()] * len(logits[i]) for i in missing}
+        reads = {i: Boundaries(missing[i].tokens, logits[i], one, past.unfinished) for i, one in trails.items()}
+        if not any(reads.values()):
+            return
+        own = logits[self.main]
+        likely = own >= own.logsumexp(-1, keepdim=True) + math.log(LIKELY)
+        *values, chosen = fetched([*(one.look() for one in reads.values()), likely])
+        chosen = chosen.view(np.bool_).reshape(own.shape)  # [P, V_m]
+        for (i, read), seen in zip(reads.items(), values, strict=True):
+            found = expected(read, seen, guess=self._method.guess, abstain=self._method.abstain)
+            past.evidence[i] = replace(found, rests=missing[i].rests(found, chosen))
 
     @torch.inference_mode()
     def expected(self, logits: Sequence[Tensor], past: Past | None) -> Sequence[Tensor]:
@@ -166,62 +155,13 @@ class _SurfaceFusion(Fusion):
         self.read(logits, past)
         return [_logarithms(one, past.evidence[i]) if i in past.evidence else one for i, one in enumerate(logits)]
 
-    def _evidence(self, member: int, logits: Tensor, past: Past) -> list[Evidence]:
-        """A member's evidence at each place."""
-        trails = past.trails[member] or [Trail.of()] * len(logits)
-        tokens, method = self._strangers[member].tokens, self._method
-        return [
-            evidence(tokens, one, trail, rest, guess=method.guess, abstain=method.abstain)
-            for one, trail, rest in zip(logits, trails, past.unfinished, strict=True)
-        ]
 
-    def _brought(self, stranger: _Stranger, logits: Tensor, found: Sequence[Evidence], prior: Tensor) -> _Brought:
-        """A member's evidence as edges to main tokens.
-
-        Args:
-            stranger: The member.
-            logits: Its logits, ``[P, V_i]``.
-            found: Its evidence.
-            prior: The main model's distribution, ``[P, V_m]``.
-        """
-        device, (places, width) = prior.device, prior.shape
-        here = torch.tensor([[one.here] for one in found], dtype=logits.dtype, device=logits.device)  # [P, 1]
-        e, edges = (here * logits.softmax(-1)).to(device), stranger.edges_on(device)
-        certain = prior.new_zeros(places, width + 1).scatter_add_(1, edges.single.expand(places, -1), e)[:, :width]
-        total = e.sum(-1, keepdim=True)
-        rests = stranger.residuals.edges(found, prior)
-        start = torch.arange(places, device=device)[:, None]
-        count = len(edges.tokens)
-        rest, spelled = (torch.tensor(one, dtype=prior.dtype, device=device) for one in (rests.shares, rests.spelled))
-        total.index_add_(0, torch.tensor(rests.places, dtype=torch.long, device=device), rest[:, None])
-        return _Brought(
-            certain,
-            total,
-            shares=torch.cat([e[:, edges.tokens].reshape(-1), rest]),
-            group=torch.cat(
-                [
-                    (start * count + edges.several[0]).reshape(-1),
-                    torch.tensor(rests.groups, dtype=torch.long, device=device) + places * count,
-                ]
-            ),
-            target=torch.cat(
-                [
-                    (start * width + edges.several[1]).reshape(-1),
-                    torch.tensor(rests.targets, dtype=torch.long, device=device),
-                ]
-            ),
-            spelled=self._method.floor * torch.cat([edges.spelled.to(prior.dtype).repeat(places), spelled]),
-        )
-
-
-def _logarithms(logits: Tensor, found: Sequence[Evidence]) -> Tensor:
+def _logarithms(logits: Tensor, found: Expected) -> Tensor:
     """The logarithms of a member's evidence, ``[P, V_i + the most straddling tokens of a place]``."""
-    most = max(len(one.straddlers) for one in found)
-    here = torch.tensor([[one.here] for one in found], device=logits.device).log()  # [P, 1]
-    shares = torch.zeros(len(found), most)
-    for place, one in enumerate(found):
-        shares[place, : len(one.straddlers)] = torch.tensor([straddler.share for straddler in one.straddlers])
-    straddling = shares.to(logits.device).log()
+    columns = np.arange(len(found.places)) - found.places.searchsorted(found.places)
+    shares = np.zeros((len(found), 1 + columns.max(initial=-1)))
+    shares[found.places, columns] = found.shares
+    here, straddling = (one.view(len(found), -1).log() for one in sent([found.here, shares], logits.device))
     return torch.cat([logits.log_softmax(-1) + here, straddling], -1)
 
 

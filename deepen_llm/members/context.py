@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -79,9 +80,7 @@ class LocalContext(Context):
         before = [(row, length - k) for (row, length), one in zip(asked, passed, strict=False) for k, _ in one]
         fresh = [place for place in sorted({*asked, *before}) if not self._knows(*place)]  # row by row
         logits = self._fresh(fresh) if fresh else torch.empty(0)
-        for place, (row, length) in enumerate(fresh):
-            one = logits[place]
-            self._rows[row].learn(length, one.clone() if self._back and len(fresh) > 1 else one)  # keep no whole batch
+        self._learn(fresh, logits, lengths)
         if fresh != asked:
             logits = torch.stack([self._rows[row].known(length) for row, length in asked])
         dropped = [self._rows[row].dropped(place) for row, wanted in enumerate(lengths) for place in range(len(wanted))]
@@ -150,6 +149,24 @@ class LocalContext(Context):
             [(k, token) for k, token in enumerate(self._rows[row].trail(boundary), 1) if length - k > low]
             for (row, boundary, length), low in zip(places, first, strict=True)
         ]
+
+    def _learn(self, fresh: Sequence[tuple[int, int]], logits: Tensor, lengths: Sequence[Sequence[int]]) -> None:
+        """Keep logits for what comes; what is forgotten at the same step is kept in one tensor, and nothing else in it.
+
+        Args:
+            fresh: Pairs of a row and a number of tokens, as many as there are ``logits``.
+            logits: Their logits.
+            lengths: See `Reading`; what is kept of drafts is forgotten at any step.
+        """
+        groups = defaultdict[int, list[int]](list)
+        for place, (row, length) in enumerate(fresh if self._back else ()):
+            groups[place if len(lengths[row]) > 1 else length - lengths[row][-1]].append(place)
+        norms = logits.logsumexp(-1) if groups else None
+        for group in groups.values() if norms is not None else [range(len(fresh))]:
+            part = logits[group] if len(groups) > 1 else logits
+            for one, place in zip(part, group, strict=True):
+                row, length = fresh[place]
+                self._rows[row].learn(length, one, None if norms is None else norms[place])
 
     def _knows(self, row: int, length: int) -> bool:
         """Whether a row knows the logits after so many tokens, or learns them from the recording."""

@@ -76,10 +76,12 @@ class ReadRow:
             self._norms[length] = self._logits[length].logsumexp(-1)
         return self._norms[length]
 
-    def learn(self, length: int, logits: Tensor) -> None:
-        """Keep the logits after so many tokens, ``[V]``."""
+    def learn(self, length: int, logits: Tensor, norm: Tensor | None = None) -> None:
+        """Keep the logits after so many tokens, ``[V]``, and what `norm` tells of them, where it is known."""
         self._logits[length] = logits
         self._norms.pop(length, None)
+        if norm is not None:
+            self._norms[length] = norm
 
     def trail(self, boundary: int) -> list[int]:
         """The last tokens before a boundary that was told, the newest first: as many as spell the end of the text.
@@ -128,7 +130,9 @@ class ReadRow:
         other = object.__new__(ReadRow)
         other._script, other._own, other._draft = self._script.copy(), self._own.copy(), []
         other._surfaces, other._tokens, other._back = self._surfaces, self._tokens, self._back
-        other._logits, other._norms, other.reading = dict(self._logits), dict(self._norms), self.reading
+        kept = self._logits.items()
+        other._logits = {length: one.clone() if self._back else one for length, one in kept}  # none of other rows
+        other._norms, other.reading = dict(self._norms), self.reading
         return other
 
     def _join(self) -> None:

@@ -1,17 +1,21 @@
 """The laws of CONTRIBUTING.md, on the device."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from deepen_llm import Bayes, Deepen, EnsembleLLM, FusionMethod
+from deepen_llm import Bayes, Deepen, EnsembleLLM, FusionMethod, Surface
+from deepen_llm.fusion.past import Past, Trail
 from deepen_llm.fusion.selection import chosen_anchors
 from deepen_llm.members.base import Member
 from deepen_llm.vocabulary import shared_anchors
+from tests.fusion.operators import Operators
 from tests.gpu.ensembles import PROMPTS, ensemble
 
 pytestmark = pytest.mark.gpu
+UNFINISHED = [b"", b"", b"\xc3", b""]
 FUSIONS = ["deepen", "bayes", "surface"]
 SAMPLED = {"max_new_tokens": 8, "temperature": 1.0, "top_p": 0.95, "seed": 3}
 
@@ -77,6 +81,38 @@ def test_law_8_a_fused_step_is_that_of_the_cpu(method: FusionMethod, device: str
     assert here.device.type == device
     torch.testing.assert_close(here.cpu(), there, atol=2e-3, rtol=1e-4)
     torch.testing.assert_close(here.softmax(-1).cpu(), there.softmax(-1), atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("options", [{}, {"straddle": 0}, {"rounds": 1, "abstain": False}], ids=str)
+def test_law_8_a_fused_step_behind_a_text_is_that_of_the_cpu(options: dict[str, Any], device: str) -> None:
+    method, weights = Surface(**options), torch.tensor([[0.2, 0.5, 0.3]] * 3 + [[1.0, 0, 0]])
+    there, here = (method.prepare(ensemble(where).members, 0) for where in ("cpu", device))
+    contexts = [
+        member.open([member.encode_prompt(prompt) for prompt in PROMPTS], back=there.back if i else 0)
+        for i, member in enumerate(ensemble("cpu").members)
+    ]
+    straddling = 0
+    for piece in ("", " P", "ar", "is", " 1", "2", ".", " \n"):
+        for context in contexts:
+            context.append([[piece]] * len(PROMPTS))
+        readings = [context.read([()] * len(PROMPTS)) for context in contexts]
+        logits, trails = [one.logits for one in readings], [one.trails for one in readings]
+        pasts = [Past(trails, UNFINISHED), Past([[moved(one, device) for one in row] for row in trails], UNFINISHED)]
+        expected = there.fuse(logits, weights, pasts[0])
+        with Operators() as operators:
+            found = here.fuse([one.to(device) for one in logits], weights.to(device), pasts[1])
+        assert found.device.type == device
+        assert operators.waits == (device != "cpu")
+        torch.testing.assert_close(found.softmax(-1).cpu(), expected.softmax(-1), atol=1e-5, rtol=1e-3)
+        straddling += sum(len(one.straddlers) for told in pasts[1].evidence.values() for one in told)
+    assert straddling > 0
+
+
+def moved(trail: Trail, device: str) -> Trail:
+    """A trail on a device."""
+    return replace(
+        trail, logits=[one.to(device) for one in trail.logits], norms=[one.to(device) for one in trail.norms]
+    )
 
 
 @pytest.mark.parametrize("choice", ["random", "consistent", "spread"])
