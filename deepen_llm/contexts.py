@@ -20,10 +20,10 @@ from deepen_llm.fusion.past import Past
 from deepen_llm.gate import Gate, reasons_against
 from deepen_llm.members.base import Context, Draft, Member, Reading
 from deepen_llm.members.encoding import Prompt
-from deepen_llm.members.likelihood import standing_weights
 from deepen_llm.structure import Room
 from deepen_llm.text import TextAssembler
 from deepen_llm.tracing import StepReport
+from deepen_llm.weighing import Weighing
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,11 @@ class Contexts:
     Args:
         ensemble: The ensemble.
         prompts: For each row, its prompt as each member encodes it.
+        given: Whether the text that follows is given, or else the ensemble's own.
     """
 
-    def __init__(self, ensemble: Ensemble, prompts: Sequence[Sequence[Prompt]]) -> None:
-        self._ensemble, members = ensemble, ensemble.members
+    def __init__(self, ensemble: Ensemble, prompts: Sequence[Sequence[Prompt]], *, given: bool = False) -> None:
+        self._ensemble, self._given, members = ensemble, given, ensemble.members
         columns = list(zip(*prompts, strict=True)) or [()] * len(members)
         main = ensemble.main_model.vocabulary.fingerprint
         self._by_token = [member.vocabulary.fingerprint == main for member in members]
@@ -116,7 +117,7 @@ class Contexts:
         self.drafting: Context = own.open(list(columns[ensemble.main])) if own else self.each[ensemble.main]
         accelerated = [member.embedding.device.type != "cpu" for member in members]
         self._order = sorted(range(len(members)), key=lambda i: not accelerated[i])  # these go on working on their own
-        self._standing = standing_weights(ensemble, columns)  # [B, N]
+        self._weighing = Weighing(ensemble, columns, given=given)
 
     @property
     def ids(self) -> list[list[int]]:
@@ -159,7 +160,7 @@ class Contexts:
         ]
         readings, alone = self._read(heard, drafts, alone)
         logits = [readings[i].logits if i in readings else None for i in range(len(heard))]
-        fused, weights, past = self._fused(readings, alone, [len(row) for row in unfinished], inside)
+        fused, weights, past = self._fused(readings, alone, drafts, inside)
         fused = self._end_by_policy(fused, readings[main].logits)
         lengths = [
             readings[i].lengths if i in readings else context.boundaries(draft)
@@ -185,6 +186,7 @@ class Contexts:
         """Let every member hear each row's steps."""
         for context, heard in self._heard(steps):
             context.append(heard)
+        self._weighing.commit(steps)
         if self._ensemble.draft_model:
             self.drafting.append(_tokens(steps))
 
@@ -218,7 +220,7 @@ class Contexts:
         """Keep these rows, in this order; a row named twice is copied."""
         for context in self._all():
             context.select(rows)
-        self._standing = self._standing[list(rows)]
+        self._weighing.select(rows)
 
     def join(self, prompts: Sequence[Sequence[Prompt]], copies: int) -> None:
         """Take in new rows behind the others: ``copies`` of each prompt, which is read once.
@@ -226,7 +228,7 @@ class Contexts:
         Raises:
             LogitsError: See `check`.
         """
-        new = Contexts(self._ensemble, prompts)
+        new = Contexts(self._ensemble, prompts, given=self._given)
         for i in self._order:
             new.each[i].read([()] * len(prompts))
         for context in new.each:
@@ -235,7 +237,7 @@ class Contexts:
             new.select([row for row in range(len(prompts)) for _ in range(copies)])
         for context, other in zip(self._all(), new._all(), strict=True):
             context.join(other)
-        self._standing = torch.cat([self._standing, new._standing])
+        self._weighing.join(new._weighing)
 
     def rooms(self) -> list[Room]:
         """For each row, how much more fits into the members' context windows."""
@@ -289,28 +291,27 @@ class Contexts:
         return [(members[i].name, context.extended(draft)) for i, (context, draft) in heard if i != main]
 
     def _fused(
-        self, readings: dict[int, Reading], alone: Sequence[str], places: Sequence[int], unfinished: Sequence[bytes]
+        self,
+        readings: dict[int, Reading],
+        alone: Sequence[str],
+        drafts: Sequence[Sequence[Step]],
+        unfinished: Sequence[bytes],
     ) -> tuple[Tensor, Tensor, Past | None]:
         """Fused logits ``[P, V_m]``, the aggregation weights in force ``[P, N]``, and what came before.
 
         Args:
             readings: By member; the main model's only, where it decides alone everywhere.
             alone: See `_read`.
-            places: How many of each row there are.
+            drafts: For each row, the steps that may come next.
             unfinished: See `fuse`, for all places.
         """
         main, count = self._ensemble.main, len(self.each)
         if all(alone):
+            self._weighing.skip()
             return readings[main].logits, torch.eye(count)[main].expand(len(alone), -1), None
-        logits = [readings[i].logits for i in range(count)]
-        standing = self._standing.repeat_interleave(torch.tensor(places), 0)  # [P, N]
-        past, fusion = Past([readings[i].trails for i in range(count)], unfinished), self._ensemble.fusion
-        following = self._ensemble.weights.reads_logits
-        said = fusion.expected(logits, past) if following else logits
-        weights = self._ensemble.weights.weigh(said, standing).float()
-        shut = torch.tensor([[bool(why)] for why in alone], device=weights.device)  # [P, 1]
-        weights = torch.where(shut, torch.eye(count, device=weights.device)[main], weights)
-        return fusion.fuse(logits, weights, past), weights, past
+        past = Past([readings[i].trails for i in range(count)], unfinished)
+        fused, weights = self._weighing.fuse([readings[i].logits for i in range(count)], past, alone, drafts)
+        return fused, weights, past
 
     def _rooms(self, lengths: Sequence[Sequence[Sequence[int]]]) -> list[list[Room]]:
         """For each row and boundary, what fits in behind these lengths, ``[N][B][boundaries]``."""

@@ -27,6 +27,7 @@ from torch import Tensor
 from deepen_llm.errors import ConfigError
 from deepen_llm.fusion.base import Fusible, Fusion, FusionMethod, Spelling
 from deepen_llm.fusion.correspondence import Edges, Tokens
+from deepen_llm.fusion.parts import parts as parts_of
 from deepen_llm.fusion.past import Past, Trail
 from deepen_llm.fusion.residuals import Residuals
 from deepen_llm.fusion.shared_vocabulary import in_main_ids
@@ -113,6 +114,8 @@ class _Brought:
 
 
 class _SurfaceFusion(Fusion):
+    mixes = True
+
     def __init__(self, method: Surface, members: Sequence[Spelling], main: int) -> None:
         widest = max(member.vocabulary.size for member in members)
         super().__init__(members, main, portion=max(1, _PORTION_BYTES // (4 * widest)))
@@ -128,15 +131,18 @@ class _SurfaceFusion(Fusion):
                 self._strangers[i] = _Stranger(tokens, Edges.between(member, members[main]), residuals)
 
     def _fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:
-        return self._fuse_behind(logits, weights, None)
+        return self._fuse_behind(logits, weights, None, None)
 
-    def _fuse_behind(self, logits: Sequence[Tensor], weights: Tensor, past: Past | None) -> Tensor:
+    def _fuse_behind(
+        self, logits: Sequence[Tensor], weights: Tensor, past: Past | None, parts: list[Tensor] | None
+    ) -> Tensor:
         own = logits[self.main]
         kept, heard = own.new_zeros(own.shape), weights.new_zeros(len(weights), 1)
-        prior = own.softmax(-1)
+        prior, said = own.softmax(-1), dict[int, Tensor]()
         for i, one in enumerate(logits):
             if i not in self._strangers:
                 p = in_main_ids(one.to(own.device).softmax(-1), self._roles[i], self._roles[self.main], own.shape[1])
+                said[i] = p
                 kept += weights[:, i : i + 1] * p
                 heard += weights[:, i : i + 1]
         nothing = [Evidence(1.0)] * len(own)
@@ -147,9 +153,12 @@ class _SurfaceFusion(Fusion):
         heard += sum(weights[:, i : i + 1] * one.total for i, one in brought.items())
         main, fused = prior, prior
         for _ in range(self._method.rounds if brought else 0):
-            fused = kept + sum(weights[:, i : i + 1] * one.back(fused) for i, one in brought.items())
+            said |= {i: one.back(fused) for i, one in brought.items()}
+            fused = kept + sum(weights[:, i : i + 1] * said[i] for i in brought)
             fused = torch.where(heard > 0, fused / heard, main)
         fused = fused if brought else kept
+        if parts is not None:
+            parts.append(parts_of([said[i] for i in range(len(logits))], fused))
         return fused.log() + own.logsumexp(-1, keepdim=True)  # on the scale of the main model's logits
 
     @torch.inference_mode()

@@ -120,10 +120,11 @@ class Lab:
 
     def _outcome(self, setting: Setting, split: str) -> Outcome:
         fusion = self.prepare(setting)
-        return self._read_along(setting, fusion, split) if fusion.back else self._replayed(setting, fusion, split)
+        along = fusion.back or (isinstance(setting.weights, FollowingWeights) and setting.weights.learns)
+        return self._read_along(setting, fusion, split) if along else self._replayed(setting, fusion, split)
 
     def _read_along(self, setting: Setting, fusion: Fusion, split: str) -> Outcome:
-        """For a method that looks further back than what is recorded: the members read the right answers again."""
+        """Where more counts than what is recorded (earlier tokens, committed ones): members read the answers again."""
         members = [self._members[name] for name in setting.members]
         weights = setting.weights
         aggregation = (
