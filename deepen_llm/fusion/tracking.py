@@ -39,8 +39,8 @@ class TrackWeights(FollowingWeights):
         Σ_t D_t · (-log fused(v_t)) ≤ Σ_t D_t · (-log q'_i(v_t)) + (log N) / gamma + Σ_t D_t · log(1 / (1 - share))
 
     with ``D_t = exp(-(bytes from where v_t begins to the end) / h)``. For let δ = exp(-|v| / h) and
-    ``Φ = (1 / gamma) · log((1 / N) · Σ_i exp(gamma · S_i))``. As x^δ and x^gamma are concave (δ, gamma ≤ 1), by Jensen's
-    inequality a step leads to
+    ``Φ = (1 / gamma) · log((1 / N) · Σ_i exp(gamma · S_i))``. As x^δ and x^gamma are concave (δ, gamma ≤ 1), by
+    Jensen's inequality a step leads to
 
         Φ' ≤ δ (Φ + (1 / gamma) log Σ_i u_i q'_i(v)^gamma)
            ≤ δ (Φ + log Σ_i u_i q'_i(v)) ≤ δ (Φ + log fused(v) + log(1 / (1 - share)))
