@@ -12,7 +12,16 @@ if TYPE_CHECKING:
     from deepen_llm.config import EnsembleConfig, MemberConfig
     from deepen_llm.ensemble import EnsembleLLM
     from deepen_llm.errors import DeepenError
-    from deepen_llm.fusion import Bayes, Deepen, EntropyWeights, FusionMethod, PromptWeights, Surface, adapted_weights
+    from deepen_llm.fusion import (
+        Bayes,
+        Deepen,
+        EntropyWeights,
+        FusionMethod,
+        PromptWeights,
+        Surface,
+        TrackWeights,
+        adapted_weights,
+    )
     from deepen_llm.gate import Gate
     from deepen_llm.generation import ChatOptions, GenerationOptions
     from deepen_llm.outputs import Output, Piece, Sample, Score
@@ -43,6 +52,7 @@ __all__ = [
     "Surface",
     "Tool",
     "ToolCall",
+    "TrackWeights",
     "Tuning",
     "adapted_weights",
 ]

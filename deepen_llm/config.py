@@ -109,8 +109,9 @@ class EnsembleSettings(Options):
     Attributes:
         main_model: Index of the member whose vocabulary tokens are chosen from.
         weights: Aggregation weights, one per member, scaled to sum 1; None for equal ones (DEEPEN-Avg). Or weights that
-            follow the input: `PromptWeights` or `EntropyWeights`, their name (``prompt``, ``entropy``), or a mapping
-            with its name as ``by`` and options.
+            follow the input: `PromptWeights`, `EntropyWeights` or `TrackWeights`, their name (``prompt``, ``entropy``,
+            ``track``), or a mapping with its name as ``by`` and options. ``track`` needs a fusion method that is a
+            mixture: ``surface`` or ``bayes``.
         fusion: A fusion method, its name, or a mapping with its ``method`` and options.
         gate: Where to fuse: a `Gate`, its name (``always``, ``unsure``, ``boundary``, ``safe``), or a mapping with its
             name as ``when`` and options. Elsewhere the main model decides alone.

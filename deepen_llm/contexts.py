@@ -22,14 +22,14 @@ from deepen_llm.fusion.healing import BACK, Healer
 from deepen_llm.fusion.past import Past
 from deepen_llm.fusion.straddling import Evidence
 from deepen_llm.gate import Gate
-from deepen_llm.lookahead import LookAhead, agreeing, look_ahead
+from deepen_llm.lookahead import LookAhead, look_ahead
 from deepen_llm.members.base import Context, Draft, Member, Reading
 from deepen_llm.members.encoding import Prompt
-from deepen_llm.members.likelihood import standing_weights
 from deepen_llm.sharpening import sharpened
 from deepen_llm.structure import Room
 from deepen_llm.text import TextAssembler
 from deepen_llm.tracing import StepReport
+from deepen_llm.weighing import Places, Weighing
 
 
 @dataclass(frozen=True)
@@ -126,11 +126,19 @@ class Contexts:
     Args:
         ensemble: The ensemble.
         prompts: For each row, its prompt as each member encodes it.
+        given: Whether the text that follows is given, or else the ensemble's own.
         healing: Whether members are read further back, so that prompts that end inside a token can be healed.
     """
 
-    def __init__(self, ensemble: Ensemble, prompts: Sequence[Sequence[Prompt]], *, healing: bool = False) -> None:
-        self._ensemble, self._healing, members = ensemble, healing, ensemble.members
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        prompts: Sequence[Sequence[Prompt]],
+        *,
+        given: bool = False,
+        healing: bool = False,
+    ) -> None:
+        self._ensemble, self._given, self._healing, members = ensemble, given, healing, ensemble.members
         columns = list(zip(*prompts, strict=True)) or [()] * len(members)
         main = ensemble.main_model.vocabulary.fingerprint
         self._by_token = [member.vocabulary.fingerprint == main for member in members]
@@ -146,7 +154,7 @@ class Contexts:
         self.drafting: Context = own.open(list(columns[ensemble.main])) if own else self.each[ensemble.main]
         accelerated = [member.embedding.device.type != "cpu" for member in members]
         self._order = sorted(range(len(members)), key=lambda i: not accelerated[i])  # these go on working on their own
-        self._standing = standing_weights(ensemble, columns)  # [B, N]
+        self._weighing = Weighing(ensemble, columns, given=given)
 
     @property
     def ids(self) -> list[list[int]]:
@@ -193,7 +201,7 @@ class Contexts:
         behind = [one for row in answered for one in row] or [None] * len(inside)
         readings, alone, ahead = self._read(heard, drafts, inside, alone, behind)
         logits = [readings[i].logits if i in readings else None for i in range(len(heard))]
-        fused, weights, past, alone = self._fused(readings, alone, ahead, [len(row) for row in unfinished], inside)
+        fused, weights, past, alone = self._fused(readings, alone, ahead, drafts, inside)
         fused = self._end_by_policy(fused, readings[main].logits)
         lengths = [
             readings[i].lengths if i in readings else context.boundaries(draft)
@@ -220,6 +228,7 @@ class Contexts:
         """Let every member hear each row's steps."""
         for context, heard in self._heard(steps):
             context.append(heard)
+        self._weighing.commit(steps)
         if self._ensemble.draft_model:
             self.drafting.append(_tokens(steps))
 
@@ -257,7 +266,7 @@ class Contexts:
         """Keep these rows, in this order; a row named twice is copied."""
         for context in self._all():
             context.select(rows)
-        self._standing = self._standing[list(rows)]
+        self._weighing.select(rows)
 
     def join(self, prompts: Sequence[Sequence[Prompt]], copies: int) -> None:
         """Take in new rows behind the others: ``copies`` of each prompt, which is read once.
@@ -265,7 +274,7 @@ class Contexts:
         Raises:
             LogitsError: See `check`.
         """
-        new = Contexts(self._ensemble, prompts, healing=self._healing)
+        new = Contexts(self._ensemble, prompts, given=self._given, healing=self._healing)
         for i in self._order:
             new.each[i].read([()] * len(prompts))
         for context in new.each:
@@ -274,7 +283,7 @@ class Contexts:
             new.select([row for row in range(len(prompts)) for _ in range(copies)])
         for context, other in zip(self._all(), new._all(), strict=True):
             context.join(other)
-        self._standing = torch.cat([self._standing, new._standing])
+        self._weighing.join(new._weighing)
 
     def rooms(self) -> list[Room]:
         """For each row, how much more fits into the members' context windows."""
@@ -371,7 +380,7 @@ class Contexts:
         readings: dict[int, Reading],
         alone: list[str],
         ahead: LookAhead | None,
-        places: Sequence[int],
+        drafts: Sequence[Sequence[Step]],
         unfinished: Sequence[bytes],
     ) -> tuple[Tensor, Tensor, Past | None, list[str]]:
         """Fused logits ``[P, V_m]``, the aggregation weights in force ``[P, N]``, what came before, and who is alone.
@@ -380,23 +389,16 @@ class Contexts:
             readings: By member; the main model's only, where it decides alone everywhere.
             alone: See `_read`.
             ahead: See `_read`.
-            places: How many of each row there are.
+            drafts: For each row, the steps that may come next.
             unfinished: See `fuse`, for all places.
         """
         ensemble, main, count = self._ensemble, self._ensemble.main, len(self.each)
         if all(alone):
+            self._weighing.skip()
             return readings[main].logits, torch.eye(count)[main].expand(len(alone), -1), None, alone
-        logits = [readings[i].logits for i in range(count)]
-        standing = self._standing.repeat_interleave(torch.tensor(places), 0)  # [P, N]
         past = Past([readings[i].trails for i in range(count)], unfinished)
-        said = ensemble.fusion.expected(logits, past) if ensemble.weights.reads_logits else logits
-        weights = ensemble.weights.weigh(said, standing).float()
-        if ensemble.gate.when == "safe" and ahead and count > 1:
-            agreed = agreeing(ensemble.members, main, ahead, logits, weights)
-            alone = [why or "members agree" * one for why, one in zip(alone, agreed, strict=True)]
-        shut = torch.tensor([[bool(why)] for why in alone], device=weights.device)  # [P, 1]
-        weights = torch.where(shut, torch.eye(count, device=weights.device)[main], weights)
-        fused = ensemble.fusion.fuse(logits, weights, past)
+        logits = [readings[i].logits for i in range(count)]
+        fused, weights, alone = self._weighing.fuse(logits, past, Places(alone, ahead), drafts)
         if ensemble.gate.sharpen:
             fused = sharpened(fused, ensemble.main_tokens, weights[:, main] < 1)
         return fused, weights, past, alone

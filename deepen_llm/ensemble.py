@@ -19,7 +19,7 @@ from typing_extensions import Self
 from deepen_llm.config import EnsembleConfig, EnsembleSettings, MemberConfig, Quantization
 from deepen_llm.contexts import Ensemble
 from deepen_llm.errors import ConfigError, DeepenError
-from deepen_llm.fusion import FOLLOWING, AggregationWeights, FixedWeights, FusionMethod
+from deepen_llm.fusion import FOLLOWING, AggregationWeights, FixedWeights, Fusion, FusionMethod
 from deepen_llm.gate import Gate
 from deepen_llm.generation import GenerationOptions
 from deepen_llm.members.base import Member, Message
@@ -53,9 +53,9 @@ class EnsembleLLM:
         members: Members, or pairs of a `transformers` model and its tokenizer.
         main_model: Index of the member whose vocabulary tokens are chosen from.
         weights: Aggregation weights, one per member, scaled to sum 1; None for equal ones. A member of weight 0 takes
-            no part, unless it is the main model. Or weights that follow the input: ``prompt`` or ``entropy``, or a
-            configured one, such as ``PromptWeights(tau=0.5)``. Or `AggregationWeights` of your own, which no
-            configuration can hold.
+            no part, unless it is the main model. Or weights that follow the input: ``prompt``, ``entropy`` or
+            ``track``, or a configured one, such as ``PromptWeights(tau=0.5)``. Or `AggregationWeights` of your own,
+            which no configuration can hold.
         fusion: A fusion method's name or a configured one, such as ``Deepen(relr=0.15, search_steps=5)``.
         gate: Where to fuse: ``always``, ``unsure`` (only where the main model is), ``boundary`` (only where every
             member's tokens have one), ``safe`` (only where members do not agree), or a configured one, such as
@@ -127,6 +127,7 @@ class EnsembleLLM:
             self.settings.require_drafts()
             _check_draft_model(self.draft_model, self.members[main])
         fusing, settings = self.settings.fusion.prepare(members, place), self.settings
+        _check_learning(weights, fusing, settings.fusion)
         return Ensemble(
             members,
             place,
@@ -562,6 +563,15 @@ def _member(given: object) -> Member:
         f"{given!r:.80} is no member: expected a Member or a pair (model, tokenizer)",
         hint="load hub ids, folders and configuration files with EnsembleLLM.from_pretrained",
     )
+
+
+def _check_learning(weights: AggregationWeights, fusing: Fusion, method: FusionMethod) -> None:
+    if weights.learns and not fusing.mixes:
+        raise ConfigError(
+            f"{type(weights).__name__} learn by what each member says of a token over the main model's vocabulary, "
+            f"which fusion={method.method!r} does not tell",
+            hint="choose fusion='surface' or 'bayes', or weights='prompt'",
+        )
 
 
 def _check_draft_model(drafting: Member, main: Member) -> None:

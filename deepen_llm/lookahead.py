@@ -32,6 +32,11 @@ class LookAhead:
     tokens: Sequence[int]
     added: Mapping[int, list[list[int] | None]]
 
+    def at(self, places: Sequence[int]) -> LookAhead:
+        """The same for these places, in this order."""
+        added = {i: [one[place] for place in places] for i, one in self.added.items()}
+        return LookAhead([self.tokens[place] for place in places], added)
+
     def merging(self, place: int) -> int | None:
         """The first member that would merge the token into those before it; None where nobody would."""
         return next((i for i, added in self.added.items() if added[place] is None), None)

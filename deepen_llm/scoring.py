@@ -66,7 +66,8 @@ def score(
     """
     ensemble = ensemble.scoring()
     waiting, memory = deque(_shared(asked, batch_size)), Memory(ensemble)
-    vocabulary, contexts, live = ensemble.main_model.vocabulary, Contexts(ensemble, []), list[_Row]()
+    vocabulary, contexts = ensemble.main_model.vocabulary, Contexts(ensemble, [], given=True)
+    live = list[_Row]()
     try:
         while live or waiting:
             arrived = _admit(asked, waiting, live, memory, batch_size)

@@ -52,7 +52,7 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "weights": st.one_of(
         st.none(),
         st.lists(st.just(0.0) | NUMBERS, min_size=1, max_size=3),
-        st.sampled_from(["prompt", "entropy", {"by": "prompt", "per": "byte", "tau": 1e-9}]),
+        st.sampled_from(["prompt", "entropy", "track", {"by": "prompt", "per": "byte", "tau": 1e-9}]),
         st.builds(PromptWeights, tau=NUMBERS),
         st.builds(EntropyWeights, tau=NUMBERS, base=st.none() | st.lists(SHARES, min_size=2, max_size=2).map(tuple)),
     ),

@@ -1,4 +1,4 @@
-"""Weights that follow the input: the prompt's likelihood, or each token's entropy."""
+"""Weights that follow the input: the prompt's likelihood, each token's entropy, or (test_tracking) the text so far."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from deepen_llm import EnsembleConfig, EnsembleLLM, EntropyWeights, PromptWeights, specialists
+from deepen_llm import EnsembleConfig, EnsembleLLM, EntropyWeights, PromptWeights, TrackWeights, specialists
 from deepen_llm.errors import ConfigError, LogitsError
 from deepen_llm.fusion import AggregationWeights, Likelihood
 from deepen_llm.members import base
@@ -83,7 +83,7 @@ def test_a_likelihood_that_is_no_number_is_told() -> None:
         EnsembleLLM([pair()[0], (model, tokenizer)], weights="prompt").generate(PROMPTS[0])
 
 
-@pytest.mark.parametrize("by", ["prompt", "entropy"])
+@pytest.mark.parametrize("by", ["prompt", "entropy", "track"])
 def test_a_copy_has_equal_weight(by: str) -> None:
     one, other = pair()
     llm, alone = EnsembleLLM([one, one], weights=by), EnsembleLLM([one])
@@ -128,7 +128,7 @@ def test_weights_per_prompt_hold_for_scores_and_all_of_an_answer() -> None:
 
 
 def test_only_weights_per_prompt_read_a_prompt_once_more() -> None:
-    for weights, more in ((None, 0), ("entropy", 0), ("prompt", 1)):
+    for weights, more in ((None, 0), ("entropy", 0), ("prompt", 1), ("track", 1)):
         members = pair()
         llm = EnsembleLLM(members, weights=weights)
         with counted(members[0][0]) as main, counted(members[1][0]) as other:
@@ -198,6 +198,8 @@ def test_weights_of_ones_own_work_and_no_configuration_holds_them(own: Aggregati
         {"by": "prompt", "tau": 0.5, "per": "byte"},
         EntropyWeights(tau=0.3, base=(1, 2)),
         "entropy",
+        {"by": "track", "gamma": 0.05, "horizon": 300, "credit": "all"},
+        "track",
         (2.0, 1.0),
     ],
     ids=str,
@@ -232,6 +234,10 @@ MISTAKES: list[tuple[str, Callable[[], object], str]] = [
     ("base", lambda: EnsembleLLM(pair(), weights={"by": "entropy", "base": [1, 2, 3]}), "3 weights for 2 members"),
     ("empty base", lambda: EntropyWeights(base=()), "one above zero"),
     ("zero base", lambda: EntropyWeights(base=(0.0, 0.0)), "one above zero"),
+    ("gamma", lambda: TrackWeights(gamma=1.5), "gamma=1.5"),
+    ("share", lambda: TrackWeights(share=1), "share=1"),
+    ("credit", lambda: EnsembleLLM(pair(), weights={"by": "track", "credit": "some"}), "'given' or 'all'"),
+    ("no mixture", lambda: EnsembleLLM(pair(), weights="track", fusion="deepen"), "fusion='deepen' does not tell"),
     ("neither", lambda: EnsembleLLM(pair(), weights=3), "weights=3"),  # type: ignore[arg-type]
 ]
 

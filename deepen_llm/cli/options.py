@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FusionName = Literal["deepen", "bayes", "surface"]
 """The fusion methods, named here so that ``--help`` need not import them."""
 
-WeightsName = Literal["prompt", "entropy"]
+WeightsName = Literal["prompt", "entropy", "track"]
 """Weights that follow the input, named here for the same reason."""
 
 GateName = Literal["always", "unsure", "boundary", "safe"]
@@ -183,7 +183,10 @@ class Given(Answering):
     weight: Annotated[list[float] | None, _Fusion(help="Aggregation weight; one per member. Default: equal.")] = None
     weights: Annotated[
         WeightsName | None,
-        _Fusion(help="Weights that follow the prompt's likelihood, or each token's entropy, in place of --weight."),
+        _Fusion(
+            help="Weights that follow the prompt's likelihood, each token's entropy, or the text so far, in place of "
+            "--weight."
+        ),
     ] = None
     gate: Annotated[
         GateName | None,

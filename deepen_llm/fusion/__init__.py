@@ -7,8 +7,9 @@ from deepen_llm.errors import ConfigError
 from deepen_llm.fusion.base import Fusion, FusionMethod
 from deepen_llm.fusion.bayes import Bayes
 from deepen_llm.fusion.deepen import Deepen
-from deepen_llm.fusion.following import FOLLOWING, EntropyWeights, FollowingWeights, PromptWeights, named_weights
+from deepen_llm.fusion.following import EntropyWeights, FollowingWeights, PromptWeights
 from deepen_llm.fusion.surface import Surface
+from deepen_llm.fusion.tracking import TrackWeights
 from deepen_llm.fusion.weights import AggregationWeights, FixedWeights, Likelihood, adapted_weights
 from deepen_llm.options import suggestion
 
@@ -35,6 +36,33 @@ def named_method(given: str | Mapping[str, Any]) -> FusionMethod:
     return METHODS[name](**options)
 
 
+FOLLOWING: dict[str, type[FollowingWeights]] = {
+    "prompt": PromptWeights,
+    "entropy": EntropyWeights,
+    "track": TrackWeights,
+}
+"""Weights that follow the input, by the names that users give them."""
+
+
+def named_weights(given: str | Mapping[str, Any]) -> FollowingWeights:
+    """The weights of a name, or of a mapping with ``by`` and options.
+
+    Raises:
+        ConfigError: There are none of this name, or an option cannot be used.
+
+    >>> named_weights({"by": "prompt", "tau": 0.5})
+    PromptWeights(by='prompt', tau=0.5, per='token')
+    """
+    options = {"by": given} if isinstance(given, str) else dict(given)
+    name = options.get("by")
+    if name not in FOLLOWING:
+        raise ConfigError(
+            f"unknown aggregation weights {name!r}{suggestion(name, FOLLOWING)}",
+            hint=f"give one number per member, or weights by {' or '.join(map(repr, FOLLOWING))}",
+        )
+    return FOLLOWING[name](**options)
+
+
 __all__ = [
     "FOLLOWING",
     "METHODS",
@@ -49,6 +77,7 @@ __all__ = [
     "Likelihood",
     "PromptWeights",
     "Surface",
+    "TrackWeights",
     "adapted_weights",
     "named_method",
     "named_weights",

@@ -50,17 +50,25 @@ class Fusion(ABC):
     Attributes:
         back: How many tokens before a place the fusion looks at in members with other vocabularies.
         rereads: Whether the main model reads its own encoding of a text into which others put tokens.
+        mixes: Whether the fused distribution is a mixture of what each member says over main tokens (see `parts`).
     """
 
     back: int = 0
     rereads: bool = False
+    mixes: bool = False
 
     def __init__(self, members: Sequence[Fusible], main: int, *, portion: int | None = None) -> None:
         self.main, self._portion = main, portion
         self._roles = [EndOfText(member.vocabulary.end_of_text) for member in members]
 
     @torch.inference_mode()
-    def fuse(self, logits: Sequence[Tensor], weights: Tensor, past: Past | None = None) -> Tensor:
+    def fuse(
+        self,
+        logits: Sequence[Tensor],
+        weights: Tensor,
+        past: Past | None = None,
+        parts: list[Tensor] | None = None,
+    ) -> Tensor:
         """Fuse one step.
 
         A member's end-of-text ids count as one token, whatever their number; afterwards the main model's own share out
@@ -70,15 +78,16 @@ class Fusion(ABC):
             logits: Each member's next-token logits, fp32 ``[B, V_i]``.
             weights: Aggregation weights, ``[B, N]``; each row sums to 1.
             past: What came before; None where nothing is known of it.
+            parts: Gets, from a method that ``mixes``, what each member says in the mixture (see `parts`), the end of
+                text as one token: ``[N, rows, V_m]`` for each portion of the rows.
 
         Returns:
             Logits over the main vocabulary, ``[B, V_m]``, on the main model's device.
         """
         own = logits[self.main]
-        alone = (
-            (weights[:, self.main] >= 1).tolist() if weights.device.type == "cpu" else [True, False]
-        )  # without a wait
-        if all(alone):
+        known = weights.device.type == "cpu"  # without a wait
+        alone = (weights[:, self.main] >= 1).tolist() if known else [True, False]
+        if parts is None and all(alone):
             return own
         if past is not None:
             self.read(logits, past)
@@ -88,7 +97,7 @@ class Fusion(ABC):
         portions = [slice(first, first + size) for first in range(0, len(weights), size)]
         fused = torch.cat(
             [
-                self._fuse_behind([one[rows] for one in folded], weights[rows], past and past.part(rows))
+                self._fuse_behind([one[rows] for one in folded], weights[rows], past and past.part(rows), parts)
                 for rows in portions
             ]
         )
@@ -135,8 +144,10 @@ class Fusion(ABC):
         """`course`, for logits whose end of text is one token: the logits ``[1, V_m]`` and the objective there."""
         return []
 
-    def _fuse_behind(self, logits: Sequence[Tensor], weights: Tensor, past: Past | None) -> Tensor:
-        """`_fuse`, for a method that looks at what came before."""
+    def _fuse_behind(
+        self, logits: Sequence[Tensor], weights: Tensor, past: Past | None, parts: list[Tensor] | None
+    ) -> Tensor:
+        """`_fuse`, for a method that looks at what came before, or that ``mixes``."""
         return self._fuse(logits, weights)
 
     @abstractmethod

@@ -21,6 +21,8 @@ from torch import Tensor
 
 from deepen_llm.fusion.anchoring import AnchorGroup
 from deepen_llm.fusion.base import Fusible, Fusion
+from deepen_llm.fusion.parts import parts as parts_of
+from deepen_llm.fusion.past import Past
 from deepen_llm.fusion.relative_method import RelativeMethod
 from deepen_llm.fusion.rows import Rows
 from deepen_llm.fusion.shared_vocabulary import in_main_ids
@@ -52,40 +54,47 @@ class Bayes(RelativeMethod):
 
 
 class _BayesFusion(Fusion):
+    mixes = True
+
     def __init__(self, method: Bayes, members: Sequence[Fusible], main: int, groups: Sequence[AnchorGroup]) -> None:
         super().__init__(members, main, portion=method._portion(groups))
         self._method, self._groups = method, groups
 
     def _fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:
+        return self._fuse_behind(logits, weights, None, None)
+
+    def _fuse_behind(
+        self, logits: Sequence[Tensor], weights: Tensor, past: Past | None, parts: list[Tensor] | None
+    ) -> Tensor:
         p = [one.softmax(-1) for one in logits]  # N of [B, V_i]
         strangers = {i: group for group in self._groups for i in group if i != self.main}
-        kept, prior = torch.zeros_like(p[self.main]), p[self.main]
+        kept, prior, said = torch.zeros_like(p[self.main]), p[self.main], dict[int, Tensor]()
         for i in set(range(len(p))) - set(strangers):
-            kept += weights[:, i : i + 1] * in_main_ids(
-                p[i].to(prior.device), self._roles[i], self._roles[self.main], prior.shape[1]
-            )
+            said[i] = in_main_ids(p[i].to(prior.device), self._roles[i], self._roles[self.main], prior.shape[1])
+            kept += weights[:, i : i + 1] * said[i]
         if strangers:
             relative = {i: group[i].view(p[i], self._method).into_once(p[i]) for i, group in strangers.items()}
             for _ in range(self._method.rounds):
-                prior = kept + self._brought_back(relative, prior, weights)
+                said |= self._brought_back(relative, prior)
+                prior = kept + sum(weights[:, i : i + 1] * said[i] for i in strangers)
         fused = prior if strangers else kept
+        if parts is not None:
+            parts.append(parts_of([said[i] for i in range(len(p))], fused))
         return fused.log() + logits[self.main].logsumexp(-1, keepdim=True)  # on the scale of the main model's logits
 
-    def _brought_back(self, relative: Mapping[int, Tensor], prior: Tensor, weights: Tensor) -> Tensor:
-        """``Σ λ_i q_i`` over the members with other vocabularies, ``[B, V_m]``.
+    def _brought_back(self, relative: Mapping[int, Tensor], prior: Tensor) -> dict[int, Tensor]:
+        """``q_i`` of each member with another vocabulary, ``[B, V_m]``.
 
         Args:
             relative: Their distributions in the relative spaces, by member, ``[B, A]`` each.
             prior: What stands for the main model's distribution, ``[B, V_m]``.
-            weights: Aggregation weights, ``[B, N]``.
         """
-        total = torch.zeros_like(prior)
+        said = dict[int, Tensor]()
         for group in self._groups:
             rows = group[self.main].view(prior, self._method)
             for i in set(group) - {self.main}:
-                q = inverse_by_bayes(prior, relative[i].to(prior.device), rows)
-                total += weights[:, i : i + 1] * q
-        return total
+                said[i] = inverse_by_bayes(prior, relative[i].to(prior.device), rows)
+        return said
 
 
 def inverse_by_bayes(p: Tensor, r: Tensor, rows: Rows) -> Tensor:

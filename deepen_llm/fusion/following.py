@@ -1,9 +1,9 @@
-"""Aggregation weights that follow the input: the prompt, or what is said at each token."""
+"""Aggregation weights that follow the input: the prompt, or how sure members are of each token."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -11,9 +11,8 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 from torch import Tensor
 from typing_extensions import Self
 
-from deepen_llm.errors import ConfigError
 from deepen_llm.fusion.weights import AggregationWeights, FixedWeights, Likelihood
-from deepen_llm.options import Options, suggestion
+from deepen_llm.options import Options
 
 
 class FollowingWeights(Options, AggregationWeights):
@@ -102,29 +101,6 @@ class EntropyWeights(FollowingWeights):
     def among(self, members: Sequence[int]) -> Self:
         """See `AggregationWeights`."""
         return self.model_copy(update={"base": tuple(self.base[i] for i in members)}) if self.base else self
-
-
-FOLLOWING: dict[str, type[FollowingWeights]] = {"prompt": PromptWeights, "entropy": EntropyWeights}
-"""Weights that follow the input, by the names that users give them."""
-
-
-def named_weights(given: str | Mapping[str, Any]) -> FollowingWeights:
-    """The weights of a name, or of a mapping with ``by`` and options.
-
-    Raises:
-        ConfigError: There are none of this name, or an option cannot be used.
-
-    >>> named_weights({"by": "prompt", "tau": 0.5})
-    PromptWeights(by='prompt', tau=0.5, per='token')
-    """
-    options = {"by": given} if isinstance(given, str) else dict(given)
-    name = options.get("by")
-    if name not in FOLLOWING:
-        raise ConfigError(
-            f"unknown aggregation weights {name!r}{suggestion(name, FOLLOWING)}",
-            hint=f"give one number per member, or weights by {' or '.join(map(repr, FOLLOWING))}",
-        )
-    return FOLLOWING[name](**options)
 
 
 def _uncertainty(logits: Tensor) -> Tensor:

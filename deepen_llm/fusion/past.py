@@ -52,5 +52,10 @@ class Past:
 
     def part(self, places: slice) -> Past:
         """The same for some of the places."""
-        evidence = {member: found.at(range(len(found))[places]) for member, found in self.evidence.items()}
-        return Past([trails[places] for trails in self.trails], self.unfinished[places], evidence)
+        return self.at(range(len(self.unfinished))[places])
+
+    def at(self, places: Sequence[int]) -> Past:
+        """The same for these places, in this order."""
+        evidence = {member: found.at(places) for member, found in self.evidence.items()}
+        trails = [[told[place] for place in places] if told else [] for told in self.trails]
+        return Past(trails, [self.unfinished[place] for place in places], evidence)

@@ -30,6 +30,7 @@ from deepen_llm.errors import ConfigError
 from deepen_llm.fusion.base import Fusible, Fusion, FusionMethod, Spelling
 from deepen_llm.fusion.boundaries import Boundaries
 from deepen_llm.fusion.correspondence import Edges, Tokens
+from deepen_llm.fusion.parts import parts as parts_of
 from deepen_llm.fusion.past import Past, Trail
 from deepen_llm.fusion.residuals import LIKELY, Residuals
 from deepen_llm.fusion.shared_vocabulary import in_main_ids
@@ -72,6 +73,8 @@ class Surface(FusionMethod):
 
 
 class _SurfaceFusion(Fusion):
+    mixes = True
+
     def __init__(self, method: Surface, members: Sequence[Spelling], main: int) -> None:
         widest = max(member.vocabulary.size for member in members)
         super().__init__(members, main, portion=max(1, _PORTION_BYTES // (4 * widest)))
@@ -84,9 +87,11 @@ class _SurfaceFusion(Fusion):
         self._residuals = {i: Residuals(Tokens(one), main_tokens) for i, one in strangers.items() if main_tokens}
 
     def _fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:
-        return self._fuse_behind(logits, weights, None)
+        return self._fuse_behind(logits, weights, None, None)
 
-    def _fuse_behind(self, logits: Sequence[Tensor], weights: Tensor, past: Past | None) -> Tensor:
+    def _fuse_behind(
+        self, logits: Sequence[Tensor], weights: Tensor, past: Past | None, parts: list[Tensor] | None
+    ) -> Tensor:
         evidence, own, shape = past.evidence if past else {}, logits[self.main], (len(weights), len(logits))
         rested = rests(evidence, shape, own.shape[1], self._method.floor)
         found, *sharing = sent([told(evidence, shape), *rested], own.device)
@@ -95,10 +100,14 @@ class _SurfaceFusion(Fusion):
         silence = heard <= 0  # where the main model is alone
         trust = weights / (heard + silence)
         trust[:, self.main : self.main + 1] += silence
-        main = fused = own.softmax(-1)
+        main = prior = fused = own.softmax(-1)
         mixture = self._mixture(main, logits, trust, found, sharing)
         for _ in range(self._method.rounds):
-            fused = mixture.back(fused)
+            prior, fused = fused, mixture.back(fused)
+        if parts is not None:
+            only = torch.eye(len(logits), device=own.device).unsqueeze(1).expand(-1, len(own), -1)  # [N, P, N]
+            said = [self._mixture(main, logits, one, found, sharing).back(prior) for one in only]
+            parts.append(parts_of(said, fused))
         return fused.log() + (own.amax(-1, keepdim=True) - main.amax(-1, keepdim=True).log())  # on the scale of `own`
 
     def _mixture(

@@ -17,7 +17,8 @@ class Likelihood(NamedTuple):
     """How likely a member finds a prompt.
 
     Attributes:
-        logprob: Log-probability of the tokens that are counted, in nats.
+        logprob: Log-probability of the tokens that are counted, in nats; of weights with a ``horizon`` h, each times
+            ``exp(-d / h)``, with d the bytes from where the token begins to the end of the prompt.
         tokens: How many are: all but special ones and one that begins the prompt, before which nothing stands.
         size: How many bytes these add to a text.
     """
@@ -33,13 +34,22 @@ class AggregationWeights:
     Attributes:
         reads_prompts: Whether `standing` looks at likelihoods, which take one more forward of each member per prompt.
         reads_logits: Whether `weigh` looks at logits.
+        learns: Whether they change by the tokens that are committed, which needs a fusion method that ``mixes``.
     """
 
     reads_prompts: ClassVar[bool] = False
     reads_logits: ClassVar[bool] = True
+    learns: ClassVar[bool] = False
+
+    @property
+    def memory(self) -> float:
+        """The bytes after which a prompt's token counts e times less; infinite where all count alike."""
+        return math.inf
 
     def standing(self, likelihoods: Sequence[Sequence[Likelihood]]) -> Tensor:
-        """Weights that hold for all of an answer, fp32 ``[B, N]`` on the CPU; every row sums to 1.
+        """What holds for all of an answer, or for its beginning where it ``learns``, ``[B, N]`` on the CPU.
+
+        By default these are weights already, fp32, and every row sums to 1.
 
         Args:
             likelihoods: Of B prompts in N members, ``[B][N]``; without content unless ``reads_prompts``.
@@ -53,7 +63,18 @@ class AggregationWeights:
             logits: The members' logits there, ``[P, V_i]`` each. Under a fusion method that reads members at their last
                 tokens, too, what they expect by all of these readings: there are more columns, for tokens that began
                 before, and what a member abstains from is left out.
-            standing: The weights of each place's prompt, ``[P, N]``.
+            standing: What holds at each place, ``[P, N]``: its prompt's, or what `learn` made of it.
+        """
+        return standing
+
+    def learn(self, standing: Tensor, parts: Tensor, sizes: Tensor, *, given: bool) -> Tensor:
+        """What holds behind a committed token, ``[B, N]``.
+
+        Args:
+            standing: What held before it, ``[B, N]``.
+            parts: How likely it was to each member (see `parts`), ``[B, N]``; all 1 where the main model decided alone.
+            sizes: Its bytes, ``[B]``.
+            given: Whether the text is given, or the ensemble's own.
         """
         return standing
 

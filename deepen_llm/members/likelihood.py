@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def standing_weights(ensemble: Ensemble, columns: Sequence[Sequence[Prompt]]) -> Tensor:
-    """The weights that hold for all of an answer to each prompt, ``[B, N]``.
+    """What the weights know before an answer to each prompt, ``[B, N]`` (see `AggregationWeights.standing`).
 
     Args:
         ensemble: The ensemble.
@@ -31,28 +32,31 @@ def standing_weights(ensemble: Ensemble, columns: Sequence[Sequence[Prompt]]) ->
         return torch.empty(0, len(members))
     if not weights.reads_prompts or len(members) == 1:
         return weights.standing([[Likelihood()] * len(members)] * len(columns[0]))
-    found = [likelihoods(member, column) for member, column in zip(members, columns, strict=True)]
+    found = [likelihoods(member, column, weights.memory) for member, column in zip(members, columns, strict=True)]
     return weights.standing(list(zip(*found, strict=True)))
 
 
-def likelihoods(member: Member, prompts: Sequence[Prompt]) -> list[Likelihood]:
+def likelihoods(member: Member, prompts: Sequence[Prompt], memory: float = math.inf) -> list[Likelihood]:
     """How likely a member finds each prompt; special tokens are not counted.
 
     Args:
         member: The member.
         prompts: The prompts, as it encodes them.
+        memory: See `AggregationWeights.memory`.
 
     Raises:
         LogitsError: See `Member.prompt_logprobs`.
     """
     return [
-        _counted(member, prompt, logprobs)
+        _counted(member, prompt, logprobs, memory)
         for prompt, logprobs in zip(prompts, member.prompt_logprobs(prompts), strict=True)
     ]
 
 
-def _counted(member: Member, prompt: Prompt, logprobs: Tensor) -> Likelihood:
+def _counted(member: Member, prompt: Prompt, logprobs: Tensor, memory: float) -> Likelihood:
     surfaces = [member.vocabulary.surfaces[id_] for id_ in prompt.ids[1:]]
     counted = [place for place, surface in enumerate(surfaces) if surface is not None]
-    size = sum(len(surfaces[place] or b"") for place in counted)
-    return Likelihood(float(logprobs[counted].double().sum()), len(counted), size)
+    sizes = torch.tensor([len(surfaces[place] or b"") for place in counted], dtype=torch.float64)
+    behind = sizes.flip(0).cumsum(0).flip(0)  # bytes from where each begins to the end
+    logprob = float((logprobs[counted].double() * (-behind / memory).exp()).sum())
+    return Likelihood(logprob, len(counted), int(sizes.sum()))

@@ -147,11 +147,12 @@ class Lab:
 
     def _outcome(self, setting: Setting, split: str) -> Outcome:
         fusion = self.prepare(setting)
-        along = fusion.back or setting.gate.when == "safe"
+        learns = isinstance(setting.weights, FollowingWeights) and setting.weights.learns
+        along = fusion.back or learns or setting.gate.when == "safe"
         return self._read_along(setting, fusion, split) if along else self._replayed(setting, fusion, split)
 
     def _read_along(self, setting: Setting, fusion: Fusion, split: str) -> Outcome:
-        """For what looks at more than is recorded: the members read the right answers again."""
+        """Where more counts than what is recorded (earlier or committed tokens): members read the answers again."""
         members = [self._members[name] for name in setting.members]
         weights = setting.weights
         aggregation = (

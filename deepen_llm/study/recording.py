@@ -66,7 +66,13 @@ class _Recorder(Fusion):
         super().__init__(members, main)
         self.heard: list[Tensor] = []
 
-    def fuse(self, logits: Sequence[Tensor], weights: Tensor, past: Past | None = None) -> Tensor:
+    def fuse(
+        self,
+        logits: Sequence[Tensor],
+        weights: Tensor,
+        past: Past | None = None,
+        parts: list[Tensor] | None = None,
+    ) -> Tensor:
         self.heard = list(logits)
         return logits[self.main]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
+from typing_extensions import Self
 
 from deepen_llm.fusion import METHODS, adapted_weights
 from deepen_llm.gate import When
@@ -16,9 +17,9 @@ from deepen_llm.options import Options
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-Weighting = Literal["avg", "adapt", "search", "prompt", "entropy"]
-"""DEEPEN-Avg; DEEPEN-Adapt, by scores alone; fixed ones that the search finds; by the prompt's likelihood, or by the
-entropy of each step."""
+Weighting = Literal["avg", "adapt", "search", "prompt", "entropy", "track"]
+"""DEEPEN-Avg; DEEPEN-Adapt, by scores alone; fixed ones that the search finds; by the prompt's likelihood, by the
+entropy of each step, or by the text so far (not with ``deepen``)."""
 
 _SPACES = {"deepen": "paper", "bayes": "calibrated"}  # of the methods' defaults
 _PAPER: dict[str, Any] = {"center": False, "normalize_rows": True, "temperature": 100.0, "self_mass": None}
@@ -46,7 +47,9 @@ class SearchSpace(Options):
         anchor_choices: How anchors are chosen: ``all``, ``random``, ``consistent``, ``spread``.
         anchor_counts: Bounds of their number, where not all are taken.
         weights: How members are weighed.
-        tau: Bounds of the temperature τ of weights that follow the input.
+        tau: Bounds of the temperature τ of weights by ``prompt`` or ``entropy``.
+        gamma: Bounds of the boldness (gamma) of weights by ``track``.
+        horizon: Bounds of their horizon in bytes.
         gates: When to fuse: ``always``, ``unsure``, ``boundary``, ``safe``.
         below: Bounds of the main model's top probability below which it is ``unsure``.
     """
@@ -62,17 +65,25 @@ class SearchSpace(Options):
         ("all", "consistent", "spread"), min_length=1
     )
     anchor_counts: tuple[int, int] = (128, 4096)
-    weights: tuple[Weighting, ...] = Field(("avg", "adapt", "search", "prompt", "entropy"), min_length=1)
+    weights: tuple[Weighting, ...] = Field(("avg", "adapt", "search", "prompt", "entropy", "track"), min_length=1)
     tau: tuple[float, float] = (0.1, 10.0)
+    gamma: tuple[float, Annotated[float, Field(le=1)]] = (0.02, 1.0)
+    horizon: tuple[float, float] = (20.0, 1000.0)
     gates: tuple[When, ...] = Field(get_args(When), min_length=1)
     below: tuple[float, float] = (0.5, 0.99)
 
-    @field_validator("relr", "search_steps", "rounds", "self_mass", "anchor_counts", "tau", "below")
+    @field_validator("relr", "search_steps", "rounds", "self_mass", "anchor_counts", "tau", "gamma", "horizon", "below")
     @classmethod
     def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
         if not 0 < value[0] <= value[1]:
             raise ValueError("bounds are two numbers above 0, the lower one first")
         return value
+
+    @model_validator(mode="after")
+    def _every_method_is_weighed(self) -> Self:
+        if "deepen" in self.methods and self.weights == ("track",):
+            raise ValueError("weights by track are not for deepen: name other weights, too, or leave it out of methods")
+        return self
 
     def start(self, members: Sequence[int]) -> Iterator[Candidate]:
         """Settings to try of every set of members: each method as it stands, with each main model."""
@@ -89,12 +100,12 @@ class SearchSpace(Options):
             members: Indices of the members that take part.
             alone: Every member's own score.
         """
-        main = trial.suggest_categorical("main_model", list(members))
-        weights = self._weights(trial, members, alone)
+        main, fusion = trial.suggest_categorical("main_model", list(members)), self._fusion(trial)
+        weights = self._weights(trial, members, alone, fusion["method"])
         gate: Any = trial.suggest_categorical("gate", self.gates)
         if gate == "unsure":
             gate = {"when": gate, "below": round(trial.suggest_float("below", *self.below), 3)}
-        return Candidate(tuple(members), main, self._fusion(trial), weights, gate)
+        return Candidate(tuple(members), main, fusion, weights, gate)
 
     def proposal(self, candidate: Candidate) -> dict[str, Any]:
         """A candidate of `start` as Optuna would propose it, as far as this space holds it."""
@@ -103,7 +114,7 @@ class SearchSpace(Options):
             "method": (method.method, self.methods),
             "space": (_SPACES.get(method.method), self.spaces),
             "anchors": (getattr(method, "anchors", None), self.anchors),
-            "weights": ("avg" if candidate.weights is None else "adapt", self.weights),
+            self._weighting(method.method)[0]: ("avg" if candidate.weights is None else "adapt", self.weights),
             "anchor_choice": ("all", self.anchor_choices),
             "gate": (candidate.gate, self.gates),
         }
@@ -135,8 +146,14 @@ class SearchSpace(Options):
             fusion |= {"anchor_choice": choice, "anchor_count": count}
         return fusion
 
-    def _weights(self, trial: Trial, members: Sequence[int], alone: Sequence[float]) -> Any:
-        how = trial.suggest_categorical("weights", self.weights)
+    def _weighting(self, method: str) -> tuple[str, tuple[Weighting, ...]]:
+        """The weights that a method takes, and the name of that choice."""
+        if method != "deepen":
+            return "weights", self.weights
+        return "weights_of_deepen", tuple(one for one in self.weights if one != "track")
+
+    def _weights(self, trial: Trial, members: Sequence[int], alone: Sequence[float], method: str) -> Any:
+        how = trial.suggest_categorical(*self._weighting(method))
         if how == "avg":
             return None
         if how == "adapt":
@@ -144,6 +161,13 @@ class SearchSpace(Options):
         if how == "search":
             shares = [trial.suggest_float(f"weight_{i}", 0.0, 1.0) for i in members]
             return tuple(round(share / (sum(shares) or 1) if sum(shares) else 1.0, 4) for share in shares)
+        if how == "track":
+            gamma = round(trial.suggest_float("gamma", *self.gamma, log=True), 4)
+            return {
+                "by": how,
+                "gamma": gamma,
+                "horizon": round(trial.suggest_float("horizon", *self.horizon, log=True), 1),
+            }
         return {"by": how, "tau": round(trial.suggest_float("tau", *self.tau, log=True), 4)}
 
 

@@ -15,7 +15,7 @@ from deepen_llm.config import MemberConfig
 from deepen_llm.demo.measure import conversation, measure
 from deepen_llm.demo.tuning import RELR
 from deepen_llm.ensemble import EnsembleLLM
-from deepen_llm.fusion import EntropyWeights, FusionMethod, PromptWeights, Surface
+from deepen_llm.fusion import EntropyWeights, FusionMethod, PromptWeights, Surface, TrackWeights
 from deepen_llm.gate import Gate
 from deepen_llm.members.loading import load_members
 from deepen_llm.specialists.corpus import Corpus, partial_facts
@@ -71,9 +71,11 @@ def test_a_generalist_reads_a_part_of_every_subject_the_same_every_time(name: st
     assert heard.items() <= told.items()
 
 
-FUSIONS = [bayes(), deepen(relr=0.5), ExactAverage(), bayes(anchors="joint"), Surface(), Surface(rounds=1)]
-WEIGHTS = [None, (0.2, 0.5, 0.3), PromptWeights(per="byte", tau=0.2), EntropyWeights(), None, EntropyWeights()]
-GATES = [Gate(), Gate(when="unsure", below=0.8), Gate(when="boundary"), Gate(), Gate(), Gate(when="boundary")]
+FUSIONS = [bayes(), deepen(relr=0.5), ExactAverage(), bayes(anchors="joint"), bayes(rounds=1)]
+FUSIONS += [Surface(), Surface(rounds=1)]
+WEIGHTS = [None, (0.2, 0.5, 0.3), PromptWeights(per="byte", tau=0.2), EntropyWeights(), TrackWeights(credit="all")]
+WEIGHTS += [None, EntropyWeights()]
+GATES = [Gate(), Gate(when="unsure", below=0.8), Gate(when="boundary"), Gate(), Gate(), Gate(), Gate(when="boundary")]
 
 
 @pytest.mark.parametrize(("fusion", "weights", "gate"), list(zip(FUSIONS, WEIGHTS, GATES, strict=True)))

@@ -97,7 +97,9 @@ def _measuring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--main", nargs="+", choices=list(MEMBERS), default=list(MEMBERS), help="main models")
     parser.add_argument("--fusion", nargs="*", default=["bayes"], help='names, or YAML: "{method: bayes, rounds: 1}"')
     parser.add_argument("--gate", nargs="+", default=["always"], help='names, or YAML: "{when: unsure, below: 0.8}"')
-    parser.add_argument("--weights", nargs="+", default=["equal"], help='equal, prompt, entropy, or YAML: "[2, 1, 1]"')
+    parser.add_argument(
+        "--weights", nargs="+", default=["equal"], help='equal, prompt, entropy, track, or YAML: "[2, 1, 1]"'
+    )
     parser.add_argument("--batch-size", type=int, default=16, help="how many are decoded together")
     parser.add_argument("--max-tokens", type=int, default=MAX_TOKENS, help="the longest answer")
 

@@ -49,7 +49,8 @@ class DeepenLLM(StructuredPrediction):
         config: A configuration file, as `EnsembleLLM.save_config` writes it.
         main_model: Index of the member whose vocabulary tokens are chosen from; this and the next seven with
             ``members`` alone.
-        weights: Aggregation weights, one per member; or, to follow the input, ``prompt``, ``entropy``, or fields.
+        weights: Aggregation weights, one per member; or, to follow the input, ``prompt``, ``entropy``, ``track``, or
+            fields.
         fusion: A fusion method, its name, or its fields.
         gate: Where to fuse: ``always``, ``unsure``, ``boundary``, ``safe``, or fields of `Gate`.
         eos_policy: Who ends a text: the ``fused`` distribution, or the ``main`` model alone.

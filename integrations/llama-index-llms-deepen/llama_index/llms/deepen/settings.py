@@ -37,7 +37,8 @@ class Configured(FunctionCallingLLM):
 
     main_model: int | None = Field(default=None, description="Index of the member whose vocabulary tokens come from.")
     weights: list[float] | str | dict[str, Any] | None = Field(
-        default=None, description="Aggregation weights, one per member; or 'prompt' or 'entropy', to follow the input."
+        default=None,
+        description="Aggregation weights, one per member; or 'prompt', 'entropy' or 'track', to follow the input.",
     )
     fusion: str | dict[str, Any] | None = Field(default=None, description="The fusion method.")
     gate: str | dict[str, Any] | None = Field(
