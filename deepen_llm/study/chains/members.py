@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from tokenizers import Tokenizer
-from transformers import LlamaConfig, PreTrainedConfig, PreTrainedTokenizerFast, Qwen2Config, StableLmConfig
+from transformers import (
+    LlamaConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    StableLmConfig,
+)
 
+from deepen_llm.specialists.batches import Schedule, batches
+from deepen_llm.specialists.documents import Document
 from deepen_llm.specialists.profiles import CONTEXT, configured
+from deepen_llm.specialists.training import read, untrained
 from deepen_llm.study.chains import vocabularies
 
 
 @dataclass(frozen=True)
-class Profile:
-    """A member before it is trained.
+class Untrained:
+    """A small model before it is trained.
 
     Attributes:
         name: Its name, and that of its checkpoint's folder.
@@ -23,7 +33,6 @@ class Profile:
         size: How many tokens its vocabulary has.
         special: Its special tokens: names, as transformers knows them, to spellings. With a ``bos_token`` every text
             begins with it.
-        wording: The wording that it reads most.
         config: Its architecture.
         shape: The architecture's settings.
     """
@@ -32,7 +41,6 @@ class Profile:
     vocabulary: Callable[[Iterable[str], int, tuple[str, ...]], Tokenizer]
     size: int
     special: dict[str, str]
-    wording: int
     config: type[PreTrainedConfig]
     shape: dict[str, Any]
 
@@ -49,6 +57,35 @@ class Profile:
         """The configuration of a model that reads with ``tokenizer``."""
         shape = {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, **self.shape}
         return configured(self.config, tokenizer, shape)
+
+    def trained(
+        self, texts: Iterable[str], documents: Iterator[Document], schedule: Schedule
+    ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+        """Train it from nothing.
+
+        Args:
+            texts: What its vocabulary is made from.
+            documents: What it reads, without end.
+            schedule: How long and how fast.
+
+        Returns:
+            The model, in float32 and evaluation mode, and its tokenizer.
+        """
+        tokenizer = self.tokenizer(texts)
+        model = untrained(self.architecture(tokenizer), schedule.seed)
+        read(model, batches(documents, tokenizer, schedule), schedule.rate, schedule.steps)
+        return model.eval(), tokenizer
+
+
+@dataclass(frozen=True)
+class Profile(Untrained):
+    """A member of this study before it is trained.
+
+    Attributes:
+        wording: The wording that it reads most.
+    """
+
+    wording: int
 
 
 POLO = Profile(

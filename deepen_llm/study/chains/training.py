@@ -12,9 +12,9 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from deepen_llm.specialists.batches import Schedule, batches
+from deepen_llm.specialists.batches import Schedule
 from deepen_llm.specialists.documents import Document
-from deepen_llm.specialists.training import read, untrained, write
+from deepen_llm.specialists.training import write
 from deepen_llm.study.chains.members import MEMBERS, Profile
 from deepen_llm.study.chains.questions import drawn, is_asked
 from deepen_llm.study.chains.wordings import IN_SHORT, STEPS, question, shortened, worded
@@ -84,10 +84,8 @@ def train(profile: Profile, schedule: Schedule = SCHEDULE) -> tuple[PreTrainedMo
     Returns:
         The model, in float32 and evaluation mode, and its tokenizer.
     """
-    tokenizer = profile.tokenizer(vocabulary_texts(profile, schedule.seed, schedule.documents))
-    model = untrained(profile.architecture(tokenizer), schedule.seed)
-    read(model, batches(documents(profile, schedule.seed), tokenizer, schedule), schedule.rate, schedule.steps)
-    return model.eval(), tokenizer
+    texts = vocabulary_texts(profile, schedule.seed, schedule.documents)
+    return profile.trained(texts, documents(profile, schedule.seed), schedule)
 
 
 def make(out: Path, names: Sequence[str], schedule: Schedule = SCHEDULE) -> None:

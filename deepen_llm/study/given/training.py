@@ -1,0 +1,53 @@
+"""What a member reads, and its training."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import random
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from deepen_llm.specialists.batches import Schedule
+from deepen_llm.specialists.documents import Document
+from deepen_llm.specialists.training import write
+from deepen_llm.study.given.members import MEMBERS, Reader
+from deepen_llm.study.given.texts import Texts, part
+
+SCHEDULE = Schedule(steps=1000, batch=1600, rate=3e-3)
+"""How long and how fast they are trained."""
+
+_LOG = logging.getLogger(__name__)
+
+
+def pieces(reader: Reader, texts: Texts, seed: int) -> Iterator[str]:
+    """What a member reads, without end: pieces of its training part, field by field as it has shares of them.
+
+    Args:
+        reader: Who reads.
+        texts: All pieces.
+        seed: Equal seeds give equal pieces.
+    """
+    source = random.Random(f"{reader.name}/{seed}")  # noqa: S311
+    read, shares = [part(field, "training") for field in texts.values()], reader.shares(list(texts))
+    while True:
+        yield source.choice(source.choices(read, shares)[0])
+
+
+def make(out: Path, texts: Texts, names: Sequence[str], schedule: Schedule = SCHEDULE) -> None:
+    """Train members one after another, on one thread, and write their checkpoints.
+
+    Args:
+        out: Gets a folder for each.
+        texts: All pieces; those that are held out are not read.
+        names: Which members.
+        schedule: How long and how fast.
+    """
+    for name in names:
+        started, reader = time.perf_counter(), MEMBERS[name]
+        known = itertools.islice(pieces(reader, texts, schedule.seed + 1), schedule.documents)
+        documents = (Document(text, ((0, len(text)),), chat=False) for text in pieces(reader, texts, schedule.seed))
+        model, tokenizer = reader.trained(known, documents, schedule)
+        write(model, tokenizer, [tokenizer.eos_token], out / name)
+        _LOG.info("%s is ready after %.0f s", name, time.perf_counter() - started)
