@@ -11,9 +11,10 @@ import pytest
 
 from deepen_llm.ensemble import EnsembleLLM
 from deepen_llm.errors import ConfigError
+from deepen_llm.study.chains.measure import load
 from deepen_llm.study.chains.settings import Setting
 from deepen_llm.study.given.__main__ import main
-from deepen_llm.study.given.measure import load, scored
+from deepen_llm.study.given.measure import scored
 from deepen_llm.study.given.members import MEMBERS, Reader
 from deepen_llm.study.given.problems import problems
 from deepen_llm.study.given.tables import markdown
@@ -111,10 +112,9 @@ def test_members_read_their_own_field_most_and_no_piece_that_is_held_out(folder:
 
 
 def test_each_member_has_a_vocabulary_of_its_own(models: Path) -> None:
-    vocabularies = {name: member.vocabulary for name, member in load(models).items()}
-    assert list(vocabularies) == list(MEMBERS)
-    assert len({one.fingerprint for one in vocabularies.values()}) == len(MEMBERS)
-    assert vocabularies["D"].size == MEMBERS["D"].size
+    vocabularies = [member.vocabulary for member in load(models, MEMBERS)]
+    assert len({one.fingerprint for one in vocabularies}) == len(MEMBERS)
+    assert vocabularies[-1].size == MEMBERS["D"].size
 
 
 def test_measuring_writes_each_main_model_alone_and_its_ensembles(folder: Path, models: Path, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_measuring_writes_each_main_model_alone_and_its_ensembles(folder: Path, 
 
 
 def test_scores_are_those_of_the_ensemble_on_whole_pieces(folder: Path, models: Path) -> None:
-    members, piece = load(models), part(texts(folder)["stones"], "test")[0]
+    members, piece = dict(zip(MEMBERS, load(models, MEMBERS), strict=True)), part(texts(folder)["stones"], "test")[0]
     (found,) = scored(members, "B+A", Setting("B", "surface"), [piece]).pieces
     first, _, rest = piece.partition(" ")
     assert found == EnsembleLLM([members["B"], members["A"]]).score(first, f" {rest}")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 from transformers import (
     LlamaConfig,
     PreTrainedConfig,
-    PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
     StableLmConfig,
@@ -19,8 +21,10 @@ from transformers import (
 from deepen_llm.specialists.batches import Schedule, batches
 from deepen_llm.specialists.documents import Document
 from deepen_llm.specialists.profiles import CONTEXT, configured
-from deepen_llm.specialists.training import read, untrained
+from deepen_llm.specialists.training import read, untrained, write
 from deepen_llm.study.chains import vocabularies
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,23 +62,21 @@ class Untrained:
         shape = {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, **self.shape}
         return configured(self.config, tokenizer, shape)
 
-    def trained(
-        self, texts: Iterable[str], documents: Iterator[Document], schedule: Schedule
-    ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-        """Train it from nothing.
+    def train(self, texts: Iterable[str], documents: Iterator[Document], schedule: Schedule, out: Path) -> None:
+        """Train it from nothing, and write its checkpoint.
 
         Args:
             texts: What its vocabulary is made from.
             documents: What it reads, without end.
             schedule: How long and how fast.
-
-        Returns:
-            The model, in float32 and evaluation mode, and its tokenizer.
+            out: Gets a folder for it.
         """
+        started = time.perf_counter()
         tokenizer = self.tokenizer(texts)
         model = untrained(self.architecture(tokenizer), schedule.seed)
         read(model, batches(documents, tokenizer, schedule), schedule.rate, schedule.steps)
-        return model.eval(), tokenizer
+        write(model, tokenizer, [tokenizer.eos_token], out / self.name)
+        _LOG.info("%s is ready after %.0f s", self.name, time.perf_counter() - started)
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepen_llm.config import MemberConfig
 from deepen_llm.errors import ConfigError
-from deepen_llm.members.loading import load_members
 from deepen_llm.members.local import LocalMember
 from deepen_llm.outputs import Score
+from deepen_llm.study.chains.measure import load
 from deepen_llm.study.chains.settings import Setting, crossed
 from deepen_llm.study.given.members import MEMBERS
 from deepen_llm.study.given.tables import Row, markdown, row
@@ -69,7 +68,8 @@ def measure(
         count: How many pieces of each field, at most.
     """
     asked = [(field, piece) for field, pieces in texts.items() for piece in part(pieces, which)[:count]]
-    members, alone, rows = load(models), dict[str, Scores](), list[Row]()
+    members = dict(zip(MEMBERS, load(models, MEMBERS), strict=True))
+    alone, rows = dict[str, Scores](), list[Row]()
     out.parent.mkdir(parents=True, exist_ok=True)
     for ensemble in ensembles:
         for setting in crossed([ensemble[0]], fusions, ["always"], weights):
@@ -80,19 +80,6 @@ def measure(
             rows.append({"part": which, **row([field for field, _ in asked], found, first)})
             out.write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
             out.with_suffix(".md").write_text(markdown(rows), encoding="utf-8")
-
-
-def load(models: Path) -> dict[str, LocalMember]:
-    """The trained members by name.
-
-    Args:
-        models: The folder that training filled.
-
-    Raises:
-        LoadError: A checkpoint is missing or cannot be read.
-    """
-    loaded = load_members([MemberConfig(path=str(models / name), device="cpu") for name in MEMBERS])
-    return dict(zip(MEMBERS, loaded, strict=True))
 
 
 def scored(members: dict[str, LocalMember], ensemble: str, setting: Setting, pieces: Sequence[str]) -> Scores:

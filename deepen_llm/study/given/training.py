@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import random
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from deepen_llm.specialists.batches import Schedule
 from deepen_llm.specialists.documents import Document
-from deepen_llm.specialists.training import write
 from deepen_llm.study.given.members import MEMBERS, Reader
 from deepen_llm.study.given.texts import Texts, part
 
 SCHEDULE = Schedule(steps=1000, batch=1600, rate=3e-3)
 """How long and how fast they are trained."""
-
-_LOG = logging.getLogger(__name__)
 
 
 def pieces(reader: Reader, texts: Texts, seed: int) -> Iterator[str]:
@@ -44,10 +39,7 @@ def make(out: Path, texts: Texts, names: Sequence[str], schedule: Schedule = SCH
         names: Which members.
         schedule: How long and how fast.
     """
-    for name in names:
-        started, reader = time.perf_counter(), MEMBERS[name]
+    for reader in map(MEMBERS.__getitem__, names):
         known = itertools.islice(pieces(reader, texts, schedule.seed + 1), schedule.documents)
         documents = (Document(text, ((0, len(text)),), chat=False) for text in pieces(reader, texts, schedule.seed))
-        model, tokenizer = reader.trained(known, documents, schedule)
-        write(model, tokenizer, [tokenizer.eos_token], out / name)
-        _LOG.info("%s is ready after %.0f s", name, time.perf_counter() - started)
+        reader.train(known, documents, schedule, out)
