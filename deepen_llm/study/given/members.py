@@ -21,9 +21,11 @@ class Reader(Untrained):
 
     Attributes:
         own: Which fields are its own, where mathematics is first and the others follow by name; none for none.
+        effort: The share of the schedule's steps that it is trained for.
     """
 
     own: slice
+    effort: float = 1.0
 
     def shares(self, fields: Sequence[str]) -> list[float]:
         """How much it reads of each field; the sum is 1."""
@@ -78,6 +80,7 @@ D = Reader(
     config=LlamaConfig,
     shape={"intermediate_size": 432, "num_key_value_heads": 2, "attention_bias": True},
     own=slice(0),
+    effort=0.25,
 )
 
 MEMBERS: dict[str, Reader] = {member.name: member for member in (A, B, C, D)}

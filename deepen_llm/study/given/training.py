@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from deepen_llm.specialists.batches import Schedule
@@ -42,4 +43,5 @@ def make(out: Path, texts: Texts, names: Sequence[str], schedule: Schedule = SCH
     for reader in map(MEMBERS.__getitem__, names):
         known = itertools.islice(pieces(reader, texts, schedule.seed + 1), schedule.documents)
         documents = (Document(text, ((0, len(text)),), chat=False) for text in pieces(reader, texts, schedule.seed))
-        reader.train(known, documents, schedule, out)
+        steps = max(1, round(schedule.steps * reader.effort))
+        reader.train(known, documents, replace(schedule, steps=steps), out)
