@@ -14,10 +14,8 @@ Covers that would need another forward are guessed at, as a share of what cannot
 
     a = Σ_k Σ_u p_{n-k}(u) guess^(|b_k|-|s(u)|) / B_k     over u ≠ t_{n-k+1} that b_k begins with
 
-With ``Z = 1 + a + Σ w``, the evidence is ``w / Z`` and, of the tokens that begin here, ``(1 + a) / Z`` times their
-distribution: the tokenizer wrote its own cover, and seldom do the bytes to come change that. Where other covers are by
-far likelier, they do, and from ``c a / (1 + c a)`` of the latter the member abstains. Behind an x no token begins here:
-then ``Z = a + Σ w``, and it abstains from ``a / Z``. Every w_k is read in a forward that was made anyway.
+With ``Z = a + Σ w``, the evidence is ``w / Z``, and for ``a / Z`` of its weight the member abstains. Every w_k is read
+in a forward that was made anyway.
 """
 
 from __future__ import annotations
@@ -32,7 +30,6 @@ from torch import Tensor
 from deepen_llm.fusion.correspondence import Tokens
 from deepen_llm.fusion.past import Trail
 
-_DOUBT = 1e-4  # c: how often the bytes to come change how a tokenizer writes those before
 _LEAST = 1e-4  # of the evidence; straddling tokens with less are left out
 _IMPOSSIBLE = -60.0  # nats: no token of a text counts as less likely
 
@@ -144,20 +141,10 @@ def _shared(found: Sequence[_Read], unknown: Sequence[float], *, here: bool, abs
         if math.exp(one.total - top) / z >= _LEAST
         for id_, share in _likely(one, top, z)
     ]
-    if not here:
-        return Evidence(0.0, straddlers, guessed)
-    own = math.exp(-top) / z + guessed
-    doubted = own * _doubt(unknown) if abstain else 0.0
-    return Evidence(own - doubted, straddlers, doubted)
-
-
-def _doubt(unknown: Sequence[float]) -> float:
-    """``c a / (1 + c a)``, of the logarithms of the parts of ``a``."""
-    a = max(unknown, default=-math.inf)
-    if a == -math.inf:
-        return 0.0
-    logit = math.log(_DOUBT) + a + math.log(sum(math.exp(log - a) for log in unknown))
-    return 1 / (1 + math.exp(min(-logit, 700.0)))
+    share = math.exp(-top) / z if here else 0.0
+    if abstain or not here:
+        return Evidence(share, straddlers, guessed)
+    return Evidence(share + guessed, straddlers)
 
 
 def _likely(one: _Read, top: float, z: float) -> list[tuple[int, float]]:

@@ -43,8 +43,8 @@ class Surface(FusionMethod):
         rounds: How many times evidence is brought back: in a further round the fused distribution is the prior.
         straddle: At how many token boundaries before the end of the text each other member is read, too; 0 for none.
         guess: What each byte counts of a cover of the last bytes that nobody has read; 0 to leave such covers out.
-        abstain: Whether a member abstains where such covers are by far likelier than its own tokens, rather than to
-            trust what it says after these. Behind bytes that it has not heard it abstains in any case.
+        abstain: Whether a member abstains where such covers are likely, rather than to trust what it says after its
+            own tokens.
         floor: What the main token that begins a token's own text counts beside its prior, so that a short token may be
             written as it stands.
         reread: Whether the main model reads its own encoding of the text after a token that was not its own choice.

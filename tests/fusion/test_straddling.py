@@ -18,7 +18,6 @@ from tests.fusion.members import Spelled, vocabulary
 SURFACES = [b"a", b"b", b"ab", b"ba", b"bb", b"aba", b"bab", b"abb", b"abba", b"babab"]
 TOKENS = Tokens(Spelled("tiny", vocabulary(SURFACES, [len(SURFACES)]), torch.empty(0)))
 SEEDS = st.integers(0, 10**6)
-DOUBT = 1e-4  # how often the bytes to come change how a tokenizer writes those before
 Path = tuple[int, ...]
 
 
@@ -127,10 +126,8 @@ def test_what_is_known_is_right_and_the_rest_is_guessed_and_abstained_from(
     if not total:
         assert (found.here, told, found.abstained) == (0.0, {}, 1.0)
         return
-    trusted = here / (here + DOUBT * unknown) if here else 0.0
-    begins = (here + unknown) / total if here else 0.0
-    assert found.here == pytest.approx(begins * trusted, abs=1e-6)
-    assert found.abstained == pytest.approx(begins * (1 - trusted) if here else unknown / total, abs=1e-6)
+    assert found.here == pytest.approx(here / total, abs=1e-6)
+    assert found.abstained == pytest.approx(unknown / total, abs=1e-6)
     assert told == pytest.approx({path: known[path] / total for path in told}, abs=1e-6)
     assert all(p / total < 1.001e-4 for path, p in known.items() if path not in told)
     trusting = model.evidence(guess=guess, abstain=False)

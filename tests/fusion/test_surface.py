@@ -86,8 +86,7 @@ class Restated:
                     a += float(p[u]) * method.guess ** (len(behind) - len(surface)) / path
         here = 0.0 if rest else 1.0
         z = here + a + sum(x.values())
-        if not rest:
-            here = (1.0 + a) / (1.0 + 1e-4 * a) if method.abstain else 1.0 + a
+        here += 0.0 if method.abstain or rest else a
         if not z:
             return 0.0, {}
         return here / z, {one: share / z for one, share in x.items() if share / z >= 1e-4}
