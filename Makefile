@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 export TORCH_INDEX ?=
 PROJECTS := pyproject.toml $(wildcard integrations/*/pyproject.toml)
 
-.PHONY: bench compat demo test gpu lint lock format cookbooks specialists study chains clean
+.PHONY: bench compat demo test gpu lint lock format cookbooks specialists study chains given clean
 demo: $(VENV)/.run
 	HF_HUB_OFFLINE=1 $(BIN)/deepen demo
 
@@ -55,6 +55,12 @@ study: $(VENV)/.dev
 chains: $(VENV)/.dev
 	HF_HUB_OFFLINE=1 $(BIN)/python -m deepen_llm.study.chains train --out build/chains
 	HF_HUB_OFFLINE=1 $(BIN)/python -m deepen_llm.study.chains measure --models build/chains --out build/chains/development.jsonl
+
+# Trains four models and measures how likely ensembles find text that others wrote: an hour on one core. TEXTS=folder, with a
+# file or a folder for each field (deepen_llm/study/given/texts.py); without it, texts that come with Python.
+given: $(VENV)/.dev
+	HF_HUB_OFFLINE=1 $(BIN)/python -m deepen_llm.study.given train --out build/given $(if $(TEXTS),--texts $(TEXTS))
+	HF_HUB_OFFLINE=1 $(BIN)/python -m deepen_llm.study.given measure --models build/given --out build/given/development.jsonl $(if $(TEXTS),--texts $(TEXTS))
 
 lock: $(VENV)/.dev
 	$(BIN)/python requirements/lock.py

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,16 +42,17 @@ class Answers:
     seconds: float
 
 
-def load(models: Path) -> list[LocalMember]:
+def load(models: Path, names: Iterable[str] = MEMBERS) -> list[LocalMember]:
     """The trained members.
 
     Args:
         models: The folder that training filled.
+        names: Which of them.
 
     Raises:
         LoadError: A checkpoint is missing or cannot be read.
     """
-    return load_members([MemberConfig(path=str(models / name), device="cpu") for name in MEMBERS])
+    return load_members([MemberConfig(path=str(models / name), device="cpu") for name in names])
 
 
 def answered(

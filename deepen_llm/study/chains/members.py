@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
-from transformers import LlamaConfig, PreTrainedConfig, PreTrainedTokenizerFast, Qwen2Config, StableLmConfig
+from transformers import (
+    LlamaConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    StableLmConfig,
+)
 
+from deepen_llm.specialists.batches import Schedule, batches
+from deepen_llm.specialists.documents import Document
 from deepen_llm.specialists.profiles import CONTEXT, configured
+from deepen_llm.specialists.training import read, untrained, write
 from deepen_llm.study.chains import vocabularies
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Profile:
-    """A member before it is trained.
+class Untrained:
+    """A small model before it is trained.
 
     Attributes:
         name: Its name, and that of its checkpoint's folder.
@@ -23,7 +37,6 @@ class Profile:
         size: How many tokens its vocabulary has.
         special: Its special tokens: names, as transformers knows them, to spellings. With a ``bos_token`` every text
             begins with it.
-        wording: The wording that it reads most.
         config: Its architecture.
         shape: The architecture's settings.
     """
@@ -32,7 +45,6 @@ class Profile:
     vocabulary: Callable[[Iterable[str], int, tuple[str, ...]], Tokenizer]
     size: int
     special: dict[str, str]
-    wording: int
     config: type[PreTrainedConfig]
     shape: dict[str, Any]
 
@@ -49,6 +61,33 @@ class Profile:
         """The configuration of a model that reads with ``tokenizer``."""
         shape = {"hidden_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4, **self.shape}
         return configured(self.config, tokenizer, shape)
+
+    def train(self, texts: Iterable[str], documents: Iterator[Document], schedule: Schedule, out: Path) -> None:
+        """Train it from nothing, and write its checkpoint.
+
+        Args:
+            texts: What its vocabulary is made from.
+            documents: What it reads, without end.
+            schedule: How long and how fast.
+            out: Gets a folder for it.
+        """
+        started = time.perf_counter()
+        tokenizer = self.tokenizer(texts)
+        model = untrained(self.architecture(tokenizer), schedule.seed)
+        read(model, batches(documents, tokenizer, schedule), schedule.rate, schedule.steps)
+        write(model, tokenizer, [tokenizer.eos_token], out / self.name)
+        _LOG.info("%s is ready after %.0f s", self.name, time.perf_counter() - started)
+
+
+@dataclass(frozen=True)
+class Profile(Untrained):
+    """A member of this study before it is trained.
+
+    Attributes:
+        wording: The wording that it reads most.
+    """
+
+    wording: int
 
 
 POLO = Profile(

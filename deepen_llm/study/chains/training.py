@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import random
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
-
 from deepen_llm.demo.long_answers.questions import drawn, is_asked
 from deepen_llm.demo.long_answers.wordings import IN_SHORT, STEPS, question, shortened, worded
 from deepen_llm.demo.long_answers.world import KINDS, invented, number, the_world
-from deepen_llm.specialists.batches import Schedule, batches
+from deepen_llm.specialists.batches import Schedule
 from deepen_llm.specialists.documents import Document
-from deepen_llm.specialists.training import read, untrained, write
 from deepen_llm.study.chains.members import MEMBERS, Profile
 
 SCHEDULE = Schedule(steps=1700, batch=1600, rate=3e-3)
@@ -31,8 +26,6 @@ LISTS = 0.08
 
 SHORT = 0.4
 """The share of short answers among the others: they teach facts, and which step comes next, in fewer tokens."""
-
-_LOG = logging.getLogger(__name__)
 
 
 def documents(profile: Profile, seed: int) -> Iterator[Document]:
@@ -74,22 +67,6 @@ def vocabulary_texts(profile: Profile, seed: int, count: int) -> Iterator[str]:
         yield chain.prompt + worded(steps, _wordings(profile, len(steps), source))
 
 
-def train(profile: Profile, schedule: Schedule = SCHEDULE) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """Train a member from nothing.
-
-    Args:
-        profile: Which one.
-        schedule: How long and how fast.
-
-    Returns:
-        The model, in float32 and evaluation mode, and its tokenizer.
-    """
-    tokenizer = profile.tokenizer(vocabulary_texts(profile, schedule.seed, schedule.documents))
-    model = untrained(profile.architecture(tokenizer), schedule.seed)
-    read(model, batches(documents(profile, schedule.seed), tokenizer, schedule), schedule.rate, schedule.steps)
-    return model.eval(), tokenizer
-
-
 def make(out: Path, names: Sequence[str], schedule: Schedule = SCHEDULE) -> None:
     """Train members one after another, on one thread, and write their checkpoints.
 
@@ -98,11 +75,9 @@ def make(out: Path, names: Sequence[str], schedule: Schedule = SCHEDULE) -> None
         names: Which ones.
         schedule: How long and how fast.
     """
-    for name in names:
-        started = time.perf_counter()
-        model, tokenizer = train(MEMBERS[name], schedule)
-        write(model, tokenizer, [tokenizer.eos_token], out / name)
-        _LOG.info("%s is ready after %.0f s", name, time.perf_counter() - started)
+    for profile in map(MEMBERS.__getitem__, names):
+        texts = vocabulary_texts(profile, schedule.seed, schedule.documents)
+        profile.train(texts, documents(profile, schedule.seed), schedule, out)
 
 
 def _wordings(profile: Profile, steps: int, source: random.Random) -> list[int]:

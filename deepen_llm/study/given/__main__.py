@@ -1,0 +1,75 @@
+"""``python -m deepen_llm.study.given``: train four members, and measure how likely they find given text."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from deepen_llm.study.given import training
+from deepen_llm.study.given.measure import ENSEMBLES, measure
+from deepen_llm.study.given.members import MEMBERS
+from deepen_llm.study.given.texts import PARTS, texts
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Read the command line and do what it asks for.
+
+    Args:
+        arguments: Instead of the process's own.
+    """
+    parser = argparse.ArgumentParser(prog="python -m deepen_llm.study.given", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    _training(commands.add_parser("train", help="train the four members, one after another"))
+    _measuring(commands.add_parser("measure", help="score pieces that none of them read, and write what came of it"))
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the models are small
+    try:
+        _train(options) if options.command == "train" else _measure(options)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train(options: argparse.Namespace) -> None:
+    given = {"steps": options.steps, "batch": options.batch, "documents": options.pieces, "seed": options.seed}
+    training.make(options.out, texts(options.texts), options.only, replace(training.SCHEDULE, **given))
+
+
+def _measure(options: argparse.Namespace) -> None:
+    asked = options.ensembles, options.fusion, options.weights
+    measure(options.models, options.out, texts(options.texts), *asked, which=options.part, count=options.pieces)
+
+
+def _training(parser: argparse.ArgumentParser) -> None:
+    defaults = training.SCHEDULE
+    parser.add_argument("--out", type=Path, required=True, help="gets a folder for each")
+    _texts(parser)
+    parser.add_argument("--only", nargs="+", choices=list(MEMBERS), default=list(MEMBERS))
+    parser.add_argument("--steps", type=int, default=defaults.steps)
+    parser.add_argument("--batch", type=int, default=defaults.batch, help="tokens in a step")
+    parser.add_argument("--pieces", type=int, default=defaults.documents, help="what a vocabulary is made from")
+    parser.add_argument("--seed", type=int, default=defaults.seed)
+
+
+def _measuring(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--models", type=Path, required=True, help="what train made")
+    parser.add_argument("--out", type=Path, required=True, help="a .jsonl file; the table goes beside it, as .md")
+    _texts(parser)
+    parser.add_argument("--part", choices=PARTS[1:], default="development", help="test: only to report")
+    parser.add_argument("--pieces", type=int, default=100, help="of each field")
+    parser.add_argument("--ensembles", nargs="+", default=list(ENSEMBLES), help="the main model first: A+B, D+ABC")
+    parser.add_argument("--fusion", nargs="*", default=["surface"], help='names, or YAML: "{method: bayes, rounds: 1}"')
+    parser.add_argument("--weights", nargs="+", default=["equal"], help='equal, entropy, or YAML: "[2, 1]"')
+
+
+def _texts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--texts", type=Path, help="a file or folder for each field; without it, texts of Python's own")
+
+
+if __name__ == "__main__":
+    main()
