@@ -88,8 +88,8 @@ def named_gate(given: str | Mapping[str, Any]) -> Gate:
     Raises:
         ConfigError: There is none of this name, or an option cannot be used.
 
-    >>> named_gate("unsure")
-    Gate(when='unsure', below=0.9)
+    >>> named_gate("unsure").below
+    0.9
     """
     options = {"when": given} if isinstance(given, str) else dict(given)
     name, known = options.get("when", "always"), get_args(When)

@@ -105,7 +105,7 @@ class _SurfaceFusion(Fusion):
         for _ in range(self._method.rounds):
             prior, fused = fused, mixture.back(fused)
         if parts is not None:
-            only = torch.eye(len(logits), device=own.device).unsqueeze(1).expand(-1, len(own), -1)  # [N, P, N]
+            only = torch.eye(len(logits), device=own.device).unsqueeze(1).repeat(1, len(own), 1)  # [N, P, N]
             said = [self._mixture(main, logits, one, found, sharing).back(prior) for one in only]
             parts.append(parts_of(said, fused))
         return fused.log() + (own.amax(-1, keepdim=True) - main.amax(-1, keepdim=True).log())  # on the scale of `own`
