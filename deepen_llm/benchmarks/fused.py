@@ -79,9 +79,13 @@ def _places(setting: Setting) -> list[tuple[int, int]]:
 
 
 def _joined(before: Iterable[Trail]) -> Trail:
-    """A trail of one token each as one."""
+    """A trail of one token each as one; their norms were computed when they were read."""
     trails = list(before)
-    return Trail.of([token for one in trails for token in one.tokens], [part for one in trails for part in one.logits])
+    return Trail(
+        [token for one in trails for token in one.tokens],
+        [part for one in trails for part in one.logits],
+        [norm for one in trails for norm in one.norms],
+    )
 
 
 class Step:

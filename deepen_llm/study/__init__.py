@@ -7,7 +7,7 @@
 | recording.py | the members' logits along the right answers, computed once |
 | lab.py, long_lab.py | a setting's outcome: from these, and decoded freely |
 | intervals.py | how sure a number is |
-| exact.py, outputs.py | what only the study needs: a plain baseline, and output embeddings |
+| exact.py, geometric.py, outputs.py | what only the study needs: a plain baseline, geometric means, output embeddings |
 | tables.py, tuning.py, experiments.py, sweeps.py, suite.py | the questions and their tables |
 | surfaces.py, long_answers.py | what is asked of fusion by surfaces: of short answers, and of long ones |
 | chains/ | long answers, decoded freely |

@@ -13,8 +13,8 @@ from deepen_llm.study.tables import Table
 
 BAYES: Option = {"method": "bayes", "rounds": 3}
 METHODS: tuple[Option, ...] = ("deepen", {"method": "bayes", "rounds": 1}, BAYES, "surface")
-GATES: tuple[Option, ...] = ("always", "unsure", "boundary")
-WEIGHTS: tuple[Option | None, ...] = (None, "prompt", "entropy")
+GATES: tuple[Option, ...] = ("always", "unsure", "boundary", "safe")
+WEIGHTS: tuple[Option | None, ...] = (None, "prompt", "entropy", "track", {"by": "track", "credit": "all"})
 PARTS: tuple[dict[str, Any], ...] = (
     {},
     {"rounds": 1},

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deepen_llm.fusion import EntropyWeights, FusionMethod, PromptWeights, Surface
+from deepen_llm.fusion import EntropyWeights, FusionMethod, PromptWeights, Surface, TrackWeights
 from deepen_llm.gate import Gate
 from deepen_llm.study.exact import ExactAverage
 from deepen_llm.study.experiments import bayes, deepen, rounds
+from deepen_llm.study.geometric import GeometricMean
 from deepen_llm.study.lab import Lab, Setting
 from deepen_llm.study.tables import Row, Table, compared, row
 
@@ -42,7 +43,7 @@ def ensembles(lab: Lab, crossed: Sequence[tuple[Sequence[str], str]]) -> Table:
         base = Setting(tuple(names), main)
         alone, place = lab.alone(main, "test"), f"{main} + {', '.join(name for name in names if name != main)}"
         rows.append(row(lab, f"{main} alone", alone, None))
-        for label, method in (*OTHERS.items(), ("surface", Surface())):
+        for label, method in (*OTHERS.items(), ("surface", Surface()), ("surface, geometric mean", GeometricMean())):
             rows.append(row(lab, f"{place}: {label}", lab.outcome(replace(base, fusion=method), "test"), alone))
     return {"title": "Surfaces beside the other methods, at their defaults", "rows": rows}
 
@@ -63,6 +64,7 @@ def weights(lab: Lab, names: Sequence[str], main: str) -> Table:
         ("by score (Adapt)", replace(base, weights=lab.adapted(names)), ""),
         ("by prompt", replace(base, weights=PromptWeights()), ""),
         ("by entropy of the evidence", replace(base, weights=EntropyWeights()), ""),
+        ("by track", replace(base, weights=TrackWeights()), ""),
     ]
     return compared(lab, f"Surfaces, weights: {main} + {', '.join(name for name in names if name != main)}", rows)
 
@@ -70,6 +72,6 @@ def weights(lab: Lab, names: Sequence[str], main: str) -> Table:
 def gates(lab: Lab, names: Sequence[str], main: str) -> Table:
     """Surfaces behind every gate."""
     base = Setting(tuple(names), main, Surface())
-    shut = [Gate(when="unsure"), Gate(when="boundary")]
+    shut = [Gate(when="unsure"), Gate(when="boundary"), Gate(when="safe")]
     rows = [("always", base, ""), *((one.when, replace(base, gate=one), "") for one in shut)]
     return compared(lab, f"Surfaces, gates: {main} + {', '.join(name for name in names if name != main)}", rows)
