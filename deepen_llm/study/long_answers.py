@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from typing import Any
 
 from deepen_llm.study.chains.members import MEMBERS
 from deepen_llm.study.chains.settings import Option, Setting
@@ -15,16 +14,6 @@ BAYES: Option = {"method": "bayes", "rounds": 3}
 METHODS: tuple[Option, ...] = ("deepen", {"method": "bayes", "rounds": 1}, BAYES, "surface")
 GATES: tuple[Option, ...] = ("always", "unsure", "boundary", "safe")
 WEIGHTS: tuple[Option | None, ...] = (None, "prompt", "entropy", "track", {"by": "track", "credit": "all"})
-PARTS: tuple[dict[str, Any], ...] = (
-    {},
-    {"rounds": 1},
-    {"straddle": 0},
-    {"straddle": 1},
-    {"reread": False},
-    {"abstain": False},
-    {"guess": 0},
-    {"floor": 0},
-)
 
 
 def methods(lab: LongLab) -> Table:
@@ -38,13 +27,8 @@ def gates(lab: LongLab) -> Table:
 
 
 def weights(lab: LongLab) -> Table:
-    """Every kind of weights, over surfaces and over three rounds of Bayes' rule."""
-    return _crossed(lab, "Long answers: weights", ("surface", BAYES), weights=WEIGHTS)
-
-
-def parts(lab: LongLab) -> Table:
-    """Surfaces with one part changed at a time."""
-    return _crossed(lab, "Long answers: the parts of surface", [{"method": "surface", **given} for given in PARTS])
+    """Every kind of weights, over surfaces."""
+    return _crossed(lab, "Long answers: weights", ("surface",), weights=WEIGHTS)
 
 
 def _crossed(

@@ -31,15 +31,12 @@ def _ensembles(lab: Lab) -> list[tuple[tuple[str, ...], str]]:
 
 TABLES: dict[str, Callable[[Lab], Table]] = {
     "long-methods": lambda lab: long_answers.methods(lab.long),
-    "long-parts": lambda lab: long_answers.parts(lab.long),
     "long-gates": lambda lab: long_answers.gates(lab.long),
     "long-weights": lambda lab: long_answers.weights(lab.long),
     "surface": lambda lab: surfaces.ensembles(lab, _ensembles(lab)),
     "surface-parts-small": lambda lab: surfaces.parts(lab, SMALL, "pliny"),
-    "surface-parts-four": lambda lab: surfaces.parts(lab, FOUR, _best(1)(lab)[0]),
     "surface-weights-small": lambda lab: surfaces.weights(lab, SMALL, "pliny"),
     "surface-weights-four": lambda lab: surfaces.weights(lab, FOUR, _best(1)(lab)[0]),
-    "surface-weights-three": lambda lab: surfaces.weights(lab, THREE, _best(3, THREE)(lab)[0]),
     "surface-gates-small": lambda lab: surfaces.gates(lab, SMALL, "pliny"),
     "surface-gates-four": lambda lab: surfaces.gates(lab, FOUR, _best(1)(lab)[0]),
     "inspection": lambda lab: inspection.inspection(lab, (*FOUR, *THREE)),
