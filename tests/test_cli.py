@@ -320,6 +320,8 @@ def test_inspect_refuses_a_set_that_tells_nothing(paths: list[str], tmp_path: Pa
         (["--dataset", str(data)], "1 examples are too few"),
         (["--dataset", str(tmp_path / "none.jsonl")], "cannot be read"),
         (["--dataset", str(specialists.file("dev")), "--metric", "accuracy"], "metric 'accuracy' is none"),
+        (["--chat"], "--chat without a dataset"),
+        (["--metric", "f1"], "--metric without a dataset"),
     ):
         refused = run("inspect", *members(paths), *more)
         assert refused.exit_code == 1
