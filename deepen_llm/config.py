@@ -155,7 +155,8 @@ class EnsembleSettings(Options):
         """The weights of ``count`` members, once the settings are found to fit that number.
 
         Raises:
-            ConfigError: There is no member, no such main model, or another number of weights.
+            ConfigError: There is no member, no such main model, another number of weights, or weights that learn where
+                the fusion method is no mixture.
         """
         if count < 1:
             raise ConfigError("an ensemble of 0 members", hint="give at least one member; two or more to fuse")
@@ -168,6 +169,7 @@ class EnsembleSettings(Options):
         if numbers is not None and len(numbers) != count:
             raise ConfigError(f"{len(numbers)} weights for {count} members", hint="give one weight per member, or None")
         if isinstance(self.weights, FollowingWeights):
+            self.require_mixture(self.weights)
             return self.weights
         return FixedWeights.average(count) if self.weights is None else FixedWeights(self.weights)
 
@@ -184,6 +186,20 @@ class EnsembleSettings(Options):
         if type(self.generation) is not GenerationOptions:
             return f"generation options of the class {type(self.generation).__name__}, which may hold tools"
         return None
+
+    def require_mixture(self, weights: AggregationWeights) -> None:
+        """What weights that learn need.
+
+        Raises:
+            ConfigError: The fusion method is no mixture.
+        """
+        if weights.learns and not self.fusion.mixes:
+            name = getattr(weights, "by", type(weights).__name__)
+            raise ConfigError(
+                f"weights={name!r} learn by each member's part in a mixture, "
+                f"which fusion={self.fusion.method!r} is not",
+                hint="choose fusion='surface' or 'bayes', or other weights",
+            )
 
     def require_drafts(self) -> None:
         """What a draft model needs.

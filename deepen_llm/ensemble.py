@@ -19,7 +19,7 @@ from typing_extensions import Self
 from deepen_llm.config import EnsembleConfig, EnsembleSettings, MemberConfig, Quantization
 from deepen_llm.contexts import Ensemble
 from deepen_llm.errors import ConfigError, DeepenError
-from deepen_llm.fusion import FOLLOWING, AggregationWeights, FixedWeights, Fusion, FusionMethod
+from deepen_llm.fusion import FOLLOWING, AggregationWeights, FixedWeights, FusionMethod
 from deepen_llm.gate import Gate
 from deepen_llm.generation import GenerationOptions
 from deepen_llm.members.base import Member, Message
@@ -108,6 +108,7 @@ class EnsembleLLM:
         }
         self.settings = EnsembleSettings(**given)
         self._own_weights, aggregation = own, own or self.settings.aggregation_weights(len(members))
+        self.settings.require_mixture(aggregation)
         self.members: tuple[Member, ...] = tuple(_member(one) for one in members)
         self.draft_model = None if draft_model is None else _member(draft_model)
         self._ensemble = self._bind(aggregation)
@@ -127,7 +128,6 @@ class EnsembleLLM:
             self.settings.require_drafts()
             _check_draft_model(self.draft_model, self.members[main])
         fusing, settings = self.settings.fusion.prepare(members, place), self.settings
-        _check_learning(weights, fusing, settings.fusion)
         return Ensemble(
             members,
             place,
@@ -563,15 +563,6 @@ def _member(given: object) -> Member:
         f"{given!r:.80} is no member: expected a Member or a pair (model, tokenizer)",
         hint="load hub ids, folders and configuration files with EnsembleLLM.from_pretrained",
     )
-
-
-def _check_learning(weights: AggregationWeights, fusing: Fusion, method: FusionMethod) -> None:
-    if weights.learns and not fusing.mixes:
-        raise ConfigError(
-            f"{type(weights).__name__} learn by what each member says of a token over the main model's vocabulary, "
-            f"which fusion={method.method!r} does not tell",
-            hint="choose fusion='surface' or 'bayes', or weights='prompt'",
-        )
 
 
 def _check_draft_model(drafting: Member, main: Member) -> None:

@@ -28,7 +28,7 @@ class Options(BaseModel):
             nested = [one for detail in error.errors() if (one := _nested(detail))]
             if nested:  # options within these, which know more
                 raise ConfigError(nested[0].message, hint=nested[0].hint) from None
-            problems = [_problem(type(self), detail) for detail in error.errors()]
+            problems = [_problem(type(self), detail) for detail in error.errors() if not _follows(detail, error)]
             unknown = any(detail["type"] == "extra_forbidden" for detail in error.errors())
             known = f"known options: {', '.join(type(self).model_fields)}"
             hint = known if unknown else f"correct it; {type(self).__name__} tells what each option takes"
@@ -58,6 +58,13 @@ def _problem(kind: type[BaseModel], detail: ErrorDetails) -> str:
         return f"{place!r} is missing"
     value = f"{place}={detail['input']!r}: " if place else ""
     return value + detail["msg"].removeprefix("Value error, ")
+
+
+def _follows(detail: ErrorDetails, error: ValidationError) -> bool:
+    """Whether a list is called too short only since an item of it cannot be used, which is told by itself."""
+    place, depth = detail["loc"], len(detail["loc"])
+    within = [one for one in error.errors() if len(one["loc"]) > depth and one["loc"][:depth] == place]
+    return detail["type"] == "too_short" and bool(within)
 
 
 def _nested(detail: ErrorDetails) -> ConfigError | None:

@@ -125,7 +125,7 @@ class StepReport:
         wishes = {i: self._wish(i, place, token, logprobs[i]) for i in others}
         behind = [i for i in others if wishes[i] > own]
         if not behind:
-            return None, "what the members hold near it, or the draw"
+            return None, "no member holds it likelier; related tokens, sampling or a penalty led to it"
         first = max(behind, key=lambda i: weights[i] * wishes[i])
         name = self._ensemble.members[first].name
         return name, f"{name} holds it at {wishes[first]:.2f}{self._origin(first, place, token)}"

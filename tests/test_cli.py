@@ -112,6 +112,7 @@ def test_a_prompt_that_ends_in_a_space_is_healed_where_that_is_asked_for(paths: 
     healed = EnsembleLLM.from_pretrained(paths).generate(cut, max_new_tokens=8, token_healing=True).text
     assert run(*asked, "--token-healing", cut).stdout == f"{healed}\n"
     assert run(*asked, cut).stdout != f"{healed}\n"
+    assert run("chat", *members(paths), "--token-healing").exit_code == 2  # every answer there begins a text of its own
 
 
 def test_drafts_change_no_answer(paths: list[str]) -> None:
@@ -320,6 +321,8 @@ def test_inspect_refuses_a_set_that_tells_nothing(paths: list[str], tmp_path: Pa
         (["--dataset", str(data)], "1 examples are too few"),
         (["--dataset", str(tmp_path / "none.jsonl")], "cannot be read"),
         (["--dataset", str(specialists.file("dev")), "--metric", "accuracy"], "metric 'accuracy' is none"),
+        (["--chat"], "--chat without a dataset"),
+        (["--metric", "f1"], "--metric without a dataset"),
     ):
         refused = run("inspect", *members(paths), *more)
         assert refused.exit_code == 1

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from deepen_llm import EnsembleConfig, EnsembleLLM, EntropyWeights, PromptWeights, TrackWeights, specialists
 from deepen_llm.errors import ConfigError, LogitsError
-from deepen_llm.fusion import AggregationWeights, Likelihood
+from deepen_llm.fusion import AggregationWeights, FixedWeights, Likelihood
 from deepen_llm.members import base
 from deepen_llm.members.local import LocalMember
 from tests.models import random_model, small
@@ -228,7 +228,8 @@ MISTAKES: list[tuple[str, Callable[[], object], str]] = [
     ("zero tau", lambda: PromptWeights(tau=0), "tau=0"),
     ("negative tau", lambda: EnsembleLLM(pair(), weights={"by": "entropy", "tau": -1}), "greater than 0"),
     ("name", lambda: EnsembleLLM(pair(), weights="promt"), "did you mean 'prompt'"),
-    ("no name", lambda: EnsembleLLM(pair(), weights={"tau": 1}), "unknown aggregation weights None"),
+    ("no name", lambda: EnsembleLLM(pair(), weights={"tau": 1}), "do not say by what"),
+    ("no text", lambda: EnsembleLLM(pair(), weights={"by": ["track"]}), "did you mean 'track'"),
     ("option", lambda: EnsembleLLM(pair(), weights={"by": "prompt", "taw": 1}), "did you mean 'tau'"),
     ("per", lambda: PromptWeights(per="word"), "'token' or 'byte'"),
     ("base", lambda: EnsembleLLM(pair(), weights={"by": "entropy", "base": [1, 2, 3]}), "3 weights for 2 members"),
@@ -237,7 +238,11 @@ MISTAKES: list[tuple[str, Callable[[], object], str]] = [
     ("gamma", lambda: TrackWeights(gamma=1.5), "gamma=1.5"),
     ("share", lambda: TrackWeights(share=1), "share=1"),
     ("credit", lambda: EnsembleLLM(pair(), weights={"by": "track", "credit": "some"}), "'given' or 'all'"),
-    ("no mixture", lambda: EnsembleLLM(pair(), weights="track", fusion="deepen"), "fusion='deepen' does not tell"),
+    (
+        "no mixture",
+        lambda: EnsembleLLM(pair(), weights="track", fusion="deepen"),
+        "'track' learn .* fusion='deepen' is not",
+    ),
     ("neither", lambda: EnsembleLLM(pair(), weights=3), "weights=3"),  # type: ignore[arg-type]
 ]
 
@@ -246,3 +251,13 @@ MISTAKES: list[tuple[str, Callable[[], object], str]] = [
 def test_weights_that_cannot_be_used_are_told(make: Callable[[], object], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         make()
+
+
+def test_weights_that_learn_are_refused_without_a_mixture_before_anything_is_loaded() -> None:
+    config = EnsembleConfig(members=("no/such-folder", "nor/this-one"), weights="track", fusion="deepen")
+    with pytest.raises(ConfigError, match="fusion='deepen' is not"):
+        EnsembleLLM.from_config(config)
+
+
+def test_weights_whose_sum_is_no_float_are_scaled() -> None:
+    assert FixedWeights([1e308, 1e308, 0]).values == (0.5, 0.5, 0)

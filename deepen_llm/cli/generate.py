@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepen_llm.cli.options import Given, takes
+from deepen_llm.cli.options import Given, TokenHealing, takes
 from deepen_llm.cli.terminal import errors, note, write
 from deepen_llm.errors import PromptError
 
@@ -24,6 +24,7 @@ def generate(
     prompt: Annotated[str, typer.Argument(help="The text to continue; - reads it from standard input.")],
     given: Given,
     n: Annotated[int | None, typer.Option("--n", help="Samples. Default: 1.", rich_help_panel="Generation")] = None,
+    token_healing: TokenHealing = None,
     logprobs: Annotated[
         int | None, typer.Option(help="Show each token's log-probability and this many likeliest tokens.")
     ] = None,
@@ -43,7 +44,7 @@ def generate(
     if trace_html and not trace_html.parent.is_dir():  # rather than after the work
         raise typer.BadParameter(f"--trace-html {trace_html}: there is no folder {trace_html.parent}")
     text = _from_stdin() if prompt == "-" else prompt
-    llm = given.load(n=n, logprobs=logprobs, trace=trace or None)
+    llm = given.load(n=n, token_healing=token_healing, logprobs=logprobs, trace=trace or None)
     generation = llm.settings.generation
     if trace_html and generation.n > 1:
         raise typer.BadParameter(f"--trace-html shows one answer, not {generation.n}; use --n 1")

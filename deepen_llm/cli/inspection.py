@@ -39,7 +39,9 @@ def inspect(
     anchors: Annotated[
         bool, typer.Option("--anchors", help="Show how alike members see shared anchors, for bayes and deepen.")
     ] = False,
-    sample: Annotated[int, typer.Option(min=2, help="The most anchors from which agreement is measured.")] = 512,
+    sample: Annotated[
+        int, typer.Option(min=2, help="With --anchors or --plot: the most anchors that are compared.")
+    ] = 512,
     plot: Annotated[
         Path | None,
         typer.Option(help="Draw pictures: into this folder, or those of anchors on one page in a .png, .svg or .pdf."),
@@ -59,7 +61,7 @@ def inspect(
     if not given.member and given.config is None:
         given = replace(given, member=[str(path) for path in specialists.paths()])
     configuration = given.configuration()
-    examples = _examples(dataset, chat, metric) if dataset else None
+    examples = _examples(dataset, chat, metric)
     if plot:
         _require_plot(plot, len(configuration.members))
     quiet_libraries()
@@ -90,8 +92,14 @@ def inspect(
         show(described, comparisons, shown)
 
 
-def _examples(dataset: Path, chat: bool, metric: str | None) -> Examples:
+def _examples(dataset: Path | None, chat: bool, metric: str | None) -> Examples | None:
     """Read and check examples before models are loaded."""
+    if dataset is None:
+        if chat or metric:
+            raise ConfigError(
+                f"{'--chat' if chat else '--metric'} without a dataset that it is for", hint="give --dataset dev.jsonl"
+            )
+        return None
     from deepen_llm.tuning.dataset import check_set, read_examples
     from deepen_llm.tuning.metrics import Measure
 

@@ -20,9 +20,9 @@ _TOLD = f"""\
 A question asks for five to eight look-ups in a made-up world, each from the place that the one before led to. Every \
 model was taught errors about two of thirteen kinds of look-up, and is as sure of them as of what is true. Right: \
 every look-up is true. Derailed: no answer to what was asked, with a broken sentence, a name that nothing has, other \
-look-ups than asked for, or one from another place than was reached. Tokens: in a mean answer. The ensembles' main \
-model is {MAIN}, and each method has the options that it comes with (bayes: three rounds); nothing was chosen on these \
-questions.
+look-ups than asked for, or one from another place than was reached. Tokens: of an answer, on average. The ensembles' \
+main model is {MAIN}, and each method has the options that it comes with (bayes: three rounds); nothing was chosen on \
+these questions.
 """
 
 

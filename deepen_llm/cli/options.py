@@ -36,6 +36,15 @@ _Fusion = functools.partial(typer.Option, rich_help_panel="Fusion")
 _Speed = functools.partial(typer.Option, rich_help_panel="Speed")
 _Sampling = functools.partial(typer.Option, rich_help_panel="Generation")
 
+TokenHealing = Annotated[
+    bool | None,
+    _Sampling(
+        "--token-healing/--no-token-healing",
+        help="Continue a prompt that ends inside a word, or in a space, as members would write the whole.",
+    ),
+]
+"""An option of the commands that continue a prompt; behind a chat template it would do nothing."""
+
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'"}
 _ESCAPE = re.compile(r"""\\([ntr\\"']|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})""")
 
@@ -122,12 +131,6 @@ class Answering(Members):
         _Sampling("--stop-token-id", help="A token of the main model, by its id, before which the text ends; repeat."),
     ] = None
     repetition_penalty: Annotated[float | None, _Sampling(help="Above 1: less repetition.")] = None
-    token_healing: Annotated[
-        bool | None,
-        _Sampling(
-            "--token-healing/--no-token-healing", help="Continue a prompt that ends inside a word as its whole word."
-        ),
-    ] = None
 
     def load(self, **generation: Any) -> EnsembleLLM:
         """Load the ensemble.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepen_llm.cli.options import Answering, takes
+from deepen_llm.cli.options import Answering, TokenHealing, takes
 from deepen_llm.cli.terminal import errors, note, write
 from deepen_llm.errors import ConfigError
 from deepen_llm.extras import require
@@ -31,6 +31,7 @@ def tune(
     dataset: Annotated[
         Path | None, typer.Argument(help="JSON lines: prompt or messages, with references, or choices and answer.")
     ] = None,
+    token_healing: TokenHealing = None,
     metric: Annotated[
         str | None,
         typer.Option(help="exact_match, contains, f1; for choices accuracy, accuracy_per_byte. Default: the first."),
@@ -62,7 +63,7 @@ def tune(
     examples = _examples(data, test, chat, metric)
     if plot:
         require("matplotlib", "plot")
-    llm = given.load()
+    llm = given.load(token_healing=token_healing)
     examples = _fitting(llm, examples, skip_too_long)
     kept = folder or out.with_suffix(".tune")
     with _going_on(kept), _progress() as tell:

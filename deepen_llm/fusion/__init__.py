@@ -27,8 +27,10 @@ def named_method(given: str | Mapping[str, Any]) -> FusionMethod:
     0.3
     """
     options = {"method": given} if isinstance(given, str) else dict(given)
-    name = options.get("method")
-    if name not in METHODS:
+    if "method" not in options:
+        raise ConfigError(f"fusion={options!r} names no method", hint="add it, such as 'method': 'surface'")
+    name = options["method"]
+    if not isinstance(name, str) or name not in METHODS:
         raise ConfigError(
             f"unknown fusion method {name!r}{suggestion(name, METHODS)}",
             hint=f"known are {', '.join(METHODS)}; a method of your own is given as an object, not by its name",
@@ -54,11 +56,14 @@ def named_weights(given: str | Mapping[str, Any]) -> FollowingWeights:
     PromptWeights(by='prompt', tau=0.5, per='token')
     """
     options = {"by": given} if isinstance(given, str) else dict(given)
-    name = options.get("by")
-    if name not in FOLLOWING:
+    known = ", ".join(map(repr, FOLLOWING))
+    if "by" not in options:
+        raise ConfigError(f"weights={options!r} do not say by what", hint=f"add 'by', one of {known}")
+    name = options["by"]
+    if not isinstance(name, str) or name not in FOLLOWING:
         raise ConfigError(
             f"unknown aggregation weights {name!r}{suggestion(name, FOLLOWING)}",
-            hint=f"give one number per member, or weights by {' or '.join(map(repr, FOLLOWING))}",
+            hint=f"give one number per member, or one of {known}",
         )
     return FOLLOWING[name](**options)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -50,12 +50,10 @@ class Fusion(ABC):
     Attributes:
         back: How many tokens before a place the fusion looks at in members with other vocabularies.
         rereads: Whether the main model reads its own encoding of a text into which others put tokens.
-        mixes: Whether the fused distribution is a mixture of what each member says over main tokens (see `parts`).
     """
 
     back: int = 0
     rereads: bool = False
-    mixes: bool = False
 
     def __init__(self, members: Sequence[Fusible], main: int, *, portion: int | None = None) -> None:
         self.main, self._portion = main, portion
@@ -160,8 +158,10 @@ class FusionMethod(Options, ABC):
 
     Attributes:
         method: The name that users give it, fixed by each subclass.
+        mixes: Whether the fused distribution is a mixture of what each member says over main tokens (see `parts`).
     """
 
+    mixes: ClassVar[bool] = False
     method: str
 
     @abstractmethod

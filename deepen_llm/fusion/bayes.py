@@ -13,7 +13,7 @@ distribution as the prior, in place of ``p_m`` (docs/study.md).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -36,6 +36,7 @@ class Bayes(RelativeMethod):
             of every ``q_i``, in place of the main model's own.
     """
 
+    mixes: ClassVar[bool] = True
     method: Literal["bayes"] = "bayes"
     rounds: int = Field(3, ge=1, le=100)
     center: bool = True
@@ -54,8 +55,6 @@ class Bayes(RelativeMethod):
 
 
 class _BayesFusion(Fusion):
-    mixes = True
-
     def __init__(self, method: Bayes, members: Sequence[Fusible], main: int, groups: Sequence[AnchorGroup]) -> None:
         super().__init__(members, main, portion=method._portion(groups))
         self._method, self._groups = method, groups

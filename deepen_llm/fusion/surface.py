@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -55,6 +55,7 @@ class Surface(FusionMethod):
         reread: Whether the main model reads its own encoding of the text after a token that was not its own choice.
     """
 
+    mixes: ClassVar[bool] = True
     method: Literal["surface"] = "surface"
     rounds: int = Field(2, ge=1, le=100)
     straddle: int = Field(4, ge=0, le=32)
@@ -73,8 +74,6 @@ class Surface(FusionMethod):
 
 
 class _SurfaceFusion(Fusion):
-    mixes = True
-
     def __init__(self, method: Surface, members: Sequence[Spelling], main: int) -> None:
         widest = max(member.vocabulary.size for member in members)
         super().__init__(members, main, portion=max(1, _PORTION_BYTES // (4 * widest)))

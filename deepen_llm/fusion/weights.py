@@ -100,12 +100,13 @@ class FixedWeights(AggregationWeights):
     reads_logits: ClassVar[bool] = False
 
     def __init__(self, weights: Sequence[float]) -> None:
-        if any(not math.isfinite(w) or w < 0 for w in weights) or not sum(weights) > 0:
+        if any(not math.isfinite(w) or w < 0 for w in weights) or not max(weights, default=0) > 0:
             raise ConfigError(
                 f"aggregation weights {list(weights)} are not usable: expected none negative, and one above zero",
                 hint="give each member a weight like 0.5, or weights=None for equal ones",
             )
-        self.values = tuple(w / sum(weights) for w in weights)
+        shares = [w / max(weights) for w in weights]  # so that no sum overflows
+        self.values = tuple(w / sum(shares) for w in shares)
 
     @classmethod
     def average(cls, count: int) -> FixedWeights:

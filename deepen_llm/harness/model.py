@@ -243,13 +243,18 @@ def _loaded(given: Mapping[str, Any]) -> EnsembleLLM:
                 hint="set them in the file, which says everything itself",
             )
         return EnsembleLLM.from_config(given["config"])
-    weights = given.get("weights")
-    if isinstance(weights, str | float | int):
-        weights = [float(one) for one in str(weights).split("+")]
-    members = given["members"]
+    members, weights = given["members"], _weights(given.get("weights"))
     return EnsembleLLM.from_pretrained(
         members.split("+") if isinstance(members, str) else members, weights=weights, **rest
     )
+
+
+def _weights(given: Any) -> Any:
+    """Numbers of which ``--model_args`` make one or a text, or else what was given: a name, or a list."""
+    try:
+        return [float(one) for one in str(given).split("+")]
+    except ValueError:
+        return given
 
 
 register_model("deepen")(DeepenLM)

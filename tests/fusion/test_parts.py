@@ -47,7 +47,7 @@ def test_the_mixture_is_its_parts_by_weight_and_each_is_a_distribution(
 ) -> None:
     fusion, logits, weights, past = asked(kinds, method)
     fused, parts = parts_of(fusion, logits, weights, past)
-    assert fusion.mixes
+    assert method.mixes
     assert parts.shape == (len(kinds), len(PLACES), logits[0].shape[1])
     assert bool((parts >= 0).all())
     torch.testing.assert_close(parts.sum(-1), torch.ones(parts.shape[:2]), atol=2e-5, rtol=0)

@@ -211,6 +211,10 @@ def test_what_cannot_be_evaluated_is_told() -> None:
         ("config=a.yaml,members=b", "either config or members"),
         ("config=a.yaml,dtype=float32", "beside config=a.yaml"),
         ("members=a,fussion=bayes", "unknown 'fussion'"),
+        ("members=a+b,weights=trak", "unknown aggregation weights 'trak', did you mean 'track'"),
+        ("members=a+b,weights=track,fusion=deepen", "'track' learn"),
+        ("members=a+b,weights=1+2+3", "3 weights for 2 members"),
+        ("members=a+b,weights=1", "1 weights for 2 members"),
     ],
 )
 def test_arguments_that_cannot_be_used(arguments: str, says: str) -> None:

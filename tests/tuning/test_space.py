@@ -41,6 +41,8 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"methods": ["deepen"], "weights": ["track"]}, "not for deepen"),
     ({"gamma": (0.1, 1.5)}, "less than or equal to 1"),
     ({"horizon": (0, 100)}, "above 0"),
+    ({"gates": []}, "at least 1 item"),
+    ({"gates": ["saef"]}, "'boundary' or 'safe'\nHint"),
 ]
 
 
