@@ -209,7 +209,7 @@ class Contexts:
         ]
         evidence = {i: one.evidence for i, one in readings.items() if one.evidence}
         report = StepReport(self._ensemble, logits, weights, fused, alone, past, evidence)
-        return Fused(fused, self._rooms(lengths), report, self._healed(evidence))
+        return Fused(fused, self._rooms(lengths), report, self._healed(evidence, alone))
 
     def check(self, fused: Fused) -> None:
         """Wait for the fused logits.
@@ -344,10 +344,15 @@ class Contexts:
             context.check()
         return self._ensemble.healer.heal(member, reading, answered) if self._heals[member] else reading
 
-    def _healed(self, evidence: Mapping[int, Sequence[Evidence]]) -> frozenset[int]:
-        """See `Fused`."""
-        told = [found for i, found in evidence.items() if self._by_token[i]]
-        return frozenset(place for found in told for place, one in enumerate(found) if one.straddlers)
+    def _healed(self, evidence: Mapping[int, Sequence[Evidence]], alone: Sequence[str]) -> frozenset[int]:
+        """See `Fused`; where the main model decides alone, others are read for the rows beside it only."""
+        main, told = self._ensemble.main, [(i, found) for i, found in evidence.items() if self._by_token[i]]
+        return frozenset(
+            place
+            for i, found in told
+            for place, (one, why) in enumerate(zip(found, alone, strict=True))
+            if one.straddlers and (i == main or not why)
+        )
 
     def _off_boundary(self, ahead: LookAhead) -> list[str]:
         """Why the main model decides alone at each place that is no boundary of the others; "" elsewhere."""

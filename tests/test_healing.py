@@ -1,6 +1,7 @@
 """Token healing, end to end: a prompt that ends inside a word goes on as the word, whoever reads it."""
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -292,3 +293,31 @@ def test_cut_answers_of_specialists_go_on_as_they_were() -> None:
         for begun in range(len(f" {name}")):
             out = llm.generate(prompt + whole[:begun], max_new_tokens=12, **HEALED)
             assert (whole[:begun] + out.text).startswith(f" {name}")
+
+
+class _Scripted(SureMember):
+    """One that is sure of what follows some texts, whatever else it read."""
+
+    def __init__(self, scripts: dict[str, str]) -> None:
+        super().__init__(SMALL["byte_level_bpe"], "scripted")
+        self._wanted = {tuple(self.tokens_of(text)): self.tokens_of(wanted)[0] for text, wanted in scripts.items()}
+
+    def tokens_of(self, text: str) -> list[int]:
+        """The tokenizer's own tokens of parts that "|" divides."""
+        return [id_ for part in text.split("|") for id_ in self.encode_prompt(part).ids]
+
+    def logits_after(self, ids: Sequence[int]) -> torch.Tensor:
+        logits = torch.zeros(self.vocabulary.size)
+        if tuple(ids) in self._wanted:
+            logits[self._wanted[tuple(ids)]] = 40.0
+        return logits
+
+
+@pytest.mark.parametrize("fusion", ["surface", "bayes"])
+def test_where_the_main_model_is_sure_of_another_word_nobody_beside_it_matters(fusion: str) -> None:
+    cut = {"She and": " t", "She and th": "e", "She and| t|h|e": "!", "She and| t": "h"}
+    main, other = _Scripted({**cut, "She and the": "?"}), _Scripted({"She and": " the"})
+    llm = EnsembleLLM([main, other], fusion=fusion, gate="unsure", batch_size=2)
+    alone = llm.generate("She and th", max_new_tokens=2, **HEALED)
+    assert alone.text == "e!"
+    assert llm.generate(["She and th", CUT[2]], max_new_tokens=2, **HEALED)[0] == alone
