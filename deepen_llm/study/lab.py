@@ -160,7 +160,7 @@ class Lab:
         )
         main = setting.members.index(setting.main)
         ensemble = Ensemble(members, main, fusion, aggregation, "fused", gate=setting.gate)
-        logits, targets, owners = followed(ensemble, self.asked[split])
+        logits, targets, owners = followed(ensemble.scoring(), self.asked[split])  # none is impossible by sharpening
         loss, right = self._judged(logits, targets, setting.main)
         return _by_question(loss, right, owners)
 
