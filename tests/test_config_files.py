@@ -70,7 +70,8 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     "generation": st.fixed_dictionaries({}, optional=GENERATION)
     | st.fixed_dictionaries({"response_format": FORMATS, "max_new_tokens": st.integers(1, 99)}),
 }
-NAMES = TEXTS.filter(lambda text: "\x00" not in text and not text.startswith("~"))  # of no file that there could be
+# Of no file that there could be: a local path is made absolute.
+NAMES = TEXTS.filter(lambda text: "\x00" not in text and not text.startswith("~") and bool(text.strip("./")))
 MEMBER: dict[str, st.SearchStrategy[Any]] = {
     "name": st.none() | TEXTS,
     "revision": st.none() | TEXTS,
