@@ -86,7 +86,7 @@ def open_lab(models: Path) -> Lab:
     torch.set_num_threads(1)
     paths = [*(models / name for name in generalists.GENERALISTS), *specialists.paths()]
     members = load_members([MemberConfig(path=str(path), device="cpu") for path in paths])
-    asked = {"dev": asked_in_dev(), "test": asked_in_test()}
+    asked = {"dev": asked_in_dev(), "test": asked_in_test(), "once": asked_in_test(wordings=1)}
     return Lab({member.name: member for member in members}, asked, models / "recordings", models / "chains")
 
 

@@ -103,8 +103,8 @@ def _pair(lab: Lab, answered: dict[str, Answered], main: str, other: str) -> Pai
 
 
 def _gains(lab: Lab, main: str, other: str) -> tuple[float, float]:
-    fused = lab.outcome(Setting((main, other), main, Surface()), "test").rank[0]
-    alone = [lab.alone(name, "test").rank[0] for name in (main, other)]
+    fused = lab.outcome(Setting((main, other), main, Surface()), "once").rank[0]
+    alone = [lab.alone(name, "once").rank[0] for name in (main, other)]
     return fused - alone[0], fused - max(alone)
 
 

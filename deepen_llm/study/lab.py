@@ -70,7 +70,7 @@ class Lab:
 
     Args:
         members: Members by name.
-        asked: The sets of questions, ``dev`` and ``test``.
+        asked: The sets of questions: ``dev``, ``test``, and ``once``, each fact of the test in one wording.
         folder: Where recordings are kept.
         chains: The folder of the members that give long answers; None where no table of these is asked for.
     """

@@ -165,7 +165,7 @@ def test_every_question_is_answered(made: Callable[[Lab], Table], lab: Lab, monk
 
 
 def test_what_foretells_gain_is_ranked_by_pairs(lab: Lab) -> None:
-    asked = {"dev": asked_in_dev()[::6], "test": lab.asked["test"]}
+    asked = {"dev": asked_in_dev()[::6], "once": lab.asked["test"]}
     table = inspection.inspection(Lab({name: lab.member(name) for name in NAMES}, asked, lab._folder), NAMES)
     assert table == json.loads(json.dumps(table))
     assert [row["label"] for row in table["rows"]] == list(inspection.MEASURES)
