@@ -23,6 +23,14 @@ _COLOURS = {
     "exact tokens, ": COLOURS[3],
     "deepen, ": COLOURS[1],
 }
+_SURFACES = {
+    "alone": MUTED,
+    "surface": COLOURS[0],
+    "bayes, three rounds": COLOURS[4],
+    "bayes (rounds=3)": COLOURS[4],
+    "exact tokens": COLOURS[3],
+    "deepen": COLOURS[1],
+}
 _ENSEMBLES = {"four": "Four generalists", "three": "Three specialists"}
 _UNITS = {"right": "right answers, %", "loss": "loss, nats"}
 
@@ -129,13 +137,43 @@ def numbers(results: Results) -> Picture:
     return picture
 
 
+@drawing
+def surfaces(results: Results) -> Picture:
+    """Surfaces beside the other methods, with every main model: short answers, and long ones."""
+    picture, tables = Picture(11, 4.8), {"Short answers": "surface", "Long answers": "long-methods"}
+    for place, (title, name) in enumerate(tables.items(), 1):
+        axes, blocks = picture.add_subplot(1, 2, place), _blocks(results[name]["rows"])
+        for height, (_, rows) in enumerate(reversed(blocks)):
+            for row in rows:
+                method = row["label"].split(": ")[-1].split(" ")[-1 if row["label"].endswith("alone") else 0 :]
+                colour = _SURFACES.get(" ".join(method))
+                if colour and "derailed" in row:
+                    axes.plot(row["derailed"][0], height, "x", color=colour, ms=7)
+                if colour:
+                    axes.plot(row["right"][0], height, "o", color=colour, ms=9, alpha=0.8)
+        axes.set_yticks(range(len(blocks)), [block for block, _ in reversed(blocks)])
+        label(axes, title, "right answers, % (crosses: derailed)" if place > 1 else "right answers, %", "")
+    for name, colour in {name: colour for name, colour in _SURFACES.items() if "(" not in name}.items():
+        axes.plot([], [], "o", color=colour, label=name)
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.65, 0.9))
+    return picture
+
+
 PICTURES: dict[str, Callable[[Results], Picture]] = {
     "methods": methods,
     "rounds": rounds,
     "search": search,
     "numbers": numbers,
+    "surfaces": surfaces,
 }
 """What draws each picture; ``study-NAME.png`` is its file."""
+
+
+def _blocks(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """Rows by ensemble: each begins with a main model alone, and is called as the next row is."""
+    starts = [place for place, row in enumerate(rows) if row["label"].endswith("alone")]
+    parts = [list(rows[first:last]) for first, last in zip(starts, [*starts[1:], None], strict=True)]
+    return [(part[-1]["label"].split(": ")[0], part) for part in parts]
 
 
 def _curve(axes: Axes, rows: Sequence[Row], value: str, name: str, colour: str, *, band: bool = True) -> None:
