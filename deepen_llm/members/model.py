@@ -60,7 +60,7 @@ class CausalModel:
         Args:
             blocks: New ids of each row; padded on the left here.
             cache: The key-value cache; it is extended.
-            mask: Attention mask ``[B, slots]`` with the new block; None where no slot is dead.
+            mask: Attention mask ``[B, slots]`` with the new block; None where none is needed.
             positions: Position ids of the block, ``[B, block]``.
             places: P pairs of a row and a place, counted back from its block's end (0 is the last id).
 

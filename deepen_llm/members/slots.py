@@ -63,8 +63,9 @@ class SlotCache:
         """Make room for each row's new ids, padded on the left to the longest.
 
         Returns:
-            The attention mask ``[B, slots]`` with the new block, None where no slot is dead; and the block's position
-            ids, ``[B, block]``.
+            The attention mask ``[B, slots]`` with the new block, None where every new token sees all slots before it
+            without one: none is dead, and there is one new token, or none before; and the block's position ids,
+            ``[B, block]``.
         """
         longest, before = max(map(len, blocks)), self._alive.shape[1]
         positions = torch.zeros(len(blocks), longest, dtype=torch.long)
@@ -75,7 +76,9 @@ class SlotCache:
             self._alive[row, before + pad :] = True
             self._slots[row] += range(before + pad, before + longest)
             self._ids[row] += block
-        return (None if self._alive.all() else self._alive.long()), positions
+        # Without a mask, transformers 5.0's StableLM and its kind make one for several tokens that is too long.
+        plain = bool(self._alive.all()) and (longest == 1 or not before)
+        return (None if plain else self._alive.long()), positions
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep these rows, in this order; a row named twice is copied."""
