@@ -61,7 +61,7 @@ def _problem(kind: type[BaseModel], detail: ErrorDetails) -> str:
 
 
 def _follows(detail: ErrorDetails, error: ValidationError) -> bool:
-    """Whether a list is called too short only since an item of it cannot be used, which is told by itself."""
+    """Whether this reports a list as too short because pydantic left out an invalid item, which it reports, too."""
     place, depth = detail["loc"], len(detail["loc"])
     within = [one for one in error.errors() if len(one["loc"]) > depth and one["loc"][:depth] == place]
     return detail["type"] == "too_short" and bool(within)

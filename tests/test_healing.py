@@ -1,4 +1,4 @@
-"""Token healing, end to end: a prompt that ends inside a word goes on as the word, whoever reads it."""
+"""Token healing, end to end: after a prompt that ends inside a word, every kind of member completes that word."""
 
 import asyncio
 from collections.abc import Sequence

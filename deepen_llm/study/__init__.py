@@ -10,7 +10,7 @@
 | exact.py, geometric.py, outputs.py | what only the study needs: a plain baseline, geometric means, output embeddings |
 | tables.py, tuning.py, experiments.py, sweeps.py, suite.py | the questions and their tables |
 | surfaces.py, long_answers.py | what is asked of fusion by surfaces: of short answers, and of long ones |
-| chains/ | long answers, decoded freely |
+| chains/, given/, commands.py | members for long answers and for given text, and the command line of both |
 | document.py, plots.py | tables and pictures for the document |
 
 Nothing else in the package imports this.

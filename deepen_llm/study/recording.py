@@ -7,6 +7,7 @@ tokens is the likeliest one there (but for other spellings of the same text, whi
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -80,7 +81,7 @@ class _Recorder(Fusion):
         return logits[self.main]
 
 
-class _Following:
+class _Following(ABC):
     """Right answers, followed by an ensemble.
 
     Args:
@@ -133,8 +134,9 @@ class _Following:
         finally:
             contexts.close()
 
+    @abstractmethod
     def _note(self, contexts: Contexts, fused: Fused, drafts: Sequence[Sequence[Step]]) -> None:
-        raise NotImplementedError
+        """Keep what is to be known of the places that were read."""
 
 
 class _Judging(_Following):

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import torch
 
 from deepen_llm.demo.long_answers.measure import MAX_TOKENS
 from deepen_llm.demo.long_answers.questions import COUNTS, Split, questions
@@ -18,6 +15,7 @@ from deepen_llm.study.chains.measure import Answers, answered, load
 from deepen_llm.study.chains.members import MEMBERS
 from deepen_llm.study.chains.settings import Setting, crossed
 from deepen_llm.study.chains.tables import Row, markdown, row
+from deepen_llm.study.commands import Command, run
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -26,18 +24,11 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: Instead of the process's own.
     """
-    parser = argparse.ArgumentParser(prog="python -m deepen_llm.study.chains", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    _training(commands.add_parser("train", help="train the three members, one after another"))
-    _measuring(commands.add_parser("measure", help="let ensembles answer, and write what came of it"))
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the models are small
-    try:
-        _train(options) if options.command == "train" else _measure(options)
-    finally:
-        torch.set_num_threads(threads)
+    commands = {
+        "train": Command("train the three members, one after another", _training, _train),
+        "measure": Command("let ensembles answer, and write what came of it", _measuring, _measure),
+    }
+    run("deepen_llm.study.chains", __doc__, commands, arguments)
 
 
 def measure(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import logging
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
+from deepen_llm.study.commands import Command, run
 from deepen_llm.study.given import training
 from deepen_llm.study.given.measure import ENSEMBLES, measure
 from deepen_llm.study.given.members import MEMBERS
@@ -21,18 +19,11 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: Instead of the process's own.
     """
-    parser = argparse.ArgumentParser(prog="python -m deepen_llm.study.given", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    _training(commands.add_parser("train", help="train the four members, one after another"))
-    _measuring(commands.add_parser("measure", help="score pieces that none of them read, and write what came of it"))
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the models are small
-    try:
-        _train(options) if options.command == "train" else _measure(options)
-    finally:
-        torch.set_num_threads(threads)
+    commands = {
+        "train": Command("train the four members, one after another", _training, _train),
+        "measure": Command("score pieces that none of them read, and write what came of it", _measuring, _measure),
+    }
+    run("deepen_llm.study.given", __doc__, commands, arguments)
 
 
 def _train(options: argparse.Namespace) -> None:

@@ -1,0 +1,47 @@
+"""The command line of a recipe: ``train`` and ``measure``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+
+
+class Command(NamedTuple):
+    """One command.
+
+    Attributes:
+        told: What it does, for the help.
+        options: Adds its options to a parser.
+        run: Does it.
+    """
+
+    told: str
+    options: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], None]
+
+
+def run(module: str, about: str | None, commands: Mapping[str, Command], arguments: list[str] | None) -> None:
+    """Read the command line and do what it asks for, on one thread, as the models are small.
+
+    Args:
+        module: The module that is run.
+        about: What it is for.
+        commands: By name.
+        arguments: Instead of the process's own.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=about)
+    parsers = parser.add_subparsers(dest="command", required=True)
+    for name, command in commands.items():
+        command.options(parsers.add_parser(name, help=command.told))
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        commands[options.command].run(options)
+    finally:
+        torch.set_num_threads(threads)
