@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -12,10 +11,11 @@ from deepen_llm import Bayes, Deepen, EnsembleLLM, FusionMethod, Surface, specia
 from deepen_llm.contexts import Contexts, Step
 from deepen_llm.members.local import LocalMember
 from deepen_llm.prompts import encode_text
+from tests.company import answered_alike, model_of
 from tests.models import small
 from tests.structure.documents import Place
 from tests.sure import SureMember
-from tests.test_surfaces import KINDS, SENTENCES, STARTS, _is_written, _with_bytes, sure, unsure, words
+from tests.test_surfaces import KINDS, SENTENCES, STARTS, _is_written, sure, unsure, words
 from tests.tokenizers import REAL, SMALL
 
 CUT = ["The quick bro", "She sells sea shells by the ", "Die Antwort auf die gro", "1, 2, 3, 4", "Съешь же ещё этих мя"]
@@ -119,7 +119,7 @@ def test_what_follows_the_healed_word_is_read_in_the_member_s_own_encoding(sente
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.filterwarnings("ignore:.*no cache that can be rolled back")
 def test_a_trail_of_chosen_tokens_is_what_was_read_before_each(architecture: str, kind: str) -> None:
-    one = LocalMember(*(small(architecture, kind) if kind in SMALL else _with_bytes(architecture)))
+    one = LocalMember(*model_of(architecture, kind))
     prompt = one.encode_prompt("The quick bro")
     context, ids = one.open([prompt], back=4), list(prompt.ids)
     chosen = torch.Generator().manual_seed(3)
@@ -183,22 +183,12 @@ SETTINGS: list[tuple[tuple[str, ...], tuple[str, ...], dict[str, Any]]] = [
 def test_batches_drafts_streams_and_threads_change_nothing(
     architectures: tuple[str, ...], kinds: tuple[str, ...], options: dict[str, Any], *, sampled: bool
 ) -> None:
-    models = [
-        small(architecture, kind, seed) if kind in SMALL else _with_bytes(architecture)
-        for seed, (architecture, kind) in enumerate(zip(architectures, kinds, strict=True))
-    ]
-    llm = EnsembleLLM(models, batch_size=3, **options)
+    models = [model_of(*one, seed) for seed, one in enumerate(zip(architectures, kinds, strict=True))]
     asked: dict[str, Any] = {"max_new_tokens": 12, "repetition_penalty": 1.1, **HEALED}
     asked |= {"temperature": 0.9, "seed": 5, "n": 2} if sampled else {"stop": ["e th", "zz"]}
-    with ThreadPoolExecutor(2) as pool:
-        alone = list(pool.map(lambda prompt: llm.generate(prompt, **asked), CUT))
-    assert llm.generate(CUT, **asked) == alone
+    alone, llm = answered_alike(models, CUT, asked, **options), EnsembleLLM(models, batch_size=3, **options)
     assert alone != [llm.generate(prompt, **{**asked, "token_healing": False}) for prompt in CUT]
-    drafted = EnsembleLLM(models, batch_size=3, draft_tokens=4, **options).generate(CUT, **asked)
-    told = [[(one.text, one.tokens, one.finish_reason) for one in out.samples] for out in drafted]
-    assert told == [[(one.text, one.tokens, one.finish_reason) for one in out.samples] for out in alone]
     if not sampled:
-        assert "".join(llm.stream(CUT[1], **asked)) == alone[1].text
         assert asyncio.run(llm.agenerate(CUT[2], **asked)) == alone[2]
 
 
@@ -214,7 +204,7 @@ def test_a_draft_model_and_steps_of_a_fixed_shape_change_nothing() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_behind_a_chat_template_nothing_is_healed(kind: str) -> None:
-    llm = EnsembleLLM([small("llama", kind) if kind in SMALL else _with_bytes("llama")])
+    llm = EnsembleLLM([model_of("llama", kind)])
     messages = [{"role": "user", "content": "What is the capi"}]
     assert llm.chat(messages, max_new_tokens=12, **HEALED) == llm.chat(messages, max_new_tokens=12)
 

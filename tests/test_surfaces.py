@@ -3,7 +3,6 @@
 import copy
 import itertools
 import json
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -17,7 +16,8 @@ from deepen_llm.members.base import Member
 from deepen_llm.members.local import LocalMember
 from deepen_llm.prompts import encode_text
 from deepen_llm.text import TextAssembler
-from tests.models import random_model, small
+from tests.company import answered_alike, model_of
+from tests.models import small
 from tests.scripted import scripted
 from tests.structure.documents import Place
 from tests.sure import SureMember
@@ -170,7 +170,7 @@ MODELS = ["llama", "sliding", "mpt", "gpt_neo", "longrope", "mamba"]
 @pytest.mark.parametrize(("architecture", "kind"), [*zip(MODELS, KINDS, strict=True), ("longrope", "wordpiece")])
 @pytest.mark.filterwarnings("ignore:.*no cache that can be rolled back")
 def test_trails_are_those_of_a_context_that_is_opened_afresh(architecture: str, kind: str) -> None:
-    one = LocalMember(*(small(architecture, kind) if kind in SMALL else _with_bytes(architecture)))
+    one = LocalMember(*model_of(architecture, kind))
     prompts = [one.encode_prompt(prompt) for prompt in PROMPTS[:3]]
     context, texts = one.open(prompts, back=4), ["", "", ""]
     for step, piece in enumerate(PIECES):
@@ -202,11 +202,6 @@ def test_trails_are_those_of_a_context_that_is_opened_afresh(architecture: str, 
             context.select([3, 1, 2])
             texts[0], prompts[0] = "", prompts[0]
     context.close()
-
-
-def _with_bytes(architecture: str) -> Any:
-    tokenizer = bytes_only()
-    return random_model(architecture, len(tokenizer), tokenizer.eos_token_id), tokenizer
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -254,21 +249,10 @@ def test_batches_drafts_streams_and_threads_change_nothing(
 ) -> None:
     options = dict(options)
     fusion = Surface(straddle=options.pop("straddle", 4))
-    models = [
-        small(architecture, kind, seed) if kind in SMALL else _with_bytes(architecture)
-        for seed, (architecture, kind) in enumerate(zip(architectures, kinds, strict=True))
-    ]
-    llm = EnsembleLLM(models, fusion=fusion, batch_size=3, **options)
+    models = [model_of(*one, seed) for seed, one in enumerate(zip(architectures, kinds, strict=True))]
     asked: dict[str, Any] = {"max_new_tokens": 14, "repetition_penalty": 1.1}
     asked |= {"temperature": 0.9, "seed": 5, "n": 2} if sampled else {}
-    with ThreadPoolExecutor(2) as pool:
-        alone = list(pool.map(lambda prompt: llm.generate(prompt, **asked), PROMPTS))
-    assert llm.generate(PROMPTS, **asked) == alone
-    drafted = EnsembleLLM(models, fusion=fusion, batch_size=3, draft_tokens=4, **options).generate(PROMPTS, **asked)
-    told = [[(one.text, one.tokens, one.finish_reason) for one in out.samples] for out in drafted]
-    assert told == [[(one.text, one.tokens, one.finish_reason) for one in out.samples] for out in alone]
-    if not sampled:
-        assert "".join(llm.stream(PROMPTS[1], **asked)) == alone[1].text
+    answered_alike(models, PROMPTS, asked, fusion=fusion, **options)
 
 
 def test_a_draft_model_changes_nothing() -> None:
