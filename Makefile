@@ -21,7 +21,7 @@ gpu: export HF_HUB_OFFLINE := 1
 gpu:
 	@test -n "$(OUT)" || { echo "make gpu OUT=folder: where the benchmark's results go" >&2; exit 2; }
 	$(PYTHON) -m pytest -c tests/gpu/pytest.ini tests/gpu
-	$(PYTHON) -m deepen_llm.cli bench --gpu --out $(OUT)
+	$(PYTHON) -m benchmarks --gpu --out $(OUT)
 
 # The oldest versions that the ranges in pyproject.toml allow, and the newest that the registry has.
 compat: $(VENV)/.dev
@@ -37,30 +37,30 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.dev
-	HF_HUB_OFFLINE=1 $(BIN)/deepen bench --out build/bench
+	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks --out build/bench
 
 cookbooks: $(VENV)/.dev
 	$(BIN)/python cookbooks/execute.py
 
 specialists: $(VENV)/.run
-	$(BIN)/python -m deepen_llm.specialists.recipe --out build/specialists
+	$(BIN)/python -m research.specialists.recipe --out build/specialists
 
 # Trains seven models and measures the tables of docs/study.md: two to three hours on two cores.
 study: $(VENV)/.dev
-	HF_HUB_OFFLINE=1 $(BIN)/python -m deepen_llm.study train --out build/study
-	HF_HUB_OFFLINE=1 $(BIN)/python -m deepen_llm.study.chains train --out build/study/chains
-	HF_HUB_OFFLINE=1 $(BIN)/python -m deepen_llm.study measure --models build/study --out docs
+	HF_HUB_OFFLINE=1 $(BIN)/python -m research.study train --out build/study
+	HF_HUB_OFFLINE=1 $(BIN)/python -m research.chains train --out build/study/chains
+	HF_HUB_OFFLINE=1 $(BIN)/python -m research.study measure --models build/study --out docs
 
 # Trains three models and measures long answers that are decoded freely: about half an hour on one core.
 chains: $(VENV)/.dev
-	HF_HUB_OFFLINE=1 $(BIN)/python -m deepen_llm.study.chains train --out build/chains
-	HF_HUB_OFFLINE=1 $(BIN)/python -m deepen_llm.study.chains measure --models build/chains --out build/chains/development.jsonl
+	HF_HUB_OFFLINE=1 $(BIN)/python -m research.chains train --out build/chains
+	HF_HUB_OFFLINE=1 $(BIN)/python -m research.chains measure --models build/chains --out build/chains/development.jsonl
 
 # Trains four models and measures how likely ensembles find text that others wrote: an hour on one core. TEXTS=folder, with a
-# file or a folder for each field (deepen_llm/study/given/texts.py); without it, texts that come with Python.
+# file or a folder for each field (research/given/texts.py); without it, texts that come with Python.
 given: $(VENV)/.dev
-	HF_HUB_OFFLINE=1 $(BIN)/python -m deepen_llm.study.given train --out build/given $(if $(TEXTS),--texts $(TEXTS))
-	HF_HUB_OFFLINE=1 $(BIN)/python -m deepen_llm.study.given measure --models build/given --out build/given/development.jsonl $(if $(TEXTS),--texts $(TEXTS))
+	HF_HUB_OFFLINE=1 $(BIN)/python -m research.given train --out build/given $(if $(TEXTS),--texts $(TEXTS))
+	HF_HUB_OFFLINE=1 $(BIN)/python -m research.given measure --models build/given --out build/given/development.jsonl $(if $(TEXTS),--texts $(TEXTS))
 
 lock: $(VENV)/.dev
 	$(BIN)/python requirements/lock.py

@@ -8,9 +8,11 @@ llm.generate("The capital of France is").text
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from deepen_llm.storage.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from deepen_llm.config import EnsembleConfig, MemberConfig
-    from deepen_llm.ensemble import EnsembleLLM
+    from deepen_llm.engine.options import ChatOptions, GenerationOptions
     from deepen_llm.errors import DeepenError
     from deepen_llm.fusion import (
         Bayes,
@@ -22,13 +24,11 @@ if TYPE_CHECKING:
         TrackWeights,
         adapted_weights,
     )
-    from deepen_llm.gate import Gate
-    from deepen_llm.generation import ChatOptions, GenerationOptions
+    from deepen_llm.fusion.gate import Gate
+    from deepen_llm.llm import EnsembleLLM
     from deepen_llm.outputs import Output, Piece, Sample, Score
     from deepen_llm.tools import Tool, ToolCall
     from deepen_llm.tuning import Example, SearchSpace, Tuning
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Bayes",
@@ -57,16 +57,39 @@ __all__ = [
     "adapted_weights",
 ]
 
-# where the names above live
-_ROOMS = ("ensemble", "config", "generation", "errors", "fusion", "gate", "outputs", "tools", "tuning")
+_MODULES = {
+    "Bayes": "deepen_llm.fusion",
+    "ChatOptions": "deepen_llm.engine.options",
+    "Deepen": "deepen_llm.fusion",
+    "DeepenError": "deepen_llm.errors",
+    "EnsembleConfig": "deepen_llm.config",
+    "EnsembleLLM": "deepen_llm.llm",
+    "EntropyWeights": "deepen_llm.fusion",
+    "Example": "deepen_llm.tuning",
+    "FusionMethod": "deepen_llm.fusion",
+    "Gate": "deepen_llm.fusion.gate",
+    "GenerationOptions": "deepen_llm.engine.options",
+    "MemberConfig": "deepen_llm.config",
+    "Output": "deepen_llm.outputs",
+    "Piece": "deepen_llm.outputs",
+    "PromptWeights": "deepen_llm.fusion",
+    "Sample": "deepen_llm.outputs",
+    "Score": "deepen_llm.outputs",
+    "SearchSpace": "deepen_llm.tuning",
+    "Surface": "deepen_llm.fusion",
+    "Tool": "deepen_llm.tools",
+    "ToolCall": "deepen_llm.tools",
+    "TrackWeights": "deepen_llm.fusion",
+    "Tuning": "deepen_llm.tuning",
+    "adapted_weights": "deepen_llm.fusion",
+}
+"""The module of each public name; it is imported when the name is first used."""
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: `deepen --help` need not wait for torch."""
-    if name in __all__:
-        import_module("deepen_llm.supported")  # before anything that imports transformers
-        rooms = (import_module(f"deepen_llm.{room}") for room in _ROOMS)
-        return next(getattr(room, name) for room in rooms if hasattr(room, name))
+    """Import a public name on first use, so that `deepen --help` does not wait for torch."""
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'deepen_llm' has no attribute {name!r}")
 
 

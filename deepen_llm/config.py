@@ -22,6 +22,7 @@ from pydantic import (
 )
 from typing_extensions import Self
 
+from deepen_llm.engine.options import GenerationOptions
 from deepen_llm.errors import ConfigError
 from deepen_llm.fusion import (
     FOLLOWING,
@@ -34,11 +35,10 @@ from deepen_llm.fusion import (
     named_method,
     named_weights,
 )
-from deepen_llm.gate import Gate, named_gate
-from deepen_llm.generation import GenerationOptions
+from deepen_llm.fusion.gate import Gate, named_gate
+from deepen_llm.members.text.template_variables import TemplateVariables
 from deepen_llm.options import Options
 from deepen_llm.structure.response_format import ResponseFormat
-from deepen_llm.template_variables import TemplateVariables
 
 Quantization = Literal["bnb-int8", "bnb-nf4", "torchao-int8"]
 """How weights are quantised while they are loaded: the package, and what it makes of them."""

@@ -18,12 +18,8 @@ ROOT = HERE.parent
 PROJECTS = [ROOT, *sorted(path.parent for path in ROOT.glob("integrations/*/pyproject.toml"))]
 EXTRAS = ("accelerate", "adapters", "harness", "plot", "tune")
 TESTS = (
-    "tests/test_laws.py",
-    "tests/test_streams.py",
-    "tests/test_batches.py",
-    "tests/test_surfaces.py",
-    "tests/test_quantization.py",
-    "tests/test_wheels.py",
+    "tests/laws",
+    "tests/project/test_wheels.py",
     "tests/members",
     "tests/structure",
     "tests/tools",

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from deepen_llm.members.base import Context
-from deepen_llm.members.context import AfreshContext
-from deepen_llm.members.encoding import Prompt
-from deepen_llm.members.local import LocalMember
+from deepen_llm.members.local.context import AfreshContext
+from deepen_llm.members.local.member import LocalMember
+from deepen_llm.members.text.encoding import Prompt
 from tests.models import random_model
 from tests.tokenizers import Builder
 

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from deepen_llm.cli.bench import bench
 from deepen_llm.cli.chat import chat
 from deepen_llm.cli.demo import demo
 from deepen_llm.cli.evaluation import SETTINGS, evaluate
@@ -30,7 +29,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from deepen_llm import __version__
+        from deepen_llm.storage.version import __version__
 
         typer.echo(f"deepen-llm {__version__}")
         raise typer.Exit
@@ -89,7 +88,6 @@ for command, shown in (
             "deepen tune dev.jsonl -c members.yaml --chat --metric contains --plot pictures",
         ),
     ),
-    (bench, ("deepen bench", "deepen bench --out build/bench", "deepen bench --rows plain --rows drafts --json")),
 ):
     app.command(epilog=examples(*shown))(command)
 

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from deepen_llm.anchor_comparison import AnchorComparison, AnchorConsistency
-    from deepen_llm.fusion.agreement import Agreement
+    from deepen_llm.diagnostics.agreement import Agreement
+    from deepen_llm.diagnostics.anchor_comparison import AnchorComparison, AnchorConsistency
 
 _EXAMPLES = 8  # anchors that are shown of each kind
 _WIDTH = 66  # of a line of anchors

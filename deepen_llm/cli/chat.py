@@ -14,7 +14,7 @@ from deepen_llm.cli.terminal import note, show_error, write
 from deepen_llm.errors import DeepenError
 
 if TYPE_CHECKING:
-    from deepen_llm.ensemble import EnsembleLLM
+    from deepen_llm.llm import EnsembleLLM
 
 _HELP = "/reset forgets all, /exit or Ctrl-D leaves, Ctrl-C stops an answer"
 

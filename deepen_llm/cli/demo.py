@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from deepen_llm.demo.long_answers.measure import Result as LongResult
     from deepen_llm.demo.measure import Result
-    from deepen_llm.ensemble import EnsembleLLM
+    from deepen_llm.llm import EnsembleLLM
     from deepen_llm.members.base import Member
     from deepen_llm.specialists import Question
 
@@ -76,7 +76,7 @@ def demo(
 def _members(paths: list[Path], started: float) -> list[Member]:
     """Bundled models, loaded; a line tells what they are and how long it took since ``started``."""
     from deepen_llm.config import MemberConfig
-    from deepen_llm.members.loading import load_member
+    from deepen_llm.members.local.loading import load_member
 
     quiet_libraries()
     with errors.status("Loading three models..."):
@@ -112,7 +112,7 @@ def _ask_short(members: list[Member], questions: list[Question]) -> None:
     from deepen_llm.cli.report import Report
     from deepen_llm.demo.measure import measure
     from deepen_llm.demo.settings import BATCH, DemoSettings
-    from deepen_llm.ensemble import EnsembleLLM
+    from deepen_llm.llm import EnsembleLLM
 
     settings = DemoSettings.load()
     systems = {member.name: EnsembleLLM([member], batch_size=BATCH) for member in members}

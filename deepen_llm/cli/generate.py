@@ -15,7 +15,7 @@ from deepen_llm.cli.terminal import errors, note, write
 from deepen_llm.errors import PromptError
 
 if TYPE_CHECKING:
-    from deepen_llm.ensemble import EnsembleLLM
+    from deepen_llm.llm import EnsembleLLM
     from deepen_llm.outputs import Output
 
 

@@ -16,10 +16,10 @@ from deepen_llm.cli.threads import run_small_on_one_thread
 from deepen_llm.errors import ConfigError
 
 if TYPE_CHECKING:
-    from deepen_llm.anchor_comparison import AnchorComparison
-    from deepen_llm.comparison import Comparison
     from deepen_llm.config import EnsembleConfig
-    from deepen_llm.members.local import LocalMember
+    from deepen_llm.diagnostics.anchor_comparison import AnchorComparison
+    from deepen_llm.diagnostics.comparison import Comparison
+    from deepen_llm.members.local.member import LocalMember
     from deepen_llm.tuning.answered import Answered
     from deepen_llm.tuning.dataset import Examples
 
@@ -54,9 +54,9 @@ def inspect(
     """
     with errors.status("Starting..."):
         from deepen_llm import specialists
-        from deepen_llm.anchor_comparison import compare_anchors
-        from deepen_llm.comparison import compare
-        from deepen_llm.members.loading import load_members
+        from deepen_llm.diagnostics.anchor_comparison import compare_anchors
+        from deepen_llm.diagnostics.comparison import compare
+        from deepen_llm.members.local.loading import load_members
 
     if not given.member and given.config is None:
         given = replace(given, member=[str(path) for path in specialists.paths()])
@@ -122,7 +122,7 @@ def _asked(
 
 def _require_plot(where: Path, members: int) -> None:
     """Find what stands in the way of pictures before models are loaded."""
-    from deepen_llm import pictures
+    from deepen_llm.diagnostics import pictures
 
     if where.suffix:
         pictures.require_ending(where)
@@ -138,8 +138,8 @@ def _draw(
     where: Path,
 ) -> None:
     """Write the pictures of some members into a folder, or onto one page."""
-    from deepen_llm import pictures
-    from deepen_llm.fusion.agreement import CALIBRATED, PAPER, self_masses
+    from deepen_llm.diagnostics import pictures
+    from deepen_llm.diagnostics.agreement import CALIBRATED, PAPER, self_masses
 
     projection = pictures.project(members)
     spaces = {"paper": PAPER, "calibrated": CALIBRATED}

@@ -13,8 +13,8 @@ from rich.text import Text
 from deepen_llm.cli.anchor_tables import named, show_anchors
 
 if TYPE_CHECKING:
-    from deepen_llm.anchor_comparison import AnchorComparison
-    from deepen_llm.comparison import Comparison
+    from deepen_llm.diagnostics.anchor_comparison import AnchorComparison
+    from deepen_llm.diagnostics.comparison import Comparison
 
 _COLOURS = {"worth trying": "green", "undecided": "yellow", "use one alone": "red", "not known": "yellow"}
 

@@ -14,7 +14,7 @@ from deepen_llm.demo.long_answers import NAMES
 from deepen_llm.demo.long_answers.checker import Verdict
 from deepen_llm.demo.long_answers.measure import MAIN, METHODS, Result
 from deepen_llm.demo.verdict import judge
-from deepen_llm.ensemble import EnsembleLLM
+from deepen_llm.llm import EnsembleLLM
 
 _TOLD = f"""\
 A question asks for five to eight look-ups in a made-up world, each from the place that the one before led to. Every \

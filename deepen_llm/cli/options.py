@@ -17,7 +17,7 @@ from deepen_llm.cli.threads import run_small_on_one_thread
 
 if TYPE_CHECKING:
     from deepen_llm.config import EnsembleConfig
-    from deepen_llm.ensemble import EnsembleLLM
+    from deepen_llm.llm import EnsembleLLM
 
 FusionName = Literal["deepen", "bayes", "surface"]
 """The fusion methods, named here so that ``--help`` need not import them."""
@@ -150,7 +150,7 @@ class Answering(Members):
         return llm
 
     def _overrides(self, base: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str, Any]:
-        from deepen_llm.generation import GenerationOptions
+        from deepen_llm.engine.options import GenerationOptions
 
         said = {name: getattr(self, name, None) for name in GenerationOptions.model_fields} | dict(generation)
         said["stop"] = [unescaped(stop) for stop in self.stop or []]

@@ -13,8 +13,8 @@ from deepen_llm.cli.tracing import trace_view
 from deepen_llm.demo.measure import MAX_NEW_TOKENS, Result, conversation
 from deepen_llm.demo.settings import DemoSettings
 from deepen_llm.demo.verdict import TARGET, judge, reached
-from deepen_llm.ensemble import EnsembleLLM
-from deepen_llm.intervals import Interval
+from deepen_llm.llm import EnsembleLLM
+from deepen_llm.tuning.intervals import Interval
 
 BRACKETS = "In brackets: 95 % intervals, by a paired bootstrap over the questions."
 """What `gain_line` shows in brackets."""

@@ -18,9 +18,9 @@ from deepen_llm.errors import ConfigError
 from deepen_llm.extras import require
 
 if TYPE_CHECKING:
-    from deepen_llm.ensemble import EnsembleLLM
-    from deepen_llm.intervals import Interval
+    from deepen_llm.llm import EnsembleLLM
     from deepen_llm.tuning.dataset import Examples
+    from deepen_llm.tuning.intervals import Interval
     from deepen_llm.tuning.result import Tuning
     from deepen_llm.tuning.tuner import Progress
 
@@ -139,7 +139,7 @@ def _fitting(
 def _tested(found: Tuning, test: Examples | None, metric: str | None) -> Interval | None:
     if not test:
         return None
-    from deepen_llm.intervals import score_interval
+    from deepen_llm.tuning.intervals import score_interval
     from deepen_llm.tuning.metrics import Measure
     from deepen_llm.tuning.scoring import scores
 
@@ -156,7 +156,7 @@ def _show(found: Tuning, tested: Interval | None) -> None:
 
 
 def _draw(found: Tuning, folder: Path) -> None:
-    from deepen_llm.pictures.tuning import draw
+    from deepen_llm.diagnostics.pictures.tuning import draw
 
     for file in draw(found, folder):
         note(f"Drew {file}")

@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from deepen_llm.intervals import Interval
+from deepen_llm.tuning.intervals import Interval
 from deepen_llm.tuning.result import Scored, Tuning
 from deepen_llm.tuning.space import Candidate
 

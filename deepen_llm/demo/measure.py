@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from deepen_llm.demo.settings import BATCH
-from deepen_llm.ensemble import EnsembleLLM
+from deepen_llm.llm import EnsembleLLM
 from deepen_llm.specialists import Question
 
 MAX_NEW_TOKENS = 12

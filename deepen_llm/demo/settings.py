@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 from typing_extensions import Self
 
-from deepen_llm.ensemble import EnsembleLLM
 from deepen_llm.errors import ConfigError
+from deepen_llm.llm import EnsembleLLM
 from deepen_llm.members.base import Member
 from deepen_llm.options import Options
 

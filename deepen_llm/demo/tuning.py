@@ -8,8 +8,8 @@ from typing import Any
 
 from deepen_llm.demo.measure import measure
 from deepen_llm.demo.settings import BATCH, Choice, DemoSettings
-from deepen_llm.ensemble import EnsembleLLM
 from deepen_llm.fusion import adapted_weights
+from deepen_llm.llm import EnsembleLLM
 from deepen_llm.members.base import Member
 from deepen_llm.specialists import Question
 

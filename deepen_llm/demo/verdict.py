@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deepen_llm.intervals import Interval, gain_interval
+from deepen_llm.tuning.intervals import Interval, gain_interval
 
 TARGET = 10.0
 """Points above its best member that an ensemble shall reach."""

@@ -5,12 +5,12 @@ from typing import Any
 
 from deepen_llm.errors import ConfigError
 from deepen_llm.fusion.base import Fusion, FusionMethod
-from deepen_llm.fusion.bayes import Bayes
-from deepen_llm.fusion.deepen import Deepen
-from deepen_llm.fusion.following import EntropyWeights, FollowingWeights, PromptWeights
-from deepen_llm.fusion.surface import Surface
-from deepen_llm.fusion.tracking import TrackWeights
-from deepen_llm.fusion.weights import AggregationWeights, FixedWeights, Likelihood, adapted_weights
+from deepen_llm.fusion.methods.bayes import Bayes
+from deepen_llm.fusion.methods.deepen import Deepen
+from deepen_llm.fusion.methods.surface import Surface
+from deepen_llm.fusion.weights.base import AggregationWeights, FixedWeights, Likelihood, adapted_weights
+from deepen_llm.fusion.weights.dynamic import EntropyWeights, FollowingWeights, PromptWeights
+from deepen_llm.fusion.weights.tracking import TrackWeights
 from deepen_llm.options import suggestion
 
 METHODS: dict[str, type[FusionMethod]] = {"deepen": Deepen, "bayes": Bayes, "surface": Surface}

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from deepen_llm.fusion.past import Past
+from deepen_llm.fusion.search_step import SearchStep
 from deepen_llm.options import Options
-from deepen_llm.outputs import SearchStep
 from deepen_llm.vocabulary import Vocabulary
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 if TYPE_CHECKING:
-    from deepen_llm.fusion.straddling import Expected
+    from deepen_llm.fusion.surfaces.straddling import Expected
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import Any
 
 from deepen_llm.errors import PromptError
 from deepen_llm.members.base import Message
-from deepen_llm.members.local import LocalMember
-from deepen_llm.prompts import Chatting, readable
+from deepen_llm.members.local.member import LocalMember
+from deepen_llm.requests.prompts import Chatting, readable
 
 _MARK = "<|deepen-conversation|>"
 

@@ -15,17 +15,17 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window, simpl
 from tqdm import tqdm
 from typing_extensions import Self
 
-from deepen_llm.ensemble import EnsembleLLM
+from deepen_llm.engine.scoring import Continuation, score
+from deepen_llm.engine.sequence import Request, Row
+from deepen_llm.engine.stops import Stops
 from deepen_llm.errors import ConfigError
 from deepen_llm.harness.conversation import Conversation
 from deepen_llm.harness.options import Asked, read_options
 from deepen_llm.harness.reading import Reading
+from deepen_llm.llm import EnsembleLLM
 from deepen_llm.members.base import Message
 from deepen_llm.options import suggestion
-from deepen_llm.row import Request, Row
-from deepen_llm.run import Run
-from deepen_llm.scoring import Continuation, score
-from deepen_llm.stops import Stops
+from deepen_llm.requests.run import Run
 
 _OWN = ("batch_size", "max_batch_size", "max_gen_toks", "max_length")
 _KEPT_AFTER = 8  # batches of answers after which they are in the harness's cache

@@ -1,3 +1,3 @@
 """The models that take part: weights, tokenizer, and what each has read so far."""
 
-import deepen_llm.supported  # noqa: F401 - before the first module that imports transformers
+import deepen_llm.vocabulary.supported  # noqa: F401 - before the first module that imports transformers

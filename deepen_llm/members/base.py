@@ -13,8 +13,8 @@ from torch import Tensor
 
 from deepen_llm.config import MemberConfig
 from deepen_llm.fusion.past import Trail
-from deepen_llm.fusion.straddling import Evidence
-from deepen_llm.members.encoding import Prompt
+from deepen_llm.fusion.surfaces.straddling import Evidence
+from deepen_llm.members.text.encoding import Prompt
 from deepen_llm.tools.definitions import Tool, Toolbox
 from deepen_llm.tools.formats import ToolFormat
 from deepen_llm.tools.reader import Reader

@@ -6,7 +6,7 @@ seconds:
 >>> [path(name).name for name in NAMES]
 ['atlas', 'curie', 'webster']
 
-:mod:`deepen_llm.specialists.recipe` remakes them.
+:mod:`research.specialists.recipe` remakes them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Tools: what a caller offers, how a model writes its calls, and how they are read."""
 
-import deepen_llm.supported  # noqa: F401 - before the first module that imports transformers
+import deepen_llm.vocabulary.supported  # noqa: F401 - before the first module that imports transformers
 from deepen_llm.tools.calls import CallDelta, ToolCall
 from deepen_llm.tools.choice import ToolChoice
 from deepen_llm.tools.definitions import Tool, Toolbox

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from deepen_llm.ensemble import EnsembleLLM
-from deepen_llm.generation import GenerationOptions
+from deepen_llm.engine.options import GenerationOptions
+from deepen_llm.llm import EnsembleLLM
 from deepen_llm.members.base import Member
-from deepen_llm.prompts import read_by
+from deepen_llm.requests.prompts import read_by
 from deepen_llm.tuning.confidence import among, logprob
 from deepen_llm.tuning.dataset import Dataset, Example, check_set, read_examples
 from deepen_llm.tuning.lengths import check_lengths

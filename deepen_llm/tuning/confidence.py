@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from deepen_llm.ensemble import EnsembleLLM
+from deepen_llm.llm import EnsembleLLM
 from deepen_llm.outputs import Output
 from deepen_llm.tuning.dataset import Example
 from deepen_llm.tuning.scoring import answers, choice_logprobs

@@ -2,7 +2,7 @@
 
 What a fused answer would be is guessed from the *surest* member's, the one that finds its own answer likeliest. On the
 study's pairs its gain over the best member foretells the gain of ``fusion="surface"`` (docs/tuning.md has numbers, and
-`deepen_llm.study.inspection` what else was tried). Errors that differ are needed, and calibration: a member that is
+`research.study.inspection` what else was tried). Errors that differ are needed, and calibration: a member that is
 surer of its wrong answers than another one of its right answers takes away more than it adds.
 """
 
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from deepen_llm.intervals import Interval, examples_needed, gain_interval, score_interval
 from deepen_llm.tuning.answered import Answered
+from deepen_llm.tuning.intervals import Interval, examples_needed, gain_interval, score_interval
 
 Verdict = Literal["worth trying", "use one alone", "undecided", "not known"]
 

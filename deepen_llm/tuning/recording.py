@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepen_llm import fingerprints
 from deepen_llm.errors import ConfigError
 from deepen_llm.members.base import Member
-from deepen_llm.members.encoding import Prompt
-from deepen_llm.members.local import LocalMember
+from deepen_llm.members.local.member import LocalMember
+from deepen_llm.members.text.encoding import Prompt
+from deepen_llm.storage import fingerprints
 
 _KEY_BYTES = 16
 

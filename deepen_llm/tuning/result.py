@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from deepen_llm.intervals import Interval
+from deepen_llm.tuning.intervals import Interval
 from deepen_llm.tuning.space import Candidate
 
 if TYPE_CHECKING:
-    from deepen_llm.ensemble import EnsembleLLM
+    from deepen_llm.llm import EnsembleLLM
     from deepen_llm.tuning.sweeps import Sweeps
 
 Verdict = Literal["ensemble", "alone", "unclear"]

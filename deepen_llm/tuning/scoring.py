@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from deepen_llm.ensemble import EnsembleLLM
+from deepen_llm.llm import EnsembleLLM
 from deepen_llm.outputs import Output
 from deepen_llm.tuning.dataset import Example
 from deepen_llm.tuning.metrics import Measure

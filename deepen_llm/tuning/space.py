@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from deepen_llm.fusion import METHODS, adapted_weights
-from deepen_llm.gate import When
+from deepen_llm.fusion.gate import When
 from deepen_llm.options import Options
 
 if TYPE_CHECKING:

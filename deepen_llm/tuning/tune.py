@@ -10,13 +10,13 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from deepen_llm import fingerprints
-from deepen_llm.ensemble import EnsembleLLM
 from deepen_llm.errors import ConfigError
 from deepen_llm.extras import require
-from deepen_llm.fusion.likely import RowOptions
-from deepen_llm.members.local import LocalMember
-from deepen_llm.prompts import read_by
+from deepen_llm.fusion.relative.likely import RowOptions
+from deepen_llm.llm import EnsembleLLM
+from deepen_llm.members.local.member import LocalMember
+from deepen_llm.requests.prompts import read_by
+from deepen_llm.storage import fingerprints
 from deepen_llm.tuning.dataset import Dataset, Example, check_set, read_examples
 from deepen_llm.tuning.journal import Journal, locked
 from deepen_llm.tuning.lengths import check_lengths

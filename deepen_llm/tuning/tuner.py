@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
-from deepen_llm.ensemble import EnsembleLLM
 from deepen_llm.errors import ConfigError, DeepenError
 from deepen_llm.extras import require
-from deepen_llm.intervals import examples_needed, gain_interval, score_interval, sign_test, standard_error
+from deepen_llm.llm import EnsembleLLM
 from deepen_llm.members.base import Member
-from deepen_llm.prompts import read_by
+from deepen_llm.requests.prompts import read_by
 from deepen_llm.tuning.confidence import confidences, losses
 from deepen_llm.tuning.dataset import Example
+from deepen_llm.tuning.intervals import examples_needed, gain_interval, score_interval, sign_test, standard_error
 from deepen_llm.tuning.journal import Journal
 from deepen_llm.tuning.metrics import Measure
 from deepen_llm.tuning.result import Estimate, Scored, Verdict

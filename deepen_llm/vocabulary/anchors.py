@@ -6,8 +6,8 @@ from itertools import repeat
 import numpy as np
 import torch
 
-from deepen_llm import fingerprints, store
 from deepen_llm.errors import VocabularyError
+from deepen_llm.storage import fingerprints, store
 from deepen_llm.vocabulary.stored import LEAST
 from deepen_llm.vocabulary.vocabulary import Vocabulary
 

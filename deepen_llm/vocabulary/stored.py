@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from deepen_llm import fingerprints, store
+from deepen_llm.storage import fingerprints, store
 from deepen_llm.vocabulary.emitted import EmittedIds
 from deepen_llm.vocabulary.vocabulary import Vocabulary, duplicates_of, lengths_of
 

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from pydantic import ByteSize
 
 from deepen_llm.fusion import Bayes
-from deepen_llm.fusion.bayes import inverse_by_bayes
-from deepen_llm.fusion.layout import SpaceOptions
-from deepen_llm.fusion.relative import RelativeSpace
-from deepen_llm.fusion.rows import DenseRows
+from deepen_llm.fusion.methods.bayes import inverse_by_bayes
+from deepen_llm.fusion.relative.layout import SpaceOptions
+from deepen_llm.fusion.relative.rows import DenseRows
+from deepen_llm.fusion.relative.space import RelativeSpace
 from tests.fusion.members import Plain, random_logits, random_member, vocabulary
 
 THREE = [random_member(place, 120, 80, 16, end_of_text=1) for place in (1, 2, 3)]

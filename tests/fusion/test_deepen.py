@@ -10,8 +10,8 @@ from torch import Tensor
 
 from deepen_llm.errors import VocabularyError
 from deepen_llm.fusion import Bayes, Deepen, FusionMethod
-from deepen_llm.fusion.layout import SpaceOptions
-from deepen_llm.fusion.relative import RelativeSpace
+from deepen_llm.fusion.relative.layout import SpaceOptions
+from deepen_llm.fusion.relative.space import RelativeSpace
 from tests.fusion.members import Plain, random_logits, random_member, vocabulary
 
 CASES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "deepen_reference.json").read_text())["cases"]

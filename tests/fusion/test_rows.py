@@ -11,10 +11,10 @@ from pydantic import ByteSize
 from torch import Tensor
 
 from deepen_llm.fusion import Bayes, Deepen
-from deepen_llm.fusion.cache import RowCache
-from deepen_llm.fusion.likely import RowOptions, likely_tokens, needed_tokens
-from deepen_llm.fusion.relative import RelativeSpace
-from deepen_llm.fusion.relative_method import RelativeMethod
+from deepen_llm.fusion.relative.likely import RowOptions, likely_tokens, needed_tokens
+from deepen_llm.fusion.relative.method import RelativeMethod
+from deepen_llm.fusion.relative.row_cache import RowCache
+from deepen_llm.fusion.relative.space import RelativeSpace
 from tests.fusion.members import Plain, random_logits, random_member
 
 MEMBERS = [random_member(seed, 400, 300, 32, end_of_text=2) for seed in (1, 2)]
@@ -114,8 +114,8 @@ def test_portions_and_fixed_shapes_give_the_same(
     method: RelativeMethod, portion: int, *, fixed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = torch.cat([method.prepare(MEMBERS, 0).fuse([x[i : i + 1] for x in LOGITS], WEIGHTS[:1]) for i in range(6)])
-    monkeypatch.setattr("deepen_llm.fusion.relative.needs_fixed_shapes", lambda _: fixed)
-    monkeypatch.setattr("deepen_llm.fusion.relative_method.RelativeMethod._portion", lambda *_: portion)
+    monkeypatch.setattr("deepen_llm.fusion.relative.space.needs_fixed_shapes", lambda _: fixed)
+    monkeypatch.setattr("deepen_llm.fusion.relative.method.RelativeMethod._portion", lambda *_: portion)
     close(method.prepare(MEMBERS, 0).fuse(LOGITS, WEIGHTS), alone)
 
 
@@ -136,7 +136,7 @@ def test_what_was_computed_once_is_read_from_disk(
     monkeypatch.setenv("DEEPEN_CACHE", str(tmp_path))
     once = space(dtype=dtype)
     assert not list(tmp_path.iterdir())  # so few anchors take no time
-    monkeypatch.setattr("deepen_llm.fusion.layout._LEAST", 0)
+    monkeypatch.setattr("deepen_llm.fusion.relative.layout._LEAST", 0)
     kept, read, other = space(dtype=dtype), space(dtype=dtype), space(dtype=dtype, center=False)
     assert len(list(tmp_path.glob("space-*"))) == 2
     for one in (kept, read):

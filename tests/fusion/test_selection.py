@@ -7,16 +7,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deepen_llm import store
 from deepen_llm.config import EnsembleConfig
+from deepen_llm.diagnostics.agreement import CALIBRATED, PAPER, agreement
 from deepen_llm.errors import ConfigError
 from deepen_llm.fusion import Bayes, Deepen, FusionMethod
-from deepen_llm.fusion import consistency as module
-from deepen_llm.fusion.agreement import CALIBRATED, PAPER, agreement
-from deepen_llm.fusion.consistency import consistency
-from deepen_llm.fusion.layout import SpaceOptions
-from deepen_llm.fusion.relative_method import RelativeMethod
-from deepen_llm.fusion.selection import AnchorOptions, chosen_anchors, spread_out
+from deepen_llm.fusion.relative import consistency as module
+from deepen_llm.fusion.relative.consistency import consistency
+from deepen_llm.fusion.relative.layout import SpaceOptions
+from deepen_llm.fusion.relative.method import RelativeMethod
+from deepen_llm.fusion.relative.selection import AnchorOptions, chosen_anchors, spread_out
+from deepen_llm.storage import store
 from deepen_llm.vocabulary import shared_anchors
 from tests.fusion.members import Plain, random_logits, random_member
 
@@ -180,8 +180,8 @@ def test_what_takes_a_while_is_kept_on_disk(
     monkeypatch.setattr(module, "KEPT_FROM", 1)
     assert columns_of(THREE, choice(name, 20)) == plain
     assert len(list(folder.iterdir())) == 1
-    monkeypatch.setattr("deepen_llm.fusion.consistency._compared", None)  # nothing may be computed again
-    monkeypatch.setattr("deepen_llm.fusion.selection.spread_out", None)
+    monkeypatch.setattr("deepen_llm.fusion.relative.consistency._compared", None)  # nothing may be computed again
+    monkeypatch.setattr("deepen_llm.fusion.relative.selection.spread_out", None)
     assert columns_of(THREE, choice(name, 20)) == plain
 
 

@@ -14,7 +14,7 @@ from deepen_llm.errors import ConfigError
 from deepen_llm.fusion import Surface
 from deepen_llm.fusion.base import Fusion
 from deepen_llm.fusion.past import Past, Trail
-from deepen_llm.members.local import LocalMember
+from deepen_llm.members.local.member import LocalMember
 from tests.fusion.members import Plain, Spelled, random_logits, vocabulary
 from tests.models import small
 from tests.tokenizers import SMALL

@@ -11,9 +11,9 @@ from torch import Tensor
 from deepen_llm.fusion import Surface
 from deepen_llm.fusion.base import Fusion
 from deepen_llm.fusion.past import Past
-from deepen_llm.fusion.transfer import fetched
+from deepen_llm.fusion.surfaces.transfer import fetched
 from deepen_llm.members.base import Context
-from deepen_llm.members.context import LocalContext
+from deepen_llm.members.local.context import LocalContext
 from tests.fusion.operators import Operators
 from tests.fusion.test_surface import KINDS, PAIRS, PLACES, PROMPT, case, fusion_of, member
 
@@ -78,7 +78,7 @@ def test_a_batch_takes_the_operators_of_one_row_and_one_wait(monkeypatch: pytest
         fetches.append(len(given))
         return fetched(given)
 
-    monkeypatch.setattr("deepen_llm.fusion.surface.fetched", fetching)
+    monkeypatch.setattr("deepen_llm.fusion.methods.surface.fetched", fetching)
     fusion = fusion_of(TRIO, Surface())
     one, batch = counted(fusion, 1), counted(fusion, 8)
     assert fetches == [3] * 2 * len(PIECES)  # of two members and the main model, at once

@@ -8,8 +8,8 @@ import torch
 from transformers.utils import is_bitsandbytes_available, is_torchao_available
 
 from deepen_llm import EnsembleLLM, MemberConfig
-from deepen_llm.members.checkpoint import Checkpoint
-from deepen_llm.members.placement import free_memory
+from deepen_llm.members.local.checkpoint import Checkpoint
+from deepen_llm.members.local.placement import free_memory
 from tests.gpu.ensembles import PATHS, PROMPTS, QUESTION, ensemble
 
 pytestmark = [

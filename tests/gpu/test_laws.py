@@ -8,7 +8,7 @@ import torch
 
 from deepen_llm import Bayes, Deepen, EnsembleLLM, FusionMethod, Surface
 from deepen_llm.fusion.past import Past, Trail
-from deepen_llm.fusion.selection import chosen_anchors
+from deepen_llm.fusion.relative.selection import chosen_anchors
 from deepen_llm.members.base import Member
 from deepen_llm.vocabulary import shared_anchors
 from tests.fusion.operators import Operators

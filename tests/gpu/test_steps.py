@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from deepen_llm import EnsembleLLM
-from deepen_llm.members.local import LocalMember
+from deepen_llm.members.local.member import LocalMember
 from tests.gpu.ensembles import PROMPTS, ensemble
 
 pytestmark = pytest.mark.gpu

@@ -13,10 +13,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from deepen_llm import EnsembleConfig, EnsembleLLM, MemberConfig, specialists
 from deepen_llm.errors import LoadError
-from deepen_llm.members import files
-from deepen_llm.members.checkpoint import Checkpoint
-from deepen_llm.members.loading import load_member
-from deepen_llm.members.window import declared_window
+from deepen_llm.members.local import files
+from deepen_llm.members.local.checkpoint import Checkpoint
+from deepen_llm.members.local.limits import declared_window
+from deepen_llm.members.local.loading import load_member
 
 PATHS = [str(path) for path in specialists.paths()]
 needs_peft = pytest.mark.skipif(find_spec("peft") is None, reason="peft is not installed")

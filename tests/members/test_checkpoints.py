@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from deepen_llm import EnsembleLLM, MemberConfig, specialists
 from deepen_llm.errors import LoadError
-from deepen_llm.members.loading import load_member
+from deepen_llm.members.local.loading import load_member
 
 PATH = specialists.paths()[0]
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]

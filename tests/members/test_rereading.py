@@ -2,8 +2,8 @@
 
 import pytest
 
-from deepen_llm.members.encoding import TextEncoder
-from deepen_llm.members.rereading import OwnEncoding
+from deepen_llm.members.text.encoding import TextEncoder
+from deepen_llm.members.text.rereading import OwnEncoding
 from tests.tokenizers import SMALL
 from tests.vocabulary.reading import vocabulary
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from deepen_llm import EnsembleLLM
-from deepen_llm.members.local import LocalMember
+from deepen_llm.members.local.member import LocalMember
 from tests.models import small
 
 PROMPTS = ["The quick brown fox", "She sells sea shells by the", "1, 2, 3,"]

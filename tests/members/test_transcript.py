@@ -5,8 +5,8 @@ from functools import cache
 import pytest
 from hypothesis import given, settings
 
-from deepen_llm.members.encoding import Encoded, TextEncoder
-from deepen_llm.members.transcript import Transcript
+from deepen_llm.members.text.encoding import Encoded, TextEncoder
+from deepen_llm.members.text.transcript import Transcript
 from tests.texts import PIECES
 from tests.tokenizers import REAL, SMALL, TEXTS
 from tests.vocabulary.reading import vocabulary

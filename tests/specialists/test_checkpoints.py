@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from deepen_llm.errors import LoadError
 from deepen_llm.specialists import NAMES, Question, path, paths, questions
-from deepen_llm.specialists.knowledge import SUBJECTS
-from deepen_llm.specialists.profiles import CONTEXT, PROFILES
+from research.specialists.knowledge import SUBJECTS
+from research.specialists.profiles import CONTEXT, PROFILES
 
 ANSWERS = sorted({answer for subject in SUBJECTS.values() for answer in subject.answers})
 LARGEST = 4_000_000

@@ -7,7 +7,7 @@ import pytest
 from deepen_llm import Bayes, Deepen, EnsembleLLM, FusionMethod, specialists
 from deepen_llm.config import MemberConfig
 from deepen_llm.members.base import Member
-from deepen_llm.members.loading import load_member
+from deepen_llm.members.local.loading import load_member
 
 QUESTIONS = specialists.questions("test")
 CONVERSATIONS = [[{"role": "user", "content": question.question}] for question in QUESTIONS]

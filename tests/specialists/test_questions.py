@@ -9,9 +9,9 @@ import pytest
 
 from deepen_llm.errors import ConfigError
 from deepen_llm.specialists import NAMES, Question, questions
-from deepen_llm.specialists.corpus import Corpus
-from deepen_llm.specialists.knowledge import SUBJECTS
-from deepen_llm.specialists.phrasing import (
+from research.specialists.corpus import Corpus
+from research.specialists.knowledge import SUBJECTS
+from research.specialists.phrasing import (
     CLOSINGS,
     FRAMES,
     NAMINGS,
@@ -23,8 +23,8 @@ from deepen_llm.specialists.phrasing import (
     fill,
     templates,
 )
-from deepen_llm.specialists.profiles import PROFILES
-from deepen_llm.specialists.recipe import PER_SUBJECT, chosen_facts, make_questions
+from research.specialists.profiles import PROFILES
+from research.specialists.recipe import PER_SUBJECT, chosen_facts, make_questions
 
 HELD_OUT: tuple[Literal["dev", "test"], ...] = ("dev", "test")
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")

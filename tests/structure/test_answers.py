@@ -16,16 +16,16 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from scipy.stats import chisquare
 
 from deepen_llm import Bayes, Deepen, EnsembleLLM, FusionMethod
-from deepen_llm.contexts import Contexts
-from deepen_llm.decoding import _guided
+from deepen_llm.engine.contexts import Contexts
+from deepen_llm.engine.loop import _guided
 from deepen_llm.errors import ConfigError, ContextLengthError
-from deepen_llm.prompts import encode_text
-from deepen_llm.structure import lark
+from deepen_llm.requests.prompts import encode_text
 from deepen_llm.structure.schema import enforceable
+from deepen_llm.tools import grammar as lark
+from tests.laws.test_decoding import ARCHITECTURES, FUSIONS, KINDS, PROMPTS, ensemble
 from tests.models import small
 from tests.scripted import scripted
 from tests.structure.documents import MANY, SCHEMAS, Person, Place
-from tests.test_laws import ARCHITECTURES, FUSIONS, KINDS, PROMPTS, ensemble
 from tests.tokenizers import byte_level_bpe, sentencepiece_bpe
 
 PAIRS = [pair for pair in itertools.permutations(KINDS, 2) if pair[0] != "wordpiece"]

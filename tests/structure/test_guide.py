@@ -11,9 +11,10 @@ import torch
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from deepen_llm.errors import ConfigError
-from deepen_llm.members.local import LocalMember
-from deepen_llm.structure import Grammars, Guide, Room, lark
+from deepen_llm.members.local.member import LocalMember
+from deepen_llm.structure import Grammars, Guide, Room
 from deepen_llm.structure.schema import enforceable
+from deepen_llm.tools import grammar as lark
 from deepen_llm.vocabulary import Vocabulary
 from tests.models import random_model, small
 from tests.structure.documents import SCHEMAS

@@ -16,13 +16,14 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
 from deepen_llm.errors import ConfigError
-from deepen_llm.structure import Guide, Room, lark
+from deepen_llm.structure import Guide, Room
 from deepen_llm.structure.dialects import held_patterns
 from deepen_llm.structure.grammar import check
 from deepen_llm.structure.matches import shortest
 from deepen_llm.structure.patterns import characters
 from deepen_llm.structure.regex import PatternError
 from deepen_llm.structure.schema import enforceable
+from deepen_llm.tools import grammar as lark
 from tests.structure.copied import PATTERNS
 from tests.structure.test_guide import WIDE, grammars, said, vocabulary
 from tests.structure.walks import takes

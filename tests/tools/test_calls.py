@@ -17,9 +17,9 @@ from deepen_llm.errors import ConfigError
 from deepen_llm.outputs import Piece
 from deepen_llm.tools import KNOWN, Tool, ToolCall
 from deepen_llm.tools.calls import CallLog
+from tests.laws.test_decoding import ARCHITECTURES, KINDS
 from tests.models import small
 from tests.structure.documents import PLACES
-from tests.test_laws import ARCHITECTURES, KINDS
 from tests.tools.chats import Answering, Answers, answering, tokenizer
 
 NUMBER = {"type": "integer"}

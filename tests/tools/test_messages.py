@@ -8,7 +8,7 @@ from deepen_llm.errors import PromptError
 from deepen_llm.outputs import Output, Sample, Usage
 from deepen_llm.tools import Tool, ToolCall
 from deepen_llm.tools.messages import normalised
-from deepen_llm.tools.words import in_words
+from deepen_llm.tools.plain_text import in_words
 
 CALL = {"id": "1", "type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
 TOOL = Tool("add", "Add.", {"type": "object", "properties": {}})

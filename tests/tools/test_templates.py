@@ -6,7 +6,7 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from deepen_llm import EnsembleLLM
-from deepen_llm.members.local import LocalMember
+from deepen_llm.members.local.member import LocalMember
 from deepen_llm.tools import Tool, Toolbox, ToolCall
 from deepen_llm.tools.messages import normalised
 from tests.models import random_model

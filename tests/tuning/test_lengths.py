@@ -14,7 +14,7 @@ from deepen_llm import EnsembleLLM, specialists
 from deepen_llm.cli import app
 from deepen_llm.errors import ConfigError, DatasetError
 from deepen_llm.members.base import Member
-from deepen_llm.members.local import LocalMember
+from deepen_llm.members.local.member import LocalMember
 from deepen_llm.tuning import Tuning
 from deepen_llm.tuning.dataset import read_examples
 from deepen_llm.tuning.lengths import check_lengths

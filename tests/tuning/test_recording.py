@@ -10,7 +10,7 @@ import torch
 from deepen_llm import EnsembleLLM
 from deepen_llm.errors import ConfigError
 from deepen_llm.members.base import Member
-from deepen_llm.members.local import LocalMember
+from deepen_llm.members.local.member import LocalMember
 from deepen_llm.tuning.recording import Recording, recorded
 from tests.models import small
 

@@ -10,12 +10,12 @@ import pytest
 from deepen_llm import EnsembleLLM, specialists
 from deepen_llm.errors import ConfigError
 from deepen_llm.fusion import Bayes
-from deepen_llm.intervals import score_interval
 from deepen_llm.members.base import Member
-from deepen_llm.members.local import LocalMember
+from deepen_llm.members.local.member import LocalMember
 from deepen_llm.specialists import Question
 from deepen_llm.tuning import Tuning, space
 from deepen_llm.tuning.dataset import read_examples
+from deepen_llm.tuning.intervals import score_interval
 from deepen_llm.tuning.journal import locked
 from deepen_llm.tuning.metrics import Measure
 from deepen_llm.tuning.scoring import scores

@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from deepen_llm import fingerprints, store
 from deepen_llm.errors import VocabularyError
+from deepen_llm.storage import fingerprints, store
 from deepen_llm.vocabulary import Vocabulary, shared_anchors, stored_vocabulary
 from tests.tokenizers import SMALL, byte_level_bpe
 from tests.vocabulary.reading import ALL, read, vocabulary

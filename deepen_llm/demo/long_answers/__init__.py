@@ -13,7 +13,7 @@ without the others, and an ensemble must neither lose the thread nor the words.
 | measure.py | who is asked, and what came of it |
 | checkpoints/ | the members, in half precision, of 3,072, 1,536 and 608 tokens |
 
-``python -m deepen_llm.study.chains train --out deepen_llm/demo/long_answers/checkpoints`` makes the members again,
+``python -m research.chains train --out deepen_llm/demo/long_answers/checkpoints`` makes the members again,
 in a quarter of an hour on one core; equal seeds give equal members.
 """
 

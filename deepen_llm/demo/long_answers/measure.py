@@ -11,7 +11,7 @@ from deepen_llm.demo.long_answers.checker import Verdict, check
 from deepen_llm.demo.long_answers.questions import Chain
 from deepen_llm.demo.long_answers.world import the_world
 from deepen_llm.demo.settings import BATCH
-from deepen_llm.ensemble import EnsembleLLM
+from deepen_llm.llm import EnsembleLLM
 from deepen_llm.members.base import Member
 
 MAIN = "egeria"

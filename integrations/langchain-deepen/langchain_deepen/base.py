@@ -10,9 +10,9 @@ from typing import Any, cast
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.runnables.config import get_config_list
 
-from deepen_llm.ensemble import EnsembleLLM
+from deepen_llm.engine.options import GenerationOptions
 from deepen_llm.errors import ConfigError
-from deepen_llm.generation import GenerationOptions
+from deepen_llm.llm import EnsembleLLM
 from deepen_llm.outputs import Output
 from langchain_deepen.batching import Call, Gathering, Results, atogether, seat_for, together
 from langchain_deepen.errors import as_langchain

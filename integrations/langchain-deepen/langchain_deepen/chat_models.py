@@ -17,8 +17,8 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from pydantic import Field
 
-from deepen_llm.ensemble import EnsembleLLM
-from deepen_llm.generation import ChatOptions, GenerationOptions
+from deepen_llm.engine.options import ChatOptions, GenerationOptions
+from deepen_llm.llm import EnsembleLLM
 from deepen_llm.tools.definitions import Toolbox
 from langchain_deepen.base import DeepenModel
 from langchain_deepen.errors import as_langchain

@@ -12,8 +12,8 @@ from langchain_core.messages import BaseMessage, get_buffer_string
 from langchain_core.outputs import GenerationChunk, LLMResult
 from typing_extensions import Self
 
-from deepen_llm.ensemble import EnsembleLLM
-from deepen_llm.generation import GenerationOptions
+from deepen_llm.engine.options import GenerationOptions
+from deepen_llm.llm import EnsembleLLM
 from deepen_llm.outputs import Output
 from langchain_deepen.base import DeepenModel
 from langchain_deepen.errors import as_langchain

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from deepen_llm.engine.options import ChatOptions, GenerationOptions
 from deepen_llm.errors import ConfigError
-from deepen_llm.generation import ChatOptions, GenerationOptions
 
 OPTIONS = tuple(GenerationOptions.model_fields)
 _ALIASES = {"max_tokens": "max_new_tokens", "stop_sequences": "stop"}

@@ -12,13 +12,13 @@ from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from deepen_llm.config import EnsembleConfig, EnsembleSettings, MemberConfig
-from deepen_llm.ensemble import EnsembleLLM
+from deepen_llm.engine.options import GenerationOptions
 from deepen_llm.errors import ConfigError, LoadError
 from deepen_llm.fusion import AggregationWeights, FixedWeights, FollowingWeights
-from deepen_llm.generation import GenerationOptions
-from deepen_llm.members.loading import check_source
-from deepen_llm.members.window import declared_window
-from deepen_llm.prompts import read_by
+from deepen_llm.llm import EnsembleLLM
+from deepen_llm.members.local.limits import declared_window
+from deepen_llm.members.local.loading import check_source
+from deepen_llm.requests.prompts import read_by
 
 _TOKENS: WeakKeyDictionary[EnsembleLLM, str] = WeakKeyDictionary()  # names of ensembles that no configuration names
 _SOURCES: WeakValueDictionary[str, Source] = WeakValueDictionary()

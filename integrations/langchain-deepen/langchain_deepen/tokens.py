@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deepen_llm.ensemble import EnsembleLLM
 from deepen_llm.errors import PromptError
-from deepen_llm.members.encoding import TOKENIZER_LOCK
-from deepen_llm.prompts import Chatting, readable
+from deepen_llm.llm import EnsembleLLM
+from deepen_llm.members.text.encoding import TOKENIZER_LOCK
+from deepen_llm.requests.prompts import Chatting, readable
 from deepen_llm.tools.definitions import Toolbox
 
 

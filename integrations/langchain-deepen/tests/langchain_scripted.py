@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from deepen_llm import EnsembleLLM
-from deepen_llm.members.local import LocalMember
+from deepen_llm.members.local.member import LocalMember
 from deepen_llm.vocabulary import Vocabulary
 
 Answers = Callable[[str], str]

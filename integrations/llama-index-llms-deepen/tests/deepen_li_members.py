@@ -13,7 +13,7 @@ from torch import nn
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from deepen_llm import EnsembleLLM, specialists
-from deepen_llm.members.local import LocalMember
+from deepen_llm.members.local.member import LocalMember
 from deepen_llm.vocabulary import Vocabulary
 
 Script = Callable[[str], str]

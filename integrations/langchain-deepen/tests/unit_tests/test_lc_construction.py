@@ -17,7 +17,7 @@ from transformers import AutoConfig
 
 from deepen_llm import Bayes, EnsembleLLM, MemberConfig, specialists
 from deepen_llm.errors import ConfigError, LoadError
-from deepen_llm.members.local import LocalMember
+from deepen_llm.members.local.member import LocalMember
 
 PATHS = specialists.paths()[:2]
 Kind = type[ChatDeepen] | type[DeepenLLM]

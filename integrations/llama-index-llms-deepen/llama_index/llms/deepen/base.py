@@ -30,7 +30,7 @@ from llama_index.llms.deepen.tools import asked, callable_tools, definition, sel
 
 from deepen_llm import EnsembleLLM
 from deepen_llm.errors import PromptError
-from deepen_llm.prompts import Chatting, readable
+from deepen_llm.requests.prompts import Chatting, readable
 
 
 class DeepenLLM(StructuredPrediction):

@@ -17,9 +17,9 @@ from typing_extensions import Self
 
 from deepen_llm import EnsembleLLM, FusionMethod, Gate, GenerationOptions, MemberConfig
 from deepen_llm.config import EnsembleSettings
+from deepen_llm.engine.options import ChatOptions
 from deepen_llm.errors import ConfigError
 from deepen_llm.fusion import FollowingWeights
-from deepen_llm.generation import ChatOptions
 from deepen_llm.options import suggestion
 
 SETTINGS = ("main_model", "weights", "fusion", "gate", "eos_policy", "batch_size", "draft_tokens", "draft_model")

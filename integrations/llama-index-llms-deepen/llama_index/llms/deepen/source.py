@@ -11,8 +11,8 @@ from typing import Any
 from deepen_llm import EnsembleConfig, EnsembleLLM
 from deepen_llm.config import EnsembleSettings
 from deepen_llm.errors import ConfigError
-from deepen_llm.members.loading import check_source
-from deepen_llm.members.window import declared_window
+from deepen_llm.members.local.limits import declared_window
+from deepen_llm.members.local.loading import check_source
 
 
 class EnsembleSource:

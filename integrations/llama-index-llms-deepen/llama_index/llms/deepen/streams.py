@@ -12,7 +12,7 @@ from llama_index.llms.deepen.responses import answered, completed, message
 
 from deepen_llm import EnsembleLLM, Output
 from deepen_llm.outputs import Piece
-from deepen_llm.streaming import AsyncTextStream, TextStream
+from deepen_llm.requests.streams import AsyncTextStream, TextStream
 from deepen_llm.tools import CallDelta
 
 Response = TypeVar("Response", CompletionResponse, ChatResponse)

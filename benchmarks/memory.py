@@ -1,0 +1,99 @@
+"""Row memory: what an ensemble takes beyond weights and tokenizers, with the two largest vocabularies.
+
+As a program (``python -m benchmarks.memory CACHE WORDS V V D``), it measures itself.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.apart import run_apart
+from benchmarks.rows import Result
+from benchmarks.setting import Setting, Tell
+from benchmarks.text import Language
+from benchmarks.timing import Ratio
+from benchmarks.tokenizers import tokenizer_of
+from deepen_llm.fusion import Deepen
+from deepen_llm.vocabulary import Vocabulary, shared_anchors
+
+_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+@dataclass(frozen=True)
+class Described:
+    """What fusion needs to know of a member, without its layers."""
+
+    name: str
+    vocabulary: Vocabulary
+    embedding: Tensor
+
+
+def measure(setting: Setting, tell: Tell) -> Iterator[Result]:
+    """Anchors, spaces and fused steps, in a process of its own."""
+    *vocabularies, width = setting.sizes.vocabularies
+    for vocabulary in vocabularies:
+        tell(f"a tokenizer of {vocabulary:,} tokens")
+        setting.tokenizer(vocabulary)
+    tell("an ensemble in a process of its own")
+    found = run_apart("memory", [str(setting.cache), *map(str, (setting.sizes.words, *vocabularies, width))])
+    anchors = 4.0 * len(vocabularies) * found["anchors"] * width
+    sizes = " × ".join(f"{one:,}" for one in vocabularies)
+    note = (
+        f"{found['extra'] / 2**20:,.0f} MiB at the peak, {found['anchors']:,} anchors of {sizes} tokens, their "
+        f"embeddings {anchors / 2**20:,.0f} MiB, D = {width}"
+    )
+    ratio = found["extra"] / anchors
+    yield Result("memory", Ratio(ratio, ratio, ratio), note, found)
+
+
+def main(cache: str, words: str, *sizes: str) -> None:
+    """Prepare and fuse; prints the bytes that came on top, and the number of anchors."""
+    *vocabularies, width = map(int, sizes)
+    language = Language(int(words))
+    tokenizers = [tokenizer_of(vocabulary, language, Path(cache)) for vocabulary in vocabularies]
+    embeddings = [torch.randn(vocabulary, width) for vocabulary in vocabularies]
+    _ = embeddings[0][:64] @ embeddings[0][:64].T  # whatever the first product sets up
+    before = _restart_peak()
+    read = [
+        Vocabulary.from_tokenizer(one, size=len(embedding), end_of_text=[0])
+        for one, embedding in zip(tokenizers, embeddings, strict=True)
+    ]
+    members = [Described("", *both) for both in zip(read, embeddings, strict=True)]
+    fusion = Deepen().prepare(members, 0)
+    for scale in (0.5, 4.0):  # flat and peaked
+        fusion.fuse([scale * torch.randn(1, vocabulary) for vocabulary in vocabularies], torch.full((1, 2), 0.5))
+    extra = _peak() - before
+    anchors = shared_anchors(read).shape[1]
+    print(json.dumps({"extra": extra, "anchors": anchors}))
+
+
+def _restart_peak() -> int:
+    """Bytes in use now; from here on, the peak counts anew where the system can do that."""
+    if not _RESET.exists():
+        return _peak()
+    _RESET.write_text("5", encoding="ascii")
+    return _status("VmRSS")
+
+
+def _peak() -> int:
+    if _STATUS.exists():
+        return _status("VmHWM")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _status(name: str) -> int:
+    lines = _STATUS.read_text(encoding="utf-8").splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(name))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,203 @@
+"""What makes random models agree on a text as trained ones do, with forwards that are really computed.
+
+A `ScriptedLlama` computes all of its logits, then adds to them. At position ``p`` of a text it prefers the text's next
+token with a probability around .85, knows its topic (the 19 tokens after that share .1 by a power law) and its language
+(the rest goes by how frequent tokens are). Each member follows the same text in its own tokenization.
+
+At some positions where two members stand at the same place of the text and see the same token ahead, the main model
+narrowly prefers another one and the other member is sure of the text's: fusion corrects the main model there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
+
+from deepen_llm.members.local.transformers_api import cache_of
+
+_AHEAD = 20  # tokens of the text that have probabilities of their own
+_TOPIC, _TAIL = 0.145, 0.005  # mass of the tokens behind the next one, and of all others
+_SURE = 0.95  # the other member's probability where the main model is torn
+_TORN, _RIVAL = 0.45, 0.55  # there the main model's weights of the text's token and of its rival: .39 and .48
+
+
+@dataclass(frozen=True)
+class Script:
+    """Texts to follow, a row each, as one member encodes them.
+
+    Attributes:
+        ids: Token ids, ``[S, P]``, the end-of-text token behind each text.
+        ahead: At every position, the tokens with probabilities of their own, ``[S, P, 20]``.
+        bonus: What is added to their logits, ``[S, P, 20]``.
+        tail: What is added to every token's logit, ``[V]``: log-frequencies.
+    """
+
+    ids: Tensor
+    ahead: Tensor
+    bonus: Tensor
+    tail: Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int]], chances: Sequence[np.ndarray], counts: np.ndarray) -> Script:
+        """Make the tables.
+
+        Args:
+            rows: Each text's token ids.
+            chances: For each position of each text, the next token's probability; negative where the token after it is
+                to be preferred narrowly.
+            counts: How frequent each token is, ``[V]``.
+        """
+        length = max(map(len, rows))
+        padded = torch.tensor([[*row, *[0] * (length - len(row))] for row in rows])
+        frequency = (counts + 0.01) / (counts + 0.01).sum()
+        tail = torch.from_numpy(np.log(frequency * _TAIL)).float()
+        mass = torch.zeros(_AHEAD)
+        mass[0], mass[1:] = 1.0, torch.arange(1, _AHEAD).float() ** -1.0
+        topic = mass * _TOPIC / mass[1:].sum()
+        places = (torch.arange(length)[:, None] + 1 + torch.arange(_AHEAD)).clamp(max=length - 1)  # [P, 20]
+        ahead = padded[:, places]  # [S, P, 20]
+        wanted = topic.repeat(len(rows), length, 1)
+        for row, chance in enumerate(chances):
+            known, own = torch.from_numpy(chance).float(), wanted[row, : len(chance)]
+            own[:, 0] = torch.where(known < 0, _TORN, (_TOPIC + _TAIL) * known / (1 - known))
+            own[:, 1] = torch.where(known < 0, _RIVAL, own[:, 1])
+        twice = (ahead.unsqueeze(3) == ahead.unsqueeze(2)).tril(-1).any(3)  # [S, P, 20]: said before in the same row
+        bonus = torch.where(twice, 0.0, wanted.log() - tail[ahead])
+        return cls(padded, ahead, bonus, tail)
+
+    def to(self, device: torch.device) -> Script:
+        """The same on another device."""
+        return Script(*(getattr(self, name).to(device) for name in ("ids", "ahead", "bonus", "tail")))
+
+    def add(self, logits: Tensor, rows: Tensor, positions: Tensor) -> None:
+        """Add to logits in place what the scripts want.
+
+        Args:
+            logits: ``[B, L, V]``.
+            rows: Each row's script, ``[B, 1]``.
+            positions: Where the logits stand in the text, ``[B, L]``.
+        """
+        rows, positions = rows.to(logits.device), positions.to(logits.device).clamp(max=self.ids.shape[1] - 1)
+        logits += self.tail.to(logits.dtype)
+        logits.scatter_add_(2, self.ahead[rows, positions], self.bonus[rows, positions].to(logits.dtype))
+
+
+class ScriptedLlama(LlamaForCausalLM):  # type: ignore[misc]
+    """A Llama whose computed logits are pulled towards a script.
+
+    With several scripts, a row of a batch follows the one that begins with its first token, told from its first key in
+    the cache: whatever an engine does with rows, that one stays with them.
+    """
+
+    script: Script | None = None
+    _firsts: Tensor | None = None  # [S, H * d], each script's first key
+
+    @torch.inference_mode()
+    def follow(self, script: Script) -> None:
+        """Follow these texts from now on; their first tokens must differ."""
+        self.script = None
+        self._firsts = _keys(cache_of(self.forward(script.ids[:, :1].to(self.device))), None)
+        self.script = script.to(self.device)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **given: Any,
+    ) -> Any:
+        """The model's own forward, and the script's opinion."""
+        out = super().forward(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            logits_to_keep=logits_to_keep,
+            **given,
+        )
+        if self.script is not None and input_ids is not None:
+            cache = cache_of(out)
+            positions = _positions(input_ids, position_ids, cache)
+            kept = positions[:, -logits_to_keep:] if isinstance(logits_to_keep, int) else positions[:, logits_to_keep]
+            self.script.add(out.logits, self._rows(input_ids, attention_mask, cache), kept)
+        return out
+
+    def _rows(self, ids: Tensor, mask: Tensor | None, cache: Any) -> Tensor:
+        """Which script each row follows, ``[B, 1]``."""
+        if self.script is None or self._firsts is None or len(self.script.ids) == 1:
+            return torch.zeros(len(ids), 1, dtype=torch.long, device=ids.device)
+        if cache is None:
+            return (ids[:, :1] == self.script.ids[:, 0]).int().argmax(1, keepdim=True)
+        return torch.cdist(_keys(cache, mask).float(), self._firsts.float()).argmin(1, keepdim=True)
+
+
+def _keys(cache: Any, mask: Tensor | None) -> Tensor:
+    """The key in the first live slot of each row, ``[B, H * d]``."""
+    keys: Tensor = cache.layers[0].keys  # [B, H, slots, d]
+    if mask is None:
+        return keys[:, :, 0].flatten(1)
+    live = mask if mask.dim() == 2 else mask[:, 0, -1] >= 0  # of four dimensions, what is added to attention
+    first = live.int().argmax(1)
+    return keys[torch.arange(len(keys), device=keys.device), :, first.to(keys.device)].flatten(1)
+
+
+def _positions(ids: Tensor, given: Tensor | None, cache: Any) -> Tensor:
+    if given is not None:
+        return given.expand(ids.shape)
+    end = ids.shape[1] if cache is None else cache.get_seq_length()
+    return torch.arange(end - ids.shape[1], end, device=ids.device).expand(ids.shape)
+
+
+def scripts(
+    tokenizers: Sequence[PreTrainedTokenizerBase], texts: Sequence[str], *, disagreement: float, seed: int = 0
+) -> list[Script]:
+    """Each member's script of the same texts.
+
+    Args:
+        tokenizers: The members' tokenizers, the main model's first.
+        texts: The texts; each begins with another token in every member.
+        disagreement: Share of the main model's positions at which it prefers another token than the text's.
+        seed: Where that is, and how sure everyone is elsewhere.
+    """
+    rng = np.random.default_rng(seed)
+    encoded = [[tokenizer(text, return_offsets_mapping=True) for text in texts] for tokenizer in tokenizers]
+    chances = [[_confidence(len(one.input_ids), rng) for one in member] for member in encoded]
+    for row in range(len(texts)):
+        _disagree([member[row].offset_mapping for member in encoded], [one[row] for one in chances], disagreement, rng)
+    made = []
+    for tokenizer, member, own in zip(tokenizers, encoded, chances, strict=True):
+        ids = [list(one.input_ids) for one in member]
+        counts = np.bincount(np.concatenate(ids), minlength=len(tokenizer)).astype(float)
+        counts += np.arange(1, len(tokenizer) + 1) ** -1.0  # byte pairs are numbered by how frequent they are
+        made.append(Script.of(ids, own, counts))
+    return made
+
+
+def _confidence(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Probabilities of the next token: often near one, .85 on average."""
+    return np.asarray(rng.beta(4, 0.7, count).clip(0.55, 0.99))
+
+
+def _disagree(
+    spans: Sequence[Sequence[tuple[int, int]]], chances: Sequence[np.ndarray], share: float, rng: np.random.Generator
+) -> None:
+    """Let the main model want another token at some places where the others, if they see the same, are sure of it."""
+    if len(spans) < 2 or not share:
+        return
+    places = [{span: place for place, span in enumerate(one)} for one in spans]
+    due = 0.0
+    for place in range(1, len(spans[0])):
+        due += share
+        if due < rng.uniform(0.5, 1.5) or spans[0][place] not in places[1]:  # evenly, but not in step
+            continue
+        due -= 1
+        chances[0][place - 1] = -1.0
+        for own, known in zip(chances[1:], places[1:], strict=True):
+            if (there := known.get(spans[0][place])) is not None and there > 0:
+                own[there - 1] = _SURE

@@ -1,0 +1,121 @@
+"""All parts of the benchmark, and how they are run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from benchmarks import context, decoding, fused, gpu, memory, reference_row, specialists, startup
+from benchmarks.rows import ROWS, Result
+from benchmarks.setting import Setting, Tell, circumstances
+
+Measure = Callable[[Setting, Tell], Iterator[Result]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows that are measured together.
+
+    Attributes:
+        names: Their names.
+        measure: Measures them, one after the other.
+    """
+
+    names: tuple[str, ...]
+    measure: Measure
+
+    @property
+    def gpu(self) -> bool:
+        """Whether it takes a GPU."""
+        return ROWS[self.names[0]].gpu
+
+
+_KINDS = [f"fused-{kind}" for kind in fused.KINDS]
+PARTS = (
+    Part(("plain", "drafts"), decoding.single),
+    Part(("batch",), decoding.batch),
+    Part(("context",), context.measure),
+    Part((*_KINDS, *(f"{name}-{method}" for method in ("bayes", "surface") for name in _KINDS)), fused.measure),
+    Part(("members",), decoding.members),
+    Part(("reference",), reference_row.measure),
+    Part(("memory",), memory.measure),
+    Part(("startup-first", "startup-second"), startup.measure),
+    Part(("specialists-plain", "specialists-speed", "specialists-fused"), specialists.measure),
+    Part(("gpu-bandwidth", "gpu-batch"), gpu.decoding),
+    Part(("gpu-fused-peaked", "gpu-fused-flat"), gpu.fused),
+)
+
+
+class Suite:
+    """One run.
+
+    Args:
+        rows: Names of the rows to measure; all where empty.
+        cpu: The setting of the rows for any machine; None to leave them out.
+        gpu: The setting of the rows for a GPU; None to leave them out.
+    """
+
+    def __init__(self, rows: Collection[str], cpu: Setting | None, gpu: Setting | None) -> None:
+        self._rows, self._cpu, self._gpu = rows or ROWS, cpu, gpu
+        self._found: dict[str, Result] = {}
+
+    @property
+    def parts(self) -> list[Part]:
+        """What there is to do."""
+        return [part for part in PARTS if set(part.names) & set(self._rows) and self._setting(part)]
+
+    @property
+    def names(self) -> list[str]:
+        """The rows that are to be measured."""
+        return [name for part in self.parts for name in part.names if name in self._rows]
+
+    @property
+    def results(self) -> list[Result]:
+        """What has been found so far, a result for every row."""
+        return [self._found.get(name) or Result(name, None, self._why_not(name)) for name in ROWS]
+
+    def run(self, tell: Callable[[Part, str], None]) -> Iterator[Result]:
+        """Measure part by part; a part that fails leaves the others alone."""
+        for part in self.parts:
+            for result in self._measured(part, partial(tell, part)):
+                if result.name in self._rows:
+                    self._found[result.name] = result
+                    yield result
+
+    def describe(self) -> dict[str, Any]:
+        """The run's circumstances; of two settings, the larger machine's."""
+        setting = self._gpu or self._cpu
+        return setting.describe() if setting else circumstances(torch.device("cpu"))
+
+    def _measured(self, part: Part, tell: Tell) -> Iterator[Result]:
+        done: set[str] = set()
+        setting = self._setting(part)
+        if setting is None:
+            return
+        try:
+            for result in part.measure(setting, tell):
+                done.add(result.name)
+                yield result
+        except Exception as error:
+            yield from (_failure(name, error) for name in part.names if name not in done)
+
+    def _setting(self, part: Part) -> Setting | None:
+        return self._gpu if part.gpu else self._cpu
+
+    def _why_not(self, name: str) -> str:
+        if name not in self._rows:
+            return "left out (--rows)"
+        if ROWS[name].gpu and self._gpu is None:
+            return "left out (--cpu)" if torch.cuda.is_available() else "no GPU here"
+        if not ROWS[name].gpu and self._cpu is None:
+            return "left out (--gpu)"
+        return "interrupted before"
+
+
+def _failure(name: str, error: Exception) -> Result:
+    lines = str(error).strip().splitlines() or [""]
+    return Result(name, None, f"failed: {type(error).__name__}: {lines[0]}", failed=True)

@@ -1,0 +1,62 @@
+"""How likely members find prompts, and the weights that are made of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from deepen_llm.fusion import Likelihood
+from deepen_llm.members.base import Member
+from deepen_llm.members.text.encoding import Prompt
+
+if TYPE_CHECKING:
+    from deepen_llm.engine.contexts import Ensemble
+
+
+def standing_weights(ensemble: Ensemble, columns: Sequence[Sequence[Prompt]]) -> Tensor:
+    """What the weights know before an answer to each prompt, ``[B, N]`` (see `AggregationWeights.standing`).
+
+    Args:
+        ensemble: The ensemble.
+        columns: For each member, the prompts as it encodes them.
+
+    Raises:
+        LogitsError: See `Member.prompt_logprobs`.
+    """
+    weights, members = ensemble.weights, ensemble.members
+    if not columns[0]:
+        return torch.empty(0, len(members))
+    if not weights.reads_prompts or len(members) == 1:
+        return weights.standing([[Likelihood()] * len(members)] * len(columns[0]))
+    found = [likelihoods(member, column, weights.memory) for member, column in zip(members, columns, strict=True)]
+    return weights.standing(list(zip(*found, strict=True)))
+
+
+def likelihoods(member: Member, prompts: Sequence[Prompt], memory: float = math.inf) -> list[Likelihood]:
+    """How likely a member finds each prompt; special tokens are not counted.
+
+    Args:
+        member: The member.
+        prompts: The prompts, as it encodes them.
+        memory: See `AggregationWeights.memory`.
+
+    Raises:
+        LogitsError: See `Member.prompt_logprobs`.
+    """
+    return [
+        _counted(member, prompt, logprobs, memory)
+        for prompt, logprobs in zip(prompts, member.prompt_logprobs(prompts), strict=True)
+    ]
+
+
+def _counted(member: Member, prompt: Prompt, logprobs: Tensor, memory: float) -> Likelihood:
+    surfaces = [member.vocabulary.surfaces[id_] for id_ in prompt.ids[1:]]
+    counted = [place for place, surface in enumerate(surfaces) if surface is not None]
+    sizes = torch.tensor([len(surfaces[place] or b"") for place in counted], dtype=torch.float64)
+    behind = sizes.flip(0).cumsum(0).flip(0)  # bytes from where each begins to the end
+    logprob = float((logprobs[counted].double() * (-behind / memory).exp()).sum())
+    return Likelihood(logprob, len(counted), int(sizes.sum()))

@@ -1,0 +1,77 @@
+"""DEEPEN (Huang et al., arXiv 2404.12715), in the steps of docs/method.md.
+
+1. Relative representations ``R_i``: `RelativeSpace`, in relative.py.
+2. Into the relative space, ``r_i = p_i R_i``, and 3. aggregation, ``r̄ = Σ λ_i r_i``: here.
+4. Inverse transformation, the search for logits ``z`` with ``softmax(z) R_m`` near ``r̄``: search.py.
+5. Commit: the token loop, in decoding.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from deepen_llm.fusion.base import Fusible, Fusion
+from deepen_llm.fusion.relative.anchoring import AnchorGroup
+from deepen_llm.fusion.relative.method import RelativeMethod
+from deepen_llm.fusion.relative.rows import Rows
+from deepen_llm.fusion.relative.search import Observer, search_logits
+
+
+class Deepen(RelativeMethod):
+    """The paper's method.
+
+    Attributes:
+        relr: Relative ensemble learning rate η of the search; 0 leaves the main model as it is.
+        search_steps: Number of search steps T.
+    """
+
+    method: Literal["deepen"] = "deepen"
+    relr: float = Field(0.15, ge=0, le=10)
+    search_steps: int = Field(5, ge=0, le=1000)
+
+    def prepare(self, members: Sequence[Fusible], main: int) -> Fusion:
+        """See `FusionMethod`."""
+        everyone = list(range(len(members)))
+        groups = (
+            [everyone] if self.anchors == "joint" and len(everyone) > 1 else [[main, i] for i in everyone if i != main]
+        )
+        return _DeepenFusion(self, members, main, self._spaces(members, groups, main))
+
+
+class _DeepenFusion(Fusion):
+    def __init__(self, method: Deepen, members: Sequence[Fusible], main: int, groups: Sequence[AnchorGroup]) -> None:
+        super().__init__(members, main, portion=method._portion(groups))
+        self._method, self._groups = method, groups
+
+    def _fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:
+        return self._search(logits, weights)
+
+    def _course(self, logits: Sequence[Tensor], weights: Tensor) -> list[tuple[Tensor, float]]:
+        passed: list[tuple[Tensor, float]] = []
+        self._search(logits, weights, lambda z, objective: passed.append((z, objective)))
+        return passed
+
+    def _search(self, logits: Sequence[Tensor], weights: Tensor, observe: Observer | None = None) -> Tensor:
+        p = [one.softmax(-1) for one in logits]  # N of [B, V_i]
+        method = self._method
+        rows = [group[self.main].view(p[self.main], method) for group in self._groups]
+        targets = [
+            self._aggregate(group, p, own, weights) for group, own in zip(self._groups, rows, strict=True)
+        ]  # [B, A] each
+        return search_logits(
+            logits[self.main], targets, rows, relr=method.relr, search_steps=method.search_steps, observe=observe
+        )
+
+    def _aggregate(self, group: AnchorGroup, p: Sequence[Tensor], own: Rows, weights: Tensor) -> Tensor:
+        """``r̄ = Σ λ_i p_i R_i`` over one group's anchors, ``[B, A]``; who is not in the group leaves it to the main."""
+        share = {i: weights[:, i : i + 1] for i in group if i != self.main}
+        share[self.main] = 1 - torch.stack(list(share.values())).sum(0)
+        views = {i: own if i == self.main else group[i].view(p[i], self._method) for i in group}
+        relative = {i: view.into_once(p[i]) for i, view in views.items()}
+        device = p[self.main].device
+        return torch.stack([share[i] * relative[i].to(device) for i in group]).sum(0)

@@ -1,0 +1,1 @@
+"""The relative space of anchors, which fusion by embeddings goes through."""

@@ -1,0 +1,70 @@
+"""Which members share which anchors, which of them are used, and the relative spaces over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from deepen_llm.errors import VocabularyError
+from deepen_llm.fusion.base import Fusible
+from deepen_llm.fusion.relative.layout import SpaceOptions
+from deepen_llm.fusion.relative.selection import AnchorOptions, chosen_anchors
+from deepen_llm.fusion.relative.space import RelativeSpace
+from deepen_llm.vocabulary import shared_anchors
+
+AnchorGroup = dict[int, RelativeSpace]
+"""Members that speak to each other over one set of anchors: their relative spaces by member index."""
+
+
+def anchor_groups(
+    members: Sequence[Fusible],
+    groups: Sequence[Sequence[int]],
+    options: SpaceOptions,
+    choice: AnchorOptions,
+    *,
+    main: int,
+    min_anchors: int,
+    memory_budget: int,
+) -> list[AnchorGroup]:
+    """Build the relative spaces of each group of members over the anchors that the group shares.
+
+    Args:
+        members: All members.
+        groups: Member indices of each group.
+        options: The layout of every space.
+        choice: Which of the shared anchors are used.
+        main: Index of the main model, which is in every group.
+        min_anchors: The fewest anchors that a group must share.
+        memory_budget: Bytes that all dense matrices together may take; where they would take more, none is made, and
+            the spaces share it for the rows that they keep.
+
+    Raises:
+        VocabularyError: The members of a group share fewer than ``min_anchors`` anchors.
+    """
+    anchors = [shared_anchors([members[i].vocabulary for i in group]) for group in groups]
+    for group, shared in zip(groups, anchors, strict=True):
+        _check_count([members[i].name for i in group], shared.shape[1], min_anchors)
+    anchors = [
+        chosen_anchors([members[i] for i in group], shared, list(group).index(main), choice, options)
+        for group, shared in zip(groups, anchors, strict=True)
+    ]
+    places = [list(zip(group, shared, strict=True)) for group, shared in zip(groups, anchors, strict=True)]
+    size = sum(4 * members[i].vocabulary.size * len(ids) for place in places for i, ids in place)
+    dense, kept = size <= memory_budget, memory_budget // max(1, sum(map(len, places)))
+
+    def space(i: int, ids: Tensor) -> RelativeSpace:
+        member = members[i]
+        return RelativeSpace(
+            member.embedding, ids, options, member.vocabulary.size, dense=dense, kept_bytes=0 if dense else kept
+        )
+
+    return [{i: space(i, ids) for i, ids in place} for place in places]
+
+
+def _check_count(names: Sequence[str], count: int, least: int) -> None:
+    if count < least:
+        raise VocabularyError(
+            f"{' and '.join(names)} share {count} anchors; at least {least} are needed to compare their tokens",
+            hint="lower min_anchors, choose members whose vocabularies overlap, or fusion='surface', which needs none",
+        )

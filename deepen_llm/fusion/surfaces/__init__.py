@@ -1,0 +1,1 @@
+"""Evidence by what tokens spell, which fusion by surfaces rests on."""

@@ -1,0 +1,1 @@
+"""Aggregation weights: fixed, per prompt, per token."""

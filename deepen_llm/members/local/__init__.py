@@ -1,0 +1,1 @@
+"""The model side of a member that `transformers` runs in this process."""

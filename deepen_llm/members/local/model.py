@@ -1,0 +1,127 @@
+"""One `transformers` model, asked for logits."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any, overload
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from transformers import Cache, PreTrainedModel
+
+from deepen_llm.members.local.traits import Traits
+from deepen_llm.members.local.transformers_api import embedding_of
+
+_TURNS: WeakKeyDictionary[PreTrainedModel, threading.Lock] = WeakKeyDictionary()  # members may share a model
+
+
+class CausalModel:
+    """A causal language model's forward, with the arguments that it takes.
+
+    Args:
+        model: The model; it is switched to evaluation.
+
+    Attributes:
+        traits: What its architecture allows.
+        embedding: Input token embeddings, ``[V_i, D_i]``.
+        device: Where it reads its inputs.
+        dtype: Of its weights.
+        fixed_steps: Whether one-token steps have a fixed shape.
+        captures: Whether these are captured as CUDA graphs; not after one that failed.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model, self.traits = model.eval(), Traits(model)
+        self._names = self.traits.arguments.names
+        self.embedding = embedding_of(model)
+        self.device, self.dtype = self.embedding.device, self.embedding.dtype
+        self._step: Callable[..., Any] = self._model
+        self._turn = _TURNS.setdefault(model, threading.Lock()) if self.traits.one_at_a_time else nullcontext()
+        self.fixed_steps = self.captures = self.device.type == "cuda" and self.traits.fixed_steps
+
+    def compile(self) -> None:
+        """Compile one-token steps, where they can have a fixed shape."""
+        if self.traits.fixed_steps:
+            self.fixed_steps, self._step = True, torch.compile(self._model, dynamic=False)
+
+    def read(
+        self,
+        blocks: Sequence[Sequence[int]],
+        cache: Cache,
+        mask: Tensor | None,
+        positions: Tensor,
+        places: Sequence[tuple[int, int]],
+    ) -> Tensor:
+        """Read each row's new ids into the cache.
+
+        Args:
+            blocks: New ids of each row; padded on the left here.
+            cache: The key-value cache; it is extended.
+            mask: Attention mask ``[B, slots]`` with the new block; None where none is needed.
+            positions: Position ids of the block, ``[B, block]``.
+            places: P pairs of a row and a place, counted back from its block's end (0 is the last id).
+
+        Returns:
+            Logits at these places, ``[P, V]``.
+        """
+        longest = positions.shape[1]
+        ids = torch.tensor([[*[0] * (longest - len(block)), *block] for block in blocks])
+        back = sorted({place for _, place in places})
+        options: dict[str, Any] = {"attention_mask": self._sent(mask), **self._cached(cache), "use_cache": True}
+        if "position_ids" in self._names:
+            options["position_ids"] = self._sent(positions)
+        keep = self._sent(torch.tensor([longest - 1 - place for place in back]))
+        if "logits_to_keep" in self._names:
+            options["logits_to_keep"] = keep
+        with self._turn:
+            logits: Tensor = self._model(input_ids=self._sent(ids), **options).logits
+        if logits.shape[1] != len(back):
+            logits = logits[:, keep.to(logits.device)]
+        if len(back) == 1 and [row for row, _ in places] == list(range(len(blocks))):
+            return logits[:, 0].to(self.device)
+        index = [[row, back.index(place)] for row, place in places]
+        rows, columns = self._sent(torch.tensor(index, dtype=torch.long).T)
+        return logits.to(self.device)[rows, columns]
+
+    def step(self, ids: Tensor, cache: Cache, mask: Tensor, positions: Tensor) -> Tensor:
+        """A one-token forward of a fixed shape, without anything that depends on values.
+
+        Args:
+            ids: ``[B, 1]``.
+            cache: The key-value cache, whose layers keep their shape.
+            mask: What is added to attention, ``[B, 1, 1, slots]``.
+            positions: ``[B, 1]``.
+
+        Returns:
+            Logits ``[B, V]``.
+        """
+        out = self._step(input_ids=ids, attention_mask=mask, position_ids=positions, **self._cached(cache))
+        return out.logits[:, -1]  # type: ignore[no-any-return]
+
+    def rows_of(self, logits: Tensor, rows: Sequence[int]) -> Tensor:
+        """Some rows of logits ``[B, V]``."""
+        return logits.index_select(0, self._sent(torch.tensor(rows)))
+
+    def read_afresh(self, ids: Sequence[int], places: int = 1) -> Tensor:
+        """Logits after each of the last ids of one text, ``[places, V]``, without a cache."""
+        options: dict[str, Any] = {"use_cache": False} if "use_cache" in self._names else {}
+        with self._turn:
+            logits: Tensor = self._model(input_ids=self._sent(torch.tensor([list(ids)])), **options).logits
+        return logits[0, -places:].to(self.device)
+
+    def _cached(self, cache: Cache) -> dict[str, Cache]:
+        """The cache under the name that the forward gives it."""
+        name = self.traits.arguments.cache
+        assert name is not None  # noqa: S101 - without one the memory is NONE, and `read_afresh` is called
+        return {name: cache}
+
+    @overload
+    def _sent(self, tensor: Tensor) -> Tensor: ...
+    @overload
+    def _sent(self, tensor: None) -> None: ...
+    def _sent(self, tensor: Tensor | None) -> Tensor | None:
+        """A tensor on the model's device, without waiting for what that is busy with."""
+        return None if tensor is None else tensor.to(self.device, non_blocking=True)

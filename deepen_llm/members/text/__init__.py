@@ -1,0 +1,1 @@
+"""The text side of a member: tokenizer, chat template, tools."""

@@ -1,0 +1,114 @@
+"""Tokens of an answer: log-probabilities, and what each token came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deepen_llm.fusion.search_step import SearchStep
+
+END = "<end>"
+"""How the end of text is spelled where tokens are shown."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    r"""A token with its probability in some distribution.
+
+    Attributes:
+        token: Its id in the vocabulary that the distribution is over.
+        text: Its surface as text; special tokens have none. Bytes that are part of a character stand as ``\xe2``.
+        logprob: Natural logarithm of its probability.
+    """
+
+    token: int
+    text: str
+    logprob: float
+
+
+@dataclass(frozen=True)
+class TokenLogprob(Candidate):
+    """A committed token in the fused distribution, before temperature and filters.
+
+    Attributes:
+        top: The likeliest tokens, as many as asked for.
+    """
+
+    top: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScoredToken(Candidate):
+    """A token of a given continuation in the fused distribution.
+
+    Attributes:
+        greedy: Whether it is the likeliest one: what greedy decoding would have chosen.
+    """
+
+    greedy: bool
+
+
+@dataclass(frozen=True)
+class Straddling:
+    """A token that a member would have written across the end of the text (fusion by surfaces).
+
+    Attributes:
+        text: Its surface as text.
+        rest: What of it is still to come.
+        share: Its share of the member's evidence.
+        back: How many of the member's tokens before the end of the text it begins.
+    """
+
+    text: str
+    rest: str
+    share: float
+    back: int
+
+
+@dataclass(frozen=True)
+class MemberView:
+    """What one member said at one step.
+
+    Attributes:
+        name: The member.
+        weight: Its aggregation weight.
+        top: Its likeliest tokens, in its own vocabulary; none where it was not asked, as the main model decided alone.
+        straddling: What it expects by its readings at earlier tokens, the likeliest first.
+        abstained: The share of its weight that it abstained from, where nobody has read what its last bytes may be.
+    """
+
+    name: str
+    weight: float
+    top: tuple[Candidate, ...]
+    straddling: tuple[Straddling, ...] = ()
+    abstained: float = 0.0
+
+
+@dataclass(frozen=True)
+class TokenTrace:
+    """How one token came about.
+
+    Attributes:
+        chosen: The committed token in the fused distribution.
+        main_choice: What the main model would have chosen alone, in its own distribution.
+        changed: Whether the two differ.
+        members: What each member said.
+        fused: The likeliest fused tokens.
+        reason: What changed and why, in words.
+        text: The characters that it completed; none inside a character.
+        main_model: Index of the main model among the members.
+        moved_by: The member that moved the token away from the main model's choice: of those that hold it likelier than
+            the main model does, the one that puts most weight behind it. None where nothing changed, or no one member
+            is behind it.
+        course: The search's course, its start first; empty where nothing is searched, as in a closed form.
+    """
+
+    chosen: Candidate
+    main_choice: Candidate
+    changed: bool
+    members: tuple[MemberView, ...]
+    fused: tuple[Candidate, ...]
+    reason: str
+    text: str
+    main_model: int
+    moved_by: str | None
+    course: tuple[SearchStep, ...]

@@ -1,0 +1,234 @@
+"""Prompts and conversations as each member encodes them, checked before any generation."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from deepen_llm.engine.contexts import Ensemble
+from deepen_llm.engine.options import GenerationOptions
+from deepen_llm.errors import ConfigError, ContextLengthError, PromptError
+from deepen_llm.members.base import Member, Message
+from deepen_llm.members.text.encoding import Prompt
+from deepen_llm.options import suggestion
+from deepen_llm.structure import Room
+from deepen_llm.tools.definitions import Toolbox
+from deepen_llm.tools.history import conversation, named
+
+EncodedPrompt = Sequence[Prompt]
+"""One prompt, as each member encodes it."""
+
+
+@dataclass(frozen=True)
+class Chatting:
+    """How conversations are put through the members' chat templates.
+
+    Attributes:
+        toolbox: The tools that the model may call.
+        variables: Variables for the templates, which go before a member's own.
+        standing: Variables that hold where neither the call nor the member says otherwise.
+        continue_final_message: Let the last message, an assistant's, go on, in place of a new one.
+    """
+
+    toolbox: Toolbox | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    standing: Mapping[str, Any] = field(default_factory=dict)
+    continue_final_message: bool = False
+
+    def arguments(self, member: Member, messages: Sequence[Message]) -> dict[str, Any]:
+        """What `Member.encode_chat` and `Member.render` take for these messages, which are `normalised`."""
+        given: dict[str, Any] = {
+            "tools": self.toolbox.tools if self.toolbox else (),
+            "variables": {**self.standing, **member.chat_template_kwargs, **self.variables},
+            "continue_final_message": self.continues(messages),
+        }
+        return {name: value for name, value in given.items() if value}
+
+    def continues(self, messages: Sequence[Message]) -> bool:
+        """Whether the last message goes on: by the option, or by its own ``prefix``, as Mistral has it."""
+        return self.continue_final_message or bool(messages and messages[-1].get("prefix"))
+
+    def check(self, members: Iterable[Member]) -> None:
+        """Find that every variable is read by someone.
+
+        Raises:
+            ConfigError: No member's template has a variable of this name, or not the member's that sets it.
+        """
+        told = list(members)
+        for name in {**self.standing, **self.variables}:
+            if not any(member.reads_variable(name) for member in told):
+                raise _unread(name, "no member's chat template reads")
+        for member in told:
+            for name in member.chat_template_kwargs:
+                if not member.reads_variable(name):
+                    raise _unread(name, f"the chat template of member {member.name} does not read")
+
+
+def read_by(generation: GenerationOptions, members: Iterable[Member]) -> GenerationOptions:
+    """An ensemble's standing options for some of its members: without template variables that none of these reads."""
+    told = list(members)
+    variables = {
+        name: value
+        for name, value in generation.chat_template_kwargs.items()
+        if any(member.reads_variable(name) for member in told)
+    }
+    return generation.model_copy(update={"chat_template_kwargs": variables})
+
+
+def _unread(name: str, who: str) -> ConfigError:
+    others = [known for known in _VARIABLES if known != name]
+    return ConfigError(
+        f"{who} a variable {name!r} of chat_template_kwargs{suggestion(name, others, cutoff=0.7)}",
+        hint="leave it out, or give a name that a member's tokenizer.chat_template has",
+    )
+
+
+_VARIABLES = ("enable_thinking", "thinking", "reasoning_effort", "documents", "date_string", "custom_tools")
+
+
+def encode_text(ensemble: Ensemble, text: str) -> EncodedPrompt:
+    """Encode a plain prompt for every member.
+
+    Raises:
+        PromptError: It is no text, or empty.
+        ContextLengthError: It leaves no room in a member's context window.
+    """
+    if not isinstance(text, str):
+        raise PromptError(f"a prompt of type {type(text).__name__}", hint="give a string, or a list of strings")
+    if not text:
+        raise PromptError("the prompt is empty", hint="give at least one character; models continue a text")
+    _check_text(text)
+    return _encode(ensemble, lambda member: member.encode_prompt(text))
+
+
+def encode_conversation(ensemble: Ensemble, messages: Sequence[Message], how: Chatting) -> EncodedPrompt:
+    """Encode a conversation for every member, through its own chat template.
+
+    Args:
+        ensemble: The ensemble.
+        messages: The messages.
+        how: The tools that the model may call, and the variables of the templates.
+
+    Raises:
+        PromptError: There are no messages, one is malformed, or a member's template is missing or refuses them.
+        ContextLengthError: They leave no room in a member's context window.
+    """
+    if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
+        raise PromptError(
+            f"{messages!r} is no conversation", hint="give a list like [{'role': 'user', 'content': 'Hello'}]"
+        )
+    said = readable(messages)
+    if how.continues(said):
+        _check_open(said)
+    return _encode(ensemble, lambda member: member.encode_chat(said, **how.arguments(member, said)))
+
+
+def readable(messages: Sequence[Message]) -> Sequence[Message]:
+    """Messages of any provider in the form that members take.
+
+    Raises:
+        PromptError: One is no message, or says what is not text, or nothing can be read in them.
+    """
+    said = conversation(messages)
+    for message in said:
+        _check_text(message["content"])
+    if messages and not said:
+        raise PromptError("the messages hold nothing but reasoning", hint="give at least one that says something")
+    return said
+
+
+def _check_open(messages: Sequence[Message]) -> None:
+    last = messages[-1]
+    if last["role"] != "assistant" or last.get("tool_calls"):
+        calls = ", and calls a tool" if last.get("tool_calls") else ""
+        raise PromptError(
+            f"{named(getattr(last, 'place', len(messages) - 1), last)} cannot be continued: it is the last one{calls}",
+            hint="end with an assistant's text, or leave continue_final_message out",
+        )
+
+
+def encode_continuation(ensemble: Ensemble, prompt: EncodedPrompt, text: str) -> list[int]:
+    """The main model's token ids of a text that follows a prompt.
+
+    Raises:
+        PromptError: It is no text, or empty.
+        ContextLengthError: Prompt and text together exceed a member's context window.
+    """
+    if not isinstance(text, str) or not text:
+        raise PromptError("the continuation is empty", hint="give the text whose likelihood you want")
+    _check_text(text)
+    continued = [member.encode_continuation(one, text) for member, one in zip(ensemble.members, prompt, strict=True)]
+    for member, one, ids in zip(ensemble.members, prompt, continued, strict=True):
+        length = len(one.ids) + len(ids)
+        if member.context_length and length > member.context_length:
+            raise ContextLengthError(
+                f"prompt and continuation take {length} tokens in member {member.name}, whose context window holds "
+                f"{member.context_length}",
+                hint="shorten either, or choose members with larger windows",
+            )
+    return continued[ensemble.main]
+
+
+def paired(prompt: str | Sequence[str], continuation: str | Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Prompts and continuations, as many of one as of the other; a single one of either goes with all of the other.
+
+    Raises:
+        PromptError: There are two lists of different lengths.
+    """
+    if isinstance(prompt, str):
+        one_or_many = [continuation] if isinstance(continuation, str) else continuation
+        return [prompt] * len(one_or_many), one_or_many
+    continuations = [continuation] * len(prompt) if isinstance(continuation, str) else continuation
+    if len(prompt) != len(continuations):
+        raise PromptError(
+            f"{len(prompt)} prompts and {len(continuations)} continuations",
+            hint="give one continuation per prompt, or a single one of either",
+        )
+    return prompt, continuations
+
+
+def _encode(ensemble: Ensemble, encode: Callable[[Member], Prompt]) -> EncodedPrompt:
+    encoded = [encode(member) for member in ensemble.members]
+    for member, prompt in zip(ensemble.members, encoded, strict=True):
+        if not prompt.ids:
+            raise PromptError(f"the prompt has no token for member {member.name}", hint="give a longer prompt")
+    _check_room(ensemble, encoded)
+    return encoded
+
+
+def _check_room(ensemble: Ensemble, encoded: EncodedPrompt) -> None:
+    """Every member needs room for the prompt and at least one token; the fullest one is named."""
+    rooms = [
+        (member.context_length - len(prompt.ids), member, len(prompt.ids))
+        for member, prompt in zip(ensemble.members, encoded, strict=True)
+        if member.context_length
+    ]
+    room, member, length = min(rooms, key=lambda one: one[0], default=(1, ensemble.main_model, 0))
+    if room < 1:
+        raise ContextLengthError(
+            f"the prompt takes {length} tokens in member {member.name}, whose context window holds "
+            f"{member.context_length}: no room for an answer",
+            hint=f"shorten the prompt by at least {1 - room} tokens, or choose members with larger windows",
+        )
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise PromptError(
+            f"the prompt has a lone surrogate at character {error.start}",
+            hint="decode it with errors='replace'",
+        ) from None
+
+
+def room_after(ensemble: Ensemble, prompt: EncodedPrompt) -> Room:
+    """How much fits into the members' context windows behind a prompt."""
+    left = [
+        (member.context_length or sys.maxsize) - len(one.ids)
+        for member, one in zip(ensemble.members, prompt, strict=True)
+    ]
+    main = left.pop(ensemble.main)
+    return Room(main, min(left, default=sys.maxsize))

@@ -1,0 +1,30 @@
+"""Short tool calls: which tool takes the fewest characters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deepen_llm.errors import ConfigError
+from deepen_llm.structure.grammar import shortest
+from deepen_llm.tools.definitions import Toolbox
+from deepen_llm.tools.formats import ToolFormat
+from deepen_llm.tools.grammar import of_schema
+
+
+def short_calls(form: ToolFormat, toolbox: Toolbox) -> tuple[str, ...]:
+    """A short answer that calls each of the tools, the shortest first.
+
+    Args:
+        form: How calls are written.
+        toolbox: The tools. One whose arguments have no known end is left out.
+    """
+    return tuple(sorted(_calls(form, toolbox), key=lambda call: (len(call), call)))
+
+
+def _calls(form: ToolFormat, toolbox: Toolbox) -> Iterator[str]:
+    for tool in toolbox.callable_tools:
+        try:
+            arguments = shortest(of_schema(tool.arguments))
+        except ConfigError:
+            continue
+        yield form.write(iter([(tool.name, arguments)]))

@@ -1,5 +1,0 @@
-"""One answer's trace as a page: the text, who moved each token, and what every member said there."""
-
-from deepen_llm.trace_page.render import frame, page
-
-__all__ = ["frame", "page"]

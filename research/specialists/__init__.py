@@ -1,0 +1,1 @@
+"""How the bundled specialists are trained. ``python -m research.specialists.recipe``."""

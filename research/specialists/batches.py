@@ -1,0 +1,108 @@
+"""Documents as batches of token ids, and what each token counts in the loss."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from research.specialists.documents import Document
+from research.specialists.profiles import CONTEXT
+
+Row = tuple[list[int], list[float]]  # a document's token ids, and what each counts
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train.
+
+    Args:
+        steps: Optimiser steps of the first round.
+        more: Those of the second round, instead of the profile's own number.
+        batch: Tokens in a step, padding included.
+        rate: The highest learning rate; it rises over the first steps and falls to zero along a cosine.
+        question_weight: What a token outside an answer counts, where one inside counts 1.
+        questions: Tokens outside answers that count, in one document; they are drawn.
+        documents: How many documents the tokenizer is trained on.
+        seed: Equal seeds give equal weights on the same machine.
+    """
+
+    steps: int = 1800
+    more: int | None = None
+    batch: int = 4000
+    rate: float = 3e-3
+    question_weight: float = 0.1
+    questions: int = 20
+    documents: int = 6000
+    seed: int = 7
+
+
+def batches(
+    documents: Iterator[Document], tokenizer: PreTrainedTokenizerFast, schedule: Schedule
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of documents that are about as long as each other, in random order."""
+    order = random.Random(schedule.seed)  # noqa: S311
+    while True:
+        rows = [_row(document, tokenizer, schedule) for document in itertools.islice(documents, 1024)]
+        rows.sort(key=lambda row: len(row[0]))
+        made: list[list[Row]] = [[]]
+        for row in rows:
+            if made[-1] and (len(made[-1]) + 1) * len(row[0]) > schedule.batch:
+                made.append([])
+            made[-1].append(row)
+        order.shuffle(made)
+        yield from (_padded(batch, tokenizer) for batch in made)
+
+
+def encode(documents: list[Document], tokenizer: PreTrainedTokenizerFast, schedule: Schedule) -> tuple[Tensor, Tensor]:
+    """Documents as token ids, padded on the right, and what each token counts in the loss.
+
+    Args:
+        documents: What to encode.
+        tokenizer: Whose ids.
+        schedule: For the weight of tokens outside answers.
+
+    Returns:
+        Ids and weights, ``[documents, longest]``; padding counts nothing.
+    """
+    return _padded([_row(document, tokenizer, schedule) for document in documents], tokenizer)
+
+
+def _row(document: Document, tokenizer: PreTrainedTokenizerFast, schedule: Schedule) -> Row:
+    ids, spans = _encoded(document, tokenizer)
+    outside = [not any(start < b and a < end for a, b in document.answers) for start, end in spans]
+    places = [place for place, out in enumerate(outside) if out]
+    drawn = random.Random(document.text)  # noqa: S311
+    counted = set(drawn.sample(places, min(len(places), schedule.questions)))
+    weights = [(place in counted) * schedule.question_weight if out else 1.0 for place, out in enumerate(outside)]
+    if not document.chat:
+        ids.append(int(tokenizer.eos_token_id))
+        weights.append(1.0)
+    return ids[:CONTEXT], weights[:CONTEXT]
+
+
+def _padded(rows: list[Row], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
+    longest = max(len(ids) for ids, _ in rows)
+    padding = int(tokenizer.pad_token_id)
+    return (
+        torch.tensor([ids + [padding] * (longest - len(ids)) for ids, _ in rows]),
+        torch.tensor([weights + [0.0] * (longest - len(weights)) for _, weights in rows]),
+    )
+
+
+def _encoded(document: Document, tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[tuple[int, int]]]:
+    """A document's token ids and where they lie in its text; what follows a cut is encoded as in the middle of one."""
+    whole, cut = tokenizer.backend_tokenizer, document.cut
+    if not cut:
+        encoding = whole.encode(document.text, add_special_tokens=not document.chat)
+        return list(encoding.ids), list(encoding.offsets)
+    head = whole.encode(document.text[:cut], add_special_tokens=not document.chat)
+    skip = len(whole.encode(":", add_special_tokens=False).ids)
+    tail = whole.encode(":" + document.text[cut:], add_special_tokens=False)
+    shifted = [(start + cut - 1, end + cut - 1) for start, end in tail.offsets[skip:]]
+    return [*head.ids, *tail.ids[skip:]], [*head.offsets, *shifted]

@@ -1,0 +1,250 @@
+"""What members say along the right answers, computed once: every setting is then a matter of fusion alone.
+
+A right answer is its main-model tokens and the end of text. Before each of them every member has read the same text,
+so that its logits do not depend on what is fused how. An answer is what greedy decoding gives exactly when each of its
+tokens is the likeliest one there (but for other spellings of the same text, which the recipe's models do not use).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from deepen_llm.demo.measure import conversation
+from deepen_llm.demo.settings import BATCH
+from deepen_llm.engine.contexts import Contexts, Ensemble, Fused, Step
+from deepen_llm.engine.likelihood import likelihoods
+from deepen_llm.engine.lookahead import look_ahead
+from deepen_llm.engine.text import TextAssembler
+from deepen_llm.fusion import FixedWeights, Fusion, Likelihood
+from deepen_llm.fusion.past import Past
+from deepen_llm.members.base import Member
+from deepen_llm.requests.prompts import Chatting, EncodedPrompt, encode_continuation, encode_conversation
+from research.study.questions import Asked
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one member says along the right answers to Q questions, of P main-model tokens in all.
+
+    Attributes:
+        logits: Its logits before each token, fp32 ``[P, V_i]``.
+        merges: Whether it would merge the main model's most likely token into those before it, ``[P]``.
+        prompts: How likely it finds each prompt, ``[Q]``.
+    """
+
+    logits: Tensor
+    merges: Tensor
+    prompts: list[Likelihood]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What members say along the right answers.
+
+    Attributes:
+        said: By each member.
+        targets: The main model's right tokens, ``[P]``.
+        owners: Which question each belongs to, ``[P]``.
+    """
+
+    said: list[Said]
+    targets: Tensor
+    owners: Tensor
+
+
+class _Recorder(Fusion):
+    """Passes the main model's logits on and remembers everyone's."""
+
+    def __init__(self, members: Sequence[Member], main: int) -> None:
+        super().__init__(members, main)
+        self.heard: list[Tensor] = []
+
+    def fuse(
+        self,
+        logits: Sequence[Tensor],
+        weights: Tensor,
+        past: Past | None = None,
+        parts: list[Tensor] | None = None,
+    ) -> Tensor:
+        self.heard = list(logits)
+        return logits[self.main]
+
+    def _fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:
+        return logits[self.main]
+
+
+class _Following(ABC):
+    """Right answers, followed by an ensemble.
+
+    Args:
+        ensemble: The ensemble.
+    """
+
+    def __init__(self, ensemble: Ensemble) -> None:
+        self.ensemble = ensemble
+        self.owners: list[int] = []
+
+    def follow(self, asked: Sequence[Asked]) -> tuple[list[EncodedPrompt], list[int]]:
+        """Follow every right answer; returns the prompts, and the places of what was read in the answers' order."""
+        conversations = [conversation(one.question) for one in asked]
+        prompts = [encode_conversation(self.ensemble, one, Chatting()) for one in conversations]
+        answers = [self._answer(prompt, one) for prompt, one in zip(prompts, asked, strict=True)]
+        for first in range(0, len(asked), BATCH):
+            self._follow(prompts[first : first + BATCH], answers[first : first + BATCH], first)
+        self.targets = torch.tensor([step.token for answer in answers for step in answer])
+        return prompts, sorted(range(len(self.owners)), key=self.owners.__getitem__)  # stable: each answer's own stays
+
+    def _answer(self, prompt: EncodedPrompt, one: Asked) -> list[Step]:
+        """The right answer, a space before it as the chat templates have it, and the end of text."""
+        vocabulary = self.ensemble.main_model.vocabulary
+        tokens = encode_continuation(self.ensemble, prompt, " " + one.question.answer)
+        previewed = TextAssembler().preview([vocabulary.surfaces[token] or b"" for token in tokens])
+        steps = [Step(token, piece) for token, (piece, _) in zip(tokens, previewed, strict=True)]
+        return [*steps, Step(vocabulary.end_of_text[0], "")]
+
+    def _follow(self, prompts: Sequence[EncodedPrompt], answers: Sequence[Sequence[Step]], first: int) -> None:
+        """Follow answers to the end, as many tokens at once as every member can read; ``first`` owns the first."""
+        contexts, live, done = Contexts(self.ensemble, []), list(range(len(prompts))), [0] * len(prompts)
+        try:
+            contexts.join(prompts, 1)
+            while live:
+                drafts = [list(answers[row][done[row] : -1]) for row in live]
+                drafts = [draft[:most] for draft, most in zip(drafts, contexts.readable(drafts), strict=True)]
+                fused = contexts.fuse(drafts, [[b""] * (len(draft) + 1) for draft in drafts])
+                contexts.check(fused)
+                self._note(contexts, fused, drafts)
+                self.owners += [
+                    first + row for row, draft in zip(live, drafts, strict=True) for _ in range(len(draft) + 1)
+                ]
+                taken = [answers[row][done[row] :][: len(draft) + 1] for row, draft in zip(live, drafts, strict=True)]
+                for row, steps in zip(live, taken, strict=True):
+                    done[row] += len(steps)
+                contexts.commit(taken)
+                going_on = [place for place, row in enumerate(live) if done[row] < len(answers[row])]
+                contexts.select(going_on)
+                live = [live[place] for place in going_on]
+        finally:
+            contexts.close()
+
+    @abstractmethod
+    def _note(self, contexts: Contexts, fused: Fused, drafts: Sequence[Sequence[Step]]) -> None:
+        """Keep what is to be known of the places that were read."""
+
+
+class _Judging(_Following):
+    """Keeps the fused logits."""
+
+    def __init__(self, ensemble: Ensemble) -> None:
+        super().__init__(ensemble)
+        self.logits: list[Tensor] = []
+
+    def _note(self, contexts: Contexts, fused: Fused, drafts: Sequence[Sequence[Step]]) -> None:
+        self.logits += list(fused.logits.clone())
+
+
+class _Reading(_Following):
+    """Keeps everyone's logits.
+
+    Args:
+        members: The members.
+        main: Index of the main model.
+    """
+
+    def __init__(self, members: Sequence[Member], main: int) -> None:
+        self._recorder = _Recorder(members, main)
+        super().__init__(Ensemble(members, main, self._recorder, FixedWeights.average(len(members)), "fused"))
+        self.logits: list[list[Tensor]] = [[] for _ in members]
+        self.merges: list[list[bool]] = [[] for _ in members]
+
+    def _note(self, contexts: Contexts, fused: Fused, drafts: Sequence[Sequence[Step]]) -> None:
+        for known, logits in zip(self.logits, self._recorder.heard, strict=True):
+            known += list(logits.clone())
+        pieces = [[step.piece for step in draft] for draft in drafts]
+        tokens = fused.logits.argmax(-1).tolist()
+        likely = iter(map(self._piece, tokens))
+        following = [list(islice(likely, len(draft) + 1)) for draft in drafts]
+        everyone = range(len(contexts.each))
+
+        def added(heard: Sequence[Sequence[str]]) -> dict[int, list[list[int] | None]]:
+            return {i: contexts.each[i].added(heard) for i in everyone}
+
+        ahead = look_ahead(tokens, pieces, following, added)
+        for i, merges in enumerate(self.merges):
+            merges += [one is None for one in ahead.added[i]]
+
+    def _piece(self, token: int) -> str:
+        return TextAssembler().feed(self.ensemble.main_model.vocabulary.surfaces[token] or b"")
+
+
+def followed(ensemble: Ensemble, asked: Sequence[Asked]) -> tuple[Tensor, Tensor, Tensor]:
+    """What an ensemble says along the right answers, of P tokens in all.
+
+    Args:
+        ensemble: The ensemble.
+        asked: The questions.
+
+    Returns:
+        The fused logits ``[P, V_m]``, the right tokens ``[P]``, and which question each belongs to ``[P]``.
+    """
+    judging = _Judging(ensemble)
+    _, order = judging.follow(asked)
+    owners = torch.tensor([judging.owners[place] for place in order])
+    return torch.stack([judging.logits[place] for place in order]), judging.targets, owners
+
+
+def record(members: Sequence[Member], main: int, asked: Sequence[Asked]) -> Record:
+    """Let members read the questions and their right answers.
+
+    Args:
+        members: The members.
+        main: Index of the main model, whose tokens the answers are made of.
+        asked: The questions.
+    """
+    reading = _Reading(members, main)
+    prompts, order = reading.follow(asked)
+    said = [
+        Said(
+            torch.stack([logits[place] for place in order]),
+            torch.tensor([merges[place] for place in order]),
+            likelihoods(member, [prompt[i] for prompt in prompts]),
+        )
+        for i, (member, logits, merges) in enumerate(zip(members, reading.logits, reading.merges, strict=True))
+    ]
+    return Record(said, reading.targets, torch.tensor([reading.owners[place] for place in order]))
+
+
+def kept_record(folder: Path, members: Sequence[Member], main: int, asked: Sequence[Asked], split: str) -> Record:
+    """`record`, from files where members have read these questions before.
+
+    Args:
+        folder: Where a file for each main model, member and set of questions lies; to be emptied when they change.
+        members: The members; their names are those of the files.
+        main: Index of the main model.
+        asked: The questions.
+        split: What the set of questions is called.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{members[main].name}-{member.name}-{split}.safetensors" for member in members]
+    missing = [i for i, file in enumerate(files) if not file.exists()]
+    if missing:
+        reading = [main, *[i for i in missing if i != main]]
+        made = record([members[i] for i in reading], 0, asked)
+        for i, said in zip(reading, made.said, strict=True):
+            common = {"targets": made.targets, "owners": made.owners}
+            prompts = torch.tensor(said.prompts, dtype=torch.float64)
+            save_file({"logits": said.logits, "merges": said.merges, "prompts": prompts, **common}, files[i])
+    found = [load_file(file) for file in files]
+    return Record([_said(one) for one in found], found[main]["targets"], found[main]["owners"])
+
+
+def _said(found: dict[str, Tensor]) -> Said:
+    prompts = [Likelihood(logprob, int(tokens), int(size)) for logprob, tokens, size in found["prompts"].tolist()]
+    return Said(found["logits"], found["merges"], prompts)
