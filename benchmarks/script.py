@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
-from deepen_llm.members.local.transformers_api import cache_of
+from deepen_llm.members.transformers_api import cache_of
 
 _AHEAD = 20  # tokens of the text that have probabilities of their own
 _TOPIC, _TAIL = 0.145, 0.005  # mass of the tokens behind the next one, and of all others

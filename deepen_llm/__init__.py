@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from deepen_llm.storage.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from deepen_llm.config import EnsembleConfig, MemberConfig
+    from deepen_llm.config import EnsembleConfig
     from deepen_llm.engine.options import ChatOptions, GenerationOptions
     from deepen_llm.errors import DeepenError
     from deepen_llm.fusion import (
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     )
     from deepen_llm.fusion.gate import Gate
     from deepen_llm.llm import EnsembleLLM
+    from deepen_llm.members.config import MemberConfig
     from deepen_llm.outputs import Output, Piece, Sample, Score
     from deepen_llm.tools import Tool, ToolCall
     from deepen_llm.tuning import Example, SearchSpace, Tuning
+    from deepen_llm.tuning.tune import tune
 
 __all__ = [
     "Bayes",
@@ -55,6 +57,7 @@ __all__ = [
     "TrackWeights",
     "Tuning",
     "adapted_weights",
+    "tune",
 ]
 
 _MODULES = {
@@ -69,7 +72,7 @@ _MODULES = {
     "FusionMethod": "deepen_llm.fusion",
     "Gate": "deepen_llm.fusion.gate",
     "GenerationOptions": "deepen_llm.engine.options",
-    "MemberConfig": "deepen_llm.config",
+    "MemberConfig": "deepen_llm.members.config",
     "Output": "deepen_llm.outputs",
     "Piece": "deepen_llm.outputs",
     "PromptWeights": "deepen_llm.fusion",
@@ -82,6 +85,7 @@ _MODULES = {
     "TrackWeights": "deepen_llm.fusion",
     "Tuning": "deepen_llm.tuning",
     "adapted_weights": "deepen_llm.fusion",
+    "tune": "deepen_llm.tuning.tune",
 }
 """The module of each public name; it is imported when the name is first used."""
 

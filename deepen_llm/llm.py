@@ -6,38 +6,33 @@ Long for its signatures: each call has its options told, and its synchronous, as
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeGuard, overload
+from typing import Any, Literal, TypeGuard, overload
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from typing_extensions import Self
 
-from deepen_llm.config import EnsembleConfig, EnsembleSettings, MemberConfig, Quantization
-from deepen_llm.engine.contexts import Ensemble
+from deepen_llm.config import EnsembleConfig, EnsembleSettings
+from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.options import GenerationOptions
 from deepen_llm.engine.scoring import Continuation, score
 from deepen_llm.errors import ConfigError, DeepenError
 from deepen_llm.fusion import FOLLOWING, AggregationWeights, FixedWeights, FusionMethod
 from deepen_llm.fusion.gate import Gate
 from deepen_llm.members.base import Member, Message
+from deepen_llm.members.config import MemberConfig, Quantization
 from deepen_llm.members.local.loading import load_members
 from deepen_llm.members.local.member import LocalMember
+from deepen_llm.members.text.encoding import EncodedPrompt
 from deepen_llm.outputs import Output, Score
 from deepen_llm.requests.build import Requests
-from deepen_llm.requests.prompts import EncodedPrompt, encode_continuation, encode_conversation, encode_text, paired
+from deepen_llm.requests.prompts import encode_continuation, encode_conversation, encode_text, paired
 from deepen_llm.requests.run import Run
 from deepen_llm.requests.streams import AsyncTextStream, TextStream
-
-if TYPE_CHECKING:
-    from deepen_llm.tuning.dataset import Dataset
-    from deepen_llm.tuning.metrics import Metric
-    from deepen_llm.tuning.result import Tuning
-    from deepen_llm.tuning.space import SearchSpace
-    from deepen_llm.tuning.tuner import Progress
 
 Conversation = Sequence[Message]
 AnyMember = Member | tuple[PreTrainedModel, PreTrainedTokenizerBase]
@@ -471,70 +466,6 @@ class EnsembleLLM:
         ]
         scores = dict(score(self._ensemble, asked, self.settings.batch_size))
         return [scores[i] for i in range(len(asked))]
-
-    def tune(
-        self,
-        dataset: Dataset,
-        *,
-        metric: str | Metric | None = None,
-        search_space: SearchSpace | Mapping[str, Any] | None = None,
-        trials: int = 60,
-        held_out: float = 1 / 3,
-        chat: bool = False,
-        skip_too_long: bool = False,
-        sweeps: bool = False,
-        folder: str | Path | None = None,
-        seed: int = 0,
-        progress: Callable[[Progress], None] = lambda _: None,
-    ) -> Tuning:
-        """Choose members, main model, fusion, weights and gate on a development set, and tell whether fusing pays.
-
-        Each member is scored alone; members are added best first, but for those who do not help; Optuna searches the
-        settings of the rest; what was found is judged on examples that were held out. Each text is read once: the
-        members' logits are kept in ``folder``, and trying a setting costs the fused step only. This ensemble stays as
-        it is.
-
-        Args:
-            dataset: A file of JSON lines, or examples: ``prompt`` or ``messages``, with ``references``, or with
-                ``choices`` and ``answer``.
-            metric: ``exact_match`` (the default), ``contains`` or ``f1`` for references, ``accuracy`` (the default) or
-                ``accuracy_per_byte`` for choices; or a function of an answer and its `Example`, from 0 to 1.
-            search_space: What to choose from: a `SearchSpace` or its fields.
-            trials: How many settings the search tries.
-            held_out: The share of examples that only judge.
-            chat: Read each ``prompt`` as a user's message, through the members' chat templates.
-            skip_too_long: Leave out examples that are too long for a member's context window, rather than to refuse
-                them; ``left_out`` of what was found tells which.
-            sweeps: Score single options around the best ensemble too, for pictures.
-            folder: Where to keep what was computed: called again with the same folder, an interrupted tuning goes on
-                where it was. None for a temporary one.
-            seed: Equal seeds give equal results.
-            progress: Is told how far it has come.
-
-        Returns:
-            What was found; its ``llm`` is what to use, and ``save_config`` writes that.
-
-        Raises:
-            DatasetError: The examples cannot be read, cannot tell anything, or are too long for a member; this is told
-                before anything is decoded.
-            ConfigError: An argument cannot be used, or the folder holds another tuning.
-        """
-        from deepen_llm.tuning.tune import tune
-
-        return tune(
-            self,
-            dataset,
-            metric=metric,
-            search_space=search_space,
-            trials=trials,
-            held_out=held_out,
-            chat=chat,
-            skip_too_long=skip_too_long,
-            sweeps=sweeps,
-            folder=folder,
-            seed=seed,
-            progress=progress,
-        )
 
     def _continuing(self, prompt: str | Sequence[str], keep_errors: bool, options: Mapping[str, Any]) -> Run:
         if _is_many(prompt):

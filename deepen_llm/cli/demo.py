@@ -75,7 +75,7 @@ def demo(
 
 def _members(paths: list[Path], started: float) -> list[Member]:
     """Bundled models, loaded; a line tells what they are and how long it took since ``started``."""
-    from deepen_llm.config import MemberConfig
+    from deepen_llm.members.config import MemberConfig
     from deepen_llm.members.local.loading import load_member
 
     quiet_libraries()

@@ -64,10 +64,13 @@ def tune(
     if plot:
         require("matplotlib", "plot")
     llm = given.load(token_healing=token_healing)
+    from deepen_llm.tuning.tune import tune as choose_ensemble
+
     examples = _fitting(llm, examples, skip_too_long)
     kept = folder or out.with_suffix(".tune")
     with _going_on(kept), _progress() as tell:
-        found = llm.tune(
+        found = choose_ensemble(
+            llm,
             examples[0],
             metric=metric,
             trials=trials,

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import torch
 
-from deepen_llm.engine.contexts import Contexts, Ensemble, Step
+from deepen_llm.engine.contexts import Contexts
+from deepen_llm.engine.ensemble import Ensemble, Step
 from deepen_llm.engine.sampling import Sampler
 from deepen_llm.engine.sequence import Row
 

@@ -14,7 +14,7 @@ from deepen_llm.members.base import Member
 from deepen_llm.members.text.encoding import Prompt
 
 if TYPE_CHECKING:
-    from deepen_llm.engine.contexts import Ensemble
+    from deepen_llm.engine.ensemble import Ensemble
 
 
 def standing_weights(ensemble: Ensemble, columns: Sequence[Sequence[Prompt]]) -> Tensor:

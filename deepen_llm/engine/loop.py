@@ -7,8 +7,9 @@ from collections.abc import Generator, Sequence
 import torch
 from torch import Tensor
 
-from deepen_llm.engine.contexts import Contexts, Ensemble, Fused, Step
+from deepen_llm.engine.contexts import Contexts, Fused
 from deepen_llm.engine.drafting import Drafter
+from deepen_llm.engine.ensemble import Ensemble, Step
 from deepen_llm.engine.options import GenerationOptions
 from deepen_llm.engine.sampling import Sampler
 from deepen_llm.engine.scheduler import Admission

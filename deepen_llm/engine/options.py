@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
 from typing_extensions import Self
 
-from deepen_llm.members.text.template_variables import TemplateVariables
+from deepen_llm.members.template_variables import TemplateVariables
 from deepen_llm.options import Options
 from deepen_llm.structure.response_format import ResponseFormat
 from deepen_llm.tools.definitions import Toolbox

@@ -16,7 +16,7 @@ from deepen_llm.outputs import END, Candidate, MemberView, Straddling, TokenLogp
 from deepen_llm.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from deepen_llm.engine.contexts import Ensemble
+    from deepen_llm.engine.ensemble import Ensemble
 
 _TOP = 5  # candidates that a trace shows of each distribution
 

@@ -6,16 +6,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessorList
-from transformers.generation import (
-    MinPLogitsWarper,
-    RepetitionPenaltyLogitsProcessor,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
 
 from deepen_llm.engine.options import GenerationOptions
+from deepen_llm.members.local.processors import repetition, warper
 
 _GREEDY = 1e-5  # temperatures below it would overflow
 
@@ -29,16 +22,14 @@ class Sampler:
 
     def __init__(self, options: GenerationOptions) -> None:
         self._greedy = options.temperature < _GREEDY
-        self._penalty = options.repetition_penalty != 1 and RepetitionPenaltyLogitsProcessor(options.repetition_penalty)
-        self._warpers = LogitsProcessorList()
-        if options.temperature not in {0, 1}:
-            self._warpers.append(TemperatureLogitsWarper(options.temperature))
-        if options.top_k:
-            self._warpers.append(TopKLogitsWarper(options.top_k))
-        if options.top_p < 1:
-            self._warpers.append(TopPLogitsWarper(options.top_p))
-        if options.min_p:
-            self._warpers.append(MinPLogitsWarper(options.min_p))
+        penalty = options.repetition_penalty
+        self._penalty = None if penalty == 1 else repetition(penalty)
+        self._warp = warper(
+            temperature=options.temperature,
+            top_k=options.top_k,
+            top_p=options.top_p,
+            min_p=options.min_p,
+        )
 
     def choose(self, logits: Tensor, ids: Sequence[Sequence[int]], generators: Sequence[torch.Generator]) -> list[int]:
         """Choose one token per row.
@@ -56,7 +47,7 @@ class Sampler:
             )
         if self._greedy:
             return list(logits.argmax(-1).tolist())
-        p = self._warpers(torch.empty(len(logits), 0, dtype=torch.long), logits).softmax(-1).cpu()
+        p = self._warp(torch.empty(len(logits), 0, dtype=torch.long), logits).softmax(-1).cpu()
         return [
             int(torch.multinomial(row, 1, generator=generator)) for row, generator in zip(p, generators, strict=True)
         ]

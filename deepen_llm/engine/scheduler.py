@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from deepen_llm.engine.contexts import Ensemble
+from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.options import GenerationOptions
 from deepen_llm.engine.sequence import Request, Row
 from deepen_llm.members.base import Member

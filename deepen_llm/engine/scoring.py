@@ -6,12 +6,13 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 
-from deepen_llm.engine.contexts import Contexts, Ensemble, Fused, Step
+from deepen_llm.engine.contexts import Contexts, Fused
+from deepen_llm.engine.ensemble import Ensemble, Step
 from deepen_llm.engine.report import shown
 from deepen_llm.engine.scheduler import Memory
 from deepen_llm.engine.text import TextAssembler
+from deepen_llm.members.text.encoding import EncodedPrompt
 from deepen_llm.outputs import Score, ScoredToken
-from deepen_llm.requests.prompts import EncodedPrompt
 from deepen_llm.vocabulary import Vocabulary
 
 _AHEAD = 128  # tokens of one row read at once: more would hold as many encodings of its text as there are tokens

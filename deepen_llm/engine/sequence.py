@@ -9,7 +9,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from deepen_llm.engine.contexts import Step
+from deepen_llm.engine.ensemble import Step
 from deepen_llm.engine.options import GenerationOptions
 from deepen_llm.engine.report import StepReport
 from deepen_llm.engine.stops import Stops

@@ -16,7 +16,7 @@ from deepen_llm.fusion.past import Past
 from deepen_llm.members.text.encoding import Prompt
 
 if TYPE_CHECKING:
-    from deepen_llm.engine.contexts import Ensemble, Step
+    from deepen_llm.engine.ensemble import Ensemble, Step
 
 
 class Places(NamedTuple):

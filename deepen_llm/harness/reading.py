@@ -7,13 +7,12 @@ from collections.abc import Sequence
 
 from lm_eval.models.utils import has_bos_prefix, resolve_max_length
 
-from deepen_llm.engine.contexts import Ensemble
+from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.scoring import Continuation
 from deepen_llm.errors import ConfigError, ContextLengthError, PromptError
 from deepen_llm.harness.conversation import as_read
 from deepen_llm.members.local.member import LocalMember
-from deepen_llm.members.text.encoding import Prompt
-from deepen_llm.requests.prompts import EncodedPrompt
+from deepen_llm.members.text.encoding import EncodedPrompt, Prompt
 
 _MARGIN = 8  # tokens by which a text may be encoded longer once its beginning is cut off
 

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepen_llm.config import MemberConfig
 from deepen_llm.fusion.past import Trail
 from deepen_llm.fusion.surfaces.straddling import Evidence
-from deepen_llm.members.text.encoding import Prompt
+from deepen_llm.members.config import MemberConfig
+from deepen_llm.members.text.encoding import Draft, Prompt
 from deepen_llm.tools.definitions import Tool, Toolbox
 from deepen_llm.tools.formats import ToolFormat
 from deepen_llm.tools.reader import Reader
@@ -23,12 +23,6 @@ from deepen_llm.vocabulary import Vocabulary
 Message = Mapping[str, Any]
 """A chat message: ``role`` and ``content``, and whatever else the member's template reads."""
 
-
-Heard = str | int
-"""What a row hears: a piece of text (special tokens in it are plain text), or a token of the member's vocabulary."""
-
-Draft = Sequence[Heard]
-"""What may come next in a row, step by step; each step's end is a boundary, and so is the beginning."""
 
 _LOGITS_AT_ONCE = 2**24  # of a prompt: 64 MiB
 _TOKENS_AT_ONCE = 512

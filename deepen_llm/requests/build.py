@@ -8,13 +8,14 @@ from functools import cached_property, partial
 from typing import Any
 
 from deepen_llm.config import EnsembleSettings
-from deepen_llm.engine.contexts import Ensemble
+from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.options import ChatOptions, GenerationOptions
 from deepen_llm.engine.sampling import generators
 from deepen_llm.engine.sequence import Request, Row
 from deepen_llm.engine.stops import Stops
 from deepen_llm.errors import ConfigError, ContextLengthError, DeepenError
-from deepen_llm.requests.prompts import Chatting, EncodedPrompt, encode_conversation, encode_text, readable, room_after
+from deepen_llm.members.text.encoding import EncodedPrompt
+from deepen_llm.requests.prompts import Chatting, encode_conversation, encode_text, readable, room_after
 from deepen_llm.requests.run import Run
 from deepen_llm.structure import Grammar, Grammars, Guide, Room
 from deepen_llm.tools import grammar as lark

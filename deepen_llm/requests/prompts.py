@@ -7,18 +7,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from deepen_llm.engine.contexts import Ensemble
+from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.options import GenerationOptions
 from deepen_llm.errors import ConfigError, ContextLengthError, PromptError
 from deepen_llm.members.base import Member, Message
-from deepen_llm.members.text.encoding import Prompt
+from deepen_llm.members.text.encoding import EncodedPrompt, Prompt
 from deepen_llm.options import suggestion
 from deepen_llm.structure import Room
 from deepen_llm.tools.definitions import Toolbox
 from deepen_llm.tools.history import conversation, named
-
-EncodedPrompt = Sequence[Prompt]
-"""One prompt, as each member encodes it."""
 
 
 @dataclass(frozen=True)

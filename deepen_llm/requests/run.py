@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
-from deepen_llm.engine.contexts import Ensemble
+from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.loop import decode
 from deepen_llm.engine.options import GenerationOptions
 from deepen_llm.engine.sequence import Request

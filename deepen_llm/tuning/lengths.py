@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deepen_llm.engine.contexts import Ensemble
+from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.errors import ContextLengthError, DatasetError, PromptError
 from deepen_llm.llm import EnsembleLLM
 from deepen_llm.members.base import Member
-from deepen_llm.requests.prompts import Chatting, EncodedPrompt, encode_continuation, encode_conversation, encode_text
+from deepen_llm.members.text.encoding import EncodedPrompt
+from deepen_llm.requests.prompts import Chatting, encode_continuation, encode_conversation, encode_text
 from deepen_llm.tuning.dataset import Example, Examples
 
 _SHOWN = 10  # places named in a message

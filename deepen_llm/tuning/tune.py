@@ -1,4 +1,4 @@
-"""`EnsembleLLM.tune`: from members and a development set to an ensemble, or to the advice to use none."""
+"""`tune`: from members and a development set to an ensemble, or to the advice to use none."""
 
 from __future__ import annotations
 
@@ -45,7 +45,39 @@ def tune(
     seed: int = 0,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Tuning:
-    """See `EnsembleLLM.tune`."""
+    """Choose members, main model, fusion, weights and gate on a development set, and tell whether fusing pays.
+
+    Each member is scored alone; members are added best first, but for those who do not help; Optuna searches the
+    settings of the rest; what was found is judged on examples that were held out. Each text is read once: the
+    members' logits are kept in ``folder``, and trying a setting costs the fused step only. The ensemble
+    stays as it is.
+
+    Args:
+        llm: An ensemble of the members to choose from.
+        dataset: A file of JSON lines, or examples: ``prompt`` or ``messages``, with ``references``, or with
+            ``choices`` and ``answer``.
+        metric: ``exact_match`` (the default), ``contains`` or ``f1`` for references, ``accuracy`` (the default) or
+            ``accuracy_per_byte`` for choices; or a function of an answer and its `Example`, from 0 to 1.
+        search_space: What to choose from: a `SearchSpace` or its fields.
+        trials: How many settings the search tries.
+        held_out: The share of examples that only judge.
+        chat: Read each ``prompt`` as a user's message, through the members' chat templates.
+        skip_too_long: Leave out examples that are too long for a member's context window, rather than to refuse
+            them; ``left_out`` of what was found tells which.
+        sweeps: Score single options around the best ensemble too, for pictures.
+        folder: Where to keep what was computed: called again with the same folder, an interrupted tuning goes on
+            where it was. None for a temporary one.
+        seed: Equal seeds give equal results.
+        progress: Called with how far it has come.
+
+    Returns:
+        What was found; its ``llm`` is what to use, and ``save_config`` writes that.
+
+    Raises:
+        DatasetError: The examples cannot be read, cannot tell anything, or are too long for a member; this is told
+            before anything is decoded.
+        ConfigError: An argument cannot be used, or the folder holds another tuning.
+    """
     _check(llm, trials, held_out)
     examples = read_examples(dataset, chat=chat)
     check_set(examples)

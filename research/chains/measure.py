@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepen_llm.config import MemberConfig
 from deepen_llm.demo.long_answers.checker import Verdict, check
 from deepen_llm.demo.long_answers.measure import MAX_TOKENS
 from deepen_llm.demo.long_answers.questions import Chain
 from deepen_llm.demo.long_answers.world import the_world
+from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.loading import load_members
 from deepen_llm.members.local.member import LocalMember
 from research.chains.members import MEMBERS

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from deepen_llm import specialists
-from deepen_llm.config import MemberConfig
+from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.loading import load_members
 from research.study import generalists
 from research.study.document import filled

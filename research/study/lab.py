@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from deepen_llm.engine.contexts import Ensemble
+from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.errors import ConfigError
 from deepen_llm.fusion import AggregationWeights, Bayes, FixedWeights, Fusion, FusionMethod, adapted_weights
 from deepen_llm.fusion.base import Fusible

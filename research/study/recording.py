@@ -19,14 +19,16 @@ from torch import Tensor
 
 from deepen_llm.demo.measure import conversation
 from deepen_llm.demo.settings import BATCH
-from deepen_llm.engine.contexts import Contexts, Ensemble, Fused, Step
+from deepen_llm.engine.contexts import Contexts, Fused
+from deepen_llm.engine.ensemble import Ensemble, Step
 from deepen_llm.engine.likelihood import likelihoods
 from deepen_llm.engine.lookahead import look_ahead
 from deepen_llm.engine.text import TextAssembler
 from deepen_llm.fusion import FixedWeights, Fusion, Likelihood
 from deepen_llm.fusion.past import Past
 from deepen_llm.members.base import Member
-from deepen_llm.requests.prompts import Chatting, EncodedPrompt, encode_continuation, encode_conversation
+from deepen_llm.members.text.encoding import EncodedPrompt
+from deepen_llm.requests.prompts import Chatting, encode_continuation, encode_conversation
 from research.study.questions import Asked
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from benchmarks.__main__ import app
 from benchmarks.decoding import agreement
 from benchmarks.floor import Floor
 from benchmarks.reference import ReferenceLoop
@@ -16,7 +17,6 @@ from benchmarks.setting import QUICK, Setting
 from benchmarks.suite import PARTS, Part, Suite
 from benchmarks.timing import Ratio
 from deepen_llm import Deepen, EnsembleLLM
-from benchmarks.__main__ import app
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.vocabulary import shared_anchors
 

@@ -16,9 +16,10 @@ from deepen_llm import __version__, specialists
 from deepen_llm.cli import app
 from deepen_llm.cli.options import FusionName, Given
 from deepen_llm.cli.records import as_record
-from deepen_llm.config import EnsembleConfig, MemberConfig
+from deepen_llm.config import EnsembleConfig
 from deepen_llm.fusion import METHODS, Bayes, Deepen
 from deepen_llm.llm import EnsembleLLM
+from deepen_llm.members.config import MemberConfig
 from deepen_llm.outputs import Output, Sample, Usage
 from deepen_llm.structure import ResponseFormat
 from deepen_llm.tools import ToolCall

@@ -9,7 +9,6 @@ from typer.testing import CliRunner
 
 from deepen_llm import specialists
 from deepen_llm.cli import app
-from deepen_llm.config import MemberConfig
 from deepen_llm.demo import tuning as tuning_module
 from deepen_llm.demo.long_answers import NAMES
 from deepen_llm.demo.long_answers import measure as long_answers_module
@@ -20,6 +19,7 @@ from deepen_llm.demo.tuning import PAPER_RELR, fusions, rounds, tune
 from deepen_llm.demo.verdict import judge, reached
 from deepen_llm.errors import ConfigError
 from deepen_llm.members.base import Member
+from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.loading import load_member
 from deepen_llm.specialists import Question
 

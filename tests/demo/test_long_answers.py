@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from deepen_llm.config import MemberConfig
 from deepen_llm.demo.long_answers import NAMES, paths
 from deepen_llm.demo.long_answers.checker import DERAILMENTS, check
 from deepen_llm.demo.long_answers.measure import MAIN, QUESTIONS, Result, measure, systems
 from deepen_llm.demo.long_answers.questions import COUNTS, EVERY, LENGTHS, questions
 from deepen_llm.demo.long_answers.wordings import STEPS, End, Step, read, worded
 from deepen_llm.demo.long_answers.world import KINDS, Kind, World, the_world
+from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.loading import load_members
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

@@ -3,8 +3,8 @@
 from functools import cache
 
 from deepen_llm import specialists
-from deepen_llm.config import MemberConfig
 from deepen_llm.diagnostics.anchor_comparison import AnchorComparison, compare_anchors
+from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.loading import load_members
 from deepen_llm.members.local.member import LocalMember
 from tests.fusion.members import random_member

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from deepen_llm import specialists
-from deepen_llm.config import MemberConfig
 from deepen_llm.diagnostics.comparison import Comparison, compare, one_to_one
 from deepen_llm.errors import ConfigError
 from deepen_llm.llm import EnsembleLLM
+from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.loading import load_members
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.tuning.answered import Answered, ask

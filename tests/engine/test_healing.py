@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from deepen_llm import Bayes, Deepen, EnsembleLLM, FusionMethod, Surface, specialists
-from deepen_llm.engine.contexts import Contexts, Step
+from deepen_llm.engine.contexts import Contexts
+from deepen_llm.engine.ensemble import Step
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.requests.prompts import encode_text
 from tests.company import answered_alike, model_of

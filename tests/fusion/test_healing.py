@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from deepen_llm.engine.healing import Healer
 from deepen_llm.fusion.past import Trail
-from deepen_llm.fusion.surfaces.healing import Healer
 from deepen_llm.members.base import Reading
 from tests.fusion.members import Spelled, vocabulary
 from tests.fusion.test_straddling import SEEDS, SURFACES, Foreseeing, Model, Path, paths, spelled

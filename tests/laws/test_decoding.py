@@ -16,7 +16,8 @@ from scipy.stats import chisquare
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from deepen_llm import Bayes, Deepen, EnsembleLLM, FusionMethod, Surface
-from deepen_llm.engine.contexts import Contexts, Step
+from deepen_llm.engine.contexts import Contexts
+from deepen_llm.engine.ensemble import Step
 from deepen_llm.engine.text import TextAssembler
 from deepen_llm.requests.prompts import encode_text
 from tests.models import random_model, small

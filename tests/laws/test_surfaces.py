@@ -11,7 +11,8 @@ import torch
 from tokenizers.processors import TemplateProcessing
 
 from deepen_llm import EnsembleLLM, Surface
-from deepen_llm.engine.contexts import Contexts, Step
+from deepen_llm.engine.contexts import Contexts
+from deepen_llm.engine.ensemble import Step
 from deepen_llm.engine.text import TextAssembler
 from deepen_llm.members.base import Member
 from deepen_llm.members.local.member import LocalMember

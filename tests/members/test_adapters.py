@@ -75,7 +75,7 @@ def test_an_adapter_whose_base_is_missing_says_so(
 def test_an_adapters_window_is_its_bases(tmp_path: Path) -> None:
     folder = folder_of(tmp_path)
     adapted, plain = (EnsembleConfig(members=[path, PATHS[1]]) for path in (str(folder), PATHS[0]))
-    assert declared_window(adapted) == declared_window(plain)
+    assert declared_window(adapted.taking_part) == declared_window(plain.taking_part)
 
 
 def trained(config: Any) -> Any:

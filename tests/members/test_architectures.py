@@ -11,7 +11,7 @@ from deepen_llm import EnsembleLLM
 from deepen_llm.errors import LoadError, LogitsError
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.members.local.traits import Memory
-from deepen_llm.members.local.transformers_api import Arguments, cache_of
+from deepen_llm.members.transformers_api import Arguments, cache_of
 from tests.models import CONFIGS, RECURRENT, TYPES, small
 from tests.tokenizers import SMALL
 
@@ -151,7 +151,7 @@ def test_a_cache_layer_of_an_unknown_kind_is_an_error(monkeypatch: pytest.Monkey
         pass
 
     monkeypatch.setattr(
-        "deepen_llm.members.local.transformers_api.DynamicCache", lambda **_: cache_utils.Cache(layers=[Compressing()])
+        "deepen_llm.members.transformers_api.DynamicCache", lambda **_: cache_utils.Cache(layers=[Compressing()])
     )
     with pytest.raises(LoadError, match=r"kind of cache layer that deepen-llm does not know, Compressing"):
         memory_of("llama")

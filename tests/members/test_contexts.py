@@ -13,11 +13,11 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from deepen_llm import specialists
-from deepen_llm.config import MemberConfig
 from deepen_llm.errors import PromptError
+from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.loading import load_member
 from deepen_llm.members.local.member import LocalMember
-from deepen_llm.members.local.transformers_api import takes
+from deepen_llm.members.transformers_api import takes
 from tests.models import random_model, small
 from tests.texts import PIECES
 from tests.tokenizers import SMALL

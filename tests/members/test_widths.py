@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from deepen_llm import EnsembleLLM, specialists
 from deepen_llm.errors import PromptError
 from deepen_llm.members.local.member import LocalMember
-from deepen_llm.members.local.transformers_api import takes
+from deepen_llm.members.transformers_api import takes
 from tests.models import small
 
 PATHS = specialists.paths()

@@ -6,8 +6,8 @@ from functools import cache
 import pytest
 
 from deepen_llm import EnsembleLLM
-from deepen_llm.config import MemberConfig
 from deepen_llm.members.base import Member
+from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.loading import load_member
 from deepen_llm.specialists import paths
 from research.specialists.names import invented, person

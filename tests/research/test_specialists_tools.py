@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from deepen_llm import EnsembleLLM
-from deepen_llm.config import MemberConfig
+from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.loading import load_member
 from deepen_llm.specialists import NAMES, path
 from research.specialists.names import CITIES

@@ -11,13 +11,13 @@ import torch
 from scipy.stats import spearmanr
 
 from deepen_llm import specialists
-from deepen_llm.config import MemberConfig
 from deepen_llm.demo.measure import conversation, measure
 from deepen_llm.demo.tuning import RELR
 from deepen_llm.fusion import EntropyWeights, FusionMethod, PromptWeights, Surface, TrackWeights
 from deepen_llm.fusion.gate import Gate
 from deepen_llm.fusion.methods.exact import ExactAverage
 from deepen_llm.llm import EnsembleLLM
+from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.loading import load_members
 from research.specialists.corpus import Corpus, partial_facts
 from research.specialists.knowledge import SUBJECTS

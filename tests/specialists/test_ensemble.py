@@ -5,8 +5,8 @@ from functools import cache
 import pytest
 
 from deepen_llm import Bayes, Deepen, EnsembleLLM, FusionMethod, specialists
-from deepen_llm.config import MemberConfig
 from deepen_llm.members.base import Member
+from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.loading import load_member
 
 QUESTIONS = specialists.questions("test")

@@ -9,9 +9,9 @@ from transformers import PreTrainedTokenizerBase
 
 from deepen_llm import EnsembleLLM
 from deepen_llm.fusion.past import Trail
-from deepen_llm.members.base import Context, Draft, Reading
+from deepen_llm.members.base import Context, Reading
 from deepen_llm.members.local.member import LocalMember
-from deepen_llm.members.text.encoding import Prompt
+from deepen_llm.members.text.encoding import Draft, Prompt
 from tests.models import random_model
 from tests.tokenizers import SMALL
 

@@ -18,6 +18,7 @@ from deepen_llm.members.local.member import LocalMember
 from deepen_llm.tuning import Tuning
 from deepen_llm.tuning.dataset import read_examples
 from deepen_llm.tuning.lengths import check_lengths
+from deepen_llm.tuning.tune import tune
 from tests.models import small
 from tests.tuning.test_tune import SPACE, asked, members
 
@@ -109,7 +110,7 @@ def test_the_ensemble_s_variables_for_the_templates_count_too() -> None:
     with pytest.raises(DatasetError, match="example 1 is too long"):
         check_lengths(llm.members, examples, variables=variables)
     with pytest.raises(DatasetError, match="example 1 is too long"):
-        llm.tune(asking, chat=True)
+        tune(llm, asking, chat=True)
 
 
 def test_where_all_are_too_long_none_are_left_out() -> None:
@@ -128,15 +129,15 @@ def test_a_tuning_is_refused_at_its_start_or_goes_on_without(forwards: list[str]
     data = written(tmp_path / "dev.jsonl", *asked(each=4), too_long(references=["a"]))
     llm = EnsembleLLM(members(), batch_size=60, generation={"max_new_tokens": 8})
     with pytest.raises(DatasetError, match="line 38 is too long"):
-        llm.tune(data, chat=True, trials=1)
+        tune(llm, data, chat=True, trials=1)
     assert not forwards
-    found = llm.tune(data, chat=True, trials=1, search_space=SPACE, skip_too_long=True)
+    found = tune(llm, data, chat=True, trials=1, search_space=SPACE, skip_too_long=True)
     assert found.left_out == ("line 38",)
     assert found.record()["left_out"] == ["line 38"]
     assert found.chosen_on + found.estimate.examples == 36
     data = written(tmp_path / "few.jsonl", *asked(each=4)[:29], too_long(references=["a"]))
     with pytest.raises(DatasetError, match="29 examples are too few"):
-        llm.tune(data, chat=True, trials=1, skip_too_long=True)
+        tune(llm, data, chat=True, trials=1, skip_too_long=True)
 
 
 def test_a_standing_variable_that_one_template_reads_holds_while_tuning(tmp_path: Path) -> None:
@@ -146,18 +147,18 @@ def test_a_standing_variable_that_one_template_reads_holds_while_tuning(tmp_path
     tokenizer.chat_template += "{% if thinking %}{{ thinking }}{% endif %}"
     data, parts = written(tmp_path / "dev.jsonl", *asked(each=4)), [LocalMember(atlas.model, tokenizer), curie, webster]
 
-    def tune(variables: dict[str, Any]) -> Tuning:
+    def tuned(variables: dict[str, Any]) -> Tuning:
         generation = {"max_new_tokens": 8, "chat_template_kwargs": variables}
         llm = EnsembleLLM(parts, batch_size=60, generation=generation)
-        return llm.tune(data, chat=True, trials=1, search_space=SPACE)
+        return tune(llm, data, chat=True, trials=1, search_space=SPACE)
 
-    found = tune({"thinking": " Yes."})
+    found = tuned({"thinking": " Yes."})
     assert len(found.alone) == 3
     assert found.llm.chat([{"role": "user", "content": "Who?"}], max_new_tokens=1).text
     with pytest.raises(DatasetError, match="line 2 is too long"):
-        tune({"thinking": LONG})
+        tuned({"thinking": LONG})
     with pytest.raises(ConfigError, match="no member's chat template reads a variable 'think'"):
-        tune({"think": " Yes."})
+        tuned({"think": " Yes."})
 
 
 def test_the_command_line_checks_the_test_set_too(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from deepen_llm.tuning.intervals import score_interval
 from deepen_llm.tuning.journal import locked
 from deepen_llm.tuning.metrics import Measure
 from deepen_llm.tuning.scoring import scores
+from deepen_llm.tuning.tune import tune
 from deepen_llm.tuning.tuner import Progress
 from tests.models import random_model
 
@@ -47,7 +48,7 @@ def asked(subjects: Sequence[str] = (), each: int = 20) -> list[dict[str, Any]]:
 
 def tuned(folder: Path | None, parts: Sequence[Member], data: list[dict[str, Any]], **given: Any) -> Tuning:
     llm = EnsembleLLM(parts, **OPTIONS)
-    return llm.tune(data, chat=True, folder=folder, **{"trials": 2, "search_space": SPACE, **given})
+    return tune(llm, data, chat=True, folder=folder, **{"trials": 2, "search_space": SPACE, **given})
 
 
 def test_the_written_file_keeps_its_promise_on_the_test_set(tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ def test_what_is_found_is_what_was_tried_whatever_the_ensemble_was(tmp_path: Pat
     llm = EnsembleLLM(
         members(), fusion=own, gate="unsure", weights=[0.8, 0.1, 0.1], eos_policy="main", draft_tokens=2, **OPTIONS
     )
-    found = llm.tune(asked(each=4), chat=True, trials=1, search_space=SPACE)
+    found = tune(llm, asked(each=4), chat=True, trials=1, search_space=SPACE)
     candidate, settings = found.best.candidate, found.llm.settings
     assert settings.gate.when == candidate.gate == "always"
     assert settings.weights == candidate.weights

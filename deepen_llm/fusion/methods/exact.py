@@ -8,8 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from deepen_llm.fusion import Fusion, FusionMethod
-from deepen_llm.fusion.base import Fusible
+from deepen_llm.fusion.base import Fusible, Fusion, FusionMethod
 from deepen_llm.fusion.relative.layout import SpaceOptions
 from deepen_llm.fusion.relative.selection import AnchorOptions, chosen_anchors
 from deepen_llm.vocabulary import shared_anchors

@@ -17,12 +17,12 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
-from deepen_llm.config import MemberConfig
 from deepen_llm.errors import ConfigError, DeepenError, LoadError
+from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CONFIG, Adapter, find_adapter, find_file
 from deepen_llm.members.local.placement import Footprint
 from deepen_llm.members.local.quantization import bytes_per_weight, is_quantised
-from deepen_llm.members.local.transformers_api import undivided
+from deepen_llm.members.transformers_api import undivided
 
 _HUB_PATIENCE = 5.0  # seconds
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "tekken.json")

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from deepen_llm.errors import LogitsError
 from deepen_llm.fusion.past import Trail
-from deepen_llm.members.base import Context, Draft, Reading
+from deepen_llm.members.base import Context, Reading
 from deepen_llm.members.local.model import CausalModel
 from deepen_llm.members.local.row_text import ReadRow
 from deepen_llm.members.local.slots import SlotCache
 from deepen_llm.members.local.steps import FixedSteps
-from deepen_llm.members.text.encoding import Prompt, TextEncoder
+from deepen_llm.members.text.encoding import Draft, Prompt, TextEncoder
 from deepen_llm.vocabulary import Vocabulary
 
 

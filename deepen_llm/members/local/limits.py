@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from transformers import AutoConfig, PretrainedConfig
 
-from deepen_llm.config import EnsembleConfig, MemberConfig
 from deepen_llm.errors import DeepenError, LoadError
+from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.files import find_adapter
 
 _NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx", "seq_length")  # what families call it
@@ -40,19 +41,17 @@ def bytes_per_token(config: PretrainedConfig, dtype: torch.dtype) -> int:
     return int(2 * layers * kept * width * dtype.itemsize)
 
 
-def declared_window(config: EnsembleConfig, *, local_files_only: bool = False) -> int | None:
-    """The smallest context window of the members that take part, without loading weights; None where none is known.
+def declared_window(members: Iterable[MemberConfig], *, local_files_only: bool = False) -> int | None:
+    """The smallest context window of members, without loading weights; None where none is known.
 
     Args:
-        config: The ensemble.
+        members: Where they come from.
         local_files_only: Ask no hub; a member that is not on this machine yet cannot be read.
 
     Raises:
         LoadError: A member's configuration cannot be read.
     """
-    weights = config.aggregation_weights(len(config.members))
-    part = [member for i, member in enumerate(config.members) if weights.takes_part(i) or i == config.main_model]
-    windows = [_window_of(member, local_files_only) for member in part]
+    windows = [_window_of(member, local_files_only) for member in members]
     return min((window for window in windows if window is not None), default=None)
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from deepen_llm.config import MemberConfig
 from deepen_llm.errors import ConfigError, LoadError
 from deepen_llm.extras import require
+from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.checkpoint import Checkpoint, first_lines, named_dtype
 from deepen_llm.members.local.files import ADAPTER_WEIGHTS, CONFIG, find_adapter
 from deepen_llm.members.local.member import LocalMember

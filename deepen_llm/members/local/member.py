@@ -18,11 +18,11 @@ from deepen_llm.members.local.limits import bytes_per_token, window_in
 from deepen_llm.members.local.model import CausalModel
 from deepen_llm.members.local.quantization import keep_odd_shapes_plain
 from deepen_llm.members.local.traits import Memory
-from deepen_llm.members.local.transformers_api import has_virtual_tokens
 from deepen_llm.members.text.chat import ChatEncoder
 from deepen_llm.members.text.encoding import Prompt, TextEncoder
 from deepen_llm.members.text.segments import first_tokens
 from deepen_llm.members.text.transcript import Transcript
+from deepen_llm.members.transformers_api import has_virtual_tokens
 from deepen_llm.tools.definitions import Tool, Toolbox
 from deepen_llm.tools.formats import ToolFormat
 from deepen_llm.tools.reader import CallReader, Reader

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
 from deepen_llm.members.local.traits import Traits
-from deepen_llm.members.local.transformers_api import embedding_of
+from deepen_llm.members.transformers_api import embedding_of
 
 _TURNS: WeakKeyDictionary[PreTrainedModel, threading.Lock] = WeakKeyDictionary()  # members may share a model
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from deepen_llm.members.base import Draft, Heard
 from deepen_llm.members.local.slots import common_prefix
-from deepen_llm.members.text.encoding import Prompt, TextEncoder
+from deepen_llm.members.text.encoding import Draft, Prompt, TextEncoder, TextOrToken
 from deepen_llm.members.text.rereading import OwnEncoding
 from deepen_llm.members.text.transcript import Transcript
 from deepen_llm.vocabulary import Vocabulary
@@ -25,7 +24,7 @@ class ReadRow:
     def __init__(self, encoder: TextEncoder, prompt: Prompt, vocabulary: Vocabulary, back: int = 0) -> None:
         self._script, self._own = Transcript(encoder, prompt), OwnEncoding(encoder, prompt, vocabulary.surfaces)
         self._surfaces, self._tokens, self._back = vocabulary.surfaces, vocabulary.ids, back
-        self._draft: list[tuple[Heard, Transcript]] = []  # each step, and the text after it
+        self._draft: list[tuple[TextOrToken, Transcript]] = []  # each step, and the text after it
         self._logits: dict[int, Tensor] = {}  # [V] each
         self._norms: dict[int, Tensor] = {}  # of those that were asked for
         self.reading = list(
@@ -172,7 +171,7 @@ class ReadRow:
         self._norms = {length: one for length, one in self._norms.items() if length in kept}
         self.reading = list(ids)
 
-    def _hear(self, script: Transcript, step: Heard) -> None:
+    def _hear(self, script: Transcript, step: TextOrToken) -> None:
         if isinstance(step, int):
             script.append_token(step, self._surfaces[step] or b"")
         else:

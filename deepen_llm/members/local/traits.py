@@ -6,7 +6,7 @@ from enum import Enum
 
 from transformers import PreTrainedModel
 
-from deepen_llm.members.local.transformers_api import (
+from deepen_llm.members.transformers_api import (
     Arguments,
     Layer,
     base_of,

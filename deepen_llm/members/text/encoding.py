@@ -45,6 +45,16 @@ class Prompt:
     leads: tuple[str, ...]
 
 
+EncodedPrompt = Sequence[Prompt]
+"""One prompt, as each member encodes it."""
+
+TextOrToken = str | int
+"""What is appended to a sequence: text (special tokens in it are plain text), or a token of the member's vocabulary."""
+
+Draft = Sequence[TextOrToken]
+"""What may come next in a sequence, step by step; each step's end is a boundary, and so is the beginning."""
+
+
 class TextEncoder:
     """Encodes text with one tokenizer; safe to call from many threads.
 

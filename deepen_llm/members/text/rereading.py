@@ -6,8 +6,7 @@ import codecs
 from collections.abc import Sequence
 from itertools import groupby
 
-from deepen_llm.members.base import Draft
-from deepen_llm.members.text.encoding import Prompt, TextEncoder
+from deepen_llm.members.text.encoding import Draft, Prompt, TextEncoder
 from deepen_llm.members.text.transcript import Transcript
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from deepen_llm.errors import PromptError
-from deepen_llm.members.local.transformers_api import takes
 from deepen_llm.members.text.encoding import TOKENIZER_LOCK, is_mistral_common
+from deepen_llm.members.transformers_api import takes
 from deepen_llm.tools.definitions import Tool
 from deepen_llm.tools.messages import ROLES
 

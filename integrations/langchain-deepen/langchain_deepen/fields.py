@@ -12,10 +12,11 @@ from langchain_core.load.serializable import Serializable, SerializedConstructor
 from pydantic import ConfigDict, Field, SkipValidation, ValidationError, model_validator
 from typing_extensions import Self
 
-from deepen_llm.config import EnsembleConfig, MemberConfig
+from deepen_llm.config import EnsembleConfig
 from deepen_llm.engine.options import GenerationOptions
 from deepen_llm.errors import ConfigError
 from deepen_llm.llm import AnyFusion, AnyGate, AnyWeights, EnsembleLLM
+from deepen_llm.members.config import MemberConfig
 from deepen_llm.options import suggestion
 from langchain_deepen.options import OPTIONS, from_user
 from langchain_deepen.source import Source

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from deepen_llm.config import EnsembleConfig, EnsembleSettings, MemberConfig
+from deepen_llm.config import EnsembleConfig, EnsembleSettings
 from deepen_llm.engine.options import GenerationOptions
 from deepen_llm.errors import ConfigError, LoadError
 from deepen_llm.fusion import AggregationWeights, FixedWeights, FollowingWeights
 from deepen_llm.llm import EnsembleLLM
+from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.limits import declared_window
 from deepen_llm.members.local.loading import check_source
 from deepen_llm.requests.prompts import read_by
@@ -104,7 +105,7 @@ class Source:
         if loaded is not None:
             return loaded.context_window
         try:
-            return declared_window(self._config, local_files_only=True)
+            return declared_window(self._config.taking_part, local_files_only=True)
         except LoadError:  # not on this machine yet
             return None
 

@@ -8,9 +8,9 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from deepen_llm.errors import PromptError
-from deepen_llm.members.local.transformers_api import takes
 from deepen_llm.members.text.chat import ChatEncoder
 from deepen_llm.members.text.encoding import TextEncoder
+from deepen_llm.members.transformers_api import takes
 from deepen_llm.tools import Tool
 from deepen_llm.tools.history import conversation
 from deepen_llm.vocabulary import Vocabulary

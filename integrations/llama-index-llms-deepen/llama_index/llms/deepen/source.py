@@ -122,4 +122,4 @@ class EnsembleSource:
             LoadError: A member's configuration cannot be read.
         """
         given = self._given
-        return declared_window(given) if isinstance(given, EnsembleConfig) else given.context_window
+        return declared_window(given.taking_part) if isinstance(given, EnsembleConfig) else given.context_window

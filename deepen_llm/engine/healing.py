@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -24,9 +23,7 @@ from deepen_llm.fusion.base import Spelling
 from deepen_llm.fusion.past import Trail
 from deepen_llm.fusion.surfaces.correspondence import Tokens
 from deepen_llm.fusion.surfaces.straddling import Evidence, evidence
-
-if TYPE_CHECKING:
-    from deepen_llm.members.base import Reading
+from deepen_llm.members.base import Reading
 
 BACK = 4
 """At how many token boundaries before the end of the text a member is read, where the fusion method does not say."""
