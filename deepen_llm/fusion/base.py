@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from deepen_llm.fusion.needs import Needs
 from deepen_llm.fusion.past import Past
 from deepen_llm.fusion.search_step import SearchStep
 from deepen_llm.options import Options
@@ -158,11 +159,18 @@ class FusionMethod(Options, ABC):
 
     Attributes:
         method: The name that users give it, fixed by each subclass.
+        needs: What it needs of every member, whatever its options.
         mixes: Whether the fused distribution is a mixture of what each member says over main tokens (see `parts`).
     """
 
+    needs: ClassVar[frozenset[Needs]] = frozenset({Needs.FULL_LOGITS})
     mixes: ClassVar[bool] = False
     method: str
+
+    @property
+    def required(self) -> frozenset[Needs]:
+        """What it needs of every member with the options as they are: ``needs``, and what these ask for beside it."""
+        return self.needs
 
     @abstractmethod
     def prepare(self, members: Sequence[Fusible], main: int) -> Fusion:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from deepen_llm.fusion.base import Fusible, Fusion, FusionMethod
+from deepen_llm.fusion.needs import Needs
 from deepen_llm.fusion.relative.layout import SpaceOptions
 from deepen_llm.fusion.relative.selection import AnchorOptions, chosen_anchors
 from deepen_llm.vocabulary import shared_anchors
@@ -26,6 +27,11 @@ class ExactAverage(FusionMethod):
 
     method: Literal["exact"] = "exact"
     choice: AnchorOptions = AnchorOptions()
+
+    @property
+    def required(self) -> frozenset[Needs]:
+        """See `FusionMethod`: embeddings, where tokens are chosen by them."""
+        return self.needs | ({Needs.EMBEDDING} if self.choice.by_embedding else frozenset())
 
     def prepare(self, members: Sequence[Fusible], main: int) -> Fusion:
         """See `FusionMethod`."""

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from deepen_llm.errors import ConfigError
 from deepen_llm.fusion.base import Fusible, Fusion, FusionMethod, Spelling
+from deepen_llm.fusion.needs import Needs
 from deepen_llm.fusion.parts import parts as parts_of
 from deepen_llm.fusion.past import Past, Trail
 from deepen_llm.fusion.shared_vocabulary import in_main_ids
@@ -55,6 +56,7 @@ class Surface(FusionMethod):
         reread: Whether the main model reads its own encoding of the text after a token that was not its own choice.
     """
 
+    needs: ClassVar[frozenset[Needs]] = frozenset({Needs.FULL_LOGITS, Needs.TEXT})
     mixes: ClassVar[bool] = True
     method: Literal["surface"] = "surface"
     rounds: int = Field(2, ge=1, le=100)

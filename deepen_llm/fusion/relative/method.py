@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import ByteSize, Field
 
 from deepen_llm.fusion.base import Fusible, FusionMethod
+from deepen_llm.fusion.needs import Needs
 from deepen_llm.fusion.relative.anchoring import AnchorGroup, anchor_groups
 from deepen_llm.fusion.relative.layout import SpaceOptions
 from deepen_llm.fusion.relative.likely import RowOptions, needs_fixed_shapes
@@ -28,6 +29,7 @@ class RelativeMethod(SpaceOptions, RowOptions, AnchorOptions, FusionMethod):
         min_anchors: The fewest shared anchors, before any choice, with which members are accepted.
     """
 
+    needs: ClassVar[frozenset[Needs]] = frozenset({Needs.EMBEDDING, Needs.FULL_LOGITS})
     anchors: Literal["joint", "pairwise"] = "joint"
     memory_budget: ByteSize = ByteSize(128 * 2**20)
     min_anchors: int = Field(32, ge=1)

@@ -35,6 +35,11 @@ class AnchorOptions(Options):
     anchor_count: int | None = Field(None, ge=1)
     anchor_seed: int = Field(0, ge=0)
 
+    @property
+    def by_embedding(self) -> bool:
+        """Whether anchors are chosen by the members' embeddings."""
+        return self.anchor_choice in ("consistent", "spread")
+
     @model_validator(mode="after")
     def _choice_and_count(self) -> Self:
         if self.anchor_choice == "all" and self.anchor_count is not None:
