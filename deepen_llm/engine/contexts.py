@@ -21,7 +21,7 @@ from deepen_llm.engine.text import TextAssembler
 from deepen_llm.engine.weighing import Places, Weighing
 from deepen_llm.errors import LogitsError
 from deepen_llm.fusion.past import Past
-from deepen_llm.fusion.surfaces.straddling import Evidence
+from deepen_llm.fusion.surfaces.expected import Evidence
 from deepen_llm.members.base import Context, Reading
 from deepen_llm.members.text.encoding import Draft, Prompt
 from deepen_llm.structure import Room

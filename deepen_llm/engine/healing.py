@@ -22,7 +22,8 @@ from torch import Tensor
 from deepen_llm.fusion.base import Spelling
 from deepen_llm.fusion.past import Trail
 from deepen_llm.fusion.surfaces.correspondence import Tokens
-from deepen_llm.fusion.surfaces.straddling import Evidence, evidence
+from deepen_llm.fusion.surfaces.expected import Evidence
+from deepen_llm.fusion.surfaces.straddling import evidence
 from deepen_llm.members.base import Reading
 
 BACK = 4

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from deepen_llm.fusion.past import Past
 from deepen_llm.fusion.search_step import SearchStep
-from deepen_llm.fusion.surfaces.straddling import Evidence, Straddler
+from deepen_llm.fusion.surfaces.expected import Evidence, Straddler
 from deepen_llm.outputs import END, Candidate, MemberView, Straddling, TokenLogprob, TokenTrace
 from deepen_llm.vocabulary import Vocabulary
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 from typing_extensions import Self
 
-if TYPE_CHECKING:
-    from deepen_llm.fusion.surfaces.straddling import Expected
+from deepen_llm.fusion.surfaces.expected import Expected
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from deepen_llm.fusion.past import Trail
-from deepen_llm.fusion.surfaces.straddling import Evidence
+from deepen_llm.fusion.surfaces.expected import Evidence
 from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.text.encoding import Draft, Prompt
 from deepen_llm.tools.definitions import Tool, Toolbox

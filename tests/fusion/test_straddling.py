@@ -12,7 +12,8 @@ from torch import Tensor
 
 from deepen_llm.fusion.past import Trail
 from deepen_llm.fusion.surfaces.correspondence import Tokens
-from deepen_llm.fusion.surfaces.straddling import Evidence, evidence
+from deepen_llm.fusion.surfaces.expected import Evidence
+from deepen_llm.fusion.surfaces.straddling import evidence
 from tests.fusion.members import Spelled, vocabulary
 
 SURFACES = [b"a", b"b", b"ab", b"ba", b"bb", b"aba", b"bab", b"abb", b"abba", b"babab"]

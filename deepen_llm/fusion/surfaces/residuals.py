@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepen_llm.fusion.surfaces.correspondence import Tokens
-from deepen_llm.fusion.surfaces.straddling import Expected, Integers, Rests
+from deepen_llm.fusion.surfaces.expected import Expected, Integers, Rests
 
 LIKELY = 1e-5
 """Longer main tokens whose prior is less are not asked for."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from deepen_llm.fusion.surfaces.correspondence import Edges
-from deepen_llm.fusion.surfaces.straddling import Expected
+from deepen_llm.fusion.surfaces.expected import Expected
 from deepen_llm.fusion.surfaces.transfer import Array
 
 TINY = 1e-12
