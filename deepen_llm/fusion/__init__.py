@@ -5,38 +5,13 @@ from typing import Any
 
 from deepen_llm.errors import ConfigError
 from deepen_llm.fusion.base import Fusion, FusionMethod
-from deepen_llm.fusion.methods.bayes import Bayes
-from deepen_llm.fusion.methods.deepen import Deepen
-from deepen_llm.fusion.methods.surface import Surface
+from deepen_llm.fusion.methods import Bayes, Deepen, Exact, Surface
+from deepen_llm.fusion.needs import Needs
+from deepen_llm.fusion.registry import METHODS, STARTING_METHODS, method_class, named_method
 from deepen_llm.fusion.weights.base import AggregationWeights, FixedWeights, Likelihood, adapted_weights
 from deepen_llm.fusion.weights.dynamic import EntropyWeights, FollowingWeights, PromptWeights
 from deepen_llm.fusion.weights.tracking import TrackWeights
 from deepen_llm.options import suggestion
-
-METHODS: dict[str, type[FusionMethod]] = {"deepen": Deepen, "bayes": Bayes, "surface": Surface}
-"""Every method by the name that users give it."""
-
-
-def named_method(given: str | Mapping[str, Any]) -> FusionMethod:
-    """The fusion method of a name, or of a mapping with its ``method`` and options.
-
-    Raises:
-        ConfigError: There is none of this name, or an option cannot be used.
-
-    >>> named_method({"method": "deepen", "relr": 0.3}).relr
-    0.3
-    """
-    options = {"method": given} if isinstance(given, str) else dict(given)
-    if "method" not in options:
-        raise ConfigError(f"fusion={options!r} names no method", hint="add it, such as 'method': 'surface'")
-    name = options["method"]
-    if not isinstance(name, str) or name not in METHODS:
-        raise ConfigError(
-            f"unknown fusion method {name!r}{suggestion(name, METHODS)}",
-            hint=f"known are {', '.join(METHODS)}; a method of your own is given as an object, not by its name",
-        )
-    return METHODS[name](**options)
-
 
 FOLLOWING: dict[str, type[FollowingWeights]] = {
     "prompt": PromptWeights,
@@ -71,19 +46,23 @@ def named_weights(given: str | Mapping[str, Any]) -> FollowingWeights:
 __all__ = [
     "FOLLOWING",
     "METHODS",
+    "STARTING_METHODS",
     "AggregationWeights",
     "Bayes",
     "Deepen",
     "EntropyWeights",
+    "Exact",
     "FixedWeights",
     "FollowingWeights",
     "Fusion",
     "FusionMethod",
     "Likelihood",
+    "Needs",
     "PromptWeights",
     "Surface",
     "TrackWeights",
     "adapted_weights",
+    "method_class",
     "named_method",
     "named_weights",
 ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from deepen_llm.fusion.needs import Needs
 from deepen_llm.fusion.past import Past
 from deepen_llm.fusion.search_step import SearchStep
+from deepen_llm.fusion.tunable import Tunable
 from deepen_llm.options import Options
 from deepen_llm.vocabulary import Vocabulary
 
@@ -59,6 +60,12 @@ class Fusion(ABC):
     def __init__(self, members: Sequence[Fusible], main: int, *, portion: int | None = None) -> None:
         self.main, self._portion = main, portion
         self._roles = [EndOfText(member.vocabulary.end_of_text) for member in members]
+        self._vocabulary = members[main].vocabulary
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary that tokens are chosen from; by default the main model's."""
+        return self._vocabulary
 
     @torch.inference_mode()
     def fuse(
@@ -155,16 +162,30 @@ class Fusion(ABC):
 
 
 class FusionMethod(Options, ABC):
-    """The settings of a fusion method.
+    """The settings of a fusion method, and what it says of itself.
+
+    A method of your own is given as an object. One that is imported in `deepen_llm.fusion.methods` is known by its name
+    in Python, configuration files, on the command line, in `tune` and in the integrations (CONTRIBUTING.md).
 
     Attributes:
-        method: The name that users give it, fixed by each subclass.
+        title: What it does, in a line.
+        reference: The paper, or the page of the documentation, that describes it.
         needs: What it needs of every member, whatever its options.
         mixes: Whether the fused distribution is a mixture of what each member says over main tokens (see `parts`).
+        tunables: The options that `tune` may choose, in the order in which they are chosen.
+        starts: Options that `tune` begins with, the gentlest first. A method without any is tried only where a search
+            space names it, and begins with its defaults.
+        untuned: The options that `tune` leaves as the ensemble has them, such as bounds on memory.
+        method: The name that users give it, fixed by each subclass.
     """
 
+    title: ClassVar[str] = ""
+    reference: ClassVar[str] = ""
     needs: ClassVar[frozenset[Needs]] = frozenset({Needs.FULL_LOGITS})
     mixes: ClassVar[bool] = False
+    tunables: ClassVar[tuple[Tunable, ...]] = ()
+    starts: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+    untuned: ClassVar[frozenset[str]] = frozenset()
     method: str
 
     @property

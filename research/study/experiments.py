@@ -8,8 +8,7 @@ from itertools import product
 
 import torch
 
-from deepen_llm.fusion import Bayes, Deepen, FusionMethod
-from deepen_llm.fusion.methods.exact import ExactAverage
+from deepen_llm.fusion import Bayes, Deepen, Exact, FusionMethod
 from research.study.intervals import interval
 from research.study.lab import Lab, Outcome, Setting
 from research.study.tables import Row, Table, compared, percent, row
@@ -79,7 +78,7 @@ def methods(lab: Lab, names: Sequence[str]) -> Table:
     for weighting, weights in (("Avg", None), ("Adapt", adapted)):
         weighted = replace(base, weights=weights)
         shown = "" if weights is None else "λ " + " ".join(f"{one:.2f}" for one in weights)
-        rows.append((f"exact tokens, {weighting}", replace(weighted, fusion=ExactAverage()), shown))
+        rows.append((f"exact tokens, {weighting}", replace(weighted, fusion=Exact()), shown))
         rows.append((f"deepen, {weighting}, defaults", replace(weighted, fusion=deepen()), "η 0.15, T 5"))
         best = searched(lab, replace(weighted, fusion=deepen()))
         rows.append((f"deepen, {weighting}, tuned", best, told(best)))
@@ -99,7 +98,7 @@ def against_each_other(lab: Lab, ensembles: Sequence[Sequence[str]]) -> Table:
             base = Setting(tuple(names), main)
             best = searched(lab, replace(base, fusion=deepen()), (5,))
             others: dict[str, FusionMethod] = {"bayes": bayes(), "bayes, two rounds": rounds()}
-            others |= {"bayes, three rounds": rounds(3), "exact tokens": ExactAverage()}
+            others |= {"bayes, three rounds": rounds(3), "exact tokens": Exact()}
             theirs, place = lab.outcome(best, "test"), f"{' + '.join(names)}, main {main}"
             rows.append(row(lab, f"{place}: deepen", theirs, None, told(best)))
             for label, method in others.items():

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from deepen_llm.fusion import EntropyWeights, FusionMethod, PromptWeights, Surface, TrackWeights
+from deepen_llm.fusion import EntropyWeights, Exact, FusionMethod, PromptWeights, Surface, TrackWeights
 from deepen_llm.fusion.gate import Gate
-from deepen_llm.fusion.methods.exact import ExactAverage
 from research.study.experiments import bayes, deepen, rounds
 from research.study.geometric import GeometricMean
 from research.study.lab import Lab, Setting
@@ -15,7 +14,7 @@ from research.study.tables import Row, Table, compared, row
 
 OTHERS: dict[str, FusionMethod] = {
     "deepen": deepen(),
-    "exact tokens": ExactAverage(),
+    "exact tokens": Exact(),
     "bayes": bayes(),
     "bayes, two rounds": rounds(2),
     "bayes, three rounds": rounds(3),

@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
 
-from deepen_llm.fusion import EntropyWeights, FusionMethod, PromptWeights
+from deepen_llm.fusion import EntropyWeights, Exact, FusionMethod, PromptWeights
 from deepen_llm.fusion.gate import Gate
-from deepen_llm.fusion.methods.exact import ExactAverage
 from deepen_llm.fusion.relative.selection import AnchorOptions
 from research.study.experiments import ROUNDS, bayes, deepen, rounds
 from research.study.lab import Lab, Setting
@@ -58,7 +57,7 @@ def repeats(lab: Lab, names: Sequence[str]) -> Table:
     base, rows = Setting(tuple(names), best_main(lab, names)), list[tuple[str, Setting, str]]()
     for label, weights in (("equal weights", None), ("by entropy", EntropyWeights())):
         weighted = replace(base, weights=weights)
-        rows.append((f"exact tokens, {label}", replace(weighted, fusion=ExactAverage()), ""))
+        rows.append((f"exact tokens, {label}", replace(weighted, fusion=Exact()), ""))
         rows += [(f"rounds {count}, {label}", replace(weighted, fusion=rounds(count)), "") for count in ROUNDS]
     return compared(lab, f"Rounds of Bayes' rule: {', '.join(names)}", rows)
 
@@ -66,7 +65,7 @@ def repeats(lab: Lab, names: Sequence[str]) -> Table:
 def weights(lab: Lab, names: Sequence[str]) -> Table:
     """Equal weights beside such as follow the members' scores, the prompt or each token; what they need is tuned."""
     rows = []
-    for name, method in (*TWICE.items(), ("exact tokens", ExactAverage)):
+    for name, method in (*TWICE.items(), ("exact tokens", Exact)):
         base = Setting(tuple(names), best_main(lab, names), method())
         prompts = [replace(base, weights=PromptWeights(tau=tau, per=per)) for per in ("token", "byte") for tau in TAUS]
         tuned = [best_of(lab, prompts), best_of(lab, [replace(base, weights=EntropyWeights(tau=tau)) for tau in TAUS])]
@@ -110,8 +109,8 @@ def anchors(lab: Lab, names: Sequence[str]) -> Table:
     ]
     rows = [("all", replace(base, fusion=rounds()), "")]
     rows += [(_chosen(one), replace(base, fusion=rounds(**one.model_dump())), "") for one in (*drawn, *ranked)]
-    rows.append(("exact tokens, all", replace(base, fusion=ExactAverage()), ""))
-    rows += [(f"exact tokens, {_chosen(one)}", replace(base, fusion=ExactAverage(choice=one)), "") for one in drawn]
+    rows.append(("exact tokens, all", replace(base, fusion=Exact()), ""))
+    rows += [(f"exact tokens, {_chosen(one)}", replace(base, fusion=Exact(choice=one)), "") for one in drawn]
     return compared(lab, f"Anchors, bayes in two rounds: {', '.join(names)}", rows)
 
 
@@ -136,7 +135,7 @@ def counts(lab: Lab, names: Sequence[str], title: str) -> Table:
     order = ranked(lab, names)
     rows = []
     made: dict[str, Callable[..., FusionMethod]] = {**TWICE, "bayes, three rounds": lambda: rounds(3)}
-    made |= {"exact tokens": ExactAverage, "deepen": deepen}
+    made |= {"exact tokens": Exact, "deepen": deepen}
     for name, method in made.items():
         for count in range(2, len(order) + 1):
             setting = Setting(tuple(order[:count]), order[0], method())

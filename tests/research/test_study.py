@@ -13,9 +13,8 @@ from scipy.stats import spearmanr
 from deepen_llm import specialists
 from deepen_llm.demo.measure import conversation, measure
 from deepen_llm.demo.tuning import RELR
-from deepen_llm.fusion import EntropyWeights, FusionMethod, PromptWeights, Surface, TrackWeights
+from deepen_llm.fusion import EntropyWeights, Exact, FusionMethod, PromptWeights, Surface, TrackWeights
 from deepen_llm.fusion.gate import Gate
-from deepen_llm.fusion.methods.exact import ExactAverage
 from deepen_llm.llm import EnsembleLLM
 from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.loading import load_members
@@ -71,7 +70,7 @@ def test_a_generalist_reads_a_part_of_every_subject_the_same_every_time(name: st
     assert heard.items() <= told.items()
 
 
-FUSIONS = [bayes(), deepen(relr=0.5), ExactAverage(), bayes(anchors="joint"), bayes(rounds=1)]
+FUSIONS = [bayes(), deepen(relr=0.5), Exact(), bayes(anchors="joint"), bayes(rounds=1)]
 FUSIONS += [Surface(), Surface(rounds=1)]
 WEIGHTS = [None, (0.2, 0.5, 0.3), PromptWeights(per="byte", tau=0.2), EntropyWeights(), TrackWeights(credit="all")]
 WEIGHTS += [None, EntropyWeights()]
@@ -93,7 +92,7 @@ def test_what_is_recorded_gives_what_is_decoded(lab: Lab, fusion: FusionMethod, 
 
 def test_exact_averaging_of_equal_vocabularies_is_the_plain_average(lab: Lab) -> None:
     atlas = lab.member("atlas")
-    fusion = ExactAverage().prepare([atlas, atlas, atlas], 1)
+    fusion = Exact().prepare([atlas, atlas, atlas], 1)
     logits = [torch.randn(4, atlas.vocabulary.size) for _ in range(3)]
     weights = torch.tensor([0.5, 0.2, 0.3])
     fused = fusion.fuse(logits, weights.expand(4, 3)).softmax(-1)
@@ -104,7 +103,7 @@ def test_exact_averaging_of_equal_vocabularies_is_the_plain_average(lab: Lab) ->
 def test_exact_averaging_keeps_what_only_the_main_model_has(lab: Lab) -> None:
     atlas, webster = lab.member("atlas"), lab.member("webster")
     logits = [torch.randn(3, one.vocabulary.size) for one in (atlas, webster)]
-    fused = ExactAverage().prepare([atlas, webster], 0).fuse(logits, torch.full((3, 2), 0.5)).softmax(-1)
+    fused = Exact().prepare([atlas, webster], 0).fuse(logits, torch.full((3, 2), 0.5)).softmax(-1)
     p, q = (one.softmax(-1) for one in logits)
     own = [place for place, one in enumerate(atlas.vocabulary.surfaces) if one and one not in webster.vocabulary.ids]
     paris = [one.vocabulary.ids[b" Paris"] for one in (atlas, webster)]

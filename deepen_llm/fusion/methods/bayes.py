@@ -13,7 +13,7 @@ distribution as the prior, in place of ``p_m`` (docs/study.md).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -26,6 +26,7 @@ from deepen_llm.fusion.relative.anchoring import AnchorGroup
 from deepen_llm.fusion.relative.method import RelativeMethod
 from deepen_llm.fusion.relative.rows import Rows
 from deepen_llm.fusion.shared_vocabulary import in_main_ids
+from deepen_llm.fusion.tunable import Number, Sweep, Tunable
 
 
 class Bayes(RelativeMethod):
@@ -36,7 +37,14 @@ class Bayes(RelativeMethod):
             of every ``q_i``, in place of the main model's own.
     """
 
+    title: ClassVar[str] = "Bayes' rule in a calibrated relative space of embeddings"
+    reference: ClassVar[str] = "docs/method.md, Bayes' rule"
     mixes: ClassVar[bool] = True
+    tunables: ClassVar[tuple[Tunable, ...]] = (
+        Number("rounds", 1, 5, label="rounds of Bayes' rule", sweep=Sweep((1, 2, 3, 4, 5, 7, 10), loss=True)),
+        *RelativeMethod.tunables,
+    )
+    starts: ClassVar[tuple[Mapping[str, Any], ...]] = ({"rounds": 1}, {"rounds": 3})
     method: Literal["bayes"] = "bayes"
     rounds: int = Field(3, ge=1, le=100)
     center: bool = True

@@ -1,15 +1,15 @@
 """DEEPEN (Huang et al., arXiv 2404.12715), in the steps of docs/method.md.
 
-1. Relative representations ``R_i``: `RelativeSpace`, in relative.py.
+1. Relative representations ``R_i``: `RelativeSpace`, in relative/space.py.
 2. Into the relative space, ``r_i = p_i R_i``, and 3. aggregation, ``r̄ = Σ λ_i r_i``: here.
-4. Inverse transformation, the search for logits ``z`` with ``softmax(z) R_m`` near ``r̄``: search.py.
-5. Commit: the token loop, in decoding.py.
+4. Inverse transformation, the search for logits ``z`` with ``softmax(z) R_m`` near ``r̄``: relative/search.py.
+5. Commit: the engine's loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -20,6 +20,7 @@ from deepen_llm.fusion.relative.anchoring import AnchorGroup
 from deepen_llm.fusion.relative.method import RelativeMethod
 from deepen_llm.fusion.relative.rows import Rows
 from deepen_llm.fusion.relative.search import Observer, search_logits
+from deepen_llm.fusion.tunable import Number, Sweep, Tunable
 
 
 class Deepen(RelativeMethod):
@@ -30,6 +31,19 @@ class Deepen(RelativeMethod):
         search_steps: Number of search steps T.
     """
 
+    title: ClassVar[str] = "the paper's method: a search in a relative space of embeddings"
+    reference: ClassVar[str] = "arXiv 2404.12715"
+    tunables: ClassVar[tuple[Tunable, ...]] = (
+        Number(
+            "relr", 0.05, 1.0, digits=4, log=True, label="relative ensemble learning rate η",
+            sweep=Sweep((0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 1.0)),
+        ),
+        Number(
+            "search_steps", 1, 20, label="search steps T", sweep=Sweep((1, 2, 3, 5, 7, 10, 15, 20), loss=True)
+        ),
+        *RelativeMethod.tunables,
+    )  # fmt: skip
+    starts: ClassVar[tuple[Mapping[str, Any], ...]] = ({}, {"relr": 0.3, "search_steps": 10})
     method: Literal["deepen"] = "deepen"
     relr: float = Field(0.15, ge=0, le=10)
     search_steps: int = Field(5, ge=0, le=1000)

@@ -17,9 +17,9 @@ docs/method.md derives it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -34,10 +34,12 @@ from deepen_llm.fusion.past import Past, Trail
 from deepen_llm.fusion.shared_vocabulary import in_main_ids
 from deepen_llm.fusion.surfaces.boundaries import Boundaries
 from deepen_llm.fusion.surfaces.correspondence import Edges, Tokens
+from deepen_llm.fusion.surfaces.expected import Expected
 from deepen_llm.fusion.surfaces.residuals import LIKELY, Residuals
 from deepen_llm.fusion.surfaces.sharing import Bridges, Mixture, Shared, rests, told
-from deepen_llm.fusion.surfaces.straddling import Expected, expected
+from deepen_llm.fusion.surfaces.straddling import expected
 from deepen_llm.fusion.surfaces.transfer import fetched, sent
+from deepen_llm.fusion.tunable import Choice, Number, Sweep, Tunable
 
 _PORTION_BYTES = 64 * 2**20  # of one portion's tensors over a vocabulary
 
@@ -56,8 +58,19 @@ class Surface(FusionMethod):
         reread: Whether the main model reads its own encoding of the text after a token that was not its own choice.
     """
 
+    title: ClassVar[str] = "what tokens spell, read at each member's last token boundaries too"
+    reference: ClassVar[str] = "docs/method.md, Surfaces"
     needs: ClassVar[frozenset[Needs]] = frozenset({Needs.FULL_LOGITS, Needs.TEXT})
     mixes: ClassVar[bool] = True
+    tunables: ClassVar[tuple[Tunable, ...]] = (
+        Number("rounds", 1, 5, label="rounds of Bayes' rule", sweep=Sweep((1, 2, 3, 4, 5, 7, 10), loss=True)),
+        Number("straddle", 0, 8, label="earlier boundaries", searched=False),
+        Number("guess", 0.0, 1.0, digits=3, label="weight of a byte that nobody read", searched=False),
+        Number("floor", 0.0001, 0.1, digits=5, log=True, label="weight beside the prior", searched=False),
+        Choice.of("abstain", True, False, label="abstention", searched=False),
+        Choice.of("reread", True, False, label="rereading", searched=False),
+    )
+    starts: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
     method: Literal["surface"] = "surface"
     rounds: int = Field(2, ge=1, le=100)
     straddle: int = Field(4, ge=0, le=32)

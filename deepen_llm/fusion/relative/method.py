@@ -13,9 +13,16 @@ from deepen_llm.fusion.relative.anchoring import AnchorGroup, anchor_groups
 from deepen_llm.fusion.relative.layout import SpaceOptions
 from deepen_llm.fusion.relative.likely import RowOptions, needs_fixed_shapes
 from deepen_llm.fusion.relative.selection import AnchorOptions
+from deepen_llm.fusion.tunable import Choice, Number, Sweep, Tunable
 
 _CPU_STEP_BYTES = 64 * 2**20  # rows of one portion, of each space, on a CPU
 _STEP_BYTES = 2**30  # the same on an accelerator
+
+
+_SPACES = {
+    "paper": {"center": False, "normalize_rows": True, "temperature": 100.0, "self_mass": None},
+    "calibrated": {"center": True, "normalize_rows": False, "temperature": None},
+}
 
 
 class RelativeMethod(SpaceOptions, RowOptions, AnchorOptions, FusionMethod):
@@ -30,6 +37,24 @@ class RelativeMethod(SpaceOptions, RowOptions, AnchorOptions, FusionMethod):
     """
 
     needs: ClassVar[frozenset[Needs]] = frozenset({Needs.EMBEDDING, Needs.FULL_LOGITS})
+    tunables: ClassVar[tuple[Tunable, ...]] = (
+        Choice("space", _SPACES, label="space"),
+        Number(
+            "self_mass", 0.5, 0.99, digits=3, only=("space", ("calibrated",)), label="mean self-mass of anchors",
+            sweep=Sweep((0.5, 0.7, 0.8, 0.9, 0.95, 0.99)),
+        ),
+        Choice.of("anchors", "joint", "pairwise", label="anchors"),
+        Choice.of(
+            "anchor_choice", "all", "random", "consistent", "spread", usual=("all", "consistent", "spread"),
+            label="choice of anchors",
+        ),
+        Number(
+            "anchor_count", 128, 4096, log=True, only=("anchor_choice", ("random", "consistent", "spread")),
+            label="anchors, drawn at random",
+            sweep=Sweep((64, 128, 256, 512, 1024, 2048, 4096), beside={"anchor_choice": "random"}, tokens=True),
+        ),
+    )  # fmt: skip
+    untuned: ClassVar[frozenset[str]] = frozenset({*RowOptions.model_fields, "memory_budget", "min_anchors"})
     anchors: Literal["joint", "pairwise"] = "joint"
     memory_budget: ByteSize = ByteSize(128 * 2**20)
     min_anchors: int = Field(32, ge=1)

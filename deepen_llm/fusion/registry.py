@@ -1,0 +1,65 @@
+"""Fusion methods by the names that users give them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from deepen_llm.errors import ConfigError
+from deepen_llm.fusion import methods
+from deepen_llm.fusion.base import FusionMethod
+from deepen_llm.options import suggestion
+
+
+def by_name(module: object) -> dict[str, type[FusionMethod]]:
+    """The fusion methods that a module imports, by name.
+
+    Raises:
+        ValueError: A method has no name, title or reference, or two have one name.
+    """
+    found = dict[str, type[FusionMethod]]()
+    for kind in vars(module).values():
+        if not (isinstance(kind, type) and issubclass(kind, FusionMethod)):
+            continue
+        name = kind.model_fields["method"].default
+        if not isinstance(name, str) or not kind.title or not kind.reference:
+            raise ValueError(f"the fusion method {kind.__name__} lacks a default for method, a title or a reference")
+        if found.setdefault(name, kind) is not kind:
+            raise ValueError(f"the fusion methods {found[name].__name__} and {kind.__name__} are both named {name!r}")
+    return found
+
+
+METHODS: dict[str, type[FusionMethod]] = by_name(methods)
+"""Every method by its name."""
+
+STARTING_METHODS: tuple[str, ...] = tuple(name for name, kind in METHODS.items() if kind.starts)
+"""The methods that are tried where nobody names any: those with ``starts``."""
+
+
+def method_class(name: object) -> type[FusionMethod]:
+    """The fusion method of a name.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if not isinstance(name, str) or name not in METHODS:
+        raise ConfigError(
+            f"unknown fusion method {name!r}{suggestion(name, METHODS)}",
+            hint=f"known are {', '.join(METHODS)}; a method of your own is given as an object, not by its name",
+        )
+    return METHODS[name]
+
+
+def named_method(given: str | Mapping[str, Any]) -> FusionMethod:
+    """The fusion method of a name, or of a mapping with its ``method`` and options.
+
+    Raises:
+        ConfigError: There is none of this name, or an option cannot be used.
+
+    >>> named_method({"method": "deepen", "relr": 0.3}).relr
+    0.3
+    """
+    options = {"method": given} if isinstance(given, str) else dict(given)
+    if "method" not in options:
+        raise ConfigError(f"fusion={options!r} names no method", hint="add it, such as 'method': 'surface'")
+    return method_class(options["method"])(**options)

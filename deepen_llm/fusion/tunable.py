@@ -1,0 +1,203 @@
+"""What a search may choose of a fusion method's options, and what pictures vary one at a time.
+
+A method lists its `Tunable` options. `deepen_llm.tuning` lets Optuna propose their values and scores their sweeps.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from typing_extensions import Self
+
+
+class Trial(Protocol):
+    """What proposes values; Optuna's trials do."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """One of some choices."""
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        """A number between bounds."""
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+        """A whole number between bounds."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Values of an option that pictures show scores over.
+
+    Attributes:
+        values: The values.
+        loss: Whether the loss of right answers is measured, too.
+        beside: Options that are set with it.
+        tokens: Whether the values count tokens: those beyond the smallest vocabulary are left out.
+    """
+
+    values: tuple[float, ...]
+    loss: bool = False
+    beside: Mapping[str, Any] = field(default_factory=dict)
+    tokens: bool = False
+
+
+@dataclass(frozen=True)
+class Tunable(ABC):
+    """An option that a search may choose.
+
+    Attributes:
+        name: The option's name.
+        label: What pictures call it.
+        searched: Whether a search chooses it although its space does not name it.
+        only: An earlier `Choice` of the method, by name, and its choices for which this option is of use; None for all.
+    """
+
+    name: str
+    label: str = field(kw_only=True)
+    searched: bool = field(default=True, kw_only=True)
+    only: tuple[str, tuple[str, ...]] | None = field(default=None, kw_only=True)
+
+    @property
+    @abstractmethod
+    def distribution(self) -> tuple[Any, ...]:
+        """What values are proposed from; of two options with equal ones, a search learns as of one."""
+
+    @abstractmethod
+    def narrowed(self, given: Sequence[Any]) -> Self:
+        """The same between other bounds, or among other choices, and searched.
+
+        Raises:
+            ValueError: They cannot be used.
+        """
+
+    @abstractmethod
+    def propose(self, trial: Trial, parameter: str) -> dict[str, Any]:
+        """The options that a trial proposes, by name.
+
+        Args:
+            trial: The trial.
+            parameter: What the trial knows this option as.
+        """
+
+    @abstractmethod
+    def held(self, values: Mapping[str, Any]) -> Any:
+        """What a trial would propose to get these options of a method; None where it could not."""
+
+    def applies(self, among: Sequence[Tunable], values: Mapping[str, Any]) -> bool:
+        """Whether the option is of use in a method that has these options.
+
+        Args:
+            among: All that is tunable of the method.
+            values: The method's options, by name.
+        """
+        if self.only is None:
+            return True
+        name, choices = self.only
+        return any(one.held(values) in choices for one in among if one.name == name)
+
+
+@dataclass(frozen=True)
+class Number(Tunable):
+    """A number between bounds.
+
+    Attributes:
+        low: The lower bound.
+        high: The upper bound.
+        digits: How many decimals are kept; None for whole numbers.
+        log: Whether the logarithm is drawn evenly.
+        sweep: What pictures show of it; None for nothing.
+    """
+
+    low: float
+    high: float
+    digits: int | None = field(default=None, kw_only=True)
+    log: bool = field(default=False, kw_only=True)
+    sweep: Sweep | None = field(default=None, kw_only=True)
+
+    @property
+    def distribution(self) -> tuple[Any, ...]:
+        """See `Tunable`, as for all that follow."""
+        return self.low, self.high, self.digits, self.log
+
+    def narrowed(self, given: Sequence[Any]) -> Self:
+        """Other bounds."""
+        numbers = [one for one in given if isinstance(one, int | float) and not isinstance(one, bool)]
+        least = "above 0" if self.low > 0 else "from 0"
+        if len(numbers) != 2 or len(given) != 2 or not self._is_usable(*numbers):
+            raise ValueError(f"{self.name}={given!r}: bounds are two numbers {least}, the lower one first")
+        if self.digits is None and any(one != int(one) for one in numbers):
+            raise ValueError(f"{self.name}={given!r}: bounds are two whole numbers")
+        return replace(self, low=numbers[0], high=numbers[1], searched=True)
+
+    def _is_usable(self, low: float, high: float) -> bool:
+        return low <= high and (low > 0 if self.low > 0 else low >= 0)
+
+    def propose(self, trial: Trial, parameter: str) -> dict[str, Any]:
+        """The number."""
+        if self.digits is None:
+            return {self.name: trial.suggest_int(parameter, int(self.low), int(self.high), log=self.log)}
+        return {self.name: round(trial.suggest_float(parameter, self.low, self.high, log=self.log), self.digits)}
+
+    def held(self, values: Mapping[str, Any]) -> Any:
+        """The number, where it is between the bounds."""
+        value = values.get(self.name)
+        return value if value is not None and self.low <= value <= self.high else None
+
+
+@dataclass(frozen=True)
+class Choice(Tunable):
+    """One of some choices.
+
+    Attributes:
+        choices: For each choice, by name, the options that it stands for.
+        usual: The choices that are proposed; all by default.
+    """
+
+    choices: Mapping[str, Mapping[str, Any]]
+    usual: tuple[str, ...] = field(default=(), kw_only=True)
+
+    @classmethod
+    def of(cls, name: str, *values: Any, **given: Any) -> Self:
+        """An option that is one of some values."""
+        return cls(name, {str(one): {name: one} for one in values}, **given)
+
+    @property
+    def distribution(self) -> tuple[Any, ...]:
+        """See `Tunable`, as for all that follow."""
+        return self.usual or tuple(self.choices)
+
+    def narrowed(self, given: Sequence[Any]) -> Self:
+        """Other choices."""
+        names = tuple(map(str, given))
+        if isinstance(given, str) or not names or not set(names) <= set(self.choices):
+            raise ValueError(f"{self.name}={given!r}: expected some of {', '.join(self.choices)}")
+        return replace(self, usual=names, searched=True)
+
+    def propose(self, trial: Trial, parameter: str) -> dict[str, Any]:
+        """The options of the choice."""
+        return dict(self.choices[trial.suggest_categorical(parameter, self.distribution)])
+
+    def held(self, values: Mapping[str, Any]) -> Any:
+        """The choice whose options these are."""
+        fitting = (name for name in self.distribution if self.choices[name].items() <= values.items())
+        return next(fitting, None)
+
+
+def propose(
+    tunables: Sequence[Tunable], trial: Trial, defaults: Mapping[str, Any], parameter: Callable[[Tunable], str]
+) -> dict[str, Any]:
+    """Options of a method that a trial proposes.
+
+    Args:
+        tunables: What is searched, in the method's order.
+        trial: The trial.
+        defaults: All options of the method at their defaults.
+        parameter: What the trial knows an option as.
+    """
+    settings = dict[str, Any]()
+    for one in tunables:
+        if one.applies(tunables, {**defaults, **settings}):
+            settings |= one.propose(trial, parameter(one))
+    return settings
