@@ -24,13 +24,13 @@ from typing_extensions import Self
 from deepen_llm.engine.options import GenerationOptions
 from deepen_llm.errors import ConfigError
 from deepen_llm.fusion import (
+    DEFAULT,
     FOLLOWING,
     METHODS,
     AggregationWeights,
     FixedWeights,
     FollowingWeights,
     FusionMethod,
-    Surface,
     named_method,
     named_weights,
 )
@@ -50,7 +50,7 @@ class EnsembleSettings(Options):
         weights: Aggregation weights, one per member, scaled to sum 1; None for equal ones (DEEPEN-Avg). Or weights that
             follow the input: `PromptWeights`, `EntropyWeights` or `TrackWeights`, their name (``prompt``, ``entropy``,
             ``track``), or a mapping with its name as ``by`` and options. ``track`` needs a fusion method that is a
-            mixture: ``surface`` or ``bayes``.
+            mixture (`FusionMethod.mixes`).
         fusion: A fusion method, its name, or a mapping with its ``method`` and options.
         gate: Where to fuse: a `Gate`, its name (``always``, ``unsure``, ``boundary``, ``safe``), or a mapping with its
             name as ``when`` and options. Elsewhere the main model decides alone.
@@ -63,7 +63,7 @@ class EnsembleSettings(Options):
 
     main_model: int = 0
     weights: tuple[float, ...] | SerializeAsAny[FollowingWeights] | None = None
-    fusion: SerializeAsAny[FusionMethod] = Surface()
+    fusion: SerializeAsAny[FusionMethod] = DEFAULT
     gate: Gate = Gate()
     eos_policy: Literal["fused", "main"] = "fused"
     batch_size: int = Field(16, ge=1)
@@ -137,7 +137,8 @@ class EnsembleSettings(Options):
             raise ConfigError(
                 f"weights={name!r} learn by each member's part in a mixture, "
                 f"which fusion={self.fusion.method!r} is not",
-                hint="choose fusion='surface' or 'bayes', or other weights",
+                hint=f"choose fusion={' or '.join(repr(one) for one, kind in METHODS.items() if kind.mixes)}, or other "
+                "weights",
             )
 
     def require_drafts(self) -> None:

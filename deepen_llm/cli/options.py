@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import pkgutil
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from deepen_llm.config import EnsembleConfig
     from deepen_llm.llm import EnsembleLLM
 
-FusionName = Literal["deepen", "bayes", "surface"]
-"""The fusion methods, named here so that ``--help`` need not import them."""
+FUSION_NAMES = tuple(one.name for one in pkgutil.iter_modules([str(Path(__file__).parents[1] / "fusion" / "methods")]))
+"""The fusion methods, by the names of their files, so that ``--help`` need not import them."""
 
 WeightsName = Literal["prompt", "entropy", "track"]
 """Weights that follow the input, named here for the same reason."""
@@ -199,10 +200,12 @@ class Given(Answering):
         ),
     ] = None
     fusion: Annotated[
-        FusionName | None,
-        _Fusion(
-            help="surface: what tokens spell (default). bayes: Bayes' rule on embeddings. deepen: the paper's method."
-        ),
+        str | None,
+        _Fusion(metavar="NAME", help=f"The fusion method: {', '.join(FUSION_NAMES)}. Default: surface."),
+    ] = None
+    fusion_option: Annotated[
+        list[str] | None,
+        _Fusion(metavar="NAME=VALUE", help="An option of the fusion method, such as straddle=2; repeat."),
     ] = None
     relr: Annotated[float | None, _Fusion(help="With --fusion deepen: relative ensemble learning rate.")] = None
     search_steps: Annotated[int | None, _Fusion(help="With --fusion deepen: search steps.")] = None
@@ -233,18 +236,54 @@ class Given(Answering):
 
     def _fusion(self, base: Mapping[str, Any]) -> dict[str, Any]:
         """The fusion settings; another method than the file's starts from its own defaults."""
-        method = self.fusion or base.get("method", "surface")
-        kept = base if method == base.get("method") else {}
         from deepen_llm.errors import ConfigError
-        from deepen_llm.fusion import METHODS
+        from deepen_llm.fusion import DEFAULT, METHODS, method_class
 
-        options = {"relr": self.relr, "search_steps": self.search_steps, "rounds": self.rounds}
-        for name in _said(options):
-            if name not in METHODS[method].model_fields:
+        method = self.fusion or base.get("method", DEFAULT.method)
+        try:
+            known = method_class(method).model_fields
+        except ConfigError as error:
+            raise typer.BadParameter(f"{error.message}; {error.hint}", param_hint="--fusion") from None
+        flags = _said({"relr": self.relr, "search_steps": self.search_steps, "rounds": self.rounds})
+        for name in flags:
+            if name not in known:
                 owners = " or ".join(one for one, kind in METHODS.items() if name in kind.model_fields)
                 flag = f"--{name.replace('_', '-')}"
                 raise ConfigError(f"{flag} is no option of fusion {method!r}", hint=f"give it with --fusion {owners}")
-        return {**kept, "method": method, **_said(options)}
+        named = settings(self.fusion_option, "--fusion-option")
+        if twice := sorted({*flags, "method"} & set(named)):
+            flag = "fusion" if twice[0] == "method" else twice[0].replace("_", "-")
+            raise typer.BadParameter(f"{twice[0]} has a flag of its own, --{flag}", param_hint="--fusion-option")
+        kept = base if method == base.get("method") else {}
+        return {**kept, "method": method, **flags, **named}
+
+
+def settings(given: Sequence[str] | None, flag: str) -> dict[str, Any]:
+    """Options by name from ``NAME=VALUE``, each value as a YAML file would hold it.
+
+    Args:
+        given: What was said.
+        flag: Behind which flag.
+
+    Raises:
+        typer.BadParameter: One is no such pair, its value is no YAML, or a name is there twice.
+    """
+    import yaml
+
+    found = dict[str, Any]()
+    for one in given or ():
+        name, pair, value = one.partition("=")
+        if not pair or not name.strip() or name.strip() in found:
+            told = "is there twice" if pair and name.strip() else "is no NAME=VALUE"
+            raise typer.BadParameter(f"{one!r} {told}", param_hint=flag)
+        try:
+            found[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise typer.BadParameter(
+                f"the value of {one!r} cannot be read: write it as in YAML, such as 0.5, true or [1, 3]",
+                param_hint=flag,
+            ) from None
+    return found
 
 
 def unescaped(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepen_llm.cli.options import Answering, TokenHealing, takes
+from deepen_llm.cli.options import FUSION_NAMES, Answering, TokenHealing, settings, takes
 from deepen_llm.cli.terminal import errors, note, write
 from deepen_llm.errors import ConfigError
 from deepen_llm.extras import require
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from deepen_llm.tuning.dataset import Examples
     from deepen_llm.tuning.intervals import Interval
     from deepen_llm.tuning.result import Tuning
+    from deepen_llm.tuning.space import SearchSpace
     from deepen_llm.tuning.tuner import Progress
 
 
@@ -41,6 +42,13 @@ def tune(
         bool, typer.Option("--skip-too-long", help="Leave out examples that are too long for a member.")
     ] = False,
     trials: Annotated[int, typer.Option(min=1, help="Settings that the search tries.")] = 60,
+    search_space: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUES",
+            help=f"What to choose from: methods=[{FUSION_NAMES[0]}], gates=[always], rounds=[1, 3]; repeat.",
+        ),
+    ] = None,
     held_out: Annotated[
         float, typer.Option(show_default="a third", help="Share of examples that judge what the others chose.")
     ] = 1 / 3,
@@ -59,6 +67,7 @@ def tune(
     """
     if out.exists() and not force:
         raise ConfigError(f"{out} is there already", hint="give another --out, or --force to write over it")
+    space = _space(search_space)
     given, data, chat = _asked(given, dataset, chat)
     examples = _examples(data, test, chat, metric)
     if plot:
@@ -73,6 +82,7 @@ def tune(
             llm,
             examples[0],
             metric=metric,
+            search_space=space,
             trials=trials,
             held_out=held_out,
             sweeps=plot is not None,
@@ -91,6 +101,13 @@ def tune(
     note(f"Wrote {out}")
     if plot:
         _draw(found, plot)
+
+
+def _space(given: Sequence[str] | None) -> SearchSpace:
+    """What is chosen from, before models are loaded."""
+    from deepen_llm.tuning.space import SearchSpace
+
+    return SearchSpace(**settings(given, "--search-space"))
 
 
 def _asked(given: Answering, dataset: Path | None, chat: bool) -> tuple[Answering, Path, bool]:

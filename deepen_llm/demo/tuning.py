@@ -8,29 +8,18 @@ from typing import Any
 
 from deepen_llm.demo.measure import measure
 from deepen_llm.demo.settings import BATCH, Choice, DemoSettings
-from deepen_llm.fusion import adapted_weights
+from deepen_llm.fusion import METHODS, STARTING_METHODS, adapted_weights
 from deepen_llm.llm import EnsembleLLM
 from deepen_llm.members.base import Member
 from deepen_llm.specialists import Question
-
-PAPER_RELR = (0.05, 0.10, 0.15, 0.20, 0.25, 0.30)
-"""The relative ensemble learning rates that the authors search."""
-
-RELR = (*PAPER_RELR, 0.5, 1.0)
-SEARCH_STEPS = (5, 10)
 
 Tell = Callable[[str, int], None]
 """Is told what goes on, and how many questions were answered just now."""
 
 
 def fusions() -> dict[str, list[dict[str, Any]]]:
-    """Each method's settings to try, the gentlest first."""
-    search = [{"method": "deepen", "relr": relr, "search_steps": steps} for relr, steps in product(RELR, SEARCH_STEPS)]
-    return {
-        "deepen": search,
-        "bayes": [{"method": "bayes", "rounds": rounds} for rounds in (1, 2, 3)],
-        "surface": [{"method": "surface"}],
-    }
+    """Each method's settings to try: those that it says to begin with, the gentlest first."""
+    return {name: [{"method": name, **options} for options in METHODS[name].starts] for name in STARTING_METHODS}
 
 
 def rounds(members: int) -> int:

@@ -7,7 +7,7 @@ from deepen_llm.errors import ConfigError
 from deepen_llm.fusion.base import Fusion, FusionMethod
 from deepen_llm.fusion.methods import Bayes, Deepen, Exact, Surface
 from deepen_llm.fusion.needs import Needs
-from deepen_llm.fusion.registry import METHODS, STARTING_METHODS, method_class, named_method
+from deepen_llm.fusion.registry import DEFAULT, METHODS, STARTING_METHODS, method_class, named_method
 from deepen_llm.fusion.weights.base import AggregationWeights, FixedWeights, Likelihood, adapted_weights
 from deepen_llm.fusion.weights.dynamic import EntropyWeights, FollowingWeights, PromptWeights
 from deepen_llm.fusion.weights.tracking import TrackWeights
@@ -44,6 +44,7 @@ def named_weights(given: str | Mapping[str, Any]) -> FollowingWeights:
 
 
 __all__ = [
+    "DEFAULT",
     "FOLLOWING",
     "METHODS",
     "STARTING_METHODS",

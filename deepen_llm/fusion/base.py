@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -33,7 +33,6 @@ class Fusible(Protocol):
         """Its input token embeddings, ``[V_i, D_i]``."""
 
 
-@runtime_checkable
 class Spelling(Fusible, Protocol):
     """What fusion by surfaces needs to know of a member."""
 

@@ -32,6 +32,9 @@ def by_name(module: object) -> dict[str, type[FusionMethod]]:
 METHODS: dict[str, type[FusionMethod]] = by_name(methods)
 """Every method by its name."""
 
+DEFAULT: FusionMethod = methods.Surface()
+"""The method of an ensemble for which nobody names one."""
+
 STARTING_METHODS: tuple[str, ...] = tuple(name for name, kind in METHODS.items() if kind.starts)
 """The methods that are tried where nobody names any: those with ``starts``."""
 

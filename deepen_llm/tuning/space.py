@@ -10,42 +10,27 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
-from deepen_llm.fusion import METHODS, adapted_weights
+from deepen_llm.fusion import DEFAULT, FOLLOWING, METHODS, STARTING_METHODS, adapted_weights, method_class
 from deepen_llm.fusion.gate import When
-from deepen_llm.options import Options
+from deepen_llm.fusion.tunable import Tunable, propose
+from deepen_llm.options import Options, suggestion
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
 Weighting = Literal["avg", "adapt", "search", "prompt", "entropy", "track"]
 """DEEPEN-Avg; DEEPEN-Adapt, by scores alone; fixed ones that the search finds; by the prompt's likelihood, by the
-entropy of each step, or by the text so far (not with ``deepen``)."""
-
-_SPACES = {"deepen": "paper", "bayes": "calibrated"}  # of the methods' defaults
-_PAPER: dict[str, Any] = {"center": False, "normalize_rows": True, "temperature": 100.0, "self_mass": None}
-STARTS: tuple[dict[str, Any], ...] = (
-    {"method": "surface"},
-    {"method": "deepen"},
-    {"method": "deepen", "relr": 0.3, "search_steps": 10},
-    {"method": "bayes", "rounds": 1},
-    {"method": "bayes", "rounds": 3},
-)
-"""Fusion settings to try of every set of members."""
+entropy of each step, or by the text so far (with mixtures alone)."""
 
 
 class SearchSpace(Options):
     """The settings that `tune` may choose from; a tuple with one value fixes an option.
 
     Attributes:
-        methods: Fusion methods.
-        relr: Bounds of the relative ensemble learning rate η (the authors search from 0.05 to 0.30).
-        search_steps: Bounds of the number of search steps T.
-        rounds: Bounds of the number of rounds of ``bayes`` and ``surface``.
-        self_mass: Bounds of the anchors' mean self-mass in a calibrated space.
-        spaces: ``paper`` (normalised rows, temperature 100) or ``calibrated`` (centred, by self-mass).
-        anchors: ``joint`` or ``pairwise``.
-        anchor_choices: How anchors are chosen: ``all``, ``random``, ``consistent``, ``spread``.
-        anchor_counts: Bounds of their number, where not all are taken.
+        methods: Fusion methods, by name; by default those that say with which options to begin (`FusionMethod.starts`).
+        options: Bounds of the methods' own options, or choices, by name, in place of what the methods say
+            (`FusionMethod.tunables`). They may be given as arguments of their own: ``SearchSpace(relr=(0.1, 0.3))``.
+            An option that is searched only where a space names it, such as ``straddle``, is searched then.
         weights: How members are weighed.
         tau: Bounds of the temperature τ of weights by ``prompt`` or ``entropy``.
         gamma: Bounds of the boldness (gamma) of weights by ``track``.
@@ -54,43 +39,79 @@ class SearchSpace(Options):
         below: Bounds of the main model's top probability below which it is ``unsure``.
     """
 
-    methods: tuple[Literal["deepen", "bayes", "surface"], ...] = Field(("deepen", "bayes", "surface"), min_length=1)
-    relr: tuple[float, float] = (0.05, 1.0)
-    search_steps: tuple[int, int] = (1, 20)
-    rounds: tuple[int, int] = (1, 5)
-    self_mass: tuple[float, float] = (0.5, 0.99)
-    spaces: tuple[Literal["paper", "calibrated"], ...] = Field(("paper", "calibrated"), min_length=1)
-    anchors: tuple[Literal["joint", "pairwise"], ...] = Field(("joint", "pairwise"), min_length=1)
-    anchor_choices: tuple[Literal["all", "random", "consistent", "spread"], ...] = Field(
-        ("all", "consistent", "spread"), min_length=1
-    )
-    anchor_counts: tuple[int, int] = (128, 4096)
-    weights: tuple[Weighting, ...] = Field(("avg", "adapt", "search", "prompt", "entropy", "track"), min_length=1)
+    methods: tuple[str, ...] = Field(STARTING_METHODS, min_length=1)
+    options: Mapping[str, tuple[Any, ...]] = {}
+    weights: tuple[Weighting, ...] = Field(get_args(Weighting), min_length=1)
     tau: tuple[float, float] = (0.1, 10.0)
     gamma: tuple[float, Annotated[float, Field(le=1)]] = (0.02, 1.0)
     horizon: tuple[float, float] = (20.0, 1000.0)
     gates: tuple[When, ...] = Field(get_args(When), min_length=1)
     below: tuple[float, float] = (0.5, 0.99)
 
-    @field_validator("relr", "search_steps", "rounds", "self_mass", "anchor_counts", "tau", "gamma", "horizon", "below")
+    def __init__(self, **given: Any) -> None:  # of any name, since methods bring options
+        super().__init__(**given)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _options_of_methods(cls, given: Any) -> Any:
+        """Move what only a method's option is named like to ``options``."""
+        if not isinstance(given, Mapping):
+            return given
+        own = {name: value for name, value in given.items() if name not in cls.model_fields}
+        known = tunable_names()
+        if unknown := sorted(set(own) - set(known)):
+            raise ValueError(f"unknown option {unknown[0]!r}{suggestion(unknown[0], [*cls.model_fields, *known])}")
+        rest = {name: value for name, value in given.items() if name not in own}
+        return {**rest, "options": {**rest.get("options", {}), **own}} if own else rest
+
+    @field_validator("tau", "gamma", "horizon", "below")
     @classmethod
     def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
         if not 0 < value[0] <= value[1]:
             raise ValueError("bounds are two numbers above 0, the lower one first")
         return value
 
+    @field_validator("methods")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            method_class(name)
+        return value
+
     @model_validator(mode="after")
     def _every_method_is_weighed(self) -> Self:
-        if "deepen" in self.methods and self.weights == ("track",):
-            raise ValueError("weights by track are not for deepen: name other weights, too, or leave it out of methods")
+        for method in self.methods:
+            if not self._weighting(method)[1]:
+                raise ValueError(
+                    f"weights by {' or '.join(self.weights)} are not for {method}, which is no mixture: name other "
+                    "weights, too, or leave it out of methods"
+                )
         return self
 
+    @model_validator(mode="after")
+    def _options_are_usable(self) -> Self:
+        for name, given in self.options.items():
+            owners = [method for method, kind in METHODS.items() if any(one.name == name for one in kind.tunables)]
+            if not owners:
+                raise ValueError(f"unknown option {name!r} of a fusion method{suggestion(name, tunable_names())}")
+            for method in set(owners) & set(self.methods) or owners:
+                for one in METHODS[method].tunables:
+                    if one.name == name:
+                        one.narrowed(given)
+        return self
+
+    def tunables(self, method: str) -> list[Tunable]:
+        """What is searched of a method's options."""
+        known, named = METHODS[method].tunables, self.options
+        narrowed = [one.narrowed(named[one.name]) if one.name in named else one for one in known]
+        return [one for one in narrowed if one.searched]
+
     def start(self, members: Sequence[int]) -> Iterator[Candidate]:
-        """Settings to try of every set of members: each method as it stands, with each main model."""
-        for fusion in STARTS:
-            if fusion["method"] in self.methods:
+        """Settings to try of every set of members: each method as it begins, with each main model."""
+        for method in sorted(self.methods, key=lambda name: name != DEFAULT.method):  # of equals the first is taken
+            for options in METHODS[method].starts or ({},):
                 for main in members:
-                    yield Candidate(tuple(members), main, fusion)
+                    yield Candidate(tuple(members), main, {"method": method, **options})
 
     def propose(self, trial: Trial, members: Sequence[int], alone: Sequence[float]) -> Candidate:
         """Settings that Optuna proposes.
@@ -109,48 +130,41 @@ class SearchSpace(Options):
 
     def proposal(self, candidate: Candidate) -> dict[str, Any]:
         """A candidate of `start` as Optuna would propose it, as far as this space holds it."""
-        method = METHODS[candidate.fusion["method"]](**candidate.fusion)
-        named = {
-            "method": (method.method, self.methods),
-            "space": (_SPACES.get(method.method), self.spaces),
-            "anchors": (getattr(method, "anchors", None), self.anchors),
-            self._weighting(method.method)[0]: ("avg" if candidate.weights is None else "adapt", self.weights),
-            "anchor_choice": ("all", self.anchor_choices),
+        method, values = candidate.fusion["method"], _values(candidate.fusion)
+        weighting, weights = self._weighting(method)
+        named: dict[str, tuple[Any, tuple[Any, ...]]] = {
+            "method": (method, self.methods),
+            weighting: ("avg" if candidate.weights is None else "adapt", weights),
             "gate": (candidate.gate, self.gates),
         }
-        held = {name: value for name, (value, values) in named.items() if value in values}
-        for name in ("relr", "search_steps", "rounds", "self_mass"):
-            low, high = getattr(self, name)
-            if low <= (getattr(method, name, None) or -1) <= high:
-                held[name] = getattr(method, name)
-        return {"main_model": candidate.main, **held}
+        held = {name: value for name, (value, among) in named.items() if value in among}
+        options = {self._parameter(one): one.held(values) for one in self.tunables(method)}
+        chosen = {name: value for name, value in options.items() if value is not None}
+        return {"main_model": candidate.main, **held, **chosen}
 
     def _fusion(self, trial: Trial) -> dict[str, Any]:
-        fusion: dict[str, Any] = {"method": trial.suggest_categorical("method", self.methods)}
-        if fusion["method"] == "deepen":
-            fusion["relr"] = round(trial.suggest_float("relr", *self.relr, log=True), 4)
-            fusion["search_steps"] = trial.suggest_int("search_steps", *self.search_steps)
-        else:
-            fusion["rounds"] = trial.suggest_int("rounds", *self.rounds)
-        if fusion["method"] == "surface":  # which has no space
-            return fusion
-        if trial.suggest_categorical("space", self.spaces) == "paper":
-            fusion |= _PAPER
-        else:
-            mass = round(trial.suggest_float("self_mass", *self.self_mass), 3)
-            fusion |= {"center": True, "normalize_rows": False, "temperature": None, "self_mass": mass}
-        fusion["anchors"] = trial.suggest_categorical("anchors", self.anchors)
-        choice = trial.suggest_categorical("anchor_choice", self.anchor_choices)
-        if choice != "all":
-            count = trial.suggest_int("anchor_count", *self.anchor_counts, log=True)
-            fusion |= {"anchor_choice": choice, "anchor_count": count}
-        return fusion
+        method = trial.suggest_categorical("method", self.methods)
+        return {
+            "method": method,
+            **propose(self.tunables(method), trial, _values({"method": method}), self._parameter),
+        }
+
+    def _parameter(self, one: Tunable) -> str:
+        """What trials know an option as: of methods that propose an option from the same values, the first one's."""
+        owners = (
+            f"{method}.{one.name}"
+            for method in self.methods
+            for other in self.tunables(method)
+            if (other.name, other.distribution) == (one.name, one.distribution)
+        )
+        return next(owners)
 
     def _weighting(self, method: str) -> tuple[str, tuple[Weighting, ...]]:
         """The weights that a method takes, and the name of that choice."""
-        if method != "deepen":
+        if METHODS[method].mixes:
             return "weights", self.weights
-        return "weights_of_deepen", tuple(one for one in self.weights if one != "track")
+        learning = {name for name, kind in FOLLOWING.items() if kind.learns}
+        return "weights_of_no_mixture", tuple(one for one in self.weights if one not in learning)
 
     def _weights(self, trial: Trial, members: Sequence[int], alone: Sequence[float], method: str) -> Any:
         how = trial.suggest_categorical(*self._weighting(method))
@@ -192,7 +206,7 @@ class Candidate:
     @classmethod
     def alone(cls, member: int) -> Candidate:
         """One member by itself."""
-        return cls((member,), member, {"method": "surface"})
+        return cls((member,), member, {"method": DEFAULT.method})
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -216,3 +230,13 @@ def adapt(members: Sequence[int], alone: Sequence[float]) -> tuple[float, ...] |
     """DEEPEN-Adapt: weights by scores alone; equal ones where nobody scored."""
     scores = [alone[i] for i in members]
     return tuple(adapted_weights(scores)) if sum(scores) > 0 else None
+
+
+def tunable_names() -> list[str]:
+    """The options of fusion methods that a search may choose, each once."""
+    return list(dict.fromkeys(one.name for kind in METHODS.values() for one in kind.tunables))
+
+
+def _values(fusion: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of a fusion method, by name, unchecked: those that are given, and the defaults of the others."""
+    return dict(METHODS[fusion["method"]].model_construct(**fusion))

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
+from deepen_llm.fusion import METHODS
+from deepen_llm.fusion.tunable import Number, Sweep
 from deepen_llm.tuning.space import Candidate
 from deepen_llm.tuning.tuner import Tuner
-
-_VALUES: dict[str, tuple[float, ...]] = {
-    "relr": (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 1.0),
-    "search_steps": (1, 2, 3, 5, 7, 10, 15, 20),
-    "rounds": (1, 2, 3, 4, 5, 7, 10),
-    "self_mass": (0.5, 0.7, 0.8, 0.9, 0.95, 0.99),
-    "anchor_count": (64, 128, 256, 512, 1024, 2048, 4096),
-}
-_WITH_LOSS = frozenset({"search_steps", "rounds"})
-_OF = {
-    "relr": ("deepen",),
-    "search_steps": ("deepen",),
-    "rounds": ("bayes", "surface"),
-    "anchor_count": ("deepen", "bayes"),
-}
 
 
 @dataclass(frozen=True)
@@ -61,12 +49,21 @@ def sweep(tuner: Tuner, best: Candidate) -> Sweeps:
         tuner: Which has tried candidates.
         best: The best one.
     """
-    options = {}
-    for name, values in _VALUES.items():
-        around = next((one for one in _best_first(tuner, best) if _takes(one, name)), None)
-        if around is not None:
-            options[name] = tuple(_points(tuner, around, name, values))
+    options = dict[str, tuple[Point, ...]]()
+    for name in swept():
+        around = (one for one in _best_first(tuner, best) if _sweep_of(name, one.fusion))
+        if candidate := next(around, None):
+            options[name] = tuple(_points(tuner, candidate, name))
     return Sweeps(options, tuple(tuner.confidences(best)), tuple(tuner.scores(best, "held_out")))
+
+
+def swept() -> dict[str, Number]:
+    """The options of fusion methods that are swept, by name; of methods that share a name, the first one's."""
+    found = dict[str, Number]()
+    for one in (one for kind in METHODS.values() for one in kind.tunables):
+        if isinstance(one, Number) and one.sweep:
+            found.setdefault(one.name, one)
+    return found
 
 
 def _best_first(tuner: Tuner, best: Candidate) -> list[Candidate]:
@@ -74,23 +71,25 @@ def _best_first(tuner: Tuner, best: Candidate) -> list[Candidate]:
     return [best, *(one.candidate for one in sorted(same, key=lambda one: -one.score))]
 
 
-def _takes(candidate: Candidate, option: str) -> bool:
-    fusion = candidate.fusion
-    if option in _OF:
-        return fusion["method"] in _OF[option]
-    return bool(fusion.get("self_mass", fusion["method"] == "bayes"))
+def _sweep_of(name: str, fusion: Mapping[str, Any]) -> Sweep | None:
+    """How an option is swept around a fusion method with its options; None where it is of no use there."""
+    kind = METHODS[fusion["method"]]
+    for one in kind.tunables:
+        if isinstance(one, Number) and one.sweep and one.name == name:
+            values = dict(kind.model_construct(**{**fusion, **one.sweep.beside}))
+            return one.sweep if one.applies(kind.tunables, values) else None
+    return None
 
 
-def _points(tuner: Tuner, around: Candidate, name: str, values: Sequence[float]) -> list[Point]:
-    found = []
-    for value in values:
-        if name == "anchor_count" and value > tuner.smallest_vocabulary(around):  # as many as there are, at most
+def _points(tuner: Tuner, around: Candidate, name: str) -> list[Point]:
+    found, how = list[Point](), _sweep_of(name, around.fusion) or Sweep(())
+    for value in how.values:
+        if how.tokens and value > tuner.smallest_vocabulary(around):  # as many as there are, at most
             continue
-        changed = {name: value, **({"anchor_choice": "random"} if name == "anchor_count" else {})}
-        candidate = replace(around, fusion={**around.fusion, **changed})
+        candidate = replace(around, fusion={**around.fusion, name: value, **how.beside})
         score = tuner.attempt(candidate, f"sweep of {name}")
         if score is None:  # it cannot be used
             continue
-        loss = tuner.loss(candidate) if name in _WITH_LOSS else None
+        loss = tuner.loss(candidate) if how.loss else None
         found.append(Point(value, score, loss))
     return found

@@ -12,7 +12,6 @@ from typing import Any
 
 from deepen_llm.errors import ConfigError
 from deepen_llm.extras import require
-from deepen_llm.fusion.relative.likely import RowOptions
 from deepen_llm.llm import EnsembleLLM
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.requests.prompts import read_by
@@ -129,9 +128,9 @@ def _loaded(llm: EnsembleLLM, candidate: Candidate) -> EnsembleLLM:
 
 
 def _standing(llm: EnsembleLLM) -> dict[str, Any]:
-    """What the ensemble's own fusion method says of memory and of what it accepts, which no candidate changes."""
-    names = (*RowOptions.model_fields, "memory_budget", "min_anchors")
-    return {name: getattr(llm.settings.fusion, name) for name in names if hasattr(llm.settings.fusion, name)}
+    """The options of the ensemble's own fusion method that no candidate changes."""
+    fusion = llm.settings.fusion
+    return {name: value for name, value in fusion if name in fusion.untuned}
 
 
 def _check(llm: EnsembleLLM, trials: int, held_out: float) -> None:

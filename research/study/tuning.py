@@ -6,9 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import product
 
-from deepen_llm.demo.tuning import RELR, SEARCH_STEPS
 from deepen_llm.fusion import Deepen
 from research.study.lab import Lab, Setting
+
+RELR = (0.05, 0.10, 0.15, 0.20, 0.25, 0.30, 0.5, 1.0)
+"""The relative ensemble learning rates that are tried: those that the authors search, and two higher ones."""
+
+SEARCH_STEPS = (5, 10)
+"""The numbers of search steps that are tried."""
 
 
 def best_of(lab: Lab, settings: Iterable[Setting]) -> Setting:

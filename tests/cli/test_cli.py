@@ -7,17 +7,16 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from deepen_llm import __version__, specialists
 from deepen_llm.cli import app
-from deepen_llm.cli.options import FusionName, Given
+from deepen_llm.cli.options import FUSION_NAMES, Given, settings
 from deepen_llm.cli.records import as_record
 from deepen_llm.config import EnsembleConfig
-from deepen_llm.fusion import METHODS, Bayes, Deepen
+from deepen_llm.fusion import METHODS, Bayes, Deepen, Exact, Surface, named_method
 from deepen_llm.llm import EnsembleLLM
 from deepen_llm.members.config import MemberConfig
 from deepen_llm.outputs import Output, Sample, Usage
@@ -68,8 +67,28 @@ def test_help_waits_for_no_heavy_library() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_every_fusion_method_can_be_chosen() -> None:
-    assert set(get_args(FusionName)) == set(METHODS)
+def test_every_fusion_method_can_be_chosen(paths: list[str]) -> None:
+    assert set(FUSION_NAMES) == set(METHODS)
+    for name in METHODS:
+        assert name in run("generate", "--help").stdout
+        assert Given(paths, fusion=name).configuration().fusion == named_method(name)
+
+
+def test_every_option_of_a_fusion_method_can_be_set(paths: list[str], tmp_path: Path) -> None:
+    given = ["straddle=2", "abstain=false", "guess = 1e-1"]
+    config = Given(paths, fusion_option=given).configuration()
+    assert config.fusion == Surface(straddle=2, abstain=False, guess=0.1)
+    config.save(tmp_path / "e.yaml")
+    again = Given(None, tmp_path / "e.yaml", rounds=1, fusion_option=["straddle=1"]).configuration()
+    assert again.fusion == Surface(rounds=1, straddle=1, abstain=False, guess=0.1)
+    nested = Given(paths, fusion="exact", fusion_option=["choice={anchor_choice: random, anchor_count: 9}"])
+    assert nested.configuration().fusion == Exact(choice={"anchor_choice": "random", "anchor_count": 9})
+    result = run("generate", *members(paths), "--max-new-tokens", "8", "--fusion-option", "rounds=1", PROMPT)
+    assert (
+        result.stdout
+        == EnsembleLLM.from_pretrained(paths, fusion=Surface(rounds=1)).generate(PROMPT, max_new_tokens=8).text + "\n"
+    )
+    assert settings(["a=[1, 2]", "b=x=y"], "--x") == {"a": [1, 2], "b": "x=y"}
 
 
 def test_generate_is_the_library(paths: list[str]) -> None:
@@ -208,6 +227,11 @@ def test_a_configuration_and_what_overrides_it(paths: list[str], tmp_path: Path)
         ("generate", PROMPT),
         ("generate", "--member", "a", "--config", __file__, PROMPT),
         ("generate", "--member", "a", "--fusion", "magic", PROMPT),
+        ("generate", "--member", "a", "--fusion-option", "rounds", PROMPT),
+        ("generate", "--member", "a", "--fusion-option", "rounds=[", PROMPT),
+        ("generate", "--member", "a", "--fusion-option", "rounds=1", "--rounds", "2", PROMPT),
+        ("generate", "--member", "a", "--fusion-option", "rounds=1", "--fusion-option", "rounds=2", PROMPT),
+        ("generate", "--member", "a", "--fusion-option", "method=bayes", PROMPT),
         ("generate", "--member", "a", "--device", "cpu", "--device", "cpu", PROMPT),
         ("generate", "--member", "a", "--top-q", "1", PROMPT),
         ("generate", "--member", "a", "--weights", "prompt", "--weight", "1", PROMPT),
@@ -222,6 +246,14 @@ def test_wrong_usage(arguments: tuple[str, ...]) -> None:
     assert result.stdout == ""
 
 
+def test_a_fusion_method_that_is_misspelt_is_told_before_anything_is_loaded() -> None:
+    told = run("generate", "--member", "a", "--fusion", "surfaces", PROMPT)
+    assert told.exit_code == 2
+    assert "unknown fusion method 'surfaces', did you mean 'surface'?" in " ".join(
+        told.stderr.replace("│", " ").split()
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -229,6 +261,8 @@ def test_wrong_usage(arguments: tuple[str, ...]) -> None:
         (("--main-model", "5"), "main_model=5"),
         (("--weight", "1"), "1 weights for 2 members"),
         (("--fusion", "bayes", "--relr", "0.1"), "relr"),
+        (("--fusion-option", "rouds=1"), "unknown option 'rouds', did you mean 'rounds'"),
+        (("--fusion-option", "rounds=0"), "rounds=0"),
         (("--draft-model", "nowhere"), "draft no token"),
         (("--draft-tokens", "-1"), "draft_tokens=-1"),
     ],

@@ -13,23 +13,23 @@ from scipy.stats import chisquare
 from transformers import GPT2Config
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
-from deepen_llm import Bayes, Deepen, EnsembleLLM, FusionMethod, Surface
+from deepen_llm import EnsembleLLM, FusionMethod
 from deepen_llm.errors import ConfigError
 from deepen_llm.members.local.member import LocalMember
+from tests.fusion.registered import FUSIONS
 from tests.laws.test_decoding import ARCHITECTURES, KINDS, PAIRS, PROMPTS, counted, ensemble
 from tests.models import small
 from tests.scripted import scripted
 from tests.texts import PIECES
 from tests.tokenizers import SMALL
 
-FUSIONS: list[FusionMethod] = [Deepen(relr=0.3), Bayes(), Surface()]
 ANSWER = " jumps over the lazy dog and the fox. They are here, and they were there."
 
 
 GREEDY: dict[str, Any] = {}
 SAMPLED: dict[str, Any] = {"temperature": 0.9, "top_p": 0.95, "seed": 7, "n": 2}
 WAYS = [(fusion, options) for options in (GREEDY, SAMPLED) for fusion in FUSIONS]
-CASES = [(pair, *WAYS[place % 6]) for place, pair in enumerate(PAIRS)]  # every pair of kinds, in one of six ways
+CASES = [(pair, *WAYS[place % len(WAYS)]) for place, pair in enumerate(PAIRS)]  # every pair of kinds, in one way
 
 
 @pytest.mark.parametrize(("pair", "fusion", "options"), CASES, ids=["-".join(pair) for pair in PAIRS])

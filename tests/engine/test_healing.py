@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from deepen_llm import Bayes, Deepen, EnsembleLLM, FusionMethod, Surface, specialists
+from deepen_llm import EnsembleLLM, FusionMethod, Surface, specialists
 from deepen_llm.engine.contexts import Contexts
 from deepen_llm.engine.ensemble import Step
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.requests.prompts import encode_text
 from tests.company import answered_alike, model_of
+from tests.fusion.registered import FUSIONS
 from tests.laws.test_surfaces import KINDS, SENTENCES, STARTS, _is_written, sure, unsure, words
 from tests.models import small
 from tests.structure.documents import Place
@@ -73,7 +74,7 @@ def test_a_prompt_that_ends_in_a_space_goes_on_with_a_word_that_has_it(kind: str
     assert count
 
 
-@pytest.mark.parametrize("fusion", [Surface(), Surface(straddle=0), Bayes(), Deepen()], ids=str)
+@pytest.mark.parametrize("fusion", [*FUSIONS, Surface(straddle=0)], ids=str)
 @pytest.mark.parametrize("pair", [("sentencepiece_bpe", "byte_level_bpe"), ("byte_level_bpe", "unigram_byte_fallback")])
 def test_every_member_of_an_ensemble_is_healed(pair: tuple[str, str], fusion: FusionMethod) -> None:
     main, other = sure(pair[0]), sure(pair[1])

@@ -17,7 +17,7 @@ from deepen_llm.fusion.surfaces.correspondence import Tokens
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.outputs import TokenTrace
 from tests.engine.test_gate import ANSWER, alone, told
-from tests.laws.test_decoding import ARCHITECTURES, FUSIONS, MEETINGS, PROMPTS
+from tests.laws.test_decoding import ARCHITECTURES, MEETINGS, PROMPTS, SURFACE
 from tests.models import small
 from tests.scripted import scripted
 from tests.sure import SureMember
@@ -86,8 +86,8 @@ def of_whole_characters(llm: EnsembleLLM, out: Output) -> list[TokenTrace]:
 
 @MEETINGS
 def test_safe_is_the_rule_restated_from_whole_texts(pair: tuple[str, str], fusion: FusionMethod) -> None:
-    kinds, weights = (pair, [0.35, 0.65]) if fusion == FUSIONS[2] else ((*pair, pair[0]), [0.47, 0.29, 0.24])
-    chosen = Surface(reread=False) if fusion == FUSIONS[2] else fusion  # so that the main model reads what was chosen
+    kinds, weights = (pair, [0.35, 0.65]) if fusion == SURFACE else ((*pair, pair[0]), [0.47, 0.29, 0.24])
+    chosen = Surface(reread=False) if fusion == SURFACE else fusion  # so that the main model reads what was chosen
     llm = agreeing_now_and_then(*kinds, fusion=chosen, weights=weights)
     models = [member.model for member in llm.members]  # type: ignore[attr-defined]
     seen = list[str]()

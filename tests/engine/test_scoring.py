@@ -6,6 +6,7 @@ import torch
 from deepen_llm import EnsembleLLM
 from deepen_llm.engine.scoring import Continuation, score
 from deepen_llm.errors import PromptError
+from deepen_llm.fusion import METHODS
 from deepen_llm.requests.prompts import encode_text
 from tests.laws.test_decoding import PROMPTS
 from tests.models import small
@@ -18,7 +19,7 @@ def _logprobs(llm: EnsembleLLM, prompt: str, continuation: str) -> list[float]:
     return [one.logprob for one in llm.score(prompt, continuation).tokens]
 
 
-@pytest.mark.parametrize("fusion", ["deepen", "bayes"])
+@pytest.mark.parametrize("fusion", METHODS)
 @pytest.mark.parametrize("kinds", [(ONE, OTHER), (OTHER, THIRD, ONE)], ids=len)
 def test_many_continuations_score_as_each_alone(kinds: tuple[tuple[str, str], ...], fusion: str) -> None:
     prompts = [prompt for prompt in PROMPTS[:3] for _ in CHOICES]
@@ -45,7 +46,7 @@ def test_one_member_scores_as_its_model_does(kind: tuple[str, str]) -> None:
         assert [one.greedy for one in found.tokens] == (logits.argmax(-1) == torch.tensor(tokens)).tolist()
 
 
-@pytest.mark.parametrize("fusion", ["deepen", "bayes"])
+@pytest.mark.parametrize("fusion", METHODS)
 def test_what_greedy_decoding_gives_is_greedy(fusion: str) -> None:
     llm = EnsembleLLM([small(*ONE), small(*OTHER)], fusion=fusion)
     outputs, encoded = llm.generate(PROMPTS, max_new_tokens=6), [encode_text(llm._ensemble, one) for one in PROMPTS]

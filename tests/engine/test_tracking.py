@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from deepen_llm import Bayes, EnsembleLLM, FusionMethod, Surface, TrackWeights, specialists
+from deepen_llm import EnsembleLLM, FusionMethod, TrackWeights, specialists
 from deepen_llm.engine import scoring
 from deepen_llm.fusion import Likelihood
 from deepen_llm.fusion.weights.tracking import AWAKE
@@ -22,12 +22,13 @@ from deepen_llm.members.local.member import LocalMember
 from research.specialists.knowledge import SUBJECTS
 from research.specialists.phrasing import STATEMENTS, fill
 from tests.engine.test_weights import SPELLED, own_logprobs, pair, weights_of
+from tests.fusion.registered import FUSIONS
 from tests.laws.test_decoding import PROMPTS
 from tests.models import small
 
 Pair = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 QUICK = TrackWeights(gamma=0.5, horizon=20, credit="all")
-MIXTURES: list[FusionMethod] = [Surface(), Bayes()]
+MIXTURES = [fusion for fusion in FUSIONS if fusion.mixes]
 
 
 @pytest.mark.parametrize("prompt", [*PROMPTS[:2], SPELLED])

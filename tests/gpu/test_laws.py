@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from deepen_llm import Bayes, Deepen, EnsembleLLM, FusionMethod, Surface
+from deepen_llm import Bayes, Deepen, EnsembleLLM, Exact, FusionMethod, Surface
+from deepen_llm.fusion import METHODS
 from deepen_llm.fusion.past import Past, Trail
 from deepen_llm.fusion.relative.selection import chosen_anchors
 from deepen_llm.members.base import Member
@@ -16,7 +17,6 @@ from tests.gpu.ensembles import PROMPTS, ensemble
 
 pytestmark = pytest.mark.gpu
 UNFINISHED = [b"", b"", b"\xc3", b""]
-FUSIONS = ["deepen", "bayes", "surface"]
 SAMPLED = {"max_new_tokens": 8, "temperature": 1.0, "top_p": 0.95, "seed": 3}
 
 
@@ -32,7 +32,7 @@ def test_law_1_one_member_is_that_model(which: int, device: str) -> None:
         assert list(out.tokens) == expected[0, ids.shape[1] :].tolist()
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("fusion", METHODS)
 def test_law_2_the_same_model_twice_or_no_weight_is_one(fusion: str, device: str) -> None:
     one, *others = ensemble(device).members
     alone = [out.tokens for out in EnsembleLLM([one]).generate(PROMPTS, max_new_tokens=16)]
@@ -41,7 +41,7 @@ def test_law_2_the_same_model_twice_or_no_weight_is_one(fusion: str, device: str
         assert [out.tokens for out in llm.generate(PROMPTS, max_new_tokens=16)] == alone
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("fusion", METHODS)
 @pytest.mark.parametrize("options", [{"max_new_tokens": 8}, {**SAMPLED, "n": 2}], ids=["greedy", "sampled"])
 def test_law_6_a_batch_is_its_prompts_one_by_one(fusion: str, options: dict[str, Any], device: str) -> None:
     llm = ensemble(device, fusion)
@@ -64,7 +64,7 @@ def test_law_6_a_streams_pieces_join_to_the_whole(device: str) -> None:
     assert "".join(stream) == llm.generate(PROMPTS[0], **SAMPLED).text
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("fusion", METHODS)
 def test_law_8_answers_are_those_of_the_cpu(fusion: str, device: str) -> None:
     here, there = ensemble(device, fusion), ensemble("cpu", fusion)
     out = [llm.generate(PROMPTS, max_new_tokens=12, logprobs=3) for llm in (here, there)]
@@ -73,7 +73,9 @@ def test_law_8_answers_are_those_of_the_cpu(fusion: str, device: str) -> None:
     torch.testing.assert_close(*scores, atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("method", [Deepen(), Deepen(relr=0.3), Bayes(), Bayes(max_rows=64)], ids=str)
+@pytest.mark.parametrize(
+    "method", [Deepen(), Deepen(relr=0.3), Bayes(), Bayes(max_rows=64), Exact(), Exact(mean="geometric")], ids=str
+)
 def test_law_8_a_fused_step_is_that_of_the_cpu(method: FusionMethod, device: str) -> None:
     logits, weights = random_logits(ensemble("cpu").members), torch.tensor([[0.2, 0.5, 0.3]] * 3 + [[1.0, 0, 0]])
     there = method.prepare(ensemble("cpu").members, 0).fuse(logits, weights)

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from deepen_llm import Bayes, Deepen, EnsembleLLM, FusionMethod, Surface
+from deepen_llm import Bayes, EnsembleLLM, FusionMethod
 from deepen_llm.engine.contexts import Contexts
 from deepen_llm.engine.ensemble import Step
 from deepen_llm.engine.text import TextAssembler
 from deepen_llm.requests.prompts import encode_text
+from tests.fusion.registered import BY_NAME, FUSIONS
 from tests.models import random_model, small
 from tests.scripted import scripted
 from tests.tokenizers import REAL, SMALL
@@ -27,15 +28,16 @@ from tests.tokenizers import REAL, SMALL
 KINDS = list(SMALL)
 PAIRS = list(itertools.permutations(KINDS, 2))
 ARCHITECTURES = dict(zip(KINDS, ["llama", "gpt_neox", "gpt2", "gemma", "qwen2"], strict=True))
-FUSIONS: list[FusionMethod] = [Deepen(relr=0.3), Bayes(), Surface()]
+SURFACE = BY_NAME["surface"]
+OTHERS = [fusion for fusion in FUSIONS if fusion != SURFACE]
 # Every pair of kinds by surfaces; each kind, as main model and as another, with the other methods in turn.
-TURNED = [((KINDS[i - 1], kind), FUSIONS[i % 2]) for i, kind in enumerate(KINDS)]
-MET = [*TURNED, *((pair, FUSIONS[2]) for pair in PAIRS)]
+TURNED = [((KINDS[i - 1], kind), OTHERS[i % len(OTHERS)]) for i, kind in enumerate(KINDS)]
+MET = [*TURNED, *((pair, SURFACE) for pair in PAIRS)]
 MEETINGS = pytest.mark.parametrize(("pair", "fusion"), MET, ids=[f"{'-'.join(p)}-{f.method}" for p, f in MET])
 PROMPTS = ["The quick brown fox", "She sells sea shells by the", "Die Antwort auf die große Frage ist", "1, 2, 3,"]
 
 
-def ensemble(*kinds: str, fusion: FusionMethod = FUSIONS[1], **settings: object) -> EnsembleLLM:
+def ensemble(*kinds: str, fusion: FusionMethod = BY_NAME["bayes"], **settings: object) -> EnsembleLLM:
     members = [small(ARCHITECTURES[kind], kind, seed) for seed, kind in enumerate(kinds)]
     return EnsembleLLM(members, fusion=fusion, **settings)  # type: ignore[arg-type]
 

@@ -12,7 +12,6 @@ from scipy.stats import spearmanr
 
 from deepen_llm import specialists
 from deepen_llm.demo.measure import conversation, measure
-from deepen_llm.demo.tuning import RELR
 from deepen_llm.fusion import EntropyWeights, Exact, FusionMethod, PromptWeights, Surface, TrackWeights
 from deepen_llm.fusion.gate import Gate
 from deepen_llm.llm import EnsembleLLM
@@ -188,7 +187,7 @@ def test_tuning_takes_the_best_and_of_equals_the_first(lab: Lab) -> None:
     base = Setting(NAMES, "atlas", deepen())
     best = tuning.searched(lab, base, (1,))
     rank = lab.outcome(best, "dev").rank
-    tried = [replace(base, fusion=deepen(relr=relr, search_steps=1)) for relr in RELR]
+    tried = [replace(base, fusion=deepen(relr=relr, search_steps=1)) for relr in tuning.RELR]
     assert rank == max(lab.outcome(one, "dev").rank for one in tried)
 
 

@@ -1,12 +1,23 @@
 """Sweeps try a few values only: each costs the fused step on every example."""
 
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
+from deepen_llm.fusion.tunable import Sweep
 from deepen_llm.tuning import sweeps
-
-FEW = {name: values[1::4] for name, values in sweeps._VALUES.items()}
 
 
 @pytest.fixture(autouse=True, scope="session")
-def few_values() -> None:
-    sweeps._VALUES.update(FEW)
+def few_values() -> Iterator[None]:
+    whole = sweeps._sweep_of
+
+    def few(name: str, fusion: Mapping[str, Any]) -> Sweep | None:
+        how = whole(name, fusion)
+        return how and replace(how, values=how.values[1::4])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweeps, "_sweep_of", few)
+        yield

@@ -9,6 +9,7 @@ import torch
 
 from deepen_llm import EnsembleLLM
 from deepen_llm.errors import ConfigError
+from deepen_llm.fusion import METHODS
 from deepen_llm.members.base import Member
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.tuning.recording import Recording, recorded
@@ -42,7 +43,7 @@ def counted(member: Member) -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"fusion": "deepen"}, {"fusion": "bayes"}, {"weights": "prompt"}, {"gate": "unsure"}]
+    "settings", [*({"fusion": method} for method in METHODS), {"weights": "prompt"}, {"gate": "unsure"}]
 )
 def test_a_second_trial_reads_nothing_and_answers_the_same(tmp_path: Path, settings: dict[str, str]) -> None:
     parts = members()

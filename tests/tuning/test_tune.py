@@ -13,7 +13,7 @@ from deepen_llm.fusion import Bayes
 from deepen_llm.members.base import Member
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.specialists import Question
-from deepen_llm.tuning import Tuning, space
+from deepen_llm.tuning import Tuning
 from deepen_llm.tuning.dataset import read_examples
 from deepen_llm.tuning.intervals import score_interval
 from deepen_llm.tuning.journal import locked
@@ -27,7 +27,7 @@ SPACE: dict[str, Any] = {
     "methods": ["bayes"],
     "weights": ["avg", "adapt"],
     "gates": ["always"],
-    "anchor_choices": ["all"],
+    "anchor_choice": ["all"],
 }
 OPTIONS: dict[str, Any] = {"batch_size": 60, "generation": {"max_new_tokens": 8}}
 
@@ -173,6 +173,8 @@ def test_what_is_found_is_what_was_tried_whatever_the_ensemble_was(tmp_path: Pat
         ({"metric": "bleu"}, "bleu"),
         ({"search_space": {"relr": (0.5, 0.1)}}, "relr"),
         ({"search_space": {"method": "bayes"}}, "did you mean 'methods'"),
+        ({"search_space": {"rlr": (0.1, 0.2)}}, "did you mean 'relr'"),
+        ({"search_space": {"methods": ["bays"]}}, "did you mean 'bayes'"),
     ],
 )
 def test_arguments_that_cannot_be_used_are_told_at_once(given: dict[str, Any], said: str) -> None:
@@ -186,13 +188,13 @@ def test_one_member_leaves_nothing_to_tune() -> None:
 
 
 def test_settings_that_cannot_be_used_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    wanting = {"method": "bayes", "min_anchors": 10**6}
-    monkeypatch.setattr(space, "STARTS", (wanting, {"method": "bayes"}))
+    wanting = {"min_anchors": 10**6}
+    monkeypatch.setattr(Bayes, "starts", (wanting, {}))
     found = tuned(None, members()[:2], asked(each=4), trials=1, metric=lambda *_: 0.0)  # nobody scores anything
     assert found.verdict == "alone"
     assert len(found.unusable) == 2
     assert all("min_anchors" not in one.candidate.fusion for one in found.growth)
-    monkeypatch.setattr(space, "STARTS", (wanting,))
+    monkeypatch.setattr(Bayes, "starts", (wanting,))
     with pytest.raises(ConfigError, match="no two members can be fused"):
         tuned(None, members()[:2], asked(each=4), trials=1)
 

@@ -11,13 +11,14 @@ from deepen_llm.demo.long_answers.checker import Verdict, check
 from deepen_llm.demo.long_answers.questions import Chain
 from deepen_llm.demo.long_answers.world import the_world
 from deepen_llm.demo.settings import BATCH
+from deepen_llm.fusion import STARTING_METHODS
 from deepen_llm.llm import EnsembleLLM
 from deepen_llm.members.base import Member
 
 MAIN = "egeria"
 """The ensembles' main model: the one of the smallest vocabulary."""
 
-METHODS = ("deepen", "bayes", "surface")
+METHODS = STARTING_METHODS
 """The fusion methods, each with the options that it comes with."""
 
 QUESTIONS = 60

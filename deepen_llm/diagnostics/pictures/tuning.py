@@ -11,20 +11,13 @@ from deepen_llm.diagnostics.pictures.style import COLOURS, MUTED, Picture, drawi
 from deepen_llm.errors import ConfigError
 from deepen_llm.tuning.intervals import score_interval
 from deepen_llm.tuning.result import Tuning
-from deepen_llm.tuning.sweeps import Point
+from deepen_llm.tuning.sweeps import Point, swept
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 _BINS = 8
-_OPTIONS = {
-    "relr": "relative ensemble learning rate η",
-    "search_steps": "search steps T",
-    "rounds": "rounds of Bayes' rule",
-    "self_mass": "mean self-mass of anchors",
-    "anchor_count": "anchors, drawn at random",
-}
 
 
 def draw(found: Tuning, folder: Path) -> Iterator[Path]:
@@ -67,19 +60,19 @@ def members(found: Tuning) -> Picture:
 @drawing
 def options(found: Tuning) -> Picture:
     """Score over each option around the best ensemble, a panel each; loss beside it where it is known."""
-    swept = found.sweeps.options if found.sweeps else {}
-    rows = (len(swept) + 1) // 2
+    scored, known = found.sweeps.options if found.sweeps else {}, swept()
+    rows = (len(scored) + 1) // 2
     picture = Picture(8.4, 0.9 + 3.1 * rows)
     drawn: dict[str, Artist] = {}
-    for place, (name, points) in enumerate(swept.items(), 1):
+    for place, (name, points) in enumerate(scored.items(), 1):
         axes = picture.add_subplot(rows, 2, place)
         values = [point.value for point in points]
         (drawn["score"],) = axes.plot(values, [100 * point.score for point in points], "o-", color=COLOURS[0])
         drawn[f"{found.names[found.single]} alone"] = axes.axhline(
             100 * found.alone[found.single], color=MUTED, ls="--"
         )
-        label(axes, "", _OPTIONS[name], f"{found.metric}, %")
-        if name == "anchor_count":
+        label(axes, "", known[name].label, f"{found.metric}, %")
+        if (sweep := known[name].sweep) and sweep.tokens:
             axes.set_xscale("log", base=2)
             axes.set_xticks(values, [f"{value:.0f}" for value in values])
         axes.set_ylim(0, 103)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -189,8 +189,8 @@ def _logarithms(logits: Tensor, found: Expected) -> Tensor:
 
 
 def _spelling(member: Fusible) -> Spelling:
-    if isinstance(member, Spelling):
-        return member
+    if hasattr(member, "first_tokens"):  # and not isinstance, which would look at its embedding, too
+        return cast("Spelling", member)
     raise ConfigError(
         f"member {member.name} does not tell with which tokens it begins texts, which fusion='surface' needs",
         hint="give it a method first_tokens (see Member), or choose fusion='bayes'",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import ByteSize, Field
 
@@ -19,7 +19,7 @@ _CPU_STEP_BYTES = 64 * 2**20  # rows of one portion, of each space, on a CPU
 _STEP_BYTES = 2**30  # the same on an accelerator
 
 
-_SPACES = {
+_SPACES: dict[str, dict[str, Any]] = {
     "paper": {"center": False, "normalize_rows": True, "temperature": 100.0, "self_mass": None},
     "calibrated": {"center": True, "normalize_rows": False, "temperature": None},
 }
