@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 export TORCH_INDEX ?=
 PROJECTS := pyproject.toml $(wildcard integrations/*/pyproject.toml)
 
-.PHONY: bench compat demo test gpu lint lock format cookbooks specialists study chains given clean
+.PHONY: bench compat demo docs test gpu lint lock format cookbooks specialists study chains given clean
 demo: $(VENV)/.run
 	HF_HUB_OFFLINE=1 $(BIN)/deepen demo
 
@@ -31,6 +31,12 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+# Into build/docs. A broken link, an unknown anchor, or a public name without a docstring or a page ends it.
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(VENV)/.dev
+	$(BIN)/python -m mkdocs build --strict
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -102,6 +102,7 @@ class EnsembleLLM:
             "generation": generation or GenerationOptions(),
         }
         self.settings = EnsembleSettings(**given)
+        """All options, checked."""
         self._own_weights, aggregation = own, own or self.settings.aggregation_weights(len(members))
         self.settings.require_mixture(aggregation)
         self.members: tuple[Member, ...] = tuple(_member(one) for one in members)

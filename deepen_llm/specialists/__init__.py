@@ -6,7 +6,7 @@ seconds:
 >>> [path(name).name for name in NAMES]
 ['atlas', 'curie', 'webster']
 
-:mod:`research.specialists.recipe` remakes them.
+`research.specialists.recipe` remakes them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def path(name: str) -> Path:
     """Where a specialist's checkpoint is.
 
     Args:
-        name: One of :data:`NAMES`.
+        name: One of `NAMES`.
 
     Returns:
         A folder that ``from_pretrained`` loads.
@@ -60,7 +60,7 @@ def path(name: str) -> Path:
 
 
 def paths() -> list[Path]:
-    """The folders of all specialists' checkpoints, in the order of :data:`NAMES`."""
+    """The folders of all specialists' checkpoints, in the order of `NAMES`."""
     return [path(name) for name in NAMES]
 
 

@@ -77,6 +77,7 @@ class DeepenLLM(StructuredPrediction):
         super().__init__(ensemble=ensemble, **given)
         if self.is_chat_model and given.get("messages_to_prompt") is None:
             self.messages_to_prompt = _InTemplate(self._source)
+            """Writes messages as the main model's template does."""
 
     @llm_completion_callback()
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
