@@ -57,6 +57,6 @@ class SureMember(LocalMember):
         return logits
 
     def open(self, prompts: Sequence[Prompt], *, back: int = 0) -> Context:
-        told = _Told(self.name, self._causal, self.vocabulary, self._encoder, prompts, back, None)
+        told = _Told(self.name, self.causal, self.vocabulary, self.encoder, prompts, back, None)
         told.says = self.logits_after
         return told

@@ -69,7 +69,7 @@ class Memory:
 
     def __init__(self, ensemble: Ensemble) -> None:
         self._ensemble = ensemble
-        devices = {member.embedding.device for member in ensemble.members if member.bytes_per_token}
+        devices = {member.device for member in ensemble.members if member.bytes_per_token}
         self._budget = {device: bytes_ for device in devices if (bytes_ := free_memory(device)) is not None}
 
     def holds(self, rows: int, lengths: Sequence[int]) -> bool:
@@ -84,7 +84,7 @@ class Memory:
         members += [(drafting, lengths[self._ensemble.main])] if drafting else []
         for member, length in members:
             slots = min(length, member.context_length or length)
-            needed[member.embedding.device] += rows * (_SLACK * slots * member.bytes_per_token + self._kept(member))
+            needed[member.device] += rows * (_SLACK * slots * member.bytes_per_token + self._kept(member))
         return all(needed[device] <= _USABLE * free for device, free in self._budget.items())
 
     def _kept(self, member: Member) -> int:

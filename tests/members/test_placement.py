@@ -187,7 +187,7 @@ def test_a_member_that_fits_on_no_gpu_goes_to_the_cpu_with_a_warning(
     Recorder(monkeypatch, gpus(0.1, 0.2))
     with pytest.warns(UserWarning, match=r"fits on no GPU \(free: cuda:0 0.1 GB, cuda:1 0.2 GB\): it goes to the CPU"):
         member = loading.load_member(MemberConfig(path=folders[0]))
-    assert member.embedding.device.type == "cpu"
+    assert member.device.type == "cpu"
 
 
 def test_a_split_without_accelerate_says_what_is_missing(folders: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
