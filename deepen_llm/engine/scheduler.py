@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
@@ -12,6 +11,7 @@ from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.options import GenerationOptions
 from deepen_llm.engine.sequence import Request, Row
 from deepen_llm.members.base import Member
+from deepen_llm.members.memory import free_memory
 
 _SLACK = 2  # buffers grow ahead, and some slots are dead
 _LOGIT = 4  # bytes
@@ -91,16 +91,3 @@ class Memory:
         """Bytes of the logits that fusion looks back at, for each row; none of the main model's own vocabulary."""
         same = member.vocabulary.fingerprint == self._ensemble.main_model.vocabulary.fingerprint
         return 0 if same else self._ensemble.fusion.back * _LOGIT * member.vocabulary.size
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be taken on a device; None where that cannot be told."""
-    if device.type == "cuda":
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + cached
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    kilobytes = (int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    return next((1024 * count for count in kilobytes), None)

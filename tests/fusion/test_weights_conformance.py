@@ -9,6 +9,7 @@ from deepen_llm.fusion import (
     FixedWeights,
     PromptWeights,
     TrackWeights,
+    named_weights,
 )
 from deepen_llm.testing import AggregationWeightsTests
 
@@ -20,7 +21,7 @@ OPTIONS: dict[str, AggregationWeights] = {
     "prompt by bytes": PromptWeights(per="byte", tau=0.2),
     "track all": TrackWeights(gamma=0.5, horizon=20, credit="all"),
     "track without a share": TrackWeights(share=0),
-    **{name: kind() for name, kind in FOLLOWING.items()},  # type: ignore[call-arg]
+    **{name: named_weights(name) for name in FOLLOWING},
 }
 
 

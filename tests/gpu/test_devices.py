@@ -10,7 +10,7 @@ from transformers.utils import is_bitsandbytes_available, is_torchao_available
 from deepen_llm import EnsembleLLM, MemberConfig
 from deepen_llm.fusion.relative.embeddings import embedding_of
 from deepen_llm.members.local.checkpoint import Checkpoint
-from deepen_llm.members.local.placement import free_memory
+from deepen_llm.members.local.placement import free_gpu_memory
 from tests.gpu.ensembles import PATHS, PROMPTS, QUESTION, ensemble
 
 pytestmark = [
@@ -43,7 +43,7 @@ def test_auto_takes_the_gpu_where_there_is_one(device: str) -> None:
     llm = ensemble("auto")
     assert {member.device.type for member in llm.members} == {device}
     assert [member.source.device for member in llm.members if member.source] == ["auto"] * 3
-    assert bool(free_memory()) == (device == "cuda")
+    assert bool(free_gpu_memory()) == (device == "cuda")
     assert llm.chat(QUESTION).text == " Paris"
 
 
