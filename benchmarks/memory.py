@@ -9,11 +9,9 @@ import json
 import resource
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from benchmarks.apart import run_apart
 from benchmarks.rows import Result
@@ -22,18 +20,10 @@ from benchmarks.text import Language
 from benchmarks.timing import Ratio
 from benchmarks.tokenizers import tokenizer_of
 from deepen_llm.fusion import Deepen
+from deepen_llm.testing import FusibleMember
 from deepen_llm.vocabulary import Vocabulary, shared_anchors
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-
-
-@dataclass(frozen=True)
-class Described:
-    """What fusion needs to know of a member, without its layers."""
-
-    name: str
-    vocabulary: Vocabulary
-    embedding: Tensor
 
 
 def measure(setting: Setting, tell: Tell) -> Iterator[Result]:
@@ -66,7 +56,7 @@ def main(cache: str, words: str, *sizes: str) -> None:
         Vocabulary.from_tokenizer(one, size=len(embedding), end_of_text=[0])
         for one, embedding in zip(tokenizers, embeddings, strict=True)
     ]
-    members = [Described("", *both) for both in zip(read, embeddings, strict=True)]
+    members = [FusibleMember("", *both) for both in zip(read, embeddings, strict=True)]
     fusion = Deepen().prepare(members, 0)
     for scale in (0.5, 4.0):  # flat and peaked
         fusion.fuse([scale * torch.randn(1, vocabulary) for vocabulary in vocabularies], torch.full((1, 2), 0.5))

@@ -13,8 +13,8 @@ from benchmarks.reference import ReferenceLoop
 from benchmarks.rows import Result
 from benchmarks.setting import Setting, Tell
 from benchmarks.timing import Ratio, in_turn, seconds
-from deepen_llm.engine.scheduler import free_memory
 from deepen_llm.members.local.member import LocalMember
+from deepen_llm.members.memory import free_memory
 from deepen_llm.vocabulary import shared_anchors
 
 _PLACES = 4  # of the text at which the reference loop is timed

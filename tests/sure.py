@@ -19,7 +19,7 @@ class _Told(AfreshContext):
     says: Says
 
     def _forward(self, places: list[tuple[int, int]]) -> Tensor:
-        return torch.stack([self.says(self._rows[row].reading[:length]) for row, length in places])
+        return torch.stack([self.says(self.rows[row].reading[:length]) for row, length in places])
 
 
 class SureMember(LocalMember):
@@ -57,6 +57,6 @@ class SureMember(LocalMember):
         return logits
 
     def open(self, prompts: Sequence[Prompt], *, back: int = 0) -> Context:
-        told = _Told(self.name, self._causal, self.vocabulary, self._encoder, prompts, back, None)
+        told = _Told(self.name, self.causal, self.vocabulary, self.encoder, prompts, back, None)
         told.says = self.logits_after
         return told

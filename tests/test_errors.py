@@ -193,13 +193,6 @@ def test_an_encoder_decoder_model_is_refused() -> None:
         EnsembleLLM([(T5ForConditionalGeneration(config), byte_level_bpe())])
 
 
-def test_offloaded_embeddings_are_refused() -> None:
-    model, tokenizer = scripted(byte_level_bpe(), "a", "b")
-    model.get_input_embeddings().to("meta")
-    with pytest.raises(LoadError, match="are offloaded"):
-        EnsembleLLM([(model, tokenizer)])
-
-
 def test_a_folder_that_is_no_checkpoint(tmp_path: Path) -> None:
     for path, says in [(tmp_path, "has no config.json"), (tmp_path / "nowhere", "is no folder")]:
         with pytest.raises(LoadError, match=says):

@@ -28,7 +28,7 @@ def run_small_on_one_thread(members: Iterable[Member]) -> None:
     Args:
         members: All models that will run, the one that drafts among them.
     """
-    if all(member.weight_bytes <= SMALL and member.embedding.device.type == "cpu" for member in members):
+    if all(member.weight_bytes <= SMALL and member.device.type == "cpu" for member in members):
         run_on_one_thread()
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from deepen_llm.fusion import Bayes, Deepen
 from deepen_llm.fusion.base import Fusible
+from deepen_llm.fusion.relative.embeddings import embedding_of
 from deepen_llm.fusion.relative.layout import SpaceOptions
 from deepen_llm.fusion.relative.space import RelativeSpace
 from deepen_llm.vocabulary import shared_anchors
@@ -113,7 +114,7 @@ def _own(space: RelativeSpace, places: Tensor) -> Tensor:
 
 def _spaces(members: Sequence[Fusible], anchors: Tensor, options: SpaceOptions) -> list[RelativeSpace]:
     return [
-        RelativeSpace(member.embedding, ids, options, member.vocabulary.size, dense=False)
+        RelativeSpace(embedding_of(member), ids, options, member.vocabulary.size, dense=False)
         for member, ids in zip(members, anchors, strict=True)
     ]
 

@@ -95,7 +95,7 @@ class Contexts:
         ]
         own = ensemble.draft_model
         self.drafting: Context = own.open(list(columns[ensemble.main])) if own else self.each[ensemble.main]
-        accelerated = [member.embedding.device.type != "cpu" for member in members]
+        accelerated = [member.device.type != "cpu" for member in members]
         self._order = sorted(range(len(members)), key=lambda i: not accelerated[i])  # these go on working on their own
         self._weighing = Weighing(ensemble, columns, given=given)
 

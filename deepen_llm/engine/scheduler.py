@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
@@ -12,6 +11,7 @@ from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.options import GenerationOptions
 from deepen_llm.engine.sequence import Request, Row
 from deepen_llm.members.base import Member
+from deepen_llm.members.memory import free_memory
 
 _SLACK = 2  # buffers grow ahead, and some slots are dead
 _LOGIT = 4  # bytes
@@ -69,7 +69,7 @@ class Memory:
 
     def __init__(self, ensemble: Ensemble) -> None:
         self._ensemble = ensemble
-        devices = {member.embedding.device for member in ensemble.members if member.bytes_per_token}
+        devices = {member.device for member in ensemble.members if member.bytes_per_token}
         self._budget = {device: bytes_ for device in devices if (bytes_ := free_memory(device)) is not None}
 
     def holds(self, rows: int, lengths: Sequence[int]) -> bool:
@@ -84,23 +84,10 @@ class Memory:
         members += [(drafting, lengths[self._ensemble.main])] if drafting else []
         for member, length in members:
             slots = min(length, member.context_length or length)
-            needed[member.embedding.device] += rows * (_SLACK * slots * member.bytes_per_token + self._kept(member))
+            needed[member.device] += rows * (_SLACK * slots * member.bytes_per_token + self._kept(member))
         return all(needed[device] <= _USABLE * free for device, free in self._budget.items())
 
     def _kept(self, member: Member) -> int:
         """Bytes of the logits that fusion looks back at, for each row; none of the main model's own vocabulary."""
         same = member.vocabulary.fingerprint == self._ensemble.main_model.vocabulary.fingerprint
         return 0 if same else self._ensemble.fusion.back * _LOGIT * member.vocabulary.size
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be taken on a device; None where that cannot be told."""
-    if device.type == "cuda":
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + cached
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    kilobytes = (int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    return next((1024 * count for count in kilobytes), None)

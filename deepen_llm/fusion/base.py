@@ -29,8 +29,12 @@ class Fusible(Protocol):
         """Its vocabulary as bytes."""
 
     @property
-    def embedding(self) -> Tensor:
-        """Its input token embeddings, ``[V_i, D_i]``."""
+    def embedding(self) -> Tensor | None:
+        """Its input token embeddings, ``[V_i, D_i]``; None where there are none that can be read as numbers."""
+
+    @property
+    def missing_embedding(self) -> str:
+        """Why there are none, to follow "the token embeddings of member X"."""
 
 
 class Spelling(Fusible, Protocol):

@@ -92,12 +92,33 @@ def base_of(model: Any) -> Any:
 @torch.inference_mode(False)
 @torch.no_grad()
 def embedding_of(model: PreTrainedModel) -> torch.Tensor:
-    """The input token embeddings, ``[V, D]``, with what an adapter changes in them."""
+    """The input token embeddings, ``[V, D]``, with what an adapter changes in them; on the meta device if offloaded."""
     module = model.get_input_embeddings()
-    if not type(module).__module__.startswith("peft."):
+    if module.weight.is_meta or not type(module).__module__.startswith("peft."):
         return module.weight.detach()  # type: ignore[no-any-return]
     ids = torch.arange(len(module.weight), device=module.weight.device)
     return module(ids).detach().to(module.weight.dtype)  # type: ignore[no-any-return]
+
+
+def device_of(model: PreTrainedModel) -> torch.device:
+    """Where a model's forward takes its token ids: that of its embeddings, or where accelerate brings them to.
+
+    Raises:
+        LoadError: They are on the meta device, and nothing brings them from there.
+    """
+    module = model.get_input_embeddings()
+    if not module.weight.is_meta:
+        return torch.device(module.weight.device)
+    attached = [getattr(part, "_hf_hook", None) for part in (*module.modules(), model)]
+    hooks = [one for hook in attached for one in getattr(hook, "hooks", [hook])]  # several are one that holds them
+    devices = (getattr(hook, "execution_device", None) for hook in hooks)
+    device = next((one for one in devices if one is not None), None)
+    if device is None:
+        raise LoadError(
+            f"the weights of {type(model).__name__} are on the meta device, which holds no numbers",
+            hint="load them onto a device, or offload them with accelerate (device_map), which brings them back",
+        )
+    return torch.device(device)
 
 
 def has_virtual_tokens(model: PreTrainedModel) -> bool:

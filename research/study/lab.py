@@ -19,7 +19,7 @@ from deepen_llm.fusion.weights.dynamic import FollowingWeights
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.vocabulary import shared_anchors
 from research.study.long_lab import LongLab
-from research.study.outputs import OutputSide
+from research.study.outputs import output_side
 from research.study.questions import Asked
 from research.study.recording import Record, followed, kept_record
 
@@ -142,7 +142,7 @@ class Lab:
         """The setting's fusion method, bound to its members."""
         views: list[Fusible] = [self._members[name] for name in setting.members]
         if setting.outputs:
-            views = [OutputSide.of(self._members[name]) for name in setting.members]
+            views = [output_side(self._members[name]) for name in setting.members]
         return setting.fusion.prepare(views, setting.members.index(setting.main))
 
     def _outcome(self, setting: Setting, split: str) -> Outcome:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from deepen_llm.diagnostics.agreement import CALIBRATED, PAPER, agreement
+from deepen_llm.fusion.relative.embeddings import embedding_of
 from deepen_llm.fusion.relative.layout import SpaceOptions
 from deepen_llm.fusion.relative.space import RelativeSpace
 from deepen_llm.members.local.member import LocalMember
@@ -42,7 +43,7 @@ def test_it_is_what_the_formula_says(space: SpaceOptions) -> None:
     pair = [member("llama", "byte_level_bpe"), member("qwen2", "sentencepiece_unigram")]
     ids = shared_anchors([one.vocabulary for one in pair])
     left, right = (
-        RelativeSpace(one.embedding, anchors, space, one.vocabulary.size, dense=False).rows(anchors)
+        RelativeSpace(embedding_of(one), anchors, space, one.vocabulary.size, dense=False).rows(anchors)
         for one, anchors in zip(pair, ids, strict=True)
     )
     cosines, own = [], []

@@ -7,7 +7,7 @@ from deepen_llm.diagnostics.anchor_comparison import AnchorComparison, compare_a
 from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.loading import load_members
 from deepen_llm.members.local.member import LocalMember
-from tests.fusion.members import random_member
+from deepen_llm.testing import random_member
 from tests.models import small
 
 

@@ -9,15 +9,16 @@ import torch
 from deepen_llm import specialists
 from deepen_llm.diagnostics.comparison import Comparison, compare, one_to_one
 from deepen_llm.errors import ConfigError
+from deepen_llm.fusion.relative.embeddings import embedding_of
 from deepen_llm.llm import EnsembleLLM
 from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.loading import load_members
 from deepen_llm.members.local.member import LocalMember
+from deepen_llm.testing import SpellingMember, vocabulary_of
 from deepen_llm.tuning.answered import Answered, ask
 from deepen_llm.tuning.dataset import read_examples
 from deepen_llm.tuning.metrics import Measure
 from deepen_llm.tuning.scoring import scores
-from tests.fusion.members import Spelled, vocabulary
 from tests.models import small
 
 
@@ -31,8 +32,8 @@ def answered() -> dict[str, Answered]:
     return ask(two(), read_examples(specialists.file("dev"), chat=True)[::3])
 
 
-def spelled(name: str, *surfaces: bytes) -> Spelled:
-    return Spelled(name, vocabulary([*surfaces, None], [len(surfaces)]), two()[0].embedding)
+def spelled(name: str, *surfaces: bytes) -> SpellingMember:
+    return SpellingMember(name, vocabulary_of([*surfaces, None], [len(surfaces)]), embedding_of(two()[0]))
 
 
 def only(members: object, *given: object) -> Comparison:
@@ -105,7 +106,7 @@ def test_longer_tokens_map_one_to_one_and_shorter_ones_make_the_main_model() -> 
 
 def test_members_that_share_nothing_are_compared_all_the_same() -> None:
     surfaces = ([b"a", b"b"], [b"c"])
-    left, right = (Spelled(f"{i}", vocabulary(one), two()[0].embedding) for i, one in enumerate(surfaces))
+    left, right = (SpellingMember(f"{i}", vocabulary_of(one), embedding_of(two()[0])) for i, one in enumerate(surfaces))
     found = only([left, right])
     assert (found.shared, found.share, found.one_to_one) == (0, 0.0, (0.0, 0.0))
 

@@ -23,9 +23,9 @@ from deepen_llm.diagnostics.pictures import style
 from deepen_llm.diagnostics.pictures.projection import Projection
 from deepen_llm.diagnostics.pictures.style import COLOURS, drawable
 from deepen_llm.errors import ConfigError
+from deepen_llm.testing import random_member
 from deepen_llm.tuning.answered import Answered
 from deepen_llm.tuning.overlap import Overlap
-from tests.fusion.members import Plain, random_member
 
 THREE = [random_member(seed, 160, 120, 24, end_of_text=1) for seed in (1, 2, 3)]
 
@@ -51,7 +51,7 @@ def test_the_same_tokens_of_alike_members_lie_in_the_same_places() -> None:
 
 def test_members_that_have_nothing_in_common_lie_elsewhere() -> None:
     stranger = random_member(9, 160, 120, 24)
-    stranger = Plain("stranger", stranger.vocabulary, torch.randn(160, 24, generator=torch.Generator().manual_seed(5)))
+    stranger.embedding = torch.randn(160, 24, generator=torch.Generator().manual_seed(5))
     same, chance = pictures.project([THREE[0], stranger], sample=100, clusters=4).kept(1)
     assert same < chance + 0.15
 

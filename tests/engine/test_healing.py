@@ -132,7 +132,7 @@ def test_a_trail_of_chosen_tokens_is_what_was_read_before_each(architecture: str
         assert list(trail.tokens) == ids[len(ids) - len(trail.tokens) :][::-1]
         assert len(trail.tokens) == min(4, len(ids) - 1) or architecture == "longrope" or step == 0
         for back, logits in enumerate(trail.logits, 1):
-            fresh = one._causal.read_afresh(ids[: len(ids) - back])[0, : len(logits)].float()
+            fresh = one.causal.read_afresh(ids[: len(ids) - back])[0, : len(logits)].float()
             fresh[one.vocabulary.tokenizer_size :] = -torch.inf
             torch.testing.assert_close(logits, fresh, atol=2e-4, rtol=1e-4)
         token = usable[int(torch.randint(len(usable), (), generator=chosen))]
@@ -197,7 +197,7 @@ def test_batches_drafts_streams_and_threads_change_nothing(
 def test_a_draft_model_and_steps_of_a_fixed_shape_change_nothing() -> None:
     plain = EnsembleLLM([small("llama", "byte_level_bpe")]).generate(CUT, max_new_tokens=16, **HEALED)
     fixed = LocalMember(*small("llama", "byte_level_bpe"))
-    fixed._causal.fixed_steps = True
+    fixed.causal.fixed_steps = True
     assert EnsembleLLM([fixed], batch_size=2).generate(CUT, max_new_tokens=16, **HEALED) == plain
     drafting = small("gpt2", "byte_level_bpe", seed=9)
     llm = EnsembleLLM([small("llama", "byte_level_bpe")], draft_tokens=4, draft_model=drafting)

@@ -11,7 +11,7 @@ from deepen_llm.fusion.methods.bayes import inverse_by_bayes
 from deepen_llm.fusion.relative.layout import SpaceOptions
 from deepen_llm.fusion.relative.rows import DenseRows
 from deepen_llm.fusion.relative.space import RelativeSpace
-from tests.fusion.members import Plain, random_logits, random_member, vocabulary
+from deepen_llm.testing import FusibleMember, random_logits, random_member, vocabulary_of
 
 THREE = [random_member(place, 120, 80, 16, end_of_text=1) for place in (1, 2, 3)]
 FUSIONS = {
@@ -30,19 +30,11 @@ def test_it_is_a_distribution_without_being_normalised(seed: int, scale: float, 
     torch.testing.assert_close(q.sum(-1), torch.ones(2), atol=2e-5, rtol=0)
 
 
-@pytest.mark.parametrize("rounds", [1, 4])
-def test_identical_members_keep_their_distribution(rounds: int) -> None:
-    member = random_member(1, 80, 60, 16, end_of_text=2)
-    logits = random_logits(member, 3, 5)
-    fused = Bayes(rounds=rounds).prepare([member, member], 0).fuse([logits, logits], torch.full((3, 2), 0.5))
-    torch.testing.assert_close(fused.softmax(-1), logits.softmax(-1))
-
-
-def permuted(member: Plain) -> tuple[Plain, torch.Tensor]:
+def permuted(member: FusibleMember) -> tuple[FusibleMember, torch.Tensor]:
     """A member with the same tokens in another order, and its ids' ids in the first one."""
     order = torch.randperm(member.vocabulary.size, generator=torch.Generator().manual_seed(3))
     surfaces = [member.vocabulary.surfaces[i] for i in order.tolist()]
-    return Plain("permuted", vocabulary(surfaces), member.embedding[order]), order
+    return FusibleMember("permuted", vocabulary_of(surfaces), member.embedding[order]), order
 
 
 def test_further_rounds_let_others_correct_a_main_model_that_is_sure() -> None:
@@ -70,18 +62,6 @@ def test_the_same_distribution_over_another_vocabulary_of_the_same_tokens_is_kep
     logits = random_logits(member, 3, 5)
     fused = Bayes().prepare([member, other], 0).fuse([logits, logits[:, order]], torch.full((3, 2), 0.5))
     torch.testing.assert_close(fused.softmax(-1), logits.softmax(-1), atol=1e-5, rtol=1e-4)
-
-
-def test_members_of_one_vocabulary_are_averaged_whatever_their_padding_and_ends_of_text() -> None:
-    main = random_member(1, 60, 40, 16, end_of_text=2)
-    wider = Plain("wider", vocabulary(list(main.vocabulary.surfaces), [61], padding=8), torch.randn(70, 16))
-    logits = [random_logits(main, 2, 1), random_logits(wider, 2, 2)]
-    logits[1][:, 62:] = -torch.inf
-    fused = Bayes().prepare([main, wider], 0).fuse(logits, torch.tensor([[0.3, 0.7]] * 2)).softmax(-1)
-    p = [one.softmax(-1)[:, :62] for one in logits]
-    torch.testing.assert_close(fused[:, :60], (0.3 * p[0] + 0.7 * p[1])[:, :60])
-    ends = (0.3 * p[0] + 0.7 * p[1])[:, 60:].sum(-1)
-    torch.testing.assert_close(fused[:, 60:].sum(-1), ends)
 
 
 def test_it_is_one_em_step_on_the_papers_objective() -> None:

@@ -12,7 +12,7 @@ from deepen_llm.errors import VocabularyError
 from deepen_llm.fusion import Bayes, Deepen, FusionMethod
 from deepen_llm.fusion.relative.layout import SpaceOptions
 from deepen_llm.fusion.relative.space import RelativeSpace
-from tests.fusion.members import Plain, random_logits, random_member, vocabulary
+from deepen_llm.testing import FusibleMember, random_logits, random_member, vocabulary_of
 
 CASES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "deepen_reference.json").read_text())["cases"]
 METHODS: list[FusionMethod] = [
@@ -25,14 +25,14 @@ METHODS: list[FusionMethod] = [
 ]
 
 
-def members_of(case: dict[str, Any]) -> list[Plain]:
+def members_of(case: dict[str, Any]) -> list[FusibleMember]:
     """The case's members, their anchors spelled alike and everything else apart."""
     made = []
     for place, member in enumerate(case["members"]):
         surfaces: list[bytes | None] = [b"%d:%d" % (place, token) for token in range(member["vocab_size"])]
         for number, token in enumerate(member["anchor_ids"]):
             surfaces[token] = b"anchor %d" % number
-        made.append(Plain(f"member {place}", vocabulary(surfaces), torch.tensor(member["embedding"])))
+        made.append(FusibleMember(f"member {place}", vocabulary_of(surfaces), torch.tensor(member["embedding"])))
     return made
 
 
@@ -107,23 +107,10 @@ def test_few_rows_give_the_dense_choice_where_distributions_are_peaked(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_rows_of_a_batch_are_fused_each_on_its_own(method: FusionMethod) -> None:
-    members = [random_member(seed, 100, 60, 16, end_of_text=2) for seed in (1, 2)]
-    logits = [random_logits(member, 5, 3) for member in members]
-    weights = torch.tensor([[0.5, 0.5], [1.0, 0.0], [0.0, 1.0], [0.9, 0.1], [0.2, 0.8]])
-    fusion = method.prepare(members, 0)
-    whole = fusion.fuse(logits, weights)
-    for row in range(5):
-        alone = fusion.fuse([one[row : row + 1] for one in logits], weights[row : row + 1])
-        torch.testing.assert_close(whole[row].softmax(-1), alone[0].softmax(-1), atol=1e-6, rtol=0)
-    assert torch.equal(whole[1], logits[0][1])  # all weight on the main model: its own logits to the bit
-
-
-@pytest.mark.parametrize("method", METHODS)
 def test_the_end_of_text_is_one_token_whatever_its_ids(method: FusionMethod) -> None:
     main = random_member(1, 60, 50, 16, end_of_text=3)
     one, several = random_member(2, 60, 50, 16, end_of_text=1), random_member(2, 60, 50, 16, end_of_text=1)
-    several.vocabulary = vocabulary([*one.vocabulary.surfaces, None], [60, 61])
+    several.vocabulary = vocabulary_of([*one.vocabulary.surfaces, None], [60, 61])
     several.embedding = torch.cat([one.embedding, one.embedding.mean(0, keepdim=True)])  # centred as before
     logits, other = random_logits(main, 2, 3), random_logits(one, 2, 4)
     split = torch.cat([other, other[:, 60:] - 0.5], 1)  # the same mass, shared by two ids

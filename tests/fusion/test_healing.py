@@ -11,11 +11,11 @@ from torch import Tensor
 from deepen_llm.engine.healing import Healer
 from deepen_llm.fusion.past import Trail
 from deepen_llm.members.base import Reading
-from tests.fusion.members import Spelled, vocabulary
+from deepen_llm.testing import SpellingMember, vocabulary_of
 from tests.fusion.test_straddling import SEEDS, SURFACES, Foreseeing, Model, Path, paths, spelled
 
 END = len(SURFACES)
-MEMBER = Spelled("tiny", vocabulary(SURFACES, [END]), torch.empty(0))
+MEMBER = SpellingMember("tiny", vocabulary_of(SURFACES, [END]), torch.empty(0))
 SCALES = st.floats(0, 6)
 
 
@@ -109,7 +109,7 @@ def test_places_are_healed_apart() -> None:
 
 def test_a_rest_that_no_token_begins_stays_with_what_the_member_says() -> None:
     surfaces = [b"a", b"b", b"abz"]
-    member = Spelled("no z", vocabulary(surfaces, [3]), torch.empty(0))
+    member = SpellingMember("no z", vocabulary_of(surfaces, [3]), torch.empty(0))
     before, after = torch.tensor([0.0, 0.0, 9.0, 0.0]), torch.tensor([0.0, 1.0, 0.0, 2.0])
     told = Reading(after[None], [[2]], [Trail.of((1, 0), (torch.zeros(4), before))])
     found = Healer([member]).heal(0, told, [0])

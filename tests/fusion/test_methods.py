@@ -1,8 +1,9 @@
 """What holds of every registered fusion method, and of how methods are registered."""
 
 import pkgutil
+from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import pytest
 import torch
@@ -15,19 +16,14 @@ from deepen_llm.errors import ConfigError
 from deepen_llm.fusion import DEFAULT, METHODS, STARTING_METHODS, Exact, FusionMethod, Needs, Surface, methods
 from deepen_llm.fusion.registry import by_name
 from deepen_llm.fusion.tunable import Choice, Number
-from tests.fusion.members import Plain, Spelled, random_logits, random_member
+from deepen_llm.testing import FusibleMember, SpellingMember, random_logits, random_member
 from tests.fusion.registered import FUSIONS
 
 EACH = pytest.mark.parametrize("method", FUSIONS, ids=lambda method: method.method)
 WEIGHTS = torch.tensor([[0.5, 0.3, 0.2], [1.0, 0.0, 0.0], [0.0, 0.6, 0.4], [0.1, 0.0, 0.9]])
 
 
-def spelled(seed: int, size: int) -> Spelled:
-    made = random_member(seed, size, 60, 16, end_of_text=2)
-    return Spelled(made.name, made.vocabulary, made.embedding)
-
-
-THREE = [spelled(seed, 90 + seed) for seed in (1, 2, 3)]
+THREE = [random_member(seed, 90 + seed, 60, 16, end_of_text=2) for seed in (1, 2, 3)]
 
 
 def test_a_method_is_known_by_one_line_and_its_file_has_its_name() -> None:
@@ -149,22 +145,15 @@ def test_names_that_are_taken_or_missing_are_refused() -> None:
         by_name(SimpleNamespace(Unnamed=Unnamed))
 
 
-class WithoutEmbedding:
-    """A member that has a vocabulary, and no embedding."""
-
-    def __init__(self, member: Spelled) -> None:
-        self.name, self.vocabulary, self.first_tokens = member.name, member.vocabulary, member.first_tokens
-
-    @property
-    def embedding(self) -> Tensor:
-        raise AssertionError("nobody needs it")
+def without_embedding(member: SpellingMember) -> SpellingMember:
+    return replace(member, embedding=cast("Tensor", None), missing_embedding="are away")
 
 
 @EACH
 def test_who_needs_no_embeddings_looks_at_none(method: FusionMethod) -> None:
-    members = [WithoutEmbedding(one) for one in THREE]
+    members = [without_embedding(one) for one in THREE]
     if Needs.EMBEDDING in method.required:
-        with pytest.raises(AssertionError, match="nobody needs it"):
+        with pytest.raises(ConfigError, match="the token embeddings of member"):
             method.prepare(members, 0)
         return
     logits = [random_logits(one, 4, 3) for one in THREE]
@@ -176,8 +165,8 @@ def test_exact_needs_embeddings_where_it_chooses_tokens_by_them(choice: Literal[
     method = Exact(choice={"anchor_choice": choice, "anchor_count": 9})
     assert method.required == {Needs.EMBEDDING, Needs.FULL_LOGITS}
     assert Exact().required == {Needs.FULL_LOGITS}
-    with pytest.raises(AssertionError, match="nobody needs it"):
-        method.prepare([WithoutEmbedding(one) for one in THREE], 0)
+    with pytest.raises(ConfigError, match="the token embeddings of member"):
+        method.prepare([without_embedding(one) for one in THREE], 0)
 
 
 @pytest.mark.parametrize("mean", ["arithmetic", "geometric"])
@@ -208,7 +197,7 @@ def test_exact_is_its_formula(mean: Literal["arithmetic", "geometric"]) -> None:
         torch.testing.assert_close(_one_end(fused, THREE[0])[place], wanted[place])
 
 
-def _one_end(p: Tensor, member: Plain) -> Tensor:
+def _one_end(p: Tensor, member: FusibleMember) -> Tensor:
     """Distributions whose end of text is its first id alone."""
     first, *others = member.vocabulary.end_of_text
     p = p.clone()

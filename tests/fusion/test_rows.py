@@ -15,7 +15,7 @@ from deepen_llm.fusion.relative.likely import RowOptions, likely_tokens, needed_
 from deepen_llm.fusion.relative.method import RelativeMethod
 from deepen_llm.fusion.relative.row_cache import RowCache
 from deepen_llm.fusion.relative.space import RelativeSpace
-from tests.fusion.members import Plain, random_logits, random_member
+from deepen_llm.testing import FusibleMember, random_logits, random_member
 
 MEMBERS = [random_member(seed, 400, 300, 32, end_of_text=2) for seed in (1, 2)]
 LOGITS = [random_logits(member, 6, 11 + place, scale=6) for place, member in enumerate(MEMBERS)]
@@ -156,7 +156,7 @@ def test_a_copy_or_a_pickle_gives_the_same() -> None:
 
 @pytest.mark.parametrize("center", [True, False])
 def test_tokens_beyond_the_embedding_are_near_to_nothing(*, center: bool) -> None:
-    member: Plain = MEMBERS[0]
+    member: FusibleMember = MEMBERS[0]
     for dtype in (torch.float32, torch.bfloat16):
         one = RelativeSpace(member.embedding.to(dtype), ANCHORS, Bayes() if center else Deepen(), 410, dense=False)
         torch.testing.assert_close(one.rows(torch.tensor([405])), torch.full((1, 200), 1 / 200))

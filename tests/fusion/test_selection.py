@@ -1,5 +1,6 @@
 """Which anchors are used: by chance, by consistency, far apart; and all of them where that is what was asked for."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -17,8 +18,8 @@ from deepen_llm.fusion.relative.layout import SpaceOptions
 from deepen_llm.fusion.relative.method import RelativeMethod
 from deepen_llm.fusion.relative.selection import AnchorOptions, chosen_anchors, spread_out
 from deepen_llm.storage import store
+from deepen_llm.testing import FusibleMember, random_logits, random_member
 from deepen_llm.vocabulary import shared_anchors
-from tests.fusion.members import Plain, random_logits, random_member
 
 THREE = [random_member(seed, 150 + seed, 90, 24, end_of_text=1) for seed in (1, 2, 3)]
 CHOICES = ["random", "consistent", "spread"]
@@ -30,11 +31,11 @@ def choice(name: str, count: int, seed: int = 0) -> AnchorOptions:
     return AnchorOptions(anchor_choice=name, anchor_count=count, anchor_seed=seed)
 
 
-def shared(members: list[Plain]) -> Tensor:
+def shared(members: Sequence[FusibleMember]) -> Tensor:
     return shared_anchors([member.vocabulary for member in members])
 
 
-def columns_of(members: list[Plain], options: AnchorOptions, space: SpaceOptions = CALIBRATED) -> list[int]:
+def columns_of(members: Sequence[FusibleMember], options: AnchorOptions, space: SpaceOptions = CALIBRATED) -> list[int]:
     """The columns of what is chosen, which are those of the shared anchors in their order."""
     ids = shared(members)
     chosen = chosen_anchors(members, ids, 0, options, space)

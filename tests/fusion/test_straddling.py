@@ -14,10 +14,10 @@ from deepen_llm.fusion.past import Trail
 from deepen_llm.fusion.surfaces.correspondence import Tokens
 from deepen_llm.fusion.surfaces.expected import Evidence
 from deepen_llm.fusion.surfaces.straddling import evidence
-from tests.fusion.members import Spelled, vocabulary
+from deepen_llm.testing import SpellingMember, vocabulary_of
 
 SURFACES = [b"a", b"b", b"ab", b"ba", b"bb", b"aba", b"bab", b"abb", b"abba", b"babab"]
-TOKENS = Tokens(Spelled("tiny", vocabulary(SURFACES, [len(SURFACES)]), torch.empty(0)))
+TOKENS = Tokens(SpellingMember("tiny", vocabulary_of(SURFACES, [len(SURFACES)]), torch.empty(0)))
 SEEDS = st.integers(0, 10**6)
 Path = tuple[int, ...]
 
@@ -165,7 +165,7 @@ def test_without_a_trail_only_what_begins_here_counts() -> None:
 def test_inside_a_character_nobody_is_sure_of_it_by_being_sure_of_its_first_byte() -> None:
     """The byte piece covers all that is unfinished, so what the member says next is unknown."""
     surfaces = [b"\xf0", b"\x9f", "🚀".encode(), "😀".encode(), b"x"]
-    tokens = Tokens(Spelled("bytes", vocabulary(surfaces), torch.empty(0)))
+    tokens = Tokens(SpellingMember("bytes", vocabulary_of(surfaces), torch.empty(0)))
     logits = torch.tensor([20.0, 0.0, 8.0, 0.0, 0.0])
     found = evidence(tokens, logits, Trail.of(), b"\xf0", guess=0.25, abstain=True)
     assert found.here == 0

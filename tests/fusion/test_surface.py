@@ -15,7 +15,7 @@ from deepen_llm.fusion import Surface
 from deepen_llm.fusion.base import Fusion
 from deepen_llm.fusion.past import Past, Trail
 from deepen_llm.members.local.member import LocalMember
-from tests.fusion.members import Plain, Spelled, random_logits, vocabulary
+from deepen_llm.testing import FusibleMember, SpellingMember, random_logits, vocabulary_of
 from tests.models import small
 from tests.tokenizers import SMALL
 
@@ -225,16 +225,16 @@ def test_places_and_portions_are_fused_as_one_by_one(portion: int, monkeypatch: 
     torch.testing.assert_close(fusion.fuse(logits, weights, past), whole)
 
 
-def permuted(one: Plain) -> tuple[Spelled, Tensor]:
+def permuted(one: FusibleMember) -> tuple[SpellingMember, Tensor]:
     """A member with the same tokens in another order, and its ids' ids in the first one."""
     order = torch.randperm(len(one.vocabulary.surfaces), generator=torch.Generator().manual_seed(3))
     surfaces = [one.vocabulary.surfaces[i] for i in order.tolist()]
     ends = [order.tolist().index(end) for end in one.vocabulary.end_of_text]
-    return Spelled("permuted", vocabulary(surfaces, ends), torch.empty(0)), order
+    return SpellingMember("permuted", vocabulary_of(surfaces, ends), torch.empty(0)), order
 
 
 NESTED = [bytes(one) for size in (1, 2, 3) for one in itertools.product(b"abc", repeat=size)]
-ONE = Spelled("one", vocabulary([*NESTED, None, None], [len(NESTED), len(NESTED) + 1]), torch.empty(0))
+ONE = SpellingMember("one", vocabulary_of([*NESTED, None, None], [len(NESTED), len(NESTED) + 1]), torch.empty(0))
 
 
 @pytest.mark.parametrize("rounds", [1, 3])
@@ -253,7 +253,9 @@ def test_the_same_tokens_in_another_order_are_averaged_with_and_without_several_
 
 
 def test_equal_vocabularies_are_averaged_whatever_was_read_before() -> None:
-    wider = Spelled("wider", vocabulary(list(ONE.vocabulary.surfaces), [len(NESTED)], padding=8), torch.empty(0))
+    wider = SpellingMember(
+        "wider", vocabulary_of(list(ONE.vocabulary.surfaces), [len(NESTED)], padding=8), torch.empty(0)
+    )
     logits = [random_logits(ONE, 2, 1), random_logits(wider, 2, 2)]
     logits[1][:, ONE.vocabulary.size :] = -torch.inf
     past = Past([(), ()], [b"", b"a"])
@@ -265,7 +267,7 @@ def test_equal_vocabularies_are_averaged_whatever_was_read_before() -> None:
 
 def test_the_end_of_text_goes_to_the_end_of_text_however_many_ids_it_has() -> None:
     end = len(NESTED)
-    single = Spelled("single", vocabulary([*NESTED[::-1], None], [end]), torch.empty(0))
+    single = SpellingMember("single", vocabulary_of([*NESTED[::-1], None], [end]), torch.empty(0))
     sure = torch.full((1, end + 1), -50.0)
     sure[0, end] = 0.0
     for pair, said in (([ONE, single], sure), ([single, ONE], torch.cat([sure[:, :end], sure[:, [0, end]]], 1))):
@@ -286,7 +288,7 @@ def test_first_tokens_begin_their_texts(kind: str, texts: list[str]) -> None:
 
 
 def test_a_member_without_first_tokens_is_told_what_to_do() -> None:
-    plain = Plain("plain", ONE.vocabulary, torch.empty(0))
+    plain = FusibleMember("plain", ONE.vocabulary, torch.empty(0))
     with pytest.raises(ConfigError, match="member plain does not tell with which tokens") as raised:
         Surface().prepare([ONE, plain], 0)
     assert "fusion='bayes'" in str(raised.value)

@@ -8,8 +8,9 @@ import torch
 from transformers.utils import is_bitsandbytes_available, is_torchao_available
 
 from deepen_llm import EnsembleLLM, MemberConfig
+from deepen_llm.fusion.relative.embeddings import embedding_of
 from deepen_llm.members.local.checkpoint import Checkpoint
-from deepen_llm.members.local.placement import free_memory
+from deepen_llm.members.local.placement import free_gpu_memory
 from tests.gpu.ensembles import PATHS, PROMPTS, QUESTION, ensemble
 
 pytestmark = [
@@ -40,9 +41,9 @@ def test_members_may_lie_on_different_devices(fusion: str, device: str) -> None:
 
 def test_auto_takes_the_gpu_where_there_is_one(device: str) -> None:
     llm = ensemble("auto")
-    assert {member.embedding.device.type for member in llm.members} == {device}
+    assert {member.device.type for member in llm.members} == {device}
     assert [member.source.device for member in llm.members if member.source] == ["auto"] * 3
-    assert bool(free_memory()) == (device == "cuda")
+    assert bool(free_gpu_memory()) == (device == "cuda")
     assert llm.chat(QUESTION).text == " Paris"
 
 
@@ -53,7 +54,7 @@ def test_a_footprint_is_what_loading_takes(device: str) -> None:
     config, before = MemberConfig(path=PATHS[0], dtype="float32", device=device), taken()
     member = EnsembleLLM.from_pretrained([config]).members[0]
     expected = Checkpoint(config).footprint().weights
-    assert member.embedding.nbytes < expected
+    assert embedding_of(member).nbytes < expected
     if device == "cuda":
         assert 0.9 * expected < taken() - before < 1.5 * expected  # small tensors take whole blocks
 
@@ -62,7 +63,7 @@ def test_a_footprint_is_what_loading_takes(device: str) -> None:
 @pytest.mark.parametrize("fusion", ["deepen", "bayes", "surface"])
 def test_half_precision_decodes(dtype: str, fusion: str, device: str) -> None:
     llm = ensemble(device, fusion, dtype)
-    assert {member.embedding.dtype for member in llm.members} == {getattr(torch, dtype)}
+    assert {embedding_of(member).dtype for member in llm.members} == {getattr(torch, dtype)}
     assert llm.chat(QUESTION).text == " Paris"
     out = llm.generate(PROMPTS, max_new_tokens=8, temperature=0.7, seed=1)
     assert all(one.tokens for one in out)
@@ -74,8 +75,8 @@ def test_a_device_map_spreads_a_member(place: str, device: str) -> None:
     device_map: Any = {"": device} if place == "named" else "auto"
     members = [MemberConfig(path=path, device_map=device_map, dtype="bfloat16") for path in PATHS]
     llm = EnsembleLLM.from_pretrained(members, fusion="bayes")
-    assert {member.embedding.dtype for member in llm.members} == {torch.bfloat16}
-    assert {member.embedding.device.type for member in llm.members} == {device}
+    assert {embedding_of(member).dtype for member in llm.members} == {torch.bfloat16}
+    assert {member.device.type for member in llm.members} == {device}
     assert llm.chat(QUESTION).text == " Paris"
 
 
@@ -93,5 +94,5 @@ def test_a_member_may_be_split_over_gpus() -> None:
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
 def test_quantised_members_decode(quantization: Any, device: str) -> None:
     llm = ensemble(device, quantization=quantization)
-    assert {member.embedding.device.type for member in llm.members} == {device}
+    assert {member.device.type for member in llm.members} == {device}
     assert llm.chat(QUESTION).text == " Paris"

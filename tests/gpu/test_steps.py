@@ -13,7 +13,7 @@ pytestmark = pytest.mark.gpu
 def again(member: LocalMember, *, fixed: bool, compile_: bool = False) -> LocalMember:
     """The same model as a member of its own, with steps of a fixed shape or without."""
     other = LocalMember(member.model, member.tokenizer, compile=compile_)
-    other._causal.fixed_steps = fixed
+    other.causal.fixed_steps = fixed
     return other
 
 
@@ -31,7 +31,7 @@ def test_steps_of_a_fixed_shape_give_what_growing_caches_give(which: int, device
             context.append([[token] for token in tokens])
             if step == 20:
                 context.select([2, 0])
-    assert contexts[1]._causal.captures == (device == "cuda")  # False after a capture that failed
+    assert contexts[1].causal.captures == (device == "cuda")  # False after a capture that failed
 
 
 @pytest.mark.parametrize("options", [{}, {"temperature": 1.0, "seed": 5}], ids=["greedy", "sampled"])

@@ -10,9 +10,9 @@ from transformers import PreTrainedModel
 from deepen_llm import EnsembleLLM
 from deepen_llm.engine import scheduler as admission
 from deepen_llm.engine.ensemble import Ensemble
-from deepen_llm.engine.scheduler import free_memory
 from deepen_llm.fusion import FixedWeights, Surface
 from deepen_llm.members.local.member import LocalMember
+from deepen_llm.members.memory import free_memory
 from deepen_llm.members.transformers_api import cache_of
 from tests.laws.test_decoding import PROMPTS
 from tests.models import small

@@ -269,7 +269,7 @@ def test_one_token_steps_of_a_fixed_shape_change_nothing() -> None:
     for fixed in (False, True):
         members = [LocalMember(*small("llama", kind)) for kind in ("byte_level_bpe", "sentencepiece_bpe")]
         for member in members:
-            member._causal.fixed_steps = fixed
+            member.causal.fixed_steps = fixed
         llm = EnsembleLLM(members, fusion="surface", batch_size=2)
         outs.append(llm.generate(PROMPTS, max_new_tokens=30, temperature=0.7, seed=3))
     assert outs[0] == outs[1]

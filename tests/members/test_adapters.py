@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from deepen_llm import EnsembleConfig, EnsembleLLM, MemberConfig, specialists
 from deepen_llm.errors import LoadError
+from deepen_llm.fusion.relative.embeddings import embedding_of
 from deepen_llm.members.local import files
 from deepen_llm.members.local.checkpoint import Checkpoint
 from deepen_llm.members.local.limits import declared_window
@@ -123,7 +124,7 @@ def test_an_adapters_folder_gives_what_peft_gives(kind: str, tmp_path: Path) -> 
     pairs = [EnsembleLLM([one, other()]) for one in ((model, tokenizer), loaded)]
     outs = [llm.generate("The capital of France is", max_new_tokens=8) for llm in pairs]
     assert outs[0].text == outs[1].text
-    assert torch.allclose(pairs[0].members[0].embedding, loaded.embedding, atol=1e-5)
+    assert torch.allclose(embedding_of(pairs[0].members[0]), embedding_of(loaded), atol=1e-5)
 
 
 def other() -> Any:

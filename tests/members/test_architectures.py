@@ -23,7 +23,7 @@ PROMPTS = ["The quick brown fox", "1, 2, 3,"]
 
 
 def memory_of(architecture: str) -> Memory:
-    return LocalMember(*small(architecture, KIND))._causal.traits.memory
+    return LocalMember(*small(architecture, KIND)).causal.traits.memory
 
 
 @pytest.mark.parametrize("architecture", ATTENTION)

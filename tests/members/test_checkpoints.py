@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from deepen_llm import EnsembleLLM, MemberConfig, specialists
 from deepen_llm.errors import LoadError
+from deepen_llm.fusion.relative.embeddings import embedding_of
 from deepen_llm.members.local.loading import load_member
 
 PATH = specialists.paths()[0]
@@ -36,7 +37,7 @@ def answer(folder: Path) -> str:
 def test_an_old_configuration_may_name_its_dtype_as_torch_did(folder: Path) -> None:
     edited(folder, "config.json", dtype=None, torch_dtype="float32")
     member = load_member(MemberConfig(path=str(folder), device="cpu"))
-    assert member.embedding.dtype == torch.float32
+    assert embedding_of(member).dtype == torch.float32
     assert answer(folder) == " Paris"
 
 
@@ -71,7 +72,8 @@ def test_pickled_weights_alone_say_how_to_allow_them(folder: Path) -> None:
     with pytest.raises(LoadError) as caught:
         load_member(MemberConfig(path=str(folder), device="cpu"))
     assert "safetensors_only=False" in caught.value.hint
-    assert load_member(MemberConfig(path=str(folder), device="cpu", safetensors_only=False)).embedding.dim() == 2
+    member = load_member(MemberConfig(path=str(folder), device="cpu", safetensors_only=False))
+    assert embedding_of(member).dim() == 2
 
 
 @pytest.mark.parametrize("with_config", [False, True])

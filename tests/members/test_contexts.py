@@ -219,13 +219,3 @@ def test_a_model_without_rollback_reads_afresh_and_says_so_once() -> None:
     context.append([[" and"], [" dog"]])
     expected = torch.stack([logits_of(member, ids) for ids in context.ids])
     torch.testing.assert_close(context.logits(), expected, atol=1e-4, rtol=1e-4)
-
-
-def test_a_copied_row_goes_its_own_way() -> None:
-    member = member_of("sentencepiece_bpe")
-    context = member.open([member.encode_prompt(PROMPT)])
-    context.logits()
-    context.select([0, 0])
-    context.append([[" jumps"], [" sleeps"]])
-    expected = torch.stack([logits_of(member, afresh(member, PROMPT + text)) for text in (" jumps", " sleeps")])
-    torch.testing.assert_close(context.logits(), expected, atol=2e-4, rtol=1e-4)

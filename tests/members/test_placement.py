@@ -14,7 +14,7 @@ from deepen_llm import EnsembleLLM, MemberConfig, specialists
 from deepen_llm.errors import ConfigError
 from deepen_llm.members.local import loading
 from deepen_llm.members.local.checkpoint import Checkpoint, _block, _size
-from deepen_llm.members.local.placement import Footprint, Share, assign, free_memory, occupied, place
+from deepen_llm.members.local.placement import Footprint, Share, assign, free_gpu_memory, occupied, place
 from tests.models import CONFIGS, small
 
 GB = 10**9
@@ -160,7 +160,7 @@ class Recorder:
             return load(source, None if share is None else {})
 
         monkeypatch.setattr(loading, "_load", record)
-        monkeypatch.setattr(loading, "free_memory", lambda: free)
+        monkeypatch.setattr(loading, "free_gpu_memory", lambda: free)
 
 
 def test_a_device_of_ones_own_comes_first(folders: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +187,7 @@ def test_a_member_that_fits_on_no_gpu_goes_to_the_cpu_with_a_warning(
     Recorder(monkeypatch, gpus(0.1, 0.2))
     with pytest.warns(UserWarning, match=r"fits on no GPU \(free: cuda:0 0.1 GB, cuda:1 0.2 GB\): it goes to the CPU"):
         member = loading.load_member(MemberConfig(path=folders[0]))
-    assert member.embedding.device.type == "cpu"
+    assert member.device.type == "cpu"
 
 
 def test_a_split_without_accelerate_says_what_is_missing(folders: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,9 +201,9 @@ def test_a_split_without_accelerate_says_what_is_missing(folders: list[str], mon
 def test_free_memory_leaves_room_for_the_caches_of_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda gpu: ((70 * GB, 80 * GB), (1 * GB, 80 * GB))[gpu])
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda gpu: (0, 70 * GB)[gpu])
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda gpu: (0, 60 * GB)[gpu])
-    assert free_memory() == {0: 66.5 * GB, 1: 0}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda gpu: ((70 * GB, 80 * GB), (1 * GB, 80 * GB))[gpu.index])
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda gpu: (0, 70 * GB)[gpu.index])
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda gpu: (0, 60 * GB)[gpu.index])
+    assert free_gpu_memory() == {0: 66.5 * GB, 1: 0}
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert free_memory() == {}
+    assert free_gpu_memory() == {}

@@ -1,6 +1,5 @@
 """Members in few bits: loaded so, or from checkpoints that are so already."""
 
-import importlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,10 @@ from transformers.utils import is_bitsandbytes_available, is_torchao_available
 
 from deepen_llm import EnsembleLLM, MemberConfig, specialists
 from deepen_llm.errors import ConfigError, LoadError
+from deepen_llm.fusion.relative.embeddings import embedding_of
 from deepen_llm.members.local import quantization
 from deepen_llm.members.local.checkpoint import Checkpoint
 from deepen_llm.members.local.loading import load_member
-from tests.scripted import scripted
-from tests.tokenizers import byte_level_bpe
 
 bnb = pytest.mark.skipif(
     not is_bitsandbytes_available(), reason="bitsandbytes is not installed: pip install 'deepen-llm[quantized]'"
@@ -45,7 +43,7 @@ def test_a_quantised_ensemble_answers_as_the_plain_one(name: Any, off: float, tm
         kinds = {type(part).__name__ for part in member.model.modules()}  # type: ignore[attr-defined]
         weights = {type(one).__name__ for one in member.model.parameters()}  # type: ignore[attr-defined]
         assert (kinds | weights) & {"Linear8bitLt", "Linear4bit", "Int8Tensor"}
-        assert torch.equal(member.embedding, full.embedding)
+        assert torch.equal(embedding_of(member), embedding_of(full))
     assert llm.chat(QUESTION).text == plain.chat(QUESTION).text == " Paris"
     torch.testing.assert_close(score(llm), score(plain), atol=off, rtol=0)
     llm.save_config(tmp_path / "ensemble.yaml")
@@ -101,21 +99,3 @@ def test_a_quantised_checkpoint_of_a_package_that_is_missing_names_it(tmp_path: 
     with pytest.raises(LoadError, match="aqlm") as caught:
         EnsembleLLM.from_pretrained([tmp_path], device="cpu")
     assert "install what the message names" in caught.value.hint
-
-
-@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])
-def test_embeddings_that_are_quantised_are_refused(dtype: torch.dtype) -> None:
-    model, tokenizer = scripted(byte_level_bpe(), "a", "b")
-    table = model.get_input_embeddings()
-    table.weight = torch.nn.Parameter(table.weight.to(dtype), requires_grad=False)
-    with pytest.raises(LoadError, match="token embeddings of member ScriptedLlama are quantised"):
-        EnsembleLLM([(model, tokenizer)])
-
-
-@torchao
-def test_embeddings_that_are_quantised_by_torchao_are_refused() -> None:
-    library: Any = importlib.import_module("torchao.quantization")
-    model, tokenizer = scripted(byte_level_bpe(), "a", "b")
-    library.quantize_(model, library.Int8WeightOnlyConfig(), lambda part, _: isinstance(part, torch.nn.Embedding))
-    with pytest.raises(LoadError, match="are quantised"):
-        EnsembleLLM([(model, tokenizer)])

@@ -13,19 +13,19 @@ ARCHITECTURES = ["llama", "gpt_neox", "gemma", "qwen2"]
 
 def member_with(architecture: str, kind: str, *, fixed: bool) -> LocalMember:
     member = LocalMember(*small(architecture, kind))
-    member._causal.fixed_steps = fixed
+    member.causal.fixed_steps = fixed
     return member
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_these_families_can_be_fixed(architecture: str) -> None:
-    assert LocalMember(*small(architecture, "byte_level_bpe"))._causal.traits.fixed_steps
+    assert LocalMember(*small(architecture, "byte_level_bpe")).causal.traits.fixed_steps
 
 
 @pytest.mark.filterwarnings("ignore:.*no cache that can be rolled back")
 @pytest.mark.parametrize("architecture", ["sliding", "mpt", "mamba", "dynamic_rope"])
 def test_these_cannot(architecture: str) -> None:
-    assert not LocalMember(*small(architecture, "byte_level_bpe"))._causal.traits.fixed_steps
+    assert not LocalMember(*small(architecture, "byte_level_bpe")).causal.traits.fixed_steps
 
 
 @pytest.mark.parametrize("draft_tokens", [0, 3])

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from deepen_llm import EnsembleLLM, specialists
 from deepen_llm.errors import PromptError
+from deepen_llm.fusion.relative.embeddings import embedding_of
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.members.transformers_api import takes
 from tests.models import small
@@ -118,7 +119,7 @@ def test_embedding_and_head_may_differ_in_width(rows: int, logits: int) -> None:
     embedding.weight.data = embedding.weight.data[: wider - 5 + rows]
     head.weight.data = head.weight.data[: wider - 5 + logits]
     llm = EnsembleLLM([(model, tokenizer), small("llama", "sentencepiece_bpe")])
-    assert llm.members[0].embedding.shape[0] == llm.members[0].vocabulary.size == wider - 5 + min(rows, logits)
+    assert len(embedding_of(llm.members[0])) == llm.members[0].vocabulary.size == wider - 5 + min(rows, logits)
     assert len(llm.generate("The quick brown fox", max_new_tokens=8, temperature=1.0, seed=1).tokens) == 8
 
 

@@ -14,6 +14,7 @@ from deepen_llm import specialists
 from deepen_llm.demo.measure import conversation, measure
 from deepen_llm.fusion import EntropyWeights, Exact, FusionMethod, PromptWeights, Surface, TrackWeights
 from deepen_llm.fusion.gate import Gate
+from deepen_llm.fusion.relative.embeddings import embedding_of
 from deepen_llm.llm import EnsembleLLM
 from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.loading import load_members
@@ -26,7 +27,7 @@ from research.study.experiments import bayes, deepen
 from research.study.generalists import GENERALISTS
 from research.study.intervals import interval, rank_correlation
 from research.study.lab import Lab, Setting
-from research.study.outputs import OutputSide
+from research.study.outputs import output_side
 from research.study.questions import asked_in_dev, asked_in_test
 from research.study.suite import TABLES
 from research.study.tables import Table
@@ -122,9 +123,10 @@ def test_intervals_count_facts_not_questions() -> None:
 
 def test_output_embeddings_are_the_head(lab: Lab) -> None:
     member = lab.member("webster")
-    side = OutputSide.of(member)
-    assert side.embedding.shape == member.embedding.shape
-    assert not torch.equal(side.embedding, member.embedding)
+    side = output_side(member)
+    own = embedding_of(member)
+    assert side.embedding.shape == own.shape
+    assert not torch.equal(side.embedding, own)
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ class Answering(LocalMember):
         self.prompts: list[str] = []
 
     def open(self, prompts: Sequence[Prompt], *, back: int = 0) -> Context:
-        self.prompts += [self._chat.spelled(prompt.ids) for prompt in prompts]
+        self.prompts += [self.chat.spelled(prompt.ids) for prompt in prompts]
         return _Opinion(self, super().open(prompts, back=back))
 
     def wanted(self, ids: Sequence[int]) -> int | None:

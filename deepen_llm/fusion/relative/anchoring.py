@@ -8,6 +8,7 @@ from torch import Tensor
 
 from deepen_llm.errors import VocabularyError
 from deepen_llm.fusion.base import Fusible
+from deepen_llm.fusion.relative.embeddings import embedding_of
 from deepen_llm.fusion.relative.layout import SpaceOptions
 from deepen_llm.fusion.relative.selection import AnchorOptions, chosen_anchors
 from deepen_llm.fusion.relative.space import RelativeSpace
@@ -56,7 +57,7 @@ def anchor_groups(
     def space(i: int, ids: Tensor) -> RelativeSpace:
         member = members[i]
         return RelativeSpace(
-            member.embedding, ids, options, member.vocabulary.size, dense=dense, kept_bytes=0 if dense else kept
+            embedding_of(member), ids, options, member.vocabulary.size, dense=dense, kept_bytes=0 if dense else kept
         )
 
     return [{i: space(i, ids) for i, ids in place} for place in places]

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from deepen_llm.fusion.base import Fusible
 from deepen_llm.fusion.relative.cosines import Cosines
+from deepen_llm.fusion.relative.embeddings import embedding_of
 from deepen_llm.fusion.relative.layout import SpaceOptions, softmax_
 from deepen_llm.fusion.relative.space import RelativeSpace
 from deepen_llm.storage import fingerprints, store
@@ -91,12 +92,12 @@ def consistency(members: Sequence[Fusible], ids: Tensor, options: SpaceOptions) 
 
 def takes_a_while(members: Sequence[Fusible], ids: Tensor) -> bool:
     """Whether what is computed from these members' anchors, ids ``[..., A]``, is worth keeping on disk."""
-    return max(member.embedding.shape[1] for member in members) * ids.shape[-1] >= KEPT_FROM
+    return max(embedding_of(member).shape[1] for member in members) * ids.shape[-1] >= KEPT_FROM
 
 
 def made_of(members: Sequence[Fusible], ids: Tensor) -> list[str]:
     """The parts of a key on disk that tell some members and their anchors, ids ``[..., A]``, from others."""
-    return [*(fingerprints.of_embedding(member.embedding) for member in members), fingerprints.of_tensor(ids)]
+    return [*(fingerprints.of_embedding(embedding_of(member)) for member in members), fingerprints.of_tensor(ids)]
 
 
 @torch.inference_mode()
@@ -131,7 +132,8 @@ class AnchorView:
         self._places = torch.full((len(ids),), -1)  # of an anchor among the references
         self._places[references] = torch.arange(len(references))
         self._width = len(references)
-        self._cosines = Cosines(member.embedding, ids[references].to(member.embedding.device), center=options.center)
+        embedding = embedding_of(member)
+        self._cosines = Cosines(embedding, ids[references].to(embedding.device), center=options.center)
         self._temperature = options.temperature
 
     def cosines(self, columns: Tensor) -> Tensor:
@@ -159,6 +161,6 @@ class AnchorView:
     def _found_temperature(self) -> float:
         if self._temperature is None:
             member = self._member
-            space = RelativeSpace(member.embedding, self._ids, self._options, member.vocabulary.size, dense=False)
+            space = RelativeSpace(embedding_of(member), self._ids, self._options, member.vocabulary.size, dense=False)
             self._temperature = space.layout.temperature
         return self._temperature

@@ -14,6 +14,7 @@ from typing_extensions import Self
 from deepen_llm.fusion.base import Fusible
 from deepen_llm.fusion.relative.consistency import consistency, made_of, takes_a_while
 from deepen_llm.fusion.relative.cosines import Cosines
+from deepen_llm.fusion.relative.embeddings import embedding_of
 from deepen_llm.fusion.relative.layout import SpaceOptions
 from deepen_llm.options import Options
 from deepen_llm.storage import fingerprints, store
@@ -89,7 +90,8 @@ def _kept_spread(main: Fusible, ids: Tensor, count: int, end: Sequence[int], *, 
     """`spread_out` over a main model's anchors ``[A]``, read from disk where it was computed before, in a while."""
 
     def compute() -> dict[str, Tensor]:
-        vectors = _projected(Cosines(main.embedding, ids.to(main.embedding.device), center=center), ids)
+        embedding = embedding_of(main)
+        vectors = _projected(Cosines(embedding, ids.to(embedding.device), center=center), ids)
         return {"columns": spread_out(vectors, count, end[0] if end else 0)}
 
     if not takes_a_while([main], ids):

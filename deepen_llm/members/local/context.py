@@ -42,6 +42,10 @@ class LocalContext(Context):
         prompts: One per row.
         back: See `Member.open`.
         recording: Where logits are kept for texts that come again, if anywhere.
+
+    Attributes:
+        rows: The rows' texts, and the logits that are known of them.
+        back: See `Member.open`.
     """
 
     def __init__(
@@ -55,20 +59,20 @@ class LocalContext(Context):
         recording: LogitsMemory | None = None,
     ) -> None:
         self._name, self._model, self._vocabulary, self._recording = name, model, vocabulary, recording
-        self._rows = [ReadRow(encoder, prompt, vocabulary, back) for prompt in prompts]
-        self._back = back
+        self.rows = [ReadRow(encoder, prompt, vocabulary, back) for prompt in prompts]
+        self.back = back
         self._unchecked: list[tuple[Tensor, list[tuple[int, int]]]] = []  # tops of logits, and their rows and lengths
 
     def boundaries(self, drafts: Sequence[Draft]) -> list[list[int]]:
         """See `Context`."""
         if not self._model.traits.reads_ahead:
-            drafts = [()] * len(self._rows)
+            drafts = [()] * len(self.rows)
         bound = self._model.traits.rescales_at
-        return [row.boundaries(draft, bound) for row, draft in zip(self._rows, drafts, strict=True)]
+        return [row.boundaries(draft, bound) for row, draft in zip(self.rows, drafts, strict=True)]
 
     def added(self, drafts: Sequence[Draft]) -> list[list[int] | None]:
         """See `Context`."""
-        return [row.added(draft) for row, draft in zip(self._rows, drafts, strict=True)]
+        return [row.added(draft) for row, draft in zip(self.rows, drafts, strict=True)]
 
     @torch.inference_mode()
     def read(self, drafts: Sequence[Draft], *, ends_only: bool = False) -> Reading:
@@ -76,19 +80,19 @@ class LocalContext(Context):
         lengths = self.boundaries(drafts)
         lengths = [wanted[-1:] for wanted in lengths] if ends_only else lengths
         asked = [(row, length) for row, wanted in enumerate(lengths) for length in wanted]
-        passed = self._passed(lengths) if self._back and not ends_only else []
+        passed = self._passed(lengths) if self.back and not ends_only else []
         before = [(row, length - k) for (row, length), one in zip(asked, passed, strict=False) for k, _ in one]
         fresh = [place for place in sorted({*asked, *before}) if not self._knows(*place)]  # row by row
         logits = self._fresh(fresh) if fresh else torch.empty(0)
         self._learn(fresh, logits, lengths)
         if fresh != asked:
-            logits = torch.stack([self._rows[row].known(length) for row, length in asked])
-        dropped = [self._rows[row].dropped(place) for row, wanted in enumerate(lengths) for place in range(len(wanted))]
+            logits = torch.stack([self.rows[row].known(length) for row, length in asked])
+        dropped = [self.rows[row].dropped(place) for row, wanted in enumerate(lengths) for place in range(len(wanted))]
         trails = [
             Trail(
                 [token for _, token in one],
-                [self._rows[row].known(length - k) for k, _ in one],
-                [self._rows[row].norm(length - k) for k, _ in one],
+                [self.rows[row].known(length - k) for k, _ in one],
+                [self.rows[row].norm(length - k) for k, _ in one],
                 behind,
             )
             for (row, length), one, behind in zip(asked, passed, dropped, strict=False)
@@ -109,22 +113,22 @@ class LocalContext(Context):
 
     def append(self, heard: Sequence[Draft]) -> None:
         """See `Context`."""
-        for row, steps in zip(self._rows, heard, strict=True):
+        for row, steps in zip(self.rows, heard, strict=True):
             row.append(steps)
 
     def select(self, rows: Sequence[int]) -> None:
         """See `Context`."""
-        self._rows = [self._rows[row].copy() for row in rows]
+        self.rows = [self.rows[row].copy() for row in rows]
 
     def join(self, other: Context) -> None:
         """See `Context`."""
         assert isinstance(other, LocalContext)  # noqa: S101 - a context of the same member, by contract
-        self._rows += other._rows
+        self.rows += other.rows
 
     def reread(self, rows: Sequence[int]) -> None:
         """See `Context`."""
         for row in rows:
-            self._rows[row].reread()
+            self.rows[row].reread()
 
     def close(self) -> None:
         """See `Context`."""
@@ -133,7 +137,7 @@ class LocalContext(Context):
     @property
     def ids(self) -> list[list[int]]:
         """See `Context`."""
-        return [row.ids for row in self._rows]
+        return [row.ids for row in self.rows]
 
     def _passed(self, lengths: Sequence[Sequence[int]]) -> list[list[tuple[int, int]]]:
         """The last tokens before each place, the newest first, and how many tokens back they begin.
@@ -146,7 +150,7 @@ class LocalContext(Context):
         bound = self._model.traits.rescales_at
         first = [bound if bound is not None and length > bound else -1 for *_, length in places]
         return [
-            [(k, token) for k, token in enumerate(self._rows[row].trail(boundary), 1) if length - k > low]
+            [(k, token) for k, token in enumerate(self.rows[row].trail(boundary), 1) if length - k > low]
             for (row, boundary, length), low in zip(places, first, strict=True)
         ]
 
@@ -159,18 +163,18 @@ class LocalContext(Context):
             lengths: See `Reading`; what is kept of drafts is forgotten at any step.
         """
         groups = defaultdict[int, list[int]](list)
-        for place, (row, length) in enumerate(fresh if self._back else ()):
+        for place, (row, length) in enumerate(fresh if self.back else ()):
             groups[place if len(lengths[row]) > 1 else length - lengths[row][-1]].append(place)
         norms = logits.logsumexp(-1) if groups else None
         for group in groups.values() if norms is not None else [range(len(fresh))]:
             part = logits[group] if len(groups) > 1 else logits
             for one, place in zip(part, group, strict=True):
                 row, length = fresh[place]
-                self._rows[row].learn(length, one, None if norms is None else norms[place])
+                self.rows[row].learn(length, one, None if norms is None else norms[place])
 
     def _knows(self, row: int, length: int) -> bool:
         """Whether a row knows the logits after so many tokens, or learns them from the recording."""
-        one = self._rows[row]
+        one = self.rows[row]
         if self._recording is not None and not one.knows(length):
             found = self._recording.recall(one.reading[:length])
             if found is not None:
@@ -183,7 +187,7 @@ class LocalContext(Context):
         logits[:, self._vocabulary.tokenizer_size :] = -torch.inf
         self._unchecked.append((logits.amax(-1), places))
         if self._recording is not None:
-            read = [self._rows[row].reading[:length] for row, length in places]
+            read = [self.rows[row].reading[:length] for row, length in places]
             kept = [self._recording.keep(ids, one) for ids, one in zip(read, logits, strict=True)]
             return torch.stack(kept).to(logits.device)
         return logits
@@ -204,43 +208,46 @@ class CachedContext(LocalContext):
         shared: Whether all rows lie in one cache, or each in its own (where attention counts slots, as sliding windows
             do, another row's dead slots would shorten a row's window).
         arguments: As `LocalContext` takes them.
+
+    Attributes:
+        caches: The caches: one for all rows, or one for each.
     """
 
     def __init__(self, shared: bool, *arguments: Any) -> None:
         super().__init__(*arguments)
-        count = len(self._rows)
+        count = len(self.rows)
         self._shared, self._bound = shared, self._model.traits.rescales_at
-        self._caches = [SlotCache(count)] if shared else [SlotCache(1) for _ in range(count)]
+        self.caches = [SlotCache(count)] if shared else [SlotCache(1) for _ in range(count)]
         self._steps = FixedSteps(self._model) if shared and self._model.fixed_steps else None
 
     def select(self, rows: Sequence[int]) -> None:
         """See `Context`."""
         super().select(rows)
         if self._shared:
-            self._caches[0].select(rows)
+            self.caches[0].select(rows)
         else:
-            self._caches = [self._caches[row].copy() for row in rows]
+            self.caches = [self.caches[row].copy() for row in rows]
 
     def join(self, other: Context) -> None:
         """See `Context`."""
         super().join(other)
         assert isinstance(other, CachedContext)  # noqa: S101 - see above
         if self._shared:
-            self._caches[0].join(other._caches[0])
+            self.caches[0].join(other.caches[0])
         else:
-            self._caches += other._caches
+            self.caches += other.caches
 
     def _forward(self, places: list[tuple[int, int]]) -> Tensor:
         if self._shared:
-            return self._extend(self._caches[0], range(len(self._rows)), places)
+            return self._extend(self.caches[0], range(len(self.rows)), places)
         rows = list(dict.fromkeys(row for row, _ in places))
         return torch.cat(
-            [self._extend(self._caches[row], [row], [one for one in places if one[0] == row]) for row in rows]
+            [self._extend(self.caches[row], [row], [one for one in places if one[0] == row]) for row in rows]
         )
 
     def _extend(self, cache: SlotCache, rows: Sequence[int], places: list[tuple[int, int]]) -> Tensor:
         """Read what is new in the rows of one cache, as far as the places; logits there, ``[P, V_i]``."""
-        texts = [self._rows[row].reading for row in rows]
+        texts = [self.rows[row].reading for row in rows]
         wanted = [[length for place, length in places if place == row] for row in rows]
         if self._rescaled(cache.lengths, wanted):
             cache.roll_back([[] for _ in rows])
@@ -279,4 +286,4 @@ class AfreshContext(LocalContext):
     """A model that cannot be rolled back: each row's whole text is read again, without a cache."""
 
     def _forward(self, places: list[tuple[int, int]]) -> Tensor:
-        return torch.cat([self._model.read_afresh(self._rows[row].reading[:length]) for row, length in places])
+        return torch.cat([self._model.read_afresh(self.rows[row].reading[:length]) for row, length in places])

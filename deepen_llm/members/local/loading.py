@@ -17,7 +17,7 @@ from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.checkpoint import Checkpoint, first_lines, named_dtype
 from deepen_llm.members.local.files import ADAPTER_WEIGHTS, CONFIG, find_adapter
 from deepen_llm.members.local.member import LocalMember
-from deepen_llm.members.local.placement import Footprint, Share, free_memory, place
+from deepen_llm.members.local.placement import Footprint, Share, free_gpu_memory, place
 from deepen_llm.members.local.quantization import quantizer, require_package
 
 _TOKENIZER_FILES = ("tokenizer*", "vocab*", "tekken.json", "*.model", "*.tiktoken", "merges.txt")
@@ -104,7 +104,7 @@ def _missing(folder: Path) -> str | None:
 
 def _shares(sources: Sequence[Checkpoint]) -> list[Share]:
     """The GPUs of members that may go anywhere."""
-    free = free_memory() if sources else {}
+    free = free_gpu_memory() if sources else {}
     if not free:
         return [Share() for _ in sources]
     footprints = [source.footprint() for source in sources]

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
 from deepen_llm.members.local.traits import Traits
-from deepen_llm.members.transformers_api import embedding_of
+from deepen_llm.members.transformers_api import device_of, embedding_of
 
 _TURNS: WeakKeyDictionary[PreTrainedModel, threading.Lock] = WeakKeyDictionary()  # members may share a model
 
@@ -26,7 +26,7 @@ class CausalModel:
 
     Attributes:
         traits: What its architecture allows.
-        embedding: Input token embeddings, ``[V_i, D_i]``.
+        embedding: Input token embeddings as the model has them, ``[V_i, D_i]``: perhaps quantized, or offloaded.
         device: Where it reads its inputs.
         dtype: Of its weights.
         fixed_steps: Whether one-token steps have a fixed shape.
@@ -37,7 +37,7 @@ class CausalModel:
         self._model, self.traits = model.eval(), Traits(model)
         self._names = self.traits.arguments.names
         self.embedding = embedding_of(model)
-        self.device, self.dtype = self.embedding.device, self.embedding.dtype
+        self.device, self.dtype = device_of(model), model.dtype
         self._step: Callable[..., Any] = self._model
         self._turn = _TURNS.setdefault(model, threading.Lock()) if self.traits.one_at_a_time else nullcontext()
         self.fixed_steps = self.captures = self.device.type == "cuda" and self.traits.fixed_steps

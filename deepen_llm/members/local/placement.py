@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from deepen_llm.members.memory import free_memory
+
 Share = dict[int, int]
 """Bytes of a member's weights on each GPU that it goes to; empty where it fits on none."""
 
@@ -82,15 +84,14 @@ def _fit(member: Footprint, room: Mapping[int, int]) -> Share:
     return {}
 
 
-def free_memory() -> dict[int, int]:
+def free_gpu_memory() -> dict[int, int]:
     """Free bytes of each GPU, less the margin of what is on it already; empty where there is no GPU."""
     if not torch.cuda.is_available():
         return {}
-    return {gpu: _free(gpu) for gpu in range(torch.cuda.device_count())}
+    return {gpu: _usable(gpu) for gpu in range(torch.cuda.device_count())}
 
 
-def _free(gpu: int) -> int:
-    free, _ = torch.cuda.mem_get_info(gpu)
-    ours = torch.cuda.memory_allocated(gpu)  # members with a device of their own, whose caches will grow too
-    cached = torch.cuda.memory_reserved(gpu) - ours  # which torch holds, and gives to new tensors
-    return max(0, (free + cached) * _USABLE // 100 - ours * _MARGINS[0] // 100)
+def _usable(gpu: int) -> int:
+    device = torch.device("cuda", gpu)
+    ours = torch.cuda.memory_allocated(device)  # members with a device of their own, whose caches will grow too
+    return max(0, (free_memory(device) or 0) * _USABLE // 100 - ours * _MARGINS[0] // 100)

@@ -107,7 +107,7 @@ class SlotCache:
                     for name in ("keys", "values")
                 )
             )
-        alive = [F.pad(one._alive, (0, longest - one._alive.shape[1])) for one in (self, other)]
+        alive = [F.pad(one.alive, (0, longest - one.alive.shape[1])) for one in (self, other)]
         self._alive = torch.cat(alive)
         self._ids, self._slots = self._ids + other._ids, self._slots + other._slots
 

@@ -11,6 +11,7 @@ from deepen_llm.members.transformers_api import (
     Layer,
     base_of,
     cache_layers,
+    device_of,
     has_fixed_shapes,
     is_stateful,
     rope_parameters,
@@ -57,7 +58,7 @@ class Traits:
             and has_fixed_shapes(model)
             and "position_ids" in self.arguments.names
             and not getattr(self._config, "alibi", False)  # Falcon's, which is made of a mask of two dimensions
-            and len({one.device for one in model.parameters()}) == 1
+            and {one.device for one in model.parameters()} == {device_of(model)}
         )
 
     def _memory(self, model: PreTrainedModel) -> Memory:

@@ -56,7 +56,7 @@ def prompts(llm: EnsembleLLM, **options: Any) -> list[str]:
             assert isinstance(one, LocalMember)
 
             def opened(asked: Any, one: LocalMember = one, own: Any = one.open, **given: Any) -> Any:
-                seen.extend(one._chat.spelled(prompt.ids) for prompt in asked)
+                seen.extend(one.chat.spelled(prompt.ids) for prompt in asked)
                 return own(asked, **given)
 
             patch.setattr(one, "open", opened)

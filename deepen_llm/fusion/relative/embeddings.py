@@ -1,0 +1,24 @@
+"""The embeddings of a member, for methods that cannot do without them."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from deepen_llm.errors import ConfigError
+from deepen_llm.fusion.base import Fusible
+
+
+def embedding_of(member: Fusible) -> Tensor:
+    """A member's input token embeddings, ``[V_i, D_i]``.
+
+    Raises:
+        ConfigError: It has none that can be read as numbers.
+    """
+    if member.embedding is None:
+        raise ConfigError(
+            f"the token embeddings of member {member.name} {member.missing_embedding}, and this fusion method reads "
+            "them as numbers",
+            hint="give fusion='surface', which needs none, or load the member with plain embeddings in memory: "
+            "quantize its linear layers only, and give a device_map with room for the embeddings",
+        )
+    return member.embedding

@@ -1,0 +1,44 @@
+"""What whoever writes a member, a fusion method or aggregation weights tests them with.
+
+Subclass `MemberTests`, `FusionMethodTests` or `AggregationWeightsTests` in a test module, name what is tested, and run
+pytest: every law of theirs becomes a test (docs/extending.md). The suites need pytest (``pip install
+'deepen-llm[testing]'``); the models and members beside them do not.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from deepen_llm.testing.fusible import FusibleMember, SpellingMember, random_logits, random_member, vocabulary_of
+
+if TYPE_CHECKING:
+    from deepen_llm.testing.fusion_method import FusionMethodTests
+    from deepen_llm.testing.member import MemberTests
+    from deepen_llm.testing.weights import AggregationWeightsTests
+
+_SUITES = {
+    "AggregationWeightsTests": "deepen_llm.testing.weights",
+    "FusionMethodTests": "deepen_llm.testing.fusion_method",
+    "MemberTests": "deepen_llm.testing.member",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a suite on first use, with the messages that pytest makes of its asserts."""
+    if name not in _SUITES:
+        raise AttributeError(f"module 'deepen_llm.testing' has no attribute {name!r}")
+    import_module("pytest").register_assert_rewrite(_SUITES[name])
+    return getattr(import_module(_SUITES[name]), name)
+
+
+__all__ = [
+    "AggregationWeightsTests",
+    "FusibleMember",
+    "FusionMethodTests",
+    "MemberTests",
+    "SpellingMember",
+    "random_logits",
+    "random_member",
+    "vocabulary_of",
+]

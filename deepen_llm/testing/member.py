@@ -1,0 +1,281 @@
+"""The laws of a member (laws 4 and 5 of the design): whatever a context does, it gives what reading afresh gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from deepen_llm.errors import LogitsError
+from deepen_llm.members.base import Context, Member
+from deepen_llm.members.text.encoding import Draft, Prompt
+
+
+class MemberTests:
+    """Laws of one member. Subclass it as ``TestMine``, and give the fixture ``member``.
+
+    Attributes:
+        prompts: Texts to begin with, of different lengths.
+        pieces: Text that may follow each, step by step; words that the tokenizer knows.
+        atol: How much a logit may differ where the same text is read in other portions.
+        rtol: The same, as a share of the logit.
+    """
+
+    prompts: Sequence[str] = ("The quick brown fox", "1, 2, 3,")
+    pieces: Sequence[str] = (" jumps", " over", " the", " la", "zy dog", ".", " The", " end")
+    atol: float = 2e-4
+    rtol: float = 1e-4
+
+    @pytest.fixture
+    def member(self) -> Member:
+        """The member to test; it may be shared by all tests."""
+        raise NotImplementedError("override the fixture `member`, which returns the member to test")
+
+    @pytest.fixture
+    def broken_member(self) -> Member:
+        """A member whose logits are NaN, such as one with a weight that is."""
+        raise NotImplementedError("override the fixture `broken_member`, which returns a member whose logits are NaN")
+
+    def test_a_text_in_pieces_has_the_ids_and_logits_of_the_whole(self, member: Member) -> None:
+        """Law 4."""
+        context, text = self._opened(member), ""
+        for piece in self.pieces:
+            context.append([[piece] for _ in self.prompts])
+            text += piece
+            whole = self._opened(member)
+            whole.append([[text] for _ in self.prompts])
+            assert context.ids == whole.ids
+            self._assert_read_afresh(member, context)
+
+    def test_tokens_are_kept_as_they_are(self, member: Member) -> None:
+        """Tokens of the member's own, which may be encoded otherwise than their text."""
+        context = self._opened(member)
+        ids, tokens = _ids(context), self._tokens(member)
+        for token in tokens:
+            context.append([[token] for _ in self.prompts])
+        assert context.ids == [[*own, *tokens] for own in ids]
+        self._assert_read_afresh(member, context)
+
+    def test_logits_are_of_the_vocabulary(self, member: Member) -> None:
+        """As wide as the vocabulary, fp32, on the member's device; ids beyond the tokenizer cannot come next."""
+        context = self._opened(member)
+        logits = context.logits()
+        assert logits.shape == (len(self.prompts), member.vocabulary.size)
+        assert logits.dtype == torch.float32
+        assert logits.device == member.device
+        assert bool(logits[:, member.vocabulary.tokenizer_size :].isneginf().all())
+        assert bool(logits.amax(-1).isfinite().all())
+
+    def test_a_text_is_what_its_tokens_spell(self, member: Member) -> None:
+        """Law 5."""
+        context, text = self._opened(member), ""
+        for piece in self.pieces:
+            context.append([[piece] for _ in self.prompts])
+            text += piece
+            for prompt, ids in zip(self.prompts, context.ids, strict=True):
+                assert self._spelled(member, ids).strip() == (prompt + text).strip()
+
+    def test_a_continuation_has_the_ids_that_a_context_gives_it(self, member: Member) -> None:
+        """What `encode_continuation` tells is what a context reads."""
+        text = "".join(self.pieces)
+        for prompt in map(member.encode_prompt, self.prompts):
+            context = member.open([prompt])
+            context.append([[text]])
+            if context.ids[0][: len(prompt.ids)] == list(prompt.ids):
+                assert [*prompt.ids, *member.encode_continuation(prompt, text)] == context.ids[0]
+
+    def test_a_draft_has_the_logits_that_its_steps_have(self, member: Member) -> None:
+        """At each boundary, and the context stays where it was."""
+        for draft in (self._tokens(member), list(self.pieces)):
+            context = self._opened(member)
+            before, ids = context.logits(), _ids(context)
+            drafts: list[Draft] = [draft for _ in self.prompts]
+            lengths = context.boundaries(drafts)
+            reading = context.read(drafts)
+            context.check()
+            assert [len(one) for one in reading.lengths] == [len(one) for one in lengths]
+            expected = [self._step_by_step(member, row, draft, len(one)) for row, one in enumerate(lengths)]
+            self._assert_close(reading.logits, torch.cat(expected))
+            ends = context.read(drafts, ends_only=True)
+            self._assert_close(ends.logits, torch.cat([one[-1:] for one in expected]))
+            assert context.ids == ids
+            self._assert_close(context.logits(), before)
+
+    def test_a_drafts_last_step_adds_the_tokens_that_it_adds(self, member: Member) -> None:
+        """What `added` tells of a draft is what appending it does, where it tells anything."""
+        tokens = self._tokens(member)
+        for draft in ([], tokens[:1], tokens, [self.pieces[0]]):
+            context = self._opened(member)
+            told = context.added([draft for _ in self.prompts])
+            context.append([draft[:-1] for _ in self.prompts])
+            before = _ids(context)
+            context.append([draft[-1:] for _ in self.prompts])
+            for added, old, new in zip(told, before, context.ids, strict=True):
+                assert added is None or [*old, *added] == new
+            if all(isinstance(step, int) for step in draft):
+                assert told == [list(draft[-1:])] * len(self.prompts)
+
+    def test_a_draft_that_is_not_taken_leaves_nothing(self, member: Member) -> None:
+        """Another continuation than the draft that was read."""
+        context = self._opened(member)
+        context.read([self._tokens(member) for _ in self.prompts])
+        context.append([[self.pieces[1]] for _ in self.prompts])
+        self._assert_read_afresh(member, context)
+
+    def test_rows_of_a_batch_do_not_disturb_each_other(self, member: Member) -> None:
+        """Rows of different lengths, of which only some go on at a step."""
+        context = self._opened(member)
+        alone = [member.open([member.encode_prompt(prompt)]) for prompt in self.prompts]
+        for step, piece in enumerate(self.pieces):
+            steps = [[piece] if (step + row) % 3 else [] for row in range(len(self.prompts))]
+            context.append(steps)
+            for row, one in enumerate(alone):
+                one.append([steps[row]])
+            self._assert_close(context.logits(), torch.cat([one.logits() for one in alone]))
+            assert context.ids == [one.ids[0] for one in alone]
+
+    def test_rows_are_selected_copied_and_reordered(self, member: Member) -> None:
+        """A row that is named twice becomes two, which then go different ways; rows that are not named are gone."""
+        context = self._opened(member)
+        context.logits()
+        order = [len(self.prompts) - 1, 0, 0]
+        expected = [_ids(context)[row] for row in order]
+        context.select(order)
+        assert context.ids == expected
+        context.append([[piece] for piece in self.pieces[:3]])
+        self._assert_read_afresh(member, context)
+        context.select([2])
+        context.append([[self.pieces[3]]])
+        self._assert_read_afresh(member, context)
+
+    @pytest.mark.parametrize("read", [(False, False), (True, False), (False, True), (True, True)])
+    def test_rows_join_others(self, member: Member, read: tuple[bool, bool]) -> None:
+        """Rows of another context stand behind the own ones, whether either was read before."""
+        contexts = [member.open([member.encode_prompt(prompt)]) for prompt in (self.prompts[0], self.prompts[-1])]
+        for context, is_read in zip(contexts, read, strict=True):
+            context.append([list(self.pieces[:3])])
+            if is_read:
+                context.logits()
+        first, second = contexts
+        expected = [*_ids(first), *_ids(second)]
+        first.join(second)
+        assert first.ids == expected
+        self._assert_read_afresh(member, first)
+        first.append([[self.pieces[3]], []])
+        self._assert_read_afresh(member, first)
+        first.close()
+        assert first.ids == []
+
+    def test_rows_join_a_context_whose_rows_have_left(self, member: Member) -> None:
+        """As when all requests have ended and others wait."""
+        context = self._opened(member)
+        context.logits()
+        context.select([])
+        context.join(self._opened(member))
+        self._assert_read_afresh(member, context)
+
+    def test_trails_are_what_was_read_before_a_boundary(self, member: Member) -> None:
+        """With ``back``: the last tokens, the newest first, and the logits before each of them."""
+        context = member.open([member.encode_prompt(self.prompts[0])], back=3)
+        for piece in self.pieces[:4]:
+            context.append([[piece]])
+            (ids,), reading = context.ids, context.read([()])
+            (trail,) = reading.trails
+            count = len(trail.tokens)
+            assert list(trail.tokens) == ids[: len(ids) - count - 1 : -1]
+            assert count <= 3
+            if count:
+                before = [self._afresh(member, ids[: len(ids) - k]) for k in range(1, count + 1)]
+                self._assert_close(torch.stack(list(trail.logits)), torch.stack(before))
+                norms = torch.stack([one.logsumexp(-1) for one in before])
+                self._assert_close(torch.stack(list(trail.norms)), norms)
+
+    def test_a_reread_text_spells_the_same(self, member: Member) -> None:
+        """`reread` puts the tokenizer's own encoding in place of the tokens that were appended, if it is no longer."""
+        context = self._opened(member)
+        for token in self._tokens(member):
+            context.append([[token] for _ in self.prompts])
+        before = _ids(context)
+        context.reread(range(len(self.prompts)))
+        for old, new in zip(before, context.ids, strict=True):
+            assert len(new) <= len(old)
+            assert self._spelled(member, new) == self._spelled(member, old)
+        self._assert_read_afresh(member, context)
+
+    def test_log_probabilities_of_a_prompt_are_those_of_its_tokens_one_by_one(self, member: Member) -> None:
+        """Each token's, after those before it."""
+        prompts = [member.encode_prompt(prompt) for prompt in self.prompts]
+        for prompt, found in zip(prompts, member.prompt_logprobs(prompts), strict=True):
+            assert found.device.type == "cpu"
+            logits = [self._afresh(member, prompt.ids[:length]) for length in range(1, len(prompt.ids))]
+            expected = [float(one.log_softmax(-1)[id_]) for one, id_ in zip(logits, prompt.ids[1:], strict=True)]
+            torch.testing.assert_close(found, torch.tensor(expected), atol=self.atol, rtol=self.rtol)
+
+    def test_first_tokens_begin_their_texts(self, member: Member) -> None:
+        """The bytes that a token spells are the first of the text; -1 where there is no such token."""
+        texts = [piece.encode() for piece in (*self.pieces, "Zwölf", "\n", "3")]
+        for text, token in zip(texts, member.first_tokens(texts), strict=True):
+            assert token == -1 or text.startswith(member.vocabulary.surfaces[token] or b"-")
+
+    def test_it_says_what_it_has(self, member: Member) -> None:
+        """Sizes are not negative, and embeddings are rows for tokens, or it says why there are none."""
+        assert isinstance(member.device, torch.device)
+        assert member.context_length is None or member.context_length > 0
+        assert member.weight_bytes >= 0
+        assert member.bytes_per_token >= 0
+        if member.embedding is None:
+            assert member.missing_embedding
+        else:
+            assert member.embedding.dim() == 2
+            assert len(member.embedding) <= member.vocabulary.size
+
+    def test_logits_that_are_nan_are_an_error(self, broken_member: Member) -> None:
+        """They are never returned as if they were a distribution, by a context or of a prompt."""
+        context = self._opened(broken_member)
+        with pytest.raises(LogitsError, match=broken_member.name):
+            context.logits()
+        with pytest.raises(LogitsError, match=broken_member.name):
+            broken_member.prompt_logprobs([broken_member.encode_prompt(prompt) for prompt in self.prompts])
+
+    def _opened(self, member: Member) -> Context:
+        return member.open([member.encode_prompt(prompt) for prompt in self.prompts])
+
+    def _tokens(self, member: Member) -> list[int]:
+        """Tokens that may follow any prompt: those of the pieces, each encoded apart."""
+        firsts = member.first_tokens([piece.encode() for piece in self.pieces])
+        found = [token for token in firsts if token >= 0]
+        assert found, "`pieces` must hold a text that the tokenizer has a token for"
+        return found
+
+    def _afresh(self, member: Member, ids: Sequence[int]) -> Tensor:
+        """Logits ``[V_i]`` after these tokens, in a context that has read nothing else."""
+        context = member.open([Prompt(tuple(ids), len(ids), "", ("",))])
+        try:
+            return context.logits()[0]
+        finally:
+            context.close()
+
+    def _step_by_step(self, member: Member, row: int, draft: Draft, count: int) -> Tensor:
+        """Logits at the first ``count`` boundaries of a draft, ``[count, V_i]``, each step appended."""
+        context = member.open([member.encode_prompt(self.prompts[row])])
+        found = [context.logits()]
+        for step in draft[: count - 1]:
+            context.append([[step]])
+            found.append(context.logits())
+        return torch.cat(found)
+
+    def _spelled(self, member: Member, ids: Sequence[int]) -> str:
+        return b"".join(member.vocabulary.surfaces[id_] or b"" for id_ in ids).decode(errors="replace")
+
+    def _assert_read_afresh(self, member: Member, context: Context) -> None:
+        self._assert_close(context.logits(), torch.stack([self._afresh(member, ids) for ids in context.ids]))
+
+    def _assert_close(self, found: Tensor, expected: Tensor) -> None:
+        torch.testing.assert_close(found, expected, atol=self.atol, rtol=self.rtol)
+
+
+def _ids(context: Context) -> list[list[int]]:
+    """The tokens of each row as they are now; a context may go on writing into the lists that it gives."""
+    return [list(ids) for ids in context.ids]
