@@ -16,8 +16,10 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from scipy.stats import chisquare
 
 from deepen_llm import Bayes, Deepen, EnsembleLLM, FusionMethod
+from deepen_llm.engine.advancing import constrained
 from deepen_llm.engine.contexts import Contexts
-from deepen_llm.engine.loop import _guided
+from deepen_llm.engine.fusing import fuse
+from deepen_llm.engine.tokens import Boundary
 from deepen_llm.errors import ConfigError, ContextLengthError
 from deepen_llm.requests.prompts import encode_text
 from deepen_llm.structure.schema import enforceable
@@ -159,7 +161,7 @@ def test_tokens_follow_the_fused_distribution_over_the_allowed_ones(fusion: Fusi
     count = 1000
     llm = ensemble("byte_level_bpe", "sentencepiece_bpe", fusion=fusion, batch_size=count)
     contexts = Contexts(llm._ensemble, [encode_text(llm._ensemble, PROMPT)])
-    fused = contexts.fuse([()], [[b""]]).logits
+    fused = fuse(contexts, [()], [[Boundary()]]).logits
     allowed = llm._requests._grammars.compile(lark.of_schema({"type": "integer"})).guide().allowed()
     p = fused[0].masked_fill(~allowed, -torch.inf).double().softmax(-1)
     options = {"response_format": int, "temperature": 1.0, "seed": 0, "max_new_tokens": 2, "n": count, "logprobs": 0}
@@ -257,8 +259,8 @@ def test_masks_are_rows_own() -> None:
     masks = [None, torch.tensor([True, False, True]), torch.tensor([False, False, True])]
     rows = [type("Masked", (), {"allowed": lambda self, mask=mask: mask})() for mask in masks]
     expected = [[0.0, 1.0, -math.inf], [0.0, -math.inf, -math.inf], [-math.inf, -math.inf, 3.0]]
-    assert _guided(fused, main, rows).tolist() == expected
-    assert _guided(fused, main, rows[:1]) is fused
+    assert constrained(fused, main, rows).tolist() == expected
+    assert constrained(fused, main, rows[:1]) is fused
 
 
 def test_many_alternatives_and_deep_nesting_are_quick_enough() -> None:

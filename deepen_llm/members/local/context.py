@@ -120,6 +120,7 @@ class LocalContext(Context):
         """See `Context`."""
         assert isinstance(other, LocalContext)  # noqa: S101 - a context of the same member, by contract
         self._rows += other._rows
+        self._back = max(self._back, other._back)  # of the rows that are read furthest back
 
     def reread(self, rows: Sequence[int]) -> None:
         """See `Context`."""
