@@ -20,10 +20,14 @@ class Run:
         ensemble: The ensemble.
         requests: The requests; an error in the place of one that failed.
         batch_size: The most sequences at a time; one prompt's samples stay together.
+
+    Attributes:
+        requests: See above.
     """
 
     def __init__(self, ensemble: Ensemble, requests: Sequence[Request[Answer] | DeepenError], batch_size: int) -> None:
-        self._ensemble, self._requests, self._batch_size = ensemble, requests, batch_size
+        self.requests = requests
+        self._ensemble, self._batch_size = ensemble, batch_size
 
     def steps(self) -> Generator[None, None, None]:
         """Decode; yields after every step. Closing it aborts the requests."""
@@ -66,10 +70,10 @@ class Run:
 
     def outputs(self) -> list[Output | DeepenError]:
         """One output per prompt, or its error."""
-        return [self._output(request) if isinstance(request, Request) else request for request in self._requests]
+        return [self._output(request) if isinstance(request, Request) else request for request in self.requests]
 
     def _decodable(self) -> list[Request[Answer]]:
-        return [request for request in self._requests if isinstance(request, Request)]
+        return [request for request in self.requests if isinstance(request, Request)]
 
     def _pieces(self, request: Request[Answer]) -> Generator[Piece, None, Output]:
         (answer,) = request.sequences
