@@ -360,11 +360,11 @@ class EnsembleLLM:
         Raises:
             ConfigError: See `generate`, as for the others; also for ``n`` above 1.
         """
-        return self._requests.continuing([prompt], options).stream()
+        return self._requests.for_prompts([prompt], options).stream()
 
     def stream_chat(self, messages: Conversation, **options: Any) -> TextStream:
         """`stream`, for a conversation as `chat` takes it; tool calls come with the pieces, beside their text."""
-        return self._requests.answering([messages], options).stream()
+        return self._requests.for_chats([messages], options).stream()
 
     @overload
     async def agenerate(self, prompt: str, **options: Any) -> Output: ...
@@ -470,15 +470,15 @@ class EnsembleLLM:
 
     def _continuing(self, prompt: str | Sequence[str], keep_errors: bool, options: Mapping[str, Any]) -> Run:
         if _is_many(prompt):
-            return self._requests.continuing(prompt, options, keep_errors=keep_errors)
-        return self._requests.continuing([prompt], options)
+            return self._requests.for_prompts(prompt, options, keep_errors=keep_errors)
+        return self._requests.for_prompts([prompt], options)
 
     def _answering(
         self, messages: Conversation | Sequence[Conversation], keep_errors: bool, options: Mapping[str, Any]
     ) -> Run:
         if _is_conversations(messages):
-            return self._requests.answering(messages, options, keep_errors=keep_errors)
-        return self._requests.answering([messages], options)
+            return self._requests.for_chats(messages, options, keep_errors=keep_errors)
+        return self._requests.for_chats([messages], options)
 
 
 def _member(given: object) -> Member:

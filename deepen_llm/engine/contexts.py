@@ -1,236 +1,195 @@
-"""All members' contexts over the same rows, and the fused distributions at their boundaries.
-
-Long, since whatever asks or tells every member is here, and nowhere else.
-"""
+"""All members' contexts over the same sequences: opened, read, extended, selected and joined together."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
-from itertools import accumulate, islice
+from collections.abc import Sequence
 
-import torch
-from torch import Tensor
-
-from deepen_llm.engine.ensemble import Ensemble, Step
+from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.healing import BACK
-from deepen_llm.engine.lookahead import LookAhead, look_ahead
-from deepen_llm.engine.report import StepReport
-from deepen_llm.engine.sharpening import sharpened
-from deepen_llm.engine.text import TextAssembler
-from deepen_llm.engine.weighing import Places, Weighing
-from deepen_llm.errors import LogitsError
-from deepen_llm.fusion.past import Past
-from deepen_llm.fusion.surfaces.expected import Evidence
+from deepen_llm.engine.tokens import Token
+from deepen_llm.engine.weighing import Weighing
 from deepen_llm.members.base import Context, Reading
-from deepen_llm.members.text.encoding import Draft, Prompt
-from deepen_llm.structure import Room
-
-
-class Fused:
-    """The fused logits at the boundaries of every row's draft.
-
-    Args:
-        logits: ``[P, V_m]``, each row's boundaries one after the other.
-        rooms: For each row, how much more fits into the members' context windows at each boundary.
-        report: What the logits came from.
-        healed: The places where a member with the main model's vocabulary went on with a token of the prompt.
-
-    Attributes:
-        logits: See above.
-        report: See above.
-        healed: See above.
-    """
-
-    def __init__(
-        self, logits: Tensor, rooms: Sequence[Sequence[Room]], report: StepReport, healed: frozenset[int]
-    ) -> None:
-        self.logits, self.report, self._rooms, self.healed = logits, report, rooms, healed
-        self._first = [0, *accumulate(map(len, rooms))]
-
-    def place(self, row: int, depth: int) -> int:
-        """Where in the logits a row's boundary is, ``depth`` drafted tokens on."""
-        return self._first[row] + depth
-
-    def at(self, places: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """The fused logits and the main model's at some places, ``[B, V_m]`` each."""
-        if len(places) == len(self.logits):
-            return self.logits, self.report.main
-        return self.logits[list(places)], self.report.main[list(places)]
-
-    def room(self, row: int, depth: int) -> Room:
-        """How much more fits into the context windows there."""
-        return self._rooms[row][depth]
+from deepen_llm.members.text.encoding import Draft, EncodedPrompt
+from deepen_llm.structure import TokenBudget
 
 
 class Contexts:
-    """All members' contexts over the same rows.
+    """All members' contexts over B sequences.
 
     Args:
         ensemble: The ensemble.
-        prompts: For each row, its prompt as each member encodes it.
-        given: Whether the text that follows is given, or else the ensemble's own.
-        healing: Whether members are read further back, so that prompts that end inside a token can be healed.
+        prompts: For each sequence, its prompt as each member encodes it.
+        given: Whether the tokens that follow are given, rather than chosen by the ensemble.
+        healing: Whether members are read at earlier boundaries, too, to heal prompts that end inside a token.
+
+    Attributes:
+        ensemble: The ensemble.
+        by_member: Each member's context.
+        draft_context: The context of the model that drafts; the main model's own where there is no draft model.
+        heals: For each member, whether its predictions are healed here; fusion by surfaces heals the others itself.
+        weighing: The aggregation weights of the sequences.
     """
 
     def __init__(
-        self,
-        ensemble: Ensemble,
-        prompts: Sequence[Sequence[Prompt]],
-        *,
-        given: bool = False,
-        healing: bool = False,
+        self, ensemble: Ensemble, prompts: Sequence[EncodedPrompt], *, given: bool = False, healing: bool = False
     ) -> None:
-        self._ensemble, self._given, self._healing, members = ensemble, given, healing, ensemble.members
-        columns = list(zip(*prompts, strict=True)) or [()] * len(members)
-        main = ensemble.main_model.vocabulary.fingerprint
-        self._by_token = [member.vocabulary.fingerprint == main for member in members]
-        looked = [0 if by_token else ensemble.fusion.back for by_token in self._by_token]
-        self._heals = [healing and not back for back in looked]  # the others are healed by fusion itself
+        self.ensemble, members = ensemble, ensemble.members
+        main_vocabulary = ensemble.main_model.vocabulary.fingerprint
+        self._takes_tokens = [member.vocabulary.fingerprint == main_vocabulary for member in members]
+        fusion_back = [0 if takes_tokens else ensemble.fusion.back for takes_tokens in self._takes_tokens]
+        self.heals = [healing and not back for back in fusion_back]
         backs = [
-            (ensemble.fusion.back or BACK) if heals else back for heals, back in zip(self._heals, looked, strict=True)
+            (ensemble.fusion.back or BACK) if heals else back
+            for heals, back in zip(self.heals, fusion_back, strict=True)
         ]
-        self.each: list[Context] = [
+        columns = list(zip(*prompts, strict=True)) or [()] * len(members)
+        self.by_member: list[Context] = [
             member.open(list(column), back=back) for member, column, back in zip(members, columns, backs, strict=True)
         ]
-        own = ensemble.draft_model
-        self.drafting: Context = own.open(list(columns[ensemble.main])) if own else self.each[ensemble.main]
-        accelerated = [member.device.type != "cpu" for member in members]
-        self._order = sorted(range(len(members)), key=lambda i: not accelerated[i])  # these go on working on their own
-        self._weighing = Weighing(ensemble, columns, given=given)
+        draft_model = ensemble.draft_model
+        self.draft_context: Context = (
+            draft_model.open(list(columns[ensemble.main])) if draft_model else self.by_member[ensemble.main]
+        )
+        on_accelerator = [member.device.type != "cpu" for member in members]
+        # An accelerator runs asynchronously: started first, it works while the others are read.
+        self._read_order = sorted(range(len(members)), key=lambda i: not on_accelerator[i])
+        self.weighing = Weighing(ensemble, columns, given=given)
 
     @property
     def ids(self) -> list[list[int]]:
-        """The main model's token ids of each row."""
-        return self.each[self._ensemble.main].ids
+        """The main model's token ids of each sequence."""
+        return self.by_member[self.ensemble.main].ids
 
-    def readable(self, drafts: Sequence[Sequence[Step]]) -> list[int]:
-        """For each row, how many steps of a draft all members can read at once, with room for more behind them."""
-        lengths = [context.boundaries(heard) for context, heard in self._heard(drafts)]
-        rooms = self._rooms(lengths)
-        return [sum(min(room) > 0 for room in row[1:]) for row in rooms]
+    @property
+    def read_order(self) -> Sequence[int]:
+        """Indices of the members, in the order in which they are read."""
+        return self._read_order
 
-    def can_draft(self, tokens: int) -> bool:
-        """Whether so many more tokens fit into the drafting model's context window, in every row."""
-        drafting = self._ensemble.draft_model or self._ensemble.main_model
-        longest = max(map(len, self.ids), default=0)
-        return drafting.context_length is None or longest + tokens <= drafting.context_length
+    def takes_tokens(self, member: int) -> bool:
+        """Whether a member, by its index, has the main model's vocabulary, so that it appends token ids."""
+        return self._takes_tokens[member]
 
-    def fuse(
-        self,
-        drafts: Sequence[Sequence[Step]],
-        unfinished: Sequence[Sequence[bytes]],
-        special: Sequence[Sequence[bool]] = (),
-        answered: Sequence[Sequence[int | None]] = (),
-    ) -> Fused:
-        """The fused logits of the next token, at every boundary of the drafts, no longer than `readable` tells.
+    def as_inputs(self, tokens: Sequence[Sequence[Token]]) -> list[list[Draft]]:
+        """What each member reads of these tokens: their ids where it has the main model's vocabulary, else their text.
 
         Args:
-            drafts: For each row, the steps that may come next.
-            unfinished: For each row, the bytes of a character that its text ends inside of at each boundary; there only
-                the main model can go on, unless the fusion method reads the others further back.
-            special: For each row, where only the main model can tell the next token for another reason; empty for
-                nowhere.
-            answered: For each row, how many bytes of the answer stand behind the prompt at each boundary, to heal the
-                prompt's end; None for a boundary where there is nothing to heal, empty for nowhere.
+            tokens: For each sequence, tokens that follow, or may follow.
         """
-        heard, main = self._heard(drafts), self._ensemble.main
-        inside = [one for row in unfinished for one in row]
-        told = [one for row in special for one in row] or [False] * len(inside)
-        alone = [
-            "inside a character" if one and not self._ensemble.fusion.back else "at a special token" * other
-            for one, other in zip(inside, told, strict=True)
-        ]
-        behind = [one for row in answered for one in row] or [None] * len(inside)
-        readings, alone, ahead = self._read(heard, drafts, inside, alone, behind)
-        logits = [readings[i].logits if i in readings else None for i in range(len(heard))]
-        fused, weights, past, alone = self._fused(readings, alone, ahead, drafts, inside)
-        fused = self._end_by_policy(fused, readings[main].logits)
-        lengths = [
-            readings[i].lengths if i in readings else context.boundaries(draft)
-            for i, (context, draft) in enumerate(heard)
-        ]
-        evidence = {i: one.evidence for i, one in readings.items() if one.evidence}
-        report = StepReport(self._ensemble, logits, weights, fused, alone, past, evidence)
-        return Fused(fused, self._rooms(lengths), report, self._healed(evidence, alone))
+        ids = _ids(tokens)
+        pieces: list[Draft] = [[token.piece for token in sequence] for sequence in tokens]
+        return [ids if takes_tokens else pieces for takes_tokens in self._takes_tokens]
 
-    def check(self, fused: Fused) -> None:
-        """Wait for the fused logits.
+    def lengths(self, inputs: Sequence[Sequence[Draft]]) -> list[list[list[int]]]:
+        """`Context.boundaries` of each member's inputs, ``[N][B][boundaries]``."""
+        return [context.boundaries(drafts) for context, drafts in zip(self.by_member, inputs, strict=True)]
+
+    def readable(self, drafts: Sequence[Sequence[Token]]) -> list[int]:
+        """For each sequence, how many tokens of a draft all members can read at once, with one more to follow."""
+        budgets = self.budgets_at(self.lengths(self.as_inputs(drafts)))
+        return [sum(min(budget) > 0 for budget in of_sequence[1:]) for of_sequence in budgets]
+
+    def added(self, drafts: Sequence[Sequence[Token]]) -> dict[int, list[list[int] | None]]:
+        """`Context.added` of each member but the main model, by its index."""
+        inputs = self.as_inputs(drafts)
+        return {i: context.added(inputs[i]) for i, context in enumerate(self.by_member) if i != self.ensemble.main}
+
+    def can_draft(self, count: int) -> bool:
+        """Whether so many more tokens fit into the drafting model's context window, in every sequence."""
+        drafting = self.ensemble.draft_model or self.ensemble.main_model
+        longest = max(map(len, self.ids), default=0)
+        return drafting.context_length is None or longest + count <= drafting.context_length
+
+    def read(self, member: int, drafts: Sequence[Draft]) -> Reading:
+        """Read one member at every boundary of the drafts.
+
+        Args:
+            member: Its index.
+            drafts: Its inputs.
+        """
+        context = self.by_member[member]
+        reading = context.read(drafts)
+        if reading.logits.device.type == "cpu":  # nothing to wait for
+            context.check()
+        return reading
+
+    def check(self) -> None:
+        """Wait for the members' logits.
 
         Raises:
-            LogitsError: They are NaN, or a member's are no distribution.
+            LogitsError: A member's logits are no distribution.
         """
-        for context in self.each:
+        for context in self.by_member:
             context.check()
-        if fused.logits.isnan().any():
-            raise LogitsError(
-                "the fused distribution is NaN", hint="with fusion='deepen' lower relr, or use fusion='surface'"
-            )
 
-    def commit(self, steps: Sequence[Sequence[Step]]) -> None:
-        """Let every member hear each row's steps."""
-        for context, heard in self._heard(steps):
-            context.append(heard)
-        self._weighing.commit(steps)
-        if self._ensemble.draft_model:
-            self.drafting.append(_tokens(steps))
+    def commit(self, tokens: Sequence[Sequence[Token]]) -> None:
+        """Append each sequence's tokens in every member's context."""
+        for context, inputs in zip(self.by_member, self.as_inputs(tokens), strict=True):
+            context.append(inputs)
+        self.weighing.commit(tokens)
+        if self.ensemble.draft_model:
+            self.draft_context.append(_ids(tokens))
 
-    def moved(self, fused: Fused, places: Sequence[int], rows: Sequence[int], tokens: Sequence[int]) -> list[int]:
-        """Of these rows, those of which the main model is to read its own encoding.
-
-        There a token is not its own choice, and that matters to fusion; or it goes on with a token of the prompt.
+    def reread(self, sequences: Sequence[int]) -> None:
+        """Encode these sequences' text again, for the main model and every member with its vocabulary.
 
         Args:
-            fused: What the tokens were chosen from.
-            places: Each row's place there.
-            rows: The rows.
-            tokens: Their tokens.
+            sequences: Their indices.
         """
-        healed = [row for place, row in zip(places, rows, strict=True) if place in fused.healed]
-        if not self._ensemble.fusion.rereads or all(self._by_token):
-            return healed
-        _, main = fused.at(places)
-        own = main.argmax(-1).tolist()
-        told = zip(places, rows, tokens, own, strict=True)
-        others = [row for place, row, token, wanted in told if token != wanted and fused.report.is_fused(place)]
-        return [*dict.fromkeys([*healed, *others])]
-
-    def reread(self, rows: Sequence[int]) -> None:
-        """Encode these rows' text again, in the main model's tokens, for every member that has its vocabulary."""
-        if not rows:
+        if not sequences:
             return
-        for context, by_token in zip(self.each, self._by_token, strict=True):
-            if by_token:
-                context.reread(rows)
-        if self._ensemble.draft_model:
-            self.drafting.reread(rows)
+        for context, takes_tokens in zip(self.by_member, self._takes_tokens, strict=True):
+            if takes_tokens:
+                context.reread(sequences)
+        if self.ensemble.draft_model:
+            self.draft_context.reread(sequences)
 
-    def select(self, rows: Sequence[int]) -> None:
-        """Keep these rows, in this order; a row named twice is copied."""
+    def select(self, sequences: Sequence[int]) -> None:
+        """Keep these sequences, by their indices, in this order; one that is named twice is copied."""
         for context in self._all():
-            context.select(rows)
-        self._weighing.select(rows)
+            context.select(sequences)
+        self.weighing.select(sequences)
 
-    def join(self, prompts: Sequence[Sequence[Prompt]], copies: int) -> None:
-        """Take in new rows behind the others: ``copies`` of each prompt, which is read once.
+    def join(
+        self, prompts: Sequence[EncodedPrompt], copies: Sequence[int], *, given: bool = False, healing: bool = False
+    ) -> None:
+        """Prefill new sequences, behind the others.
+
+        Args:
+            prompts: Their prompts, as each member encodes them; each is read once.
+            copies: For each prompt, how many sequences continue it.
+            given: See the class.
+            healing: See the class.
 
         Raises:
             LogitsError: See `check`.
         """
-        new = Contexts(self._ensemble, prompts, given=self._given, healing=self._healing)
-        for i in self._order:
-            new.each[i].read([()] * len(prompts))
-        for context in new.each:
-            context.check()
-        if copies > 1:
-            new.select([row for row in range(len(prompts)) for _ in range(copies)])
+        new = Contexts(self.ensemble, prompts, given=given, healing=healing)
+        for i in self._read_order:
+            new.by_member[i].read([()] * len(prompts))
+        new.check()
+        if any(count != 1 for count in copies):
+            new.select([index for index, count in enumerate(copies) for _ in range(count)])
         for context, other in zip(self._all(), new._all(), strict=True):
             context.join(other)
-        self._weighing.join(new._weighing)
+        self.weighing.join(new.weighing)
+        self.heals = [one or other for one, other in zip(self.heals, new.heals, strict=True)]
 
-    def rooms(self) -> list[Room]:
-        """For each row, how much more fits into the members' context windows."""
-        return [room for (room,) in self._rooms([[[len(ids)] for ids in context.ids] for context in self.each])]
+    def budgets(self) -> list[TokenBudget]:
+        """For each sequence, how many tokens still fit into the members' context windows."""
+        lengths = [[[len(ids)] for ids in context.ids] for context in self.by_member]
+        return [budget for (budget,) in self.budgets_at(lengths)]
+
+    def budgets_at(self, lengths: Sequence[Sequence[Sequence[int]]]) -> list[list[TokenBudget]]:
+        """For each sequence and boundary, how many tokens still fit behind it.
+
+        Args:
+            lengths: ``[N][B][boundaries]``; the member that reads the shortest draft limits the boundaries.
+        """
+        left = self.ensemble.tokens_left
+        return [
+            [left(of_boundary) for of_boundary in zip(*of_sequence, strict=False)]
+            for of_sequence in zip(*lengths, strict=True)
+        ]
 
     def close(self) -> None:
         """Free all contexts."""
@@ -238,139 +197,8 @@ class Contexts:
             context.close()
 
     def _all(self) -> list[Context]:
-        return [*self.each, self.drafting] if self._ensemble.draft_model else self.each
-
-    def _heard(self, steps: Sequence[Sequence[Step]]) -> list[tuple[Context, list[Draft]]]:
-        """What each member hears: tokens where the vocabulary is the main model's own, else text."""
-        pieces: list[Draft] = [[step.piece for step in row] for row in steps]
-        forms = [_tokens(steps) if by_token else pieces for by_token in self._by_token]
-        return list(zip(self.each, forms, strict=True))
-
-    def _read(
-        self,
-        heard: Sequence[tuple[Context, list[Draft]]],
-        drafts: Sequence[Sequence[Step]],
-        inside: Sequence[bytes],
-        alone: list[str],
-        answered: Sequence[int | None],
-    ) -> tuple[dict[int, Reading], list[str], LookAhead | None]:
-        """Readings by member, why the main model decides alone at each place ("" where not), and what may follow.
-
-        Where it does so at all places, the others are not read; they catch up when they are needed.
-
-        Args:
-            heard: What each member hears.
-            drafts: For each row, the steps that may come next.
-            inside: The bytes of a character begun, at each place.
-            alone: The reasons that are known before anybody is read.
-            answered: See `fuse`, for all places.
-        """
-        main, gate = self._ensemble.main, self._ensemble.gate
-        readings: dict[int, Reading] = {}
-        ahead = None
-        if gate.when != "always":  # it needs the main model's word first
-            readings[main] = self._reading(main, heard[main], answered)
-            own = readings[main].logits
-            ahead = None if gate.when == "unsure" else self._ahead(own.argmax(-1).tolist(), drafts, inside)
-            shut = self._off_boundary(ahead) if ahead else ["it is sure" * sure for sure in gate.sure(own)]
-            alone = [one or other for one, other in zip(alone, shut, strict=True)]
-        for i in self._order:
-            if i not in readings and (i == main or not all(alone)):
-                readings[i] = self._reading(i, heard[i], answered)
-        return readings, alone, ahead
-
-    def _reading(self, member: int, heard: tuple[Context, list[Draft]], answered: Sequence[int | None]) -> Reading:
-        """What a member says, healed where the fusion method does not see to it."""
-        context, drafts = heard
-        reading = context.read(drafts)
-        if reading.logits.device.type == "cpu":  # where there is nothing to wait for
-            context.check()
-        return self._ensemble.healer.heal(member, reading, answered) if self._heals[member] else reading
-
-    def _healed(self, evidence: Mapping[int, Sequence[Evidence]], alone: Sequence[str]) -> frozenset[int]:
-        """See `Fused`; where the main model decides alone, others are read for the rows beside it only."""
-        main, told = self._ensemble.main, [(i, found) for i, found in evidence.items() if self._by_token[i]]
-        return frozenset(
-            place
-            for i, found in told
-            for place, (one, why) in enumerate(zip(found, alone, strict=True))
-            if one.straddlers and (i == main or not why)
-        )
-
-    def _off_boundary(self, ahead: LookAhead) -> list[str]:
-        """Why the main model decides alone at each place that is no boundary of the others; "" elsewhere."""
-        if self._ensemble.gate.straddle and self._ensemble.fusion.back:
-            return [""] * len(ahead.tokens)
-        merging = [ahead.merging(place) for place in range(len(ahead.tokens))]
-        return ["" if i is None else f"not at a boundary of {self._ensemble.members[i].name}" for i in merging]
-
-    def _ahead(self, tokens: Sequence[int], drafts: Sequence[Sequence[Step]], inside: Sequence[bytes]) -> LookAhead:
-        """What follows if the main model's most likely tokens, one at each place, are the next.
-
-        Inside a character there is no boundary of a member that hears text.
-        """
-        surfaces = self._ensemble.main_model.vocabulary.surfaces
-        steps = (Step(token, TextAssembler().feed(surfaces[token] or b"")) for token in tokens)
-        following = [list(islice(steps, len(draft) + 1)) for draft in drafts]
-        ahead = look_ahead(tokens, drafts, following, self._added)
-        for i, added in ahead.added.items():
-            if not self._by_token[i]:
-                added[:] = [None if begun else one for begun, one in zip(inside, added, strict=True)]
-        return ahead
-
-    def _added(self, drafts: Sequence[Sequence[Step]]) -> dict[int, list[list[int] | None]]:
-        """`Context.added` of each member but the main model."""
-        heard = enumerate(self._heard(drafts))
-        return {i: context.added(draft) for i, (context, draft) in heard if i != self._ensemble.main}
-
-    def _fused(
-        self,
-        readings: dict[int, Reading],
-        alone: list[str],
-        ahead: LookAhead | None,
-        drafts: Sequence[Sequence[Step]],
-        unfinished: Sequence[bytes],
-    ) -> tuple[Tensor, Tensor, Past | None, list[str]]:
-        """Fused logits ``[P, V_m]``, the aggregation weights in force ``[P, N]``, what came before, and who is alone.
-
-        Args:
-            readings: By member; the main model's only, where it decides alone everywhere.
-            alone: See `_read`.
-            ahead: See `_read`.
-            drafts: For each row, the steps that may come next.
-            unfinished: See `fuse`, for all places.
-        """
-        ensemble, main, count = self._ensemble, self._ensemble.main, len(self.each)
-        if all(alone):
-            self._weighing.skip()
-            return readings[main].logits, torch.eye(count)[main].expand(len(alone), -1), None, alone
-        past = Past([readings[i].trails for i in range(count)], unfinished)
-        logits = [readings[i].logits for i in range(count)]
-        fused, weights, alone = self._weighing.fuse(logits, past, Places(alone, ahead), drafts)
-        if ensemble.gate.sharpen:
-            fused = sharpened(fused, ensemble.main_tokens, weights[:, main] < 1)
-        return fused, weights, past, alone
-
-    def _rooms(self, lengths: Sequence[Sequence[Sequence[int]]]) -> list[list[Room]]:
-        """For each row and boundary, what fits in behind these lengths, ``[N][B][boundaries]``."""
-        bounds = [member.context_length or sys.maxsize for member in self._ensemble.members]
-        main, rooms = self._ensemble.main, []
-        for row in zip(*lengths, strict=True):
-            boundaries = zip(*row, strict=False)  # the longest draft that all members can read
-            left = [[bound - n for n, bound in zip(place, bounds, strict=True)] for place in boundaries]
-            rooms.append([Room(n[main], min([*n[:main], *n[main + 1 :]], default=sys.maxsize)) for n in left])
-        return rooms
-
-    def _end_by_policy(self, fused: Tensor, main: Tensor) -> Tensor:
-        """Under ``eos_policy="main"`` the main model's argmax alone ends a text."""
-        ends = list(self._ensemble.main_model.vocabulary.end_of_text)
-        if self._ensemble.eos_policy != "main" or not ends:
-            return fused
-        is_end = torch.zeros(fused.shape[-1], dtype=torch.bool).index_fill(0, torch.tensor(ends), True)
-        is_end = is_end.to(fused.device, non_blocking=True)
-        wanted = is_end[main.argmax(-1)].unsqueeze(-1)  # [P, 1]
-        return torch.where(wanted, torch.where(is_end, main, -torch.inf), torch.where(is_end, -torch.inf, fused))
+        return [*self.by_member, self.draft_context] if self.ensemble.draft_model else self.by_member
 
 
-def _tokens(steps: Sequence[Sequence[Step]]) -> list[Draft]:
-    return [[step.token for step in row] for row in steps]
+def _ids(tokens: Sequence[Sequence[Token]]) -> list[Draft]:
+    return [[token.id for token in sequence] for sequence in tokens]

@@ -1,17 +1,18 @@
-"""What decodes as one: the members, how they are fused, and where."""
+"""An ensemble: its members, how their distributions are fused, and where."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
 
 from deepen_llm.engine.healing import Healer
 from deepen_llm.fusion import AggregationWeights, Fusion
 from deepen_llm.fusion.gate import Gate
 from deepen_llm.fusion.surfaces.correspondence import Tokens
 from deepen_llm.members.base import Member
+from deepen_llm.structure import TokenBudget
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,12 @@ class Ensemble:
     Attributes:
         members: The members.
         main: Index of the main model.
-        fusion: How their distributions become one.
-        weights: How much each counts.
-        eos_policy: Who ends a text, ``fused`` or ``main``.
+        fusion: The fusion method, bound to the members.
+        weights: The aggregation weights.
+        eos_policy: Which distribution may choose the end-of-text token: ``fused``, or the ``main`` model's alone.
         draft_tokens: The most tokens that are drafted ahead; 0 for none.
-        draft_model: Who drafts, a member of the main model's vocabulary that has no say; None for the main model.
-        gate: Where they are fused.
+        draft_model: A member of the main model's vocabulary that drafts and is not fused; None for the main model.
+        gate: The boundaries at which the members are fused.
     """
 
     members: Sequence[Member]
@@ -45,22 +46,23 @@ class Ensemble:
 
     @cached_property
     def healer(self) -> Healer:
-        """Heals what members say behind prompts that end inside a token."""
+        """Corrects what members predict after prompts that end inside a token."""
         return Healer(self.members)
 
     @cached_property
     def main_tokens(self) -> Tokens:
-        """The main model's tokens by how they begin."""
+        """The main model's tokens, sorted by their surfaces."""
         return Tokens(self.main_model)
 
-    def scoring(self) -> Ensemble:
-        """The same for given texts, without sharpening: a token that others took over would be impossible."""
-        gate = self.gate.model_copy(update={"sharpen": False})
-        return replace(self, gate=gate) if self.gate.sharpen else self
+    def tokens_left(self, lengths: Sequence[int]) -> TokenBudget:
+        """How many tokens fit into the members' context windows behind a text.
 
-
-class Step(NamedTuple):
-    """One step of a row: a main-model token, and the characters that it completes, for other vocabularies to hear."""
-
-    token: int
-    piece: str
+        Args:
+            lengths: For each member, how many of its tokens the text has.
+        """
+        left = [
+            (member.context_length or sys.maxsize) - length
+            for member, length in zip(self.members, lengths, strict=True)
+        ]
+        main = left.pop(self.main)
+        return TokenBudget(main, min(left, default=sys.maxsize))

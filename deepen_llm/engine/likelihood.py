@@ -1,24 +1,23 @@
-"""How likely members find prompts, and the weights that are made of it."""
+"""The log-likelihood of prompts under each member, and the aggregation weights computed from it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.fusion import Likelihood
 from deepen_llm.members.base import Member
 from deepen_llm.members.text.encoding import Prompt
 
-if TYPE_CHECKING:
-    from deepen_llm.engine.ensemble import Ensemble
 
+def prompt_weights(ensemble: Ensemble, columns: Sequence[Sequence[Prompt]]) -> Tensor:
+    """The state of the aggregation weights before an answer to each prompt, ``[B, N]``.
 
-def standing_weights(ensemble: Ensemble, columns: Sequence[Sequence[Prompt]]) -> Tensor:
-    """What the weights know before an answer to each prompt, ``[B, N]`` (see `AggregationWeights.standing`).
+    See `AggregationWeights.standing`.
 
     Args:
         ensemble: The ensemble.
@@ -32,12 +31,12 @@ def standing_weights(ensemble: Ensemble, columns: Sequence[Sequence[Prompt]]) ->
         return torch.empty(0, len(members))
     if not weights.reads_prompts or len(members) == 1:
         return weights.standing([[Likelihood()] * len(members)] * len(columns[0]))
-    found = [likelihoods(member, column, weights.memory) for member, column in zip(members, columns, strict=True)]
-    return weights.standing(list(zip(*found, strict=True)))
+    by_member = [likelihoods(member, column, weights.memory) for member, column in zip(members, columns, strict=True)]
+    return weights.standing(list(zip(*by_member, strict=True)))
 
 
 def likelihoods(member: Member, prompts: Sequence[Prompt], memory: float = math.inf) -> list[Likelihood]:
-    """How likely a member finds each prompt; special tokens are not counted.
+    """The likelihood of each prompt under a member; special tokens are not counted.
 
     Args:
         member: The member.
@@ -55,8 +54,8 @@ def likelihoods(member: Member, prompts: Sequence[Prompt], memory: float = math.
 
 def _counted(member: Member, prompt: Prompt, logprobs: Tensor, memory: float) -> Likelihood:
     surfaces = [member.vocabulary.surfaces[id_] for id_ in prompt.ids[1:]]
-    counted = [place for place, surface in enumerate(surfaces) if surface is not None]
-    sizes = torch.tensor([len(surfaces[place] or b"") for place in counted], dtype=torch.float64)
+    counted = [index for index, surface in enumerate(surfaces) if surface is not None]
+    sizes = torch.tensor([len(surfaces[index] or b"") for index in counted], dtype=torch.float64)
     behind = sizes.flip(0).cumsum(0).flip(0)  # bytes from where each begins to the end
     logprob = float((logprobs[counted].double() * (-behind / memory).exp()).sum())
     return Likelihood(logprob, len(counted), int(sizes.sum()))

@@ -1,149 +1,164 @@
-"""What a step's token came from, for log-probabilities and traces."""
+"""Log-probabilities and traces of a step's tokens."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.fusion.past import Past
 from deepen_llm.fusion.search_step import SearchStep
 from deepen_llm.fusion.surfaces.expected import Evidence, Straddler
 from deepen_llm.outputs import END, Candidate, MemberView, Straddling, TokenLogprob, TokenTrace
 from deepen_llm.vocabulary import Vocabulary
 
-if TYPE_CHECKING:
-    from deepen_llm.engine.ensemble import Ensemble
-
 _TOP = 5  # candidates that a trace shows of each distribution
 
 
 class StepReport:
-    """The distributions at P places of one step; candidates are worked out only where asked for.
+    """The distributions at P boundaries of one step; what is reported of them is computed where it is asked for.
 
     Args:
         ensemble: The ensemble.
         logits: Each member's logits, ``[P, V_i]``; None for one that was not read.
         weights: The aggregation weights in force, ``[P, N]``.
         fused: The fused logits, ``[P, V_m]``.
-        alone: For each place, why the main model decides alone; "" where it does not.
-        past: What the fusion method has read of what came before.
-        healed: What members expect where a prompt's end is healed, by member; their logits tell it already.
+        closed: For each boundary, why the main model's distribution was taken; "" where it was fused.
+        past: What the fusion method has read at earlier boundaries.
+        healed: What members expect where a prompt's end is healed, by member; their logits hold it already.
 
     Attributes:
+        logits: See above.
         main: The main model's logits, ``[P, V_m]``.
     """
 
     def __init__(
         self,
         ensemble: Ensemble,
+        *,
         logits: Sequence[Tensor | None],
         weights: Tensor,
         fused: Tensor,
-        alone: Sequence[str],
+        closed: Sequence[str],
         past: Past | None = None,
         healed: Mapping[int, Sequence[Evidence]] | None = None,
     ) -> None:
-        own = logits[ensemble.main]
-        assert own is not None  # noqa: S101 - the main model is always read
-        self._ensemble, self._weights, self._fused, self._alone, self.main = ensemble, weights, fused, alone, own
-        self._logits, self._fused_evidence = logits, past.evidence if past else {}
+        main = logits[ensemble.main]
+        assert main is not None  # noqa: S101 - the main model is always read
+        self.logits, self.main = logits, main
+        self._ensemble, self._weights, self._fused, self._closed = ensemble, weights, fused, closed
+        self._fused_evidence = past.evidence if past else {}
         self._evidence = {**(healed or {}), **self._fused_evidence}
 
-    def is_fused(self, place: int) -> bool:
+    def is_fused(self, position: int) -> bool:
         """Whether any other member had weight."""
-        return self._shared[place]
+        return self._has_others[position]
 
     @cached_property
-    def _shared(self) -> list[bool]:
-        shared: list[bool] = (self._weights[:, self._ensemble.main] < 1).tolist()
-        return shared
+    def _has_others(self) -> list[bool]:
+        has_others: list[bool] = (self._weights[:, self._ensemble.main] < 1).tolist()
+        return has_others
 
-    def logprob(self, place: int, token: int, count: int) -> TokenLogprob:
+    def logprob(self, position: int, token: int, count: int) -> TokenLogprob:
         """The fused log-probability of a token, with the ``count`` likeliest beside it."""
-        logprobs = self._fused[place].log_softmax(-1)
+        logprobs = self._fused[position].log_softmax(-1)
         vocabulary = self._ensemble.main_model.vocabulary
         chosen = candidate(vocabulary, logprobs, token)
         return TokenLogprob(chosen.token, chosen.text, chosen.logprob, _top(vocabulary, logprobs, count))
 
-    def trace(self, place: int, token: int, text: str) -> TokenTrace:
-        """What each member said, and why this token came out.
+    def trace(self, position: int, token: int, text: str) -> TokenTrace:
+        """Each member's distribution at a boundary, and why this token was chosen.
 
         Args:
-            place: The place.
+            position: The boundary's position.
             token: The committed token.
             text: The characters that it completed.
         """
-        members, alone = self._ensemble.members, self._alone[place]
-        asked = {
-            i: one[place].log_softmax(-1)
-            for i, one in enumerate(self._logits)
-            if one is not None and (i == self._ensemble.main or not alone)
-        }
-        fused, main = self._fused[place].log_softmax(-1), self._ensemble.main_model.vocabulary
-        own = asked[self._ensemble.main]
-        chosen, main_choice = candidate(main, fused, token), candidate(main, own, int(own.argmax()))
-        views = tuple(
-            MemberView(
-                member.name,
-                float(weight),
-                _top(member.vocabulary, asked[i], _TOP) if i in asked else (),
-                *(self._read(i, place) if i in asked else ()),
-            )
-            for i, (member, weight) in enumerate(zip(members, self._weights[place], strict=True))
-        )
-        changed = chosen.token != main_choice.token
-        origin = self._origin(self._ensemble.main, place, token)
-        reason = f"the main model alone: {alone}" if alone else f"the main model's own choice{origin}"
-        moved_by = None
-        if changed and not alone:
-            moved_by, why = self._mover(place, token, asked)
-            reason = f"{main_choice.text!r} ({math.exp(main_choice.logprob):.2f}) gave way to {chosen.text!r}: {why}"
+        main, closed = self._ensemble.main_model.vocabulary, self._closed[position]
+        logprobs = self._logprobs(position)
+        fused, by_main = self._fused[position].log_softmax(-1), logprobs[self._ensemble.main]
+        chosen, main_choice = candidate(main, fused, token), candidate(main, by_main, int(by_main.argmax()))
+        moved_by, reason = self._reason(position, chosen, main_choice, logprobs)
         return TokenTrace(
-            chosen,
-            main_choice,
-            changed,
-            views,
-            _top(main, fused, _TOP),
-            reason,
-            text,
-            self._ensemble.main,
-            moved_by,
-            () if alone else self._course(place, token),
+            chosen=chosen,
+            main_choice=main_choice,
+            changed=chosen.token != main_choice.token,
+            members=self._views(position, logprobs),
+            fused=_top(main, fused, _TOP),
+            reason=reason,
+            text=text,
+            main_model=self._ensemble.main,
+            moved_by=moved_by,
+            course=() if closed else self._course(position, token),
         )
 
-    def _course(self, place: int, token: int) -> tuple[SearchStep, ...]:
-        logits = [one[place : place + 1] for one in self._logits if one is not None]  # where not alone, all are read
-        return self._ensemble.fusion.course(logits, self._weights[place : place + 1], token)
+    def _logprobs(self, position: int) -> dict[int, Tensor]:
+        """Log-probabilities by member, ``[V_i]`` each; of the main model alone where the boundary was closed."""
+        return {
+            i: logits[position].log_softmax(-1)
+            for i, logits in enumerate(self.logits)
+            if logits is not None and (i == self._ensemble.main or not self._closed[position])
+        }
 
-    def _mover(self, place: int, token: int, logprobs: Mapping[int, Tensor]) -> tuple[str | None, str]:
-        """Who moved a token away from the main model's choice, and in words."""
-        weights, own = self._weights[place].tolist(), float(logprobs[self._ensemble.main][token].exp())
-        others = [i for i in logprobs if i != self._ensemble.main and weights[i] > 0]
-        wishes = {i: self._wish(i, place, token, logprobs[i]) for i in others}
-        behind = [i for i in others if wishes[i] > own]
-        if not behind:
+    def _views(self, position: int, logprobs: Mapping[int, Tensor]) -> tuple[MemberView, ...]:
+        weights = self._weights[position].tolist()
+        views = list[MemberView]()
+        for i, (member, weight) in enumerate(zip(self._ensemble.members, weights, strict=True)):
+            if i not in logprobs:
+                views.append(MemberView(member.name, weight, ()))
+                continue
+            straddling, abstained = self._straddling(i, position)
+            top = _top(member.vocabulary, logprobs[i], _TOP)
+            views.append(MemberView(member.name, weight, top, straddling, abstained))
+        return tuple(views)
+
+    def _reason(
+        self, position: int, chosen: Candidate, main_choice: Candidate, logprobs: Mapping[int, Tensor]
+    ) -> tuple[str | None, str]:
+        """The member that moved the token away from the main model's choice, if any, and why it was chosen."""
+        if closed := self._closed[position]:
+            return None, f"the main model alone: {closed}"
+        if chosen.token == main_choice.token:
+            origin = self._origin(self._ensemble.main, position, chosen.token)
+            return None, f"the main model's own choice{origin}"
+        moved_by, why = self._moved_by(position, chosen.token, logprobs)
+        probability = math.exp(main_choice.logprob)
+        return moved_by, f"{main_choice.text!r} ({probability:.2f}) gave way to {chosen.text!r}: {why}"
+
+    def _course(self, position: int, token: int) -> tuple[SearchStep, ...]:
+        # A boundary that was fused has logits of all members.
+        logits = [of_member[position : position + 1] for of_member in self.logits if of_member is not None]
+        return self._ensemble.fusion.course(logits, self._weights[position : position + 1], token)
+
+    def _moved_by(self, position: int, token: int, logprobs: Mapping[int, Tensor]) -> tuple[str | None, str]:
+        """The member that moved a token away from the main model's choice, and in words why."""
+        main = self._ensemble.main
+        weights, by_main = self._weights[position].tolist(), float(logprobs[main][token].exp())
+        others = [i for i in logprobs if i != main and weights[i] > 0]
+        probabilities = {i: self._probability_of(i, position, token, logprobs[i]) for i in others}
+        likelier = [i for i in others if probabilities[i] > by_main]
+        if not likelier:
             return None, "no member holds it likelier; related tokens, sampling or a penalty led to it"
-        first = max(behind, key=lambda i: weights[i] * wishes[i])
+        first = max(likelier, key=lambda i: weights[i] * probabilities[i])
         name = self._ensemble.members[first].name
-        return name, f"{name} holds it at {wishes[first]:.2f}{self._origin(first, place, token)}"
+        return name, f"{name} holds it at {probabilities[first]:.2f}{self._origin(first, position, token)}"
 
-    def _wish(self, member: int, place: int, token: int, logprobs: Tensor) -> float:
+    def _probability_of(self, member: int, position: int, token: int, logprobs: Tensor) -> float:
         """A member's own probability of the main token's surface, or of the end of text; by all its readings."""
-        main, own = self._ensemble.main_model.vocabulary, self._ensemble.members[member].vocabulary
+        main, vocabulary = self._ensemble.main_model.vocabulary, self._ensemble.members[member].vocabulary
         beside = member in self._fused_evidence  # else the log-probabilities are of all its readings
-        evidence = self._evidence[member][place] if beside else Evidence(1.0)
+        evidence = self._evidence[member][position] if beside else Evidence(1.0)
         if token in main.end_of_text:
-            return evidence.here * float(logprobs[list(own.end_of_text)].exp().sum())
-        id_ = own.ids.get(main.surfaces[token] or b"")
+            return evidence.here * float(logprobs[list(vocabulary.end_of_text)].exp().sum())
+        id_ = vocabulary.ids.get(main.surfaces[token] or b"")
         here = 0.0 if id_ is None else float(logprobs[id_].exp())
-        straddlers = self._straddlers(member, place, token) if beside else []
-        return evidence.here * here + sum(one.share for one in straddlers)
+        straddlers = self._straddlers(member, position, token) if beside else []
+        return evidence.here * here + sum(straddler.share for straddler in straddlers)
 
-    def _straddlers(self, member: int, place: int, token: int) -> list[Straddler]:
+    def _straddlers(self, member: int, position: int, token: int) -> list[Straddler]:
         """A member's straddling tokens that go on with a main token, the likeliest first."""
         if member not in self._evidence:
             return []
@@ -151,32 +166,40 @@ class StepReport:
         surface = self._ensemble.main_model.vocabulary.surfaces[token]
         if not surface:
             return []
-        found = self._evidence[member][place].straddlers
-        fitting = [one for one in found if (surfaces[one.token] or b"")[len(one.behind) :].startswith(surface)]
-        return sorted(fitting, key=lambda one: -one.share)
+        fitting = [
+            straddler
+            for straddler in self._evidence[member][position].straddlers
+            if _rest(surfaces, straddler).startswith(surface)
+        ]
+        return sorted(fitting, key=lambda straddler: -straddler.share)
 
-    def _origin(self, member: int, place: int, token: int) -> str:
-        """Where a member's wish for a main token mostly comes from, in words; "" where it comes from here."""
-        for one in self._straddlers(member, place, token)[:1]:
-            text, back = shown(self._ensemble.members[member].vocabulary, one.token), one.back
+    def _origin(self, member: int, position: int, token: int) -> str:
+        """Of the likeliest straddling token that goes on with a main token: its text, in words; "" for none."""
+        for straddler in self._straddlers(member, position, token)[:1]:
+            text, back = shown(self._ensemble.members[member].vocabulary, straddler.token), straddler.back
             return f", as {text!r} begun {back} {'token' if back == 1 else 'tokens'} back"
         return ""
 
-    def _read(self, member: int, place: int) -> tuple[tuple[Straddling, ...], float]:
-        """What a member expects by its readings at earlier tokens, and what it abstained from."""
+    def _straddling(self, member: int, position: int) -> tuple[tuple[Straddling, ...], float]:
+        """What a member expects by its readings at earlier tokens, and the share for which it abstained."""
         if member not in self._evidence:
             return (), 0.0
-        vocabulary, found = self._ensemble.members[member].vocabulary, self._evidence[member][place]
-        likely = sorted(found.straddlers, key=lambda one: -one.share)[:_TOP]
+        vocabulary, evidence = self._ensemble.members[member].vocabulary, self._evidence[member][position]
+        likeliest = sorted(evidence.straddlers, key=lambda straddler: -straddler.share)[:_TOP]
         return tuple(
             Straddling(
-                shown(vocabulary, one.token),
-                (vocabulary.surfaces[one.token] or b"")[len(one.behind) :].decode(errors="backslashreplace"),
-                one.share,
-                one.back,
+                text=shown(vocabulary, straddler.token),
+                rest=_rest(vocabulary.surfaces, straddler).decode(errors="backslashreplace"),
+                share=straddler.share,
+                back=straddler.back,
             )
-            for one in likely
-        ), found.abstained
+            for straddler in likeliest
+        ), evidence.abstained
+
+
+def _rest(surfaces: Sequence[bytes | None], straddler: Straddler) -> bytes:
+    """The bytes of a straddling token that are still to come."""
+    return (surfaces[straddler.token] or b"")[len(straddler.behind) :]
 
 
 def candidate(vocabulary: Vocabulary, logprobs: Tensor, token: int) -> Candidate:

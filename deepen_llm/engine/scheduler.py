@@ -1,4 +1,4 @@
-"""Which requests are decoded now, and which wait until there is room."""
+"""Which requests run, and which wait until there is room and memory for them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from deepen_llm.engine.ensemble import Ensemble
-from deepen_llm.engine.options import GenerationOptions
-from deepen_llm.engine.sequence import Request, Row
+from deepen_llm.engine.sequence import Request, TokenSequence
 from deepen_llm.members.base import Member
 from deepen_llm.members.memory import free_memory
 
@@ -18,50 +17,63 @@ _LOGIT = 4  # bytes
 _USABLE = 0.8  # of the free memory: the rest is for logits, the fused step and what the allocator cannot use
 
 
-class Admission:
-    """A queue of requests; the first of it come in as rows leave and memory allows.
+class Scheduler:
+    """Requests that wait and requests that run; first come, first served.
 
     Args:
         ensemble: The ensemble.
-        requests: All requests.
-        options: How to generate.
-        batch_size: The most rows at a time; one request's rows come in together, whatever their number.
+        batch_size: The most sequences at a time; those of one request run together, whatever their number.
+
+    Attributes:
+        waiting: The requests that have not begun.
+        running: The requests that have begun, and have sequences that are not finished.
     """
 
-    def __init__(
-        self, ensemble: Ensemble, requests: Sequence[Request], options: GenerationOptions, batch_size: int
-    ) -> None:
-        self._ensemble, self._options, self._batch_size = ensemble, options, batch_size
-        self._waiting, self._inside = deque(requests), list[Request]()
-        self._memory = Memory(ensemble)
+    def __init__(self, ensemble: Ensemble, batch_size: int) -> None:
+        self.waiting: deque[Request[TokenSequence]] = deque()
+        self.running: list[Request[TokenSequence]] = []
+        self._ensemble, self._batch_size = ensemble, batch_size
+        self._cache_budget = CacheBudget(ensemble)
 
-    def __len__(self) -> int:
-        """How many requests wait."""
-        return len(self._waiting)
+    def schedule(self) -> list[Request[TokenSequence]]:
+        """Start the first waiting requests that fit beside the running ones; returns them."""
+        scheduled: list[Request[TokenSequence]] = []
+        while self.waiting and (not self.running or self._fits(self.waiting[0])):
+            scheduled.append(self.waiting.popleft())
+            self.running.append(scheduled[-1])
+        return scheduled
 
-    def admit(self, live: Sequence[Row]) -> list[Request]:
-        """The requests that come in now, beside the rows that are live."""
-        going_on = set(map(id, live))
-        self._inside = [one for one in self._inside if any(id(row) in going_on for row in one.rows)]
-        admitted: list[Request] = []
-        rows = len(live)
-        while self._waiting and (rows == 0 or self._fits(self._waiting[0], rows)):
-            admitted.append(self._waiting.popleft())
-            self._inside.append(admitted[-1])
-            rows += len(admitted[-1].rows)
-        return admitted
+    def retire(self) -> None:
+        """Drop running requests whose sequences are all finished."""
+        self.running = [request for request in self.running if request.unfinished]
 
-    def _fits(self, request: Request, rows: int) -> bool:
-        if rows + len(request.rows) > self._batch_size:
+    def remove(self, request: Request[TokenSequence]) -> None:
+        """Drop a request, whether it waits, runs or is finished."""
+        self.waiting = deque(other for other in self.waiting if other is not request)
+        self.running = [other for other in self.running if other is not request]
+
+    def clear(self) -> None:
+        """Drop all requests."""
+        self.waiting.clear()
+        self.running.clear()
+
+    def _fits(self, request: Request[TokenSequence]) -> bool:
+        """Whether a request can run beside the running ones."""
+        together = [*self.running, request]
+        unfinished = [other.unfinished for other in together]
+        count = sum(map(len, unfinished))
+        if count > self._batch_size:
             return False
-        inside, more = [*self._inside, request], self._options.max_new_tokens
-        members = range(len(self._ensemble.members))
-        lengths = [max(len(one.prompt[place].ids) for one in inside) + more for place in members]
-        return self._memory.holds(rows + len(request.rows), lengths)
+        limits = [max(sequence.token_limit for sequence in sequences) for sequences in unfinished]
+        lengths = [
+            max(len(other.prompt[i].ids) + limit for other, limit in zip(together, limits, strict=True))
+            for i in range(len(self._ensemble.members))
+        ]
+        return self._cache_budget.holds(count, lengths)
 
 
-class Memory:
-    """What the members' caches, and the logits that fusion looks back at, may take on each device.
+class CacheBudget:
+    """The bytes that members' caches, and the logits that fusion keeps, may take on each device.
 
     Args:
         ensemble: The ensemble.
@@ -70,24 +82,25 @@ class Memory:
     def __init__(self, ensemble: Ensemble) -> None:
         self._ensemble = ensemble
         devices = {member.device for member in ensemble.members if member.bytes_per_token}
-        self._budget = {device: bytes_ for device in devices if (bytes_ := free_memory(device)) is not None}
+        self._free = {device: free for device in devices if (free := free_memory(device)) is not None}
 
-    def holds(self, rows: int, lengths: Sequence[int]) -> bool:
-        """Whether so many rows fit: in a cache, every row has the longest one's slots.
+    def holds(self, count: int, lengths: Sequence[int]) -> bool:
+        """Whether so many sequences fit: in a cache, each takes as many slots as the longest.
 
         Args:
-            rows: The number of rows.
-            lengths: For each member, the tokens of its longest row in the end.
+            count: The number of sequences.
+            lengths: For each member, the tokens of its longest sequence in the end.
         """
-        needed, drafting = Counter[torch.device](), self._ensemble.draft_model
+        needed, draft_model = Counter[torch.device](), self._ensemble.draft_model
         members = [*zip(self._ensemble.members, lengths, strict=True)]
-        members += [(drafting, lengths[self._ensemble.main])] if drafting else []
+        members += [(draft_model, lengths[self._ensemble.main])] if draft_model else []
         for member, length in members:
             slots = min(length, member.context_length or length)
-            needed[member.device] += rows * (_SLACK * slots * member.bytes_per_token + self._kept(member))
-        return all(needed[device] <= _USABLE * free for device, free in self._budget.items())
+            per_sequence = _SLACK * slots * member.bytes_per_token + self._kept_logits(member)
+            needed[member.device] += count * per_sequence
+        return all(needed[device] <= _USABLE * free for device, free in self._free.items())
 
-    def _kept(self, member: Member) -> int:
-        """Bytes of the logits that fusion looks back at, for each row; none of the main model's own vocabulary."""
+    def _kept_logits(self, member: Member) -> int:
+        """Bytes of the logits that fusion keeps per sequence; none of a member with the main model's vocabulary."""
         same = member.vocabulary.fingerprint == self._ensemble.main_model.vocabulary.fingerprint
         return 0 if same else self._ensemble.fusion.back * _LOGIT * member.vocabulary.size

@@ -1,184 +1,197 @@
-"""How much each member counts in each row while its text goes on, and what is fused by it."""
+"""The aggregation weights of running sequences, and what is fused by them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from deepen_llm.engine.likelihood import standing_weights
-from deepen_llm.engine.lookahead import LookAhead, agreeing
+from deepen_llm.engine.ensemble import Ensemble
+from deepen_llm.engine.likelihood import prompt_weights
+from deepen_llm.engine.lookahead import GateState, agreeing
+from deepen_llm.engine.tokens import Token
 from deepen_llm.fusion.past import Past
 from deepen_llm.members.text.encoding import Prompt
 
-if TYPE_CHECKING:
-    from deepen_llm.engine.ensemble import Ensemble, Step
 
-
-class Places(NamedTuple):
-    """What is known of P places before anything is fused there.
+class Weighed(NamedTuple):
+    """What was fused at P boundaries.
 
     Attributes:
-        alone: For each, why the main model decides alone; "" where it does not.
-        ahead: What follows if the main model goes on; None where the gate does not ask.
+        logits: The fused logits, ``[P, V_m]``.
+        weights: The aggregation weights in force, ``[P, N]``.
+        closed: For each boundary, why the main model's distribution was taken; "" where it was fused.
     """
-
-    alone: list[str]
-    ahead: LookAhead | None
-
-    def at(self, places: Sequence[int]) -> Places:
-        """The same for these places, in this order."""
-        return Places([self.alone[place] for place in places], self.ahead and self.ahead.at(places))
-
-
-class _Fused(NamedTuple):
-    """The fused logits ``[P, V_m]``, the weights in force ``[P, N]``, and why the main model decided alone, ``[P]``."""
 
     logits: Tensor
     weights: Tensor
-    alone: list[str]
+    closed: list[str]
 
 
-class _Boundary(NamedTuple):
-    """Rows, and the place in each where they have come as far."""
+class _Depth(NamedTuple):
+    """The boundaries at one depth of the drafts: indices of the sequences that have one, and its position in each."""
 
-    rows: list[int]
-    places: list[int]
+    sequences: list[int]
+    positions: list[int]
 
 
 @dataclass(frozen=True)
-class _Told:
-    """What members said at one boundary of some rows.
+class _Parts:
+    """How likely each token was to each member, at one depth of the drafts.
 
     Attributes:
-        rows: The rows.
-        alone: For each, why the main model decided alone; "" where it did not.
-        parts: Each member's part in the mixture (see `deepen_llm.fusion.parts`), ``[N, rows, V_m]``.
+        sequences: Indices of the sequences that had a boundary there.
+        closed: For each, why the main model's distribution was taken; "" where it was fused.
+        parts: Each member's part in the mixture (see `deepen_llm.fusion.parts`), ``[N, sequences, V_m]``.
     """
 
-    rows: Sequence[int]
-    alone: Sequence[str]
+    sequences: Sequence[int]
+    closed: Sequence[str]
     parts: Tensor
 
-    def of(self, rows: Sequence[int], tokens: Sequence[int]) -> Tensor:
-        """Each member's part in a token of each of these rows, ``[rows, N]`` on the CPU; 1 where the main was alone."""
-        places = [self.rows.index(row) for row in rows]
-        shut = torch.tensor([[bool(self.alone[place])] for place in places])
-        return self.parts[:, places, tokens].T.cpu().masked_fill(shut, 1.0)
+    def of(self, sequences: Sequence[int], tokens: Sequence[int]) -> Tensor:
+        """Each member's part in a token of each sequence, ``[B, N]`` on the CPU; 1 where nothing was fused."""
+        indices = [self.sequences.index(sequence) for sequence in sequences]
+        closed = torch.tensor([[bool(self.closed[index])] for index in indices])
+        return self.parts[:, indices, tokens].T.cpu().masked_fill(closed, 1.0)
 
 
 class Weighing:
-    """The aggregation weights of B rows.
+    """The aggregation weights of B sequences.
 
     Args:
         ensemble: The ensemble.
-        columns: For each member, the rows' prompts as it encodes them.
-        given: Whether the text that follows is given, or else the ensemble's own.
+        columns: For each member, the sequences' prompts as it encodes them.
+        given: Whether the tokens that follow are given, rather than chosen by the ensemble.
+
+    Attributes:
+        given: For each sequence, whether its tokens are given.
     """
 
     def __init__(self, ensemble: Ensemble, columns: Sequence[Sequence[Prompt]], *, given: bool) -> None:
-        self._ensemble, self._given = ensemble, given
-        self._standing = standing_weights(ensemble, columns)  # [B, N]
-        self._told: list[_Told] = []  # for each boundary that was fused, where the weights learn
-        self._asked: list[int] = []  # each row's number then
+        self._ensemble, self.given = ensemble, [given] * len(columns[0])
+        self._state = prompt_weights(ensemble, columns)  # [B, N]; what weights that learn made of it
+        self._parts: list[_Parts] = []  # by depth, for weights that learn
+        self._fused_as: list[int] = []  # for each sequence, its index when the parts were fused
 
-    def fuse(self, logits: Sequence[Tensor], past: Past, places: Places, drafts: Sequence[Sequence[Step]]) -> _Fused:
-        """What is fused at every boundary of the drafts.
+    def fuse(self, logits: Sequence[Tensor], past: Past, gate: GateState, drafts: Sequence[Sequence[Token]]) -> Weighed:
+        """Fuse at every boundary of the drafts.
 
-        Where the weights learn, those at a boundary depend on the drafted tokens before it: boundaries are fused one
-        after the other, each of all rows together.
+        The weights that learn depend, at a boundary, on the drafted tokens before it: so each depth of the drafts is
+        fused after the one before it, in all sequences together.
 
         Args:
             logits: The members' logits, ``[P, V_i]`` each.
-            past: What came before.
-            places: What is known of them.
-            drafts: For each row, the steps that may come next.
+            past: What the members predicted at earlier boundaries.
+            gate: Which boundaries are closed.
+            drafts: For each sequence, tokens that may come next.
         """
         counts = [len(draft) + 1 for draft in drafts]
         if not self._ensemble.weights.learns:
-            standing = self._standing.repeat_interleave(torch.tensor(counts), 0)  # [P, N]
-            return self._fused(logits, past, places, standing, None)
+            return self._fused(logits, past, gate, self._state.repeat_interleave(torch.tensor(counts), 0), None)
         self._ensemble.fusion.read(logits, past)
-        self._told, self._asked = [], list(range(len(drafts)))
-        first, standing = [0, *accumulate(counts)], self._standing
-        order, found = list[int](), list[_Fused]()
-        for depth in range(max(counts)):
-            rows = [row for row, count in enumerate(counts) if depth < count]
-            here = _Boundary(rows, [first[row] + depth for row in rows])
-            order += here.places
-            found.append(self._fused_apart(logits, past, places, standing, here))
-            standing = self._learned(standing, depth, drafts)
-        if len(found) == 1:
-            return found[0]
-        back, alone = torch.tensor(order).argsort(), [why for one in found for why in one.alone]
-        fused, weights = torch.cat([one.logits for one in found]), torch.cat([one.weights for one in found])
-        return _Fused(fused[back.to(fused.device)], weights[back.to(weights.device)], [alone[i] for i in back.tolist()])
+        return self._fused_by_depth(logits, past, gate, drafts, counts)
 
     def skip(self) -> None:
-        """Know of nothing that members say at the boundaries: the main model decides alone at all of them."""
-        self._told = []
+        """Forget the last fusion: every boundary was closed, or the sequences have changed."""
+        self._parts = []
 
-    def commit(self, steps: Sequence[Sequence[Step]]) -> None:
-        """Learn from each row's steps."""
+    def commit(self, tokens: Sequence[Sequence[Token]]) -> None:
+        """Let the weights learn from each sequence's tokens."""
         if self._ensemble.weights.learns:
-            for depth in range(max(map(len, steps), default=0)):
-                self._standing = self._learned(self._standing, depth, steps)
+            for depth in range(max(map(len, tokens), default=0)):
+                self._state = self._learned(self._state, depth, tokens)
             self.skip()
 
-    def select(self, rows: Sequence[int]) -> None:
-        """Keep these rows, in this order; a row named twice is copied."""
-        self._standing = self._standing[list(rows)]
-        if self._told:
-            self._asked = [self._asked[row] for row in rows]
+    def select(self, sequences: Sequence[int]) -> None:
+        """Keep these sequences, by their indices, in this order; one that is named twice is copied."""
+        self._state = self._state[list(sequences)]
+        self.given = [self.given[index] for index in sequences]
+        if self._parts:
+            self._fused_as = [self._fused_as[index] for index in sequences]
 
     def join(self, other: Weighing) -> None:
-        """Take in another one's rows behind the own ones."""
-        self._standing = torch.cat([self._standing, other._standing])
+        """Take over another one's sequences, behind the own ones."""
+        self._state = torch.cat([self._state, other._state])
+        self.given += other.given
         self.skip()
 
-    def _fused_apart(
-        self, logits: Sequence[Tensor], past: Past, places: Places, standing: Tensor, here: _Boundary
-    ) -> _Fused:
-        """`_fused` at one boundary of some rows, with what each member said there kept."""
-        if here.places != list(range(len(places.alone))):
-            logits, past, places = [one[here.places] for one in logits], past.at(here.places), places.at(here.places)
-        parts = list[Tensor]()
-        found = self._fused(logits, past, places, standing[here.rows], parts)
-        self._told.append(_Told(here.rows, found.alone, parts[0] if len(parts) == 1 else torch.cat(parts, 1)))
-        return found
-
-    def _fused(
+    def _fused_by_depth(
         self,
         logits: Sequence[Tensor],
         past: Past,
-        places: Places,
-        standing: Tensor,
-        parts: list[Tensor] | None,
-    ) -> _Fused:
-        ensemble, count, (alone, ahead) = self._ensemble, len(logits), places
-        said = ensemble.fusion.expected(logits, past) if ensemble.weights.reads_logits else logits
-        weights = ensemble.weights.weigh(said, standing).float()
+        gate: GateState,
+        drafts: Sequence[Sequence[Token]],
+        counts: Sequence[int],
+    ) -> Weighed:
+        self._parts, self._fused_as = [], list(range(len(drafts)))
+        first, state = [0, *accumulate(counts)], self._state
+        order, by_depth = list[int](), list[Weighed]()
+        for depth in range(max(counts)):
+            sequences = [index for index, count in enumerate(counts) if depth < count]
+            here = _Depth(sequences, [first[index] + depth for index in sequences])
+            order += here.positions
+            by_depth.append(self._fused_at(here, logits, past, gate, state))
+            state = self._learned(state, depth, drafts)
+        return _in_order(by_depth, order)
+
+    def _fused_at(self, here: _Depth, logits: Sequence[Tensor], past: Past, gate: GateState, state: Tensor) -> Weighed:
+        """`_fused` at one depth of the drafts, with each member's part kept."""
+        if here.positions != list(range(len(gate.closed))):
+            logits = [of_member[here.positions] for of_member in logits]
+            past, gate = past.at(here.positions), gate.at(here.positions)
+        parts = list[Tensor]()
+        fused = self._fused(logits, past, gate, state[here.sequences], parts)
+        joined = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        self._parts.append(_Parts(here.sequences, fused.closed, joined))
+        return fused
+
+    def _fused(
+        self, logits: Sequence[Tensor], past: Past, gate: GateState, state: Tensor, parts: list[Tensor] | None
+    ) -> Weighed:
+        ensemble, count, (closed, ahead) = self._ensemble, len(logits), gate
+        expected = ensemble.fusion.expected(logits, past) if ensemble.weights.reads_logits else logits
+        weights = ensemble.weights.weigh(expected, state).float()
         if ensemble.gate.when == "safe" and ahead and count > 1:
             agreed = agreeing(ensemble.members, ensemble.main, ahead, logits, weights)
-            alone = [why or "members agree" * one for why, one in zip(alone, agreed, strict=True)]
-        shut = torch.tensor([[bool(why)] for why in alone], device=weights.device)  # [P, 1]
-        weights = torch.where(shut, torch.eye(count, device=weights.device)[ensemble.main], weights)
-        return _Fused(ensemble.fusion.fuse(logits, weights, past, parts), weights, alone)
+            closed = [reason or "members agree" * agree for reason, agree in zip(closed, agreed, strict=True)]
+        is_closed = torch.tensor([[bool(reason)] for reason in closed], device=weights.device)  # [P, 1]
+        weights = torch.where(is_closed, torch.eye(count, device=weights.device)[ensemble.main], weights)
+        return Weighed(ensemble.fusion.fuse(logits, weights, past, parts), weights, closed)
 
-    def _learned(self, standing: Tensor, depth: int, steps: Sequence[Sequence[Step]]) -> Tensor:
-        """What holds behind the steps at a depth, in the rows that have one there, ``[B, N]``."""
-        rows = [row for row, taken in enumerate(steps) if depth < len(taken)]
-        if not rows:
-            return standing
-        vocabulary = self._ensemble.main_model.vocabulary
-        tokens = [steps[row][depth].token for row in rows]
-        sizes = torch.tensor([len(vocabulary.surfaces[token] or b"") for token in tokens])
-        parts = torch.ones(len(rows), standing.shape[1])
-        if depth < len(self._told):
-            parts = self._told[depth].of([self._asked[row] for row in rows], tokens)
-        learned = self._ensemble.weights.learn(standing[rows], parts, sizes, given=self._given)
-        return standing.index_copy(0, torch.tensor(rows), learned)
+    def _learned(self, state: Tensor, depth: int, tokens: Sequence[Sequence[Token]]) -> Tensor:
+        """The state behind the tokens at a depth, in the sequences that have one there, ``[B, N]``."""
+        for given in (False, True):
+            sequences = [
+                index
+                for index, (of_sequence, is_given) in enumerate(zip(tokens, self.given, strict=True))
+                if depth < len(of_sequence) and is_given is given
+            ]
+            if sequences:
+                ids = [tokens[index][depth].id for index in sequences]
+                learned = self._learned_from(state, depth, sequences, ids, given=given)
+                state = state.index_copy(0, torch.tensor(sequences), learned)
+        return state
+
+    def _learned_from(
+        self, state: Tensor, depth: int, sequences: Sequence[int], ids: Sequence[int], *, given: bool
+    ) -> Tensor:
+        surfaces = self._ensemble.main_model.vocabulary.surfaces
+        sizes = torch.tensor([len(surfaces[id_] or b"") for id_ in ids])
+        parts = torch.ones(len(sequences), state.shape[1])
+        if depth < len(self._parts):
+            parts = self._parts[depth].of([self._fused_as[index] for index in sequences], ids)
+        return self._ensemble.weights.learn(state[list(sequences)], parts, sizes, given=given)
+
+
+def _in_order(by_depth: Sequence[Weighed], order: Sequence[int]) -> Weighed:
+    """What was fused depth by depth, as one; ``order`` are its positions."""
+    if len(by_depth) == 1:
+        return by_depth[0]
+    back, closed = torch.tensor(order).argsort(), [reason for fused in by_depth for reason in fused.closed]
+    logits, weights = torch.cat([fused.logits for fused in by_depth]), torch.cat([fused.weights for fused in by_depth])
+    return Weighed(logits[back.to(logits.device)], weights[back.to(weights.device)], [closed[i] for i in back.tolist()])

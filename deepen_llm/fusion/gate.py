@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from pydantic import Field, model_serializer, model_validator
-from torch import Tensor
 from typing_extensions import Self
 
 from deepen_llm.errors import ConfigError
@@ -72,14 +71,6 @@ class Gate(Options):
     @model_serializer(mode="plain")
     def _short(self) -> dict[str, Any]:
         return {"when": self.when, **{name: getattr(self, name) for name in _DEFAULTS.get(self.when, {})}}
-
-    def sure(self, main: Tensor) -> list[bool]:
-        """Whether the main model is too sure to be asked for company, at each place of its logits ``[P, V_m]``."""
-        if self.below is None:
-            return [False] * len(main)
-        top = (main.amax(-1) - main.logsumexp(-1)).exp()
-        sure: list[bool] = (top >= self.below).tolist()
-        return sure
 
 
 def named_gate(given: str | Mapping[str, Any]) -> Gate:

@@ -67,5 +67,5 @@ def as_read(member: LocalMember, string: str) -> str:
             hint="evaluate without --apply_chat_template, or choose an instruction-tuned checkpoint",
         )
     said = readable(conversation.messages)
-    how = Chatting(standing=conversation.variables, continue_final_message=not conversation.answering)
+    how = Chatting(defaults=conversation.variables, continue_final_message=not conversation.answering)
     return member.render(said, **how.arguments(member, said)) + behind

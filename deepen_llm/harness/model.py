@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from lm_eval.api.model import TemplateLM
@@ -15,12 +16,13 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window, simpl
 from tqdm import tqdm
 from typing_extensions import Self
 
+from deepen_llm.engine.answer import Answer
 from deepen_llm.engine.scoring import Continuation, score
-from deepen_llm.engine.sequence import Request, Row
+from deepen_llm.engine.sequence import Request
 from deepen_llm.engine.stops import Stops
 from deepen_llm.errors import ConfigError
 from deepen_llm.harness.conversation import Conversation
-from deepen_llm.harness.options import Asked, read_options
+from deepen_llm.harness.options import TaskOptions, read_options
 from deepen_llm.harness.reading import Reading
 from deepen_llm.llm import EnsembleLLM
 from deepen_llm.members.base import Message
@@ -32,6 +34,14 @@ _KEPT_AFTER = 8  # batches of answers after which they are in the harness's cach
 
 Pair = tuple[tuple[str, str], list[int], list[int]]
 """A context and a continuation, and the main-model token ids of each."""
+
+
+class _Prepared(NamedTuple):
+    """A request to answer: its context, its options, and its number among the requests with equal options."""
+
+    context: str
+    task: TaskOptions
+    number: int
 
 
 class DeepenLM(TemplateLM):
@@ -66,8 +76,8 @@ class DeepenLM(TemplateLM):
         super().__init__()
         self.ensemble, self.max_gen_toks = ensemble, max_gen_toks
         self.batch_size = (max_batch_size or 64) if str(batch_size).startswith("auto") else int(batch_size)
-        self._parts = ensemble._ensemble
-        self._reading = Reading(self._parts, max_length)
+        self._ensemble = ensemble._ensemble
+        self._reading = Reading(self._ensemble, max_length)
         self.tokenizer = self._reading.main.tokenizer
 
     @classmethod
@@ -141,27 +151,28 @@ class DeepenLM(TemplateLM):
     def _loglikelihood_tokens(
         self, requests: Sequence[Pair], disable_tqdm: bool = False, **kwargs: Any
     ) -> list[tuple[float, bool]]:
-        asked = self._reading.continuations([(context, ids, tokens) for (context, _), ids, tokens in requests])
-        found: dict[int, tuple[float, bool]] = {}
-        with tqdm(total=len(asked), disable=disable_tqdm, desc="Running loglikelihood requests") as bar:
-            for place, one in score(self._parts, asked, self.batch_size):
-                found[place] = (one.total, one.is_greedy)
-                self.cache_hook.add_partial("loglikelihood", requests[place][0], found[place])
+        continuations = self._reading.continuations([(context, ids, tokens) for (context, _), ids, tokens in requests])
+        results: dict[int, tuple[float, bool]] = {}
+        with tqdm(total=len(continuations), disable=disable_tqdm, desc="Running loglikelihood requests") as bar:
+            for index, scored in score(self._ensemble, continuations, self.batch_size):
+                results[index] = (scored.total, scored.is_greedy)
+                self.cache_hook.add_partial("loglikelihood", requests[index][0], results[index])
                 bar.update()
-        return [found[place] for place in range(len(asked))]
+        return [results[index] for index in range(len(continuations))]
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
         """The log-likelihood of whole texts, in nats, window by window."""
-        windows = [self._windows(text) for (text,) in (request.args for request in requests)]
-        owners = [place for place, own in enumerate(windows) for _ in own]
-        left, totals = [len(own) for own in windows], [0.0] * len(windows)
-        with tqdm(total=len(owners), disable=disable_tqdm, desc="Running loglikelihood_rolling requests") as bar:
-            for place, one in score(self._parts, [window for own in windows for window in own], self.batch_size):
-                owner = owners[place]
-                totals[owner] += one.total
-                left[owner] -= 1
-                if not left[owner]:
-                    self.cache_hook.add_partial("loglikelihood_rolling", requests[owner].args, totals[owner])
+        of_texts = [self._windows(text) for (text,) in (request.args for request in requests)]
+        text_of = [text for text, windows in enumerate(of_texts) for _ in windows]
+        left, totals = [len(windows) for windows in of_texts], [0.0] * len(of_texts)
+        with tqdm(total=len(text_of), disable=disable_tqdm, desc="Running loglikelihood_rolling requests") as bar:
+            all_windows = [window for windows in of_texts for window in windows]
+            for index, scored in score(self._ensemble, all_windows, self.batch_size):
+                text = text_of[index]
+                totals[text] += scored.total
+                left[text] -= 1
+                if not left[text]:
+                    self.cache_hook.add_partial("loglikelihood_rolling", requests[text].args, totals[text])
                 bar.update()
         return totals
 
@@ -180,46 +191,59 @@ class DeepenLM(TemplateLM):
         """Answers, each ended before the first of its task's stop strings.
 
         Raises:
-            ConfigError: An argument of any request cannot be used; this is told before anything is decoded.
+            ConfigError: An argument of any request cannot be used; no request is decoded then.
         """
-        groups: dict[str, list[int]] = {}
-        for place, request in enumerate(requests):
-            groups.setdefault(json.dumps(request.args[1], sort_keys=True, default=str), []).append(place)
-        asked = {key: self._asked(requests[group[0]].args[1]) for key, group in groups.items()}
-        portion, found = _KEPT_AFTER * self.batch_size, dict[int, str]()
+        prepared = self._prepared([request.args for request in requests])
+        portion, answers = _KEPT_AFTER * self.batch_size, list[str]()
         with tqdm(total=len(requests), disable=disable_tqdm, desc="Running generate_until requests") as bar:
-            for key, group in groups.items():
-                for start in range(0, len(group), portion):
-                    places = group[start : start + portion]
-                    contexts = [requests[place].args[0] for place in places]
-                    found |= zip(places, self._answers(contexts, asked[key], start), strict=True)
-                    for place in places:
-                        self.cache_hook.add_partial("generate_until", requests[place].args, found[place])
-                    bar.update(len(places))
-        return [found[place] for place in range(len(requests))]
+            for start in range(0, len(requests), portion):
+                answers += self._answers(prepared[start : start + portion])
+                for request, answer in zip(requests[start : start + portion], answers[start:], strict=True):
+                    self.cache_hook.add_partial("generate_until", request.args, answer)
+                    bar.update()
+        return answers
 
-    def _asked(self, given: Mapping[str, Any]) -> Asked:
-        return read_options(given, self.max_gen_toks, self.tokenizer.decode([self.eot_token_id]))
+    def _prepared(self, arguments: Sequence[tuple[str, Mapping[str, Any]]]) -> list[_Prepared]:
+        """Contexts with their options; those with equal options get different seeds, as contexts may be equal."""
+        end_of_text = self.tokenizer.decode([self.eot_token_id])
+        read: dict[str, TaskOptions] = {}
+        counts, prepared = Counter[str](), list[_Prepared]()
+        for context, given in arguments:
+            key = json.dumps(given, sort_keys=True, default=str)
+            if key not in read:
+                read[key] = read_options(given, self.max_gen_toks, end_of_text)
+            prepared.append(_Prepared(context, read[key], counts[key]))
+            counts[key] += 1
+        return prepared
 
-    def _answers(self, contexts: Sequence[str], asked: Asked, first: int) -> list[str]:
-        """Answers to some of the requests that ask for the same, the first of which is the ``first`` of them."""
-        options, vocabulary, requests = asked.options, self._parts.main_model.vocabulary, []
-        stops = Stops.of(options, vocabulary)
-        for place, context in enumerate(contexts, first):
-            # Another seed for each request, as several may be one and the same.
-            seed = int(torch.randint(2**62, ())) if asked.seed is None else asked.seed + place
-            generator = torch.Generator().manual_seed(seed)
-            prompt = self._reading.prompt(context, options.max_new_tokens)
-            requests.append(Request(prompt, [Row(vocabulary, options, generator, stops=stops)]))
-        Run(self._parts, requests, options, self.batch_size).finish()
-        return [self._text(request.rows[0].tokens, asked) for request in requests]
+    def _answers(self, prepared: Sequence[_Prepared]) -> list[str]:
+        """Decode requests together, each with its own options."""
+        requests = [self._request(*one) for one in prepared]
+        Run(self._ensemble, requests, self.batch_size).finish()
+        return [
+            self._text(request.sequences[0].tokens, one.task) for request, one in zip(requests, prepared, strict=True)
+        ]
 
-    def _text(self, tokens: Sequence[int], asked: Asked) -> str:
-        """An answer as ``hf`` tells it: decoded without special tokens, and ended before what it was to end at."""
-        spellings, ids = self._parts.main_model.vocabulary.spellings, asked.options.stop_token_ids
-        ends = (i for i, token in enumerate(tokens) if token in ids or spellings.get(token) in asked.until)
+    def _request(self, context: str, task: TaskOptions, number: int) -> Request[Answer]:
+        vocabulary = self._ensemble.main_model.vocabulary
+        seed = int(torch.randint(2**62, ())) if task.seed is None else task.seed + number
+        generator = torch.Generator().manual_seed(seed)
+        prompt = self._reading.prompt(context, task.options.max_new_tokens)
+        answer = Answer(
+            vocabulary,
+            task.options,
+            generator,
+            stops=Stops.of(task.options, vocabulary),
+            prompt_ids=prompt[self._ensemble.main].ids,
+        )
+        return Request(prompt, [answer], task.options)
+
+    def _text(self, tokens: Sequence[int], task: TaskOptions) -> str:
+        """An answer as ``hf`` gives it: decoded without special tokens, and cut before the task's stop strings."""
+        spellings, ids = self._ensemble.main_model.vocabulary.spellings, task.options.stop_token_ids
+        ends = (i for i, token in enumerate(tokens) if token in ids or spellings.get(token) in task.until)
         decoded = self.tokenizer.decode(tokens[: next(ends, len(tokens))], skip_special_tokens=True)
-        return str(postprocess_generated_text(decoded, list(asked.until), None))
+        return str(postprocess_generated_text(decoded, list(task.until), None))
 
 
 def _loaded(given: Mapping[str, Any]) -> EnsembleLLM:

@@ -16,15 +16,16 @@ _LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_toke
 _STOPS = ("until", "stop", "stop_strings")
 
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "seed")
-"""What means the same here, and nothing in greedy decoding, as the next ones."""
+"""Arguments that mean the same here, and that greedy decoding does not use."""
 
 _OTHER_SAMPLING = ("typical_p", "top_h", "epsilon_cutoff", "eta_cutoff")
+"""Arguments that are not done here, and that greedy decoding does not use."""
 
 _ALWAYS = tuple(name for name in ("repetition_penalty", "stop_token_ids") if name in GenerationOptions.model_fields)
-"""What means the same here, in greedy decoding too."""
+"""Arguments that mean the same here, and that greedy decoding uses, too."""
 
 _NO_EFFECT = ("use_cache", "cache_implementation", "early_stopping", "length_penalty", "pad_token_id", "bos_token_id")
-"""What changes no answer, whatever its value: it is about speed, padding, or beams, of which there is one."""
+"""Arguments that change no answer, whatever their value: on speed, padding, or beams, of which there is one."""
 
 _UNDONE: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("num_beams", "num_beam_groups", "num_return_sequences", "n", "best_of"), (1,)),
@@ -42,19 +43,19 @@ _UNDONE: dict[str, tuple[Any, ...]] = {
     "exponential_decay_length_penalty": (),
     "skip_special_tokens": (True,),
 }
-"""What is not done here, with the values at which it asks for nothing."""
+"""Arguments that are not done here, with the values at which they ask for nothing."""
 
 _HINT = "take it out of the task's generation_kwargs, or overrule it with --gen_kwargs"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What requests of one kind ask for.
+class TaskOptions:
+    """The generation arguments of requests, read.
 
     Attributes:
         options: How to generate.
-        until: What answers end before.
-        seed: What the first answer is sampled with, the next one with one more; None for the harness's own seed.
+        until: The strings before which answers end.
+        seed: The seed of the first answer, one more for each further one; None for the harness's own seed.
     """
 
     options: GenerationOptions
@@ -62,7 +63,7 @@ class Asked:
     seed: int | None = None
 
 
-def read_options(given: Mapping[str, Any], max_gen_toks: int, end_of_text: str) -> Asked:
+def read_options(given: Mapping[str, Any], max_gen_toks: int, end_of_text: str) -> TaskOptions:
     """The harness's generation arguments as ours; an argument that is None counts as not given.
 
     Args:
@@ -73,27 +74,27 @@ def read_options(given: Mapping[str, Any], max_gen_toks: int, end_of_text: str) 
     Raises:
         ConfigError: An argument is unknown, has a value that cannot be used, or asks for what is not done here.
     """
-    said = {name: value for name, value in given.items() if value is not None}
-    stops = [one for name in _STOPS for one in _listed(said.pop(name, ()))]
+    arguments = {name: value for name, value in given.items() if value is not None}
+    stops = [stop for name in _STOPS for stop in _listed(arguments.pop(name, ()))]
     try:
-        normal = normalize_gen_kwargs(said, max_gen_toks)
+        normal = normalize_gen_kwargs(arguments, max_gen_toks)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"generation arguments {said!r:.200} cannot be used: {error}", hint=_HINT) from error
+        raise ConfigError(f"generation arguments {arguments!r:.200} cannot be used: {error}", hint=_HINT) from error
     ignored = () if normal["do_sample"] else (*_SAMPLING, *_OTHER_SAMPLING)
-    said = {name: value for name, value in said.items() if name not in ignored}
-    _check(said)
-    until = tuple(one for one in handle_stop_sequences(stops, eos=end_of_text) if one)
-    kept = {name: said[name] for name in (*_SAMPLING, *_ALWAYS) if name in said}
-    if kept.get("top_k") == -1:  # vLLM's word for no bound
-        kept["top_k"] = 0
-    options = GenerationOptions(max_new_tokens=normal["max_gen_toks"], stop=until, **kept)
-    return Asked(options, until, options.seed)
+    arguments = {name: value for name, value in arguments.items() if name not in ignored}
+    _check(arguments)
+    until = tuple(stop for stop in handle_stop_sequences(stops, eos=end_of_text) if stop)
+    shared = {name: arguments[name] for name in (*_SAMPLING, *_ALWAYS) if name in arguments}
+    if shared.get("top_k") == -1:  # vLLM's value for no bound
+        shared["top_k"] = 0
+    options = GenerationOptions(max_new_tokens=normal["max_gen_toks"], stop=until, **shared)
+    return TaskOptions(options, until, options.seed)
 
 
-def _check(said: Mapping[str, Any]) -> None:
-    """Refuse what is unknown, and what asks for anything that is not done."""
+def _check(arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments that are unknown, and values that ask for what is not done."""
     read = ("do_sample", *_LENGTHS, *_SAMPLING, *_ALWAYS, *_NO_EFFECT)
-    for name, value in said.items():
+    for name, value in arguments.items():
         if name == "max_length":
             raise ConfigError(
                 f"generation argument max_length={value!r} counts the context too", hint="give max_gen_toks instead"
@@ -108,4 +109,4 @@ def _check(said: Mapping[str, Any]) -> None:
 
 
 def _listed(stops: Any) -> list[str]:
-    return [stops] if isinstance(stops, str) else [one for one in stops if one is not None]
+    return [stops] if isinstance(stops, str) else [stop for stop in stops if stop is not None]

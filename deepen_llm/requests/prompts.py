@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +12,6 @@ from deepen_llm.errors import ConfigError, ContextLengthError, PromptError
 from deepen_llm.members.base import Member, Message
 from deepen_llm.members.text.encoding import EncodedPrompt, Prompt
 from deepen_llm.options import suggestion
-from deepen_llm.structure import Room
 from deepen_llm.tools.definitions import Toolbox
 from deepen_llm.tools.history import conversation, named
 
@@ -24,60 +22,60 @@ class Chatting:
 
     Attributes:
         toolbox: The tools that the model may call.
-        variables: Variables for the templates, which go before a member's own.
-        standing: Variables that hold where neither the call nor the member says otherwise.
+        variables: Variables for the templates, which replace a member's own.
+        defaults: Variables that hold where neither the call nor the member sets them.
         continue_final_message: Let the last message, an assistant's, go on, in place of a new one.
     """
 
     toolbox: Toolbox | None = None
     variables: Mapping[str, Any] = field(default_factory=dict)
-    standing: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     continue_final_message: bool = False
 
     def arguments(self, member: Member, messages: Sequence[Message]) -> dict[str, Any]:
         """What `Member.encode_chat` and `Member.render` take for these messages, which are `normalised`."""
-        given: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             "tools": self.toolbox.tools if self.toolbox else (),
-            "variables": {**self.standing, **member.chat_template_kwargs, **self.variables},
+            "variables": {**self.defaults, **member.chat_template_kwargs, **self.variables},
             "continue_final_message": self.continues(messages),
         }
-        return {name: value for name, value in given.items() if value}
+        return {name: value for name, value in arguments.items() if value}
 
     def continues(self, messages: Sequence[Message]) -> bool:
         """Whether the last message goes on: by the option, or by its own ``prefix``, as Mistral has it."""
         return self.continue_final_message or bool(messages and messages[-1].get("prefix"))
 
     def check(self, members: Iterable[Member]) -> None:
-        """Find that every variable is read by someone.
+        """Check that every variable is read by a template.
 
         Raises:
             ConfigError: No member's template has a variable of this name, or not the member's that sets it.
         """
-        told = list(members)
-        for name in {**self.standing, **self.variables}:
-            if not any(member.reads_variable(name) for member in told):
+        all_members = list(members)
+        for name in {**self.defaults, **self.variables}:
+            if not any(member.reads_variable(name) for member in all_members):
                 raise _unread(name, "no member's chat template reads")
-        for member in told:
+        for member in all_members:
             for name in member.chat_template_kwargs:
                 if not member.reads_variable(name):
                     raise _unread(name, f"the chat template of member {member.name} does not read")
 
 
 def read_by(generation: GenerationOptions, members: Iterable[Member]) -> GenerationOptions:
-    """An ensemble's standing options for some of its members: without template variables that none of these reads."""
-    told = list(members)
+    """An ensemble's default options for some of its members: without template variables that none of these reads."""
+    some = list(members)
     variables = {
         name: value
         for name, value in generation.chat_template_kwargs.items()
-        if any(member.reads_variable(name) for member in told)
+        if any(member.reads_variable(name) for member in some)
     }
     return generation.model_copy(update={"chat_template_kwargs": variables})
 
 
-def _unread(name: str, who: str) -> ConfigError:
+def _unread(name: str, reader: str) -> ConfigError:
     others = [known for known in _VARIABLES if known != name]
     return ConfigError(
-        f"{who} a variable {name!r} of chat_template_kwargs{suggestion(name, others, cutoff=0.7)}",
+        f"{reader} a variable {name!r} of chat_template_kwargs{suggestion(name, others, cutoff=0.7)}",
         hint="leave it out, or give a name that a member's tokenizer.chat_template has",
     )
 
@@ -116,24 +114,24 @@ def encode_conversation(ensemble: Ensemble, messages: Sequence[Message], how: Ch
         raise PromptError(
             f"{messages!r} is no conversation", hint="give a list like [{'role': 'user', 'content': 'Hello'}]"
         )
-    said = readable(messages)
-    if how.continues(said):
-        _check_open(said)
-    return _encode(ensemble, lambda member: member.encode_chat(said, **how.arguments(member, said)))
+    normalized = readable(messages)
+    if how.continues(normalized):
+        _check_open(normalized)
+    return _encode(ensemble, lambda member: member.encode_chat(normalized, **how.arguments(member, normalized)))
 
 
 def readable(messages: Sequence[Message]) -> Sequence[Message]:
     """Messages of any provider in the form that members take.
 
     Raises:
-        PromptError: One is no message, or says what is not text, or nothing can be read in them.
+        PromptError: One is no message, or its content is not text, or none has any content but reasoning.
     """
-    said = conversation(messages)
-    for message in said:
+    normalized = conversation(messages)
+    for message in normalized:
         _check_text(message["content"])
-    if messages and not said:
+    if messages and not normalized:
         raise PromptError("the messages hold nothing but reasoning", hint="give at least one that says something")
-    return said
+    return normalized
 
 
 def _check_open(messages: Sequence[Message]) -> None:
@@ -156,9 +154,11 @@ def encode_continuation(ensemble: Ensemble, prompt: EncodedPrompt, text: str) ->
     if not isinstance(text, str) or not text:
         raise PromptError("the continuation is empty", hint="give the text whose likelihood you want")
     _check_text(text)
-    continued = [member.encode_continuation(one, text) for member, one in zip(ensemble.members, prompt, strict=True)]
-    for member, one, ids in zip(ensemble.members, prompt, continued, strict=True):
-        length = len(one.ids) + len(ids)
+    continued = [
+        member.encode_continuation(encoded, text) for member, encoded in zip(ensemble.members, prompt, strict=True)
+    ]
+    for member, encoded, ids in zip(ensemble.members, prompt, continued, strict=True):
+        length = len(encoded.ids) + len(ids)
         if member.context_length and length > member.context_length:
             raise ContextLengthError(
                 f"prompt and continuation take {length} tokens in member {member.name}, whose context window holds "
@@ -175,8 +175,8 @@ def paired(prompt: str | Sequence[str], continuation: str | Sequence[str]) -> tu
         PromptError: There are two lists of different lengths.
     """
     if isinstance(prompt, str):
-        one_or_many = [continuation] if isinstance(continuation, str) else continuation
-        return [prompt] * len(one_or_many), one_or_many
+        several = [continuation] if isinstance(continuation, str) else continuation
+        return [prompt] * len(several), several
     continuations = [continuation] * len(prompt) if isinstance(continuation, str) else continuation
     if len(prompt) != len(continuations):
         raise PromptError(
@@ -196,18 +196,18 @@ def _encode(ensemble: Ensemble, encode: Callable[[Member], Prompt]) -> EncodedPr
 
 
 def _check_room(ensemble: Ensemble, encoded: EncodedPrompt) -> None:
-    """Every member needs room for the prompt and at least one token; the fullest one is named."""
-    rooms = [
+    """Every member needs room for the prompt and at least one token; the error names the one with the least."""
+    left = [
         (member.context_length - len(prompt.ids), member, len(prompt.ids))
         for member, prompt in zip(ensemble.members, encoded, strict=True)
         if member.context_length
     ]
-    room, member, length = min(rooms, key=lambda one: one[0], default=(1, ensemble.main_model, 0))
-    if room < 1:
+    tokens_left, member, length = min(left, key=lambda found: found[0], default=(1, ensemble.main_model, 0))
+    if tokens_left < 1:
         raise ContextLengthError(
             f"the prompt takes {length} tokens in member {member.name}, whose context window holds "
             f"{member.context_length}: no room for an answer",
-            hint=f"shorten the prompt by at least {1 - room} tokens, or choose members with larger windows",
+            hint=f"shorten the prompt by at least {1 - tokens_left} tokens, or choose members with larger windows",
         )
 
 
@@ -219,13 +219,3 @@ def _check_text(text: str) -> None:
             f"the prompt has a lone surrogate at character {error.start}",
             hint="decode it with errors='replace'",
         ) from None
-
-
-def room_after(ensemble: Ensemble, prompt: EncodedPrompt) -> Room:
-    """How much fits into the members' context windows behind a prompt."""
-    left = [
-        (member.context_length or sys.maxsize) - len(one.ids)
-        for member, one in zip(ensemble.members, prompt, strict=True)
-    ]
-    main = left.pop(ensemble.main)
-    return Room(main, min(left, default=sys.maxsize))

@@ -1,12 +1,12 @@
-"""One call's prompts on their way through the token loop."""
+"""The requests of one call, decoded whole or as a stream."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
+from deepen_llm.engine.answer import Answer
+from deepen_llm.engine.engine import Engine
 from deepen_llm.engine.ensemble import Ensemble
-from deepen_llm.engine.loop import decode
-from deepen_llm.engine.options import GenerationOptions
 from deepen_llm.engine.sequence import Request
 from deepen_llm.errors import ConfigError, DeepenError
 from deepen_llm.outputs import Output, Piece, Usage
@@ -14,29 +14,32 @@ from deepen_llm.requests.streams import TextStream, in_thread
 
 
 class Run:
-    """Decodes requests, at most ``batch_size`` rows at a time.
+    """Decodes the requests of one call.
 
     Args:
         ensemble: The ensemble.
-        asked: The requests; in a failed one's place its error.
-        options: How to generate.
-        batch_size: The most rows at a time; one prompt's samples stay together.
+        requests: The requests; an error in the place of one that failed.
+        batch_size: The most sequences at a time; one prompt's samples stay together.
+
+    Attributes:
+        requests: See above.
     """
 
-    def __init__(
-        self,
-        ensemble: Ensemble,
-        asked: Sequence[Request | DeepenError],
-        options: GenerationOptions,
-        batch_size: int,
-    ) -> None:
-        self._ensemble, self._asked, self._options = ensemble, asked, options
-        self._batch_size = batch_size
+    def __init__(self, ensemble: Ensemble, requests: Sequence[Request[Answer] | DeepenError], batch_size: int) -> None:
+        self.requests = requests
+        self._ensemble, self._batch_size = ensemble, batch_size
 
     def steps(self) -> Generator[None, None, None]:
-        """Decode; yields after every step, and stops the models where it is closed."""
-        able = [one for one in self._asked if isinstance(one, Request)]
-        yield from decode(self._ensemble, able, self._options, self._batch_size)
+        """Decode; yields after every step. Closing it aborts the requests."""
+        engine = Engine(self._ensemble, self._batch_size)
+        for request in self._decodable():
+            engine.add(request)
+        try:
+            while engine.has_unfinished:
+                engine.step()
+                yield
+        finally:
+            engine.close()
 
     def finish(self) -> list[Output | DeepenError]:
         """Decode to the end; one output per prompt, or its error."""
@@ -57,23 +60,30 @@ class Run:
         Raises:
             ConfigError: There are several samples.
         """
-        if self._options.n > 1:
-            raise ConfigError(f"a stream of n={self._options.n} samples", hint="set n=1, or ask without streaming")
-        (request,) = (one for one in self._asked if isinstance(one, Request))
+        (request,) = self._decodable()
+        if len(request.sequences) > 1:
+            raise ConfigError(
+                f"a stream of n={len(request.sequences)} samples: expected one",
+                hint="set n=1, or ask without streaming",
+            )
         return TextStream(self._pieces(request))
 
-    def _pieces(self, request: Request) -> Generator[Piece, None, Output]:
+    def outputs(self) -> list[Output | DeepenError]:
+        """One output per prompt, or its error."""
+        return [self._output(request) if isinstance(request, Request) else request for request in self.requests]
+
+    def _decodable(self) -> list[Request[Answer]]:
+        return [request for request in self.requests if isinstance(request, Request)]
+
+    def _pieces(self, request: Request[Answer]) -> Generator[Piece, None, Output]:
+        (answer,) = request.sequences
         for _ in self.steps():
-            piece = request.rows[0].release()
+            piece = answer.drain()
             if piece or piece.tool_calls or piece.reasoning:
                 yield piece
         return self._output(request)
 
-    def outputs(self) -> list[Output | DeepenError]:
-        """What came out, one per prompt."""
-        return [self._output(one) if isinstance(one, Request) else one for one in self._asked]
-
-    def _output(self, request: Request) -> Output:
+    def _output(self, request: Request[Answer]) -> Output:
         prompt_tokens = len(request.prompt[self._ensemble.main].ids)
-        samples = tuple(row.sample() for row in request.rows)
-        return Output(samples, Usage(prompt_tokens, sum(len(row.tokens) for row in request.rows)))
+        samples = tuple(answer.sample() for answer in request.sequences)
+        return Output(samples, Usage(prompt_tokens, sum(len(answer.tokens) for answer in request.sequences)))

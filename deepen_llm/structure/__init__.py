@@ -1,7 +1,8 @@
 """Guaranteed structure: what an answer must look like, as a grammar on the fused distribution."""
 
+from deepen_llm.structure.budget import TokenBudget
 from deepen_llm.structure.grammar import Grammar, Grammars
-from deepen_llm.structure.guide import Guide, Room
+from deepen_llm.structure.guide import Guide
 from deepen_llm.structure.response_format import ResponseFormat
 
-__all__ = ["Grammar", "Grammars", "Guide", "ResponseFormat", "Room"]
+__all__ = ["Grammar", "Grammars", "Guide", "ResponseFormat", "TokenBudget"]

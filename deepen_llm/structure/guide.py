@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from deepen_llm.errors import StructureError
+from deepen_llm.structure.budget import TokenBudget
 from deepen_llm.structure.closing import NoEnd
 from deepen_llm.structure.endings import Ending, Endings
 from deepen_llm.structure.regions import Region
@@ -21,20 +22,8 @@ if TYPE_CHECKING:
 _SLACK = 8  # tokens by which more text may split another member's last ones
 
 
-class Room(NamedTuple):
-    """How much more an answer may take, in tokens.
-
-    Attributes:
-        main: Tokens of the main model.
-        others: Tokens of the fullest other member, none of which is shorter than a byte.
-    """
-
-    main: int
-    others: int
-
-
 class Guide:
-    """Says which tokens may follow, and ends an answer in good form before its room does.
+    """Says which tokens may follow, and ends an answer in good form within its token budget.
 
     Args:
         vocabulary: The main model's vocabulary.
@@ -44,7 +33,7 @@ class Guide:
         ending: The one from its start.
 
     Attributes:
-        forced: Whether the end was chosen for lack of room.
+        forced: Whether the end was chosen because the token budget was used up.
     """
 
     def __init__(
@@ -63,9 +52,9 @@ class Guide:
         """Whether the answer is whole and nothing may follow."""
         return bool(self._tokens.is_stopped())
 
-    def fits(self, room: Room) -> bool:
-        """Whether there is room for the shortest end."""
-        return self._fit(self._ending, room)
+    def fits(self, budget: TokenBudget) -> bool:
+        """Whether the shortest end fits into a budget."""
+        return self._fit(self._ending, budget)
 
     def allowed(self) -> Tensor:
         """Which tokens may follow, bool ``[V_m]``."""
@@ -74,19 +63,19 @@ class Guide:
         bits = np.unpackbits(packed, count=self._vocabulary.size, bitorder="little")
         return torch.from_numpy(bits.view(np.bool_))
 
-    def settle(self, token: int, room: Room) -> int:
-        """Commit a token, or in its place the next one of the shortest end if the room were too small for it.
+    def settle(self, token: int, budget: TokenBudget) -> int:
+        """Commit a token, or the next one of the shortest end where the budget is too small for the token.
 
         Args:
             token: An allowed token.
-            room: How much the answer may still take, this token included.
+            budget: How many tokens the answer may still take, this one included.
 
         Returns:
             The token committed.
         """
         ahead = self._spelled.deep_copy()
         after, place = self._after(ahead, token), self._behind(token)
-        left = Room(room.main - 1, room.others - len(self._vocabulary.surfaces[token] or b""))
+        left = TokenBudget(budget.main - 1, budget.others - len(self._vocabulary.surfaces[token] or b""))
         if after is None or not self._fit(after, left):
             self.forced = True
             token = self.closing[0] if self.closing else self._vocabulary.end_of_text[0]
@@ -117,9 +106,9 @@ class Guide:
         surface = self._vocabulary.surfaces[token]
         return Region.OUTSIDE if surface is None else self._place.after(surface)
 
-    def _fit(self, ending: Ending, room: Room) -> bool:
+    def _fit(self, ending: Ending, budget: TokenBudget) -> bool:
         spelled = len(ending.ids)  # bytes, but for a few special tokens
-        return len(ending.tokens) <= room.main and spelled + (_SLACK if spelled else 0) <= room.others
+        return len(ending.tokens) <= budget.main and spelled + (_SLACK if spelled else 0) <= budget.others
 
     def _check(self) -> None:
         if self._tokens.is_error():

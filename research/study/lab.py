@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from deepen_llm.engine.ensemble import Ensemble
+from deepen_llm.engine.gating import is_confident
 from deepen_llm.errors import ConfigError
 from deepen_llm.fusion import AggregationWeights, Bayes, FixedWeights, Fusion, FusionMethod, adapted_weights
 from deepen_llm.fusion.base import Fusible
@@ -160,7 +161,7 @@ class Lab:
         )
         main = setting.members.index(setting.main)
         ensemble = Ensemble(members, main, fusion, aggregation, "fused", gate=setting.gate)
-        logits, targets, owners = followed(ensemble.scoring(), self.asked[split])  # none is impossible by sharpening
+        logits, targets, owners = followed(ensemble, self.asked[split])
         loss, right = self._judged(logits, targets, setting.main)
         return _by_question(loss, right, owners)
 
@@ -191,7 +192,7 @@ class Lab:
             aggregation = following
         standing = aggregation.standing(list(zip(*(one.prompts for one in record.said), strict=True)))
         weights = aggregation.weigh(logits, standing[record.owners]).float()
-        shut = torch.tensor(setting.gate.sure(logits[main]))
+        shut = torch.tensor(is_confident(setting.gate, logits[main]))
         if setting.gate.when == "boundary":
             shut = torch.stack([one.merges for i, one in enumerate(record.said) if i != main]).any(0)
         return torch.where(shut.unsqueeze(1), torch.eye(len(logits))[main], weights)

@@ -19,10 +19,12 @@ from torch import Tensor
 
 from deepen_llm.demo.measure import conversation
 from deepen_llm.demo.settings import BATCH
-from deepen_llm.engine.contexts import Contexts, Fused
-from deepen_llm.engine.ensemble import Ensemble, Step
+from deepen_llm.engine.engine import Engine, Forward
+from deepen_llm.engine.ensemble import Ensemble
+from deepen_llm.engine.given import GivenSequence
 from deepen_llm.engine.likelihood import likelihoods
 from deepen_llm.engine.lookahead import look_ahead
+from deepen_llm.engine.sequence import Request
 from deepen_llm.engine.text import TextAssembler
 from deepen_llm.fusion import FixedWeights, Fusion, Likelihood
 from deepen_llm.fusion.past import Past
@@ -62,12 +64,8 @@ class Record:
     owners: Tensor
 
 
-class _Recorder(Fusion):
-    """Passes the main model's logits on and remembers everyone's."""
-
-    def __init__(self, members: Sequence[Member], main: int) -> None:
-        super().__init__(members, main)
-        self.heard: list[Tensor] = []
+class _MainModel(Fusion):
+    """The main model's distribution: what is recorded does not depend on how the members are fused."""
 
     def fuse(
         self,
@@ -76,15 +74,14 @@ class _Recorder(Fusion):
         past: Past | None = None,
         parts: list[Tensor] | None = None,
     ) -> Tensor:
-        self.heard = list(logits)
         return logits[self.main]
 
     def _fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:
         return logits[self.main]
 
 
-class _Following(ABC):
-    """Right answers, followed by an ensemble.
+class _RightAnswers(ABC):
+    """The right answers to questions, read by an ensemble as given continuations.
 
     Args:
         ensemble: The ensemble.
@@ -94,66 +91,53 @@ class _Following(ABC):
         self.ensemble = ensemble
         self.owners: list[int] = []
 
-    def follow(self, asked: Sequence[Asked]) -> tuple[list[EncodedPrompt], list[int]]:
-        """Follow every right answer; returns the prompts, and the places of what was read in the answers' order."""
+    def read(self, asked: Sequence[Asked]) -> tuple[list[EncodedPrompt], list[int]]:
+        """Read every right answer; returns the prompts, and the positions of what was read in the answers' order."""
         conversations = [conversation(one.question) for one in asked]
         prompts = [encode_conversation(self.ensemble, one, Chatting()) for one in conversations]
         answers = [self._answer(prompt, one) for prompt, one in zip(prompts, asked, strict=True)]
-        for first in range(0, len(asked), BATCH):
-            self._follow(prompts[first : first + BATCH], answers[first : first + BATCH], first)
-        self.targets = torch.tensor([step.token for answer in answers for step in answer])
+        vocabulary = self.ensemble.main_model.vocabulary
+        sequences = [GivenSequence(vocabulary, answer) for answer in answers]
+        self._index_of = {id(sequence): index for index, sequence in enumerate(sequences)}
+        engine = Engine(self.ensemble, BATCH, on_forward=self._on_forward)
+        for prompt, sequence in zip(prompts, sequences, strict=True):
+            engine.add(Request(prompt, [sequence]))
+        try:
+            while engine.has_unfinished:
+                engine.step()
+        finally:
+            engine.close()
+        self.targets = torch.tensor([id_ for answer in answers for id_ in answer])
         return prompts, sorted(range(len(self.owners)), key=self.owners.__getitem__)  # stable: each answer's own stays
 
-    def _answer(self, prompt: EncodedPrompt, one: Asked) -> list[Step]:
+    def _answer(self, prompt: EncodedPrompt, one: Asked) -> list[int]:
         """The right answer, a space before it as the chat templates have it, and the end of text."""
-        vocabulary = self.ensemble.main_model.vocabulary
         tokens = encode_continuation(self.ensemble, prompt, " " + one.question.answer)
-        previewed = TextAssembler().preview([vocabulary.surfaces[token] or b"" for token in tokens])
-        steps = [Step(token, piece) for token, (piece, _) in zip(tokens, previewed, strict=True)]
-        return [*steps, Step(vocabulary.end_of_text[0], "")]
+        return [*tokens, self.ensemble.main_model.vocabulary.end_of_text[0]]
 
-    def _follow(self, prompts: Sequence[EncodedPrompt], answers: Sequence[Sequence[Step]], first: int) -> None:
-        """Follow answers to the end, as many tokens at once as every member can read; ``first`` owns the first."""
-        contexts, live, done = Contexts(self.ensemble, []), list(range(len(prompts))), [0] * len(prompts)
-        try:
-            contexts.join(prompts, 1)
-            while live:
-                drafts = [list(answers[row][done[row] : -1]) for row in live]
-                drafts = [draft[:most] for draft, most in zip(drafts, contexts.readable(drafts), strict=True)]
-                fused = contexts.fuse(drafts, [[b""] * (len(draft) + 1) for draft in drafts])
-                contexts.check(fused)
-                self._note(contexts, fused, drafts)
-                self.owners += [
-                    first + row for row, draft in zip(live, drafts, strict=True) for _ in range(len(draft) + 1)
-                ]
-                taken = [answers[row][done[row] :][: len(draft) + 1] for row, draft in zip(live, drafts, strict=True)]
-                for row, steps in zip(live, taken, strict=True):
-                    done[row] += len(steps)
-                contexts.commit(taken)
-                going_on = [place for place, row in enumerate(live) if done[row] < len(answers[row])]
-                contexts.select(going_on)
-                live = [live[place] for place in going_on]
-        finally:
-            contexts.close()
+    def _on_forward(self, forward: Forward) -> None:
+        for sequence, draft in zip(forward.sequences, forward.drafts, strict=True):
+            self.owners += [self._index_of[id(sequence)]] * (len(draft) + 1)
+        self._note(forward)
 
     @abstractmethod
-    def _note(self, contexts: Contexts, fused: Fused, drafts: Sequence[Sequence[Step]]) -> None:
-        """Keep what is to be known of the places that were read."""
+    def _note(self, forward: Forward) -> None:
+        """Keep what is to be known of the boundaries that were read."""
 
 
-class _Judging(_Following):
+class _Judging(_RightAnswers):
     """Keeps the fused logits."""
 
     def __init__(self, ensemble: Ensemble) -> None:
         super().__init__(ensemble)
         self.logits: list[Tensor] = []
 
-    def _note(self, contexts: Contexts, fused: Fused, drafts: Sequence[Sequence[Step]]) -> None:
-        self.logits += list(fused.logits.clone())
+    def _note(self, forward: Forward) -> None:
+        self.logits += list(forward.fused.logits.clone())
 
 
-class _Reading(_Following):
-    """Keeps everyone's logits.
+class _Reading(_RightAnswers):
+    """Keeps every member's logits.
 
     Args:
         members: The members.
@@ -161,22 +145,23 @@ class _Reading(_Following):
     """
 
     def __init__(self, members: Sequence[Member], main: int) -> None:
-        self._recorder = _Recorder(members, main)
-        super().__init__(Ensemble(members, main, self._recorder, FixedWeights.average(len(members)), "fused"))
+        super().__init__(
+            Ensemble(members, main, _MainModel(members, main), FixedWeights.average(len(members)), "fused")
+        )
         self.logits: list[list[Tensor]] = [[] for _ in members]
         self.merges: list[list[bool]] = [[] for _ in members]
 
-    def _note(self, contexts: Contexts, fused: Fused, drafts: Sequence[Sequence[Step]]) -> None:
-        for known, logits in zip(self.logits, self._recorder.heard, strict=True):
-            known += list(logits.clone())
-        pieces = [[step.piece for step in draft] for draft in drafts]
+    def _note(self, forward: Forward) -> None:
+        fused, contexts = forward.fused, forward.contexts
+        for known, logits in zip(self.logits, fused.report.logits, strict=True):
+            known += list(logits.clone() if logits is not None else [])
+        pieces = [[token.piece for token in draft] for draft in forward.drafts]
         tokens = fused.logits.argmax(-1).tolist()
         likely = iter(map(self._piece, tokens))
-        following = [list(islice(likely, len(draft) + 1)) for draft in drafts]
-        everyone = range(len(contexts.each))
+        following = [list(islice(likely, len(draft) + 1)) for draft in forward.drafts]
 
-        def added(heard: Sequence[Sequence[str]]) -> dict[int, list[list[int] | None]]:
-            return {i: contexts.each[i].added(heard) for i in everyone}
+        def added(drafts: Sequence[Sequence[str]]) -> dict[int, list[list[int] | None]]:
+            return {i: context.added(drafts) for i, context in enumerate(contexts.by_member)}
 
         ahead = look_ahead(tokens, pieces, following, added)
         for i, merges in enumerate(self.merges):
@@ -197,7 +182,7 @@ def followed(ensemble: Ensemble, asked: Sequence[Asked]) -> tuple[Tensor, Tensor
         The fused logits ``[P, V_m]``, the right tokens ``[P]``, and which question each belongs to ``[P]``.
     """
     judging = _Judging(ensemble)
-    _, order = judging.follow(asked)
+    _, order = judging.read(asked)
     owners = torch.tensor([judging.owners[place] for place in order])
     return torch.stack([judging.logits[place] for place in order]), judging.targets, owners
 
@@ -211,7 +196,7 @@ def record(members: Sequence[Member], main: int, asked: Sequence[Asked]) -> Reco
         asked: The questions.
     """
     reading = _Reading(members, main)
-    prompts, order = reading.follow(asked)
+    prompts, order = reading.read(asked)
     said = [
         Said(
             torch.stack([logits[place] for place in order]),

@@ -9,7 +9,8 @@ import torch
 
 from deepen_llm import EnsembleLLM, FusionMethod, Surface, specialists
 from deepen_llm.engine.contexts import Contexts
-from deepen_llm.engine.ensemble import Step
+from deepen_llm.engine.fusing import fuse, to_reread
+from deepen_llm.engine.tokens import Boundary, Token
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.requests.prompts import encode_text
 from tests.company import answered_alike, model_of
@@ -148,12 +149,12 @@ def test_after_it_the_main_model_reads_the_whole_word() -> None:
     contexts, answered = Contexts(llm._ensemble, [encode_text(llm._ensemble, prompt + word[:2])], healing=True), 0
     cut = list(contexts.ids[0])
     while contexts.ids[0] != ids:
-        fused = contexts.fuse([()], [[b""]], answered=[[answered]])
+        fused = fuse(contexts, [()], [[Boundary(answer_bytes=answered)]])
         assert fused.healed == {0}
         token = int(fused.logits[0].argmax())
         surface = one.vocabulary.surfaces[token] or b""
-        contexts.commit([[Step(token, surface.decode())]])
-        contexts.reread(contexts.moved(fused, [0], [0], [token]))
+        contexts.commit([[Token(token, surface.decode())]])
+        contexts.reread(to_reread(contexts, fused, [0], [0], [token]))
         answered += len(surface)
         assert answered <= len(word.encode())
     assert cut != ids[: len(cut)]
@@ -162,7 +163,7 @@ def test_after_it_the_main_model_reads_the_whole_word() -> None:
 def test_without_it_no_prompt_is_read_further_back() -> None:
     llm = EnsembleLLM([small("llama", "byte_level_bpe")])
     contexts = Contexts(llm._ensemble, [encode_text(llm._ensemble, CUT[0])])
-    (context,) = contexts.each
+    (context,) = contexts.by_member
     assert list(context.read([()]).trails) == []
     assert not llm.settings.generation.token_healing
 

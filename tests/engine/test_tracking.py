@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from deepen_llm import EnsembleLLM, FusionMethod, TrackWeights, specialists
-from deepen_llm.engine import scoring
+from deepen_llm.engine import given as given_sequences
 from deepen_llm.fusion import Likelihood
 from deepen_llm.fusion.weights.tracking import AWAKE
 from deepen_llm.members.base import Member
@@ -129,7 +129,7 @@ def test_a_score_does_not_depend_on_how_much_is_read_at_once(
     together = EnsembleLLM(pair(), weights="track", fusion=fusion, batch_size=4)
     prompts = [prompt for prompt in PROMPTS[:2] for _ in TEXTS]
     found = together.score(prompts, TEXTS * 2)
-    monkeypatch.setattr(scoring, "_AHEAD", 0)
+    monkeypatch.setattr(given_sequences, "_AHEAD", 0)
     for one, prompt, text in zip(found, prompts, TEXTS * 2, strict=True):
         alone = EnsembleLLM(pair(), weights="track", fusion=fusion, batch_size=1).score(prompt, text)
         expected = [token.logprob for token in alone.tokens]
@@ -213,7 +213,7 @@ def bundled() -> tuple[Member, ...]:
 def test_where_the_best_member_changes_the_weights_follow_and_the_loss_is_within_the_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(scoring, "_AHEAD", 0)  # each token is learned from once
+    monkeypatch.setattr(given_sequences, "_AHEAD", 0)  # each token is learned from once
     members, weights = bundled(), Watched()
     llm = EnsembleLLM(members, weights=weights)
     first, second = statements("elements", 8), statements("capitals", 8)  # curie's, then atlas's

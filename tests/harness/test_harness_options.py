@@ -11,7 +11,7 @@ from lm_eval.api.instance import Instance
 from deepen_llm import EnsembleLLM, specialists
 from deepen_llm.errors import ConfigError
 from deepen_llm.harness import DeepenLM
-from deepen_llm.harness.options import Asked, read_options
+from deepen_llm.harness.options import TaskOptions, read_options
 
 END = "<end>"
 
@@ -23,7 +23,7 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_multi_constructor("!", lambda *_: None)
 
 
-def asked(**given: Any) -> Asked:
+def asked(**given: Any) -> TaskOptions:
     return read_options(given, 256, END)
 
 

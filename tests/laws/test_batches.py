@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from deepen_llm import EnsembleLLM
-from deepen_llm.engine import scheduler as admission
+from deepen_llm.engine import scheduler
 from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.fusion import FixedWeights, Surface
 from deepen_llm.members.local.member import LocalMember
@@ -73,8 +73,8 @@ def test_logits_that_fusion_looks_back_at_take_memory(monkeypatch: pytest.Monkey
     for straddle in (0, 4):
         kept = straddle * 4 * other.vocabulary.size
         ensemble = Ensemble(members, 0, Surface(straddle=straddle).prepare(members, 0), FixedWeights([1, 1]), "fused")
-        monkeypatch.setattr(admission, "free_memory", lambda _, room=(2 * (caches + kept) + 1) / 0.8: room)
-        memory = admission.Memory(ensemble)
+        monkeypatch.setattr(scheduler, "free_memory", lambda _, room=(2 * (caches + kept) + 1) / 0.8: room)
+        memory = scheduler.CacheBudget(ensemble)
         assert [memory.holds(rows, [10, 10]) for rows in (2, 3)] == [True, False]
 
 

@@ -17,8 +17,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from deepen_llm import Bayes, EnsembleLLM, FusionMethod
 from deepen_llm.engine.contexts import Contexts
-from deepen_llm.engine.ensemble import Step
+from deepen_llm.engine.fusing import fuse
 from deepen_llm.engine.text import TextAssembler
+from deepen_llm.engine.tokens import Boundary, Token
 from deepen_llm.requests.prompts import encode_text
 from tests.fusion.registered import BY_NAME, FUSIONS
 from tests.models import random_model, small
@@ -85,15 +86,15 @@ def test_laws_4_and_5_every_member_has_heard_the_committed_text(pair: tuple[str,
     assembler, tokens = TextAssembler(), list(prompt[0].ids)
     choices = torch.Generator().manual_seed(1)
     for _ in range(40):
-        fused = contexts.fuse([()], [[assembler.unfinished]]).logits
+        fused = fuse(contexts, [()], [[Boundary(assembler.unfinished)]]).logits
         token = int(torch.multinomial(fused[0].softmax(-1), 1, generator=choices))
-        contexts.commit([[Step(token, assembler.feed(main.vocabulary.surfaces[token] or b""))]])
+        contexts.commit([[Token(token, assembler.feed(main.vocabulary.surfaces[token] or b""))]])
         tokens.append(token)
-        assert contexts.each[0].ids == [tokens]
+        assert contexts.by_member[0].ids == [tokens]
         afresh = other.open([other.encode_prompt(PROMPTS[0])])
         afresh.append([[assembler.text]])
-        assert contexts.each[1].ids == afresh.ids
-        torch.testing.assert_close(contexts.each[1].logits(), afresh.logits(), atol=2e-4, rtol=1e-4)
+        assert contexts.by_member[1].ids == afresh.ids
+        torch.testing.assert_close(contexts.by_member[1].logits(), afresh.logits(), atol=2e-4, rtol=1e-4)
     surfaces = b"".join(main.vocabulary.surfaces[token] or b"" for token in tokens[len(prompt[0].ids) :])
     assert surfaces.decode(errors="replace").startswith(assembler.text)
 

@@ -12,8 +12,9 @@ from tokenizers.processors import TemplateProcessing
 
 from deepen_llm import EnsembleLLM, Surface
 from deepen_llm.engine.contexts import Contexts
-from deepen_llm.engine.ensemble import Step
+from deepen_llm.engine.fusing import fuse, to_reread
 from deepen_llm.engine.text import TextAssembler
+from deepen_llm.engine.tokens import Boundary, Token
 from deepen_llm.members.base import Member
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.requests.prompts import encode_text
@@ -137,13 +138,13 @@ def test_a_token_that_is_not_its_own_lets_the_main_model_read_its_own_encoding(p
     contexts = Contexts(llm._ensemble, [encode_text(llm._ensemble, PROMPTS[0])])
     assembler, read, moved = TextAssembler(), 0, 0
     for _ in range(30):
-        fused = contexts.fuse([()], [[assembler.unfinished]])
+        fused = fuse(contexts, [()], [[Boundary(assembler.unfinished)]])
         token = int(fused.logits[0].argmax())
         if token in main.vocabulary.end_of_text:
             break
         before = list(contexts.ids[0])
-        contexts.commit([[Step(token, assembler.feed(main.vocabulary.surfaces[token] or b""))]])
-        rows = contexts.moved(fused, [0], [0], [token])
+        contexts.commit([[Token(token, assembler.feed(main.vocabulary.surfaces[token] or b""))]])
+        rows = to_reread(contexts, fused, [0], [0], [token])
         assert rows == ([0] if token != int(fused.report.main[0].argmax()) else [])
         contexts.reread(rows)
         ids, text = contexts.ids[0], assembler.text
@@ -156,7 +157,7 @@ def test_a_token_that_is_not_its_own_lets_the_main_model_read_its_own_encoding(p
             assert ids == [*before, token]
         heard = other.open([other.encode_prompt(PROMPTS[0])])
         heard.append([[text]])
-        assert contexts.each[1].ids == heard.ids
+        assert contexts.by_member[1].ids == heard.ids
     assert moved
 
 
@@ -279,7 +280,7 @@ def test_without_straddling_no_trail_is_asked_for() -> None:
     llm = ensemble("byte_level_bpe", "sentencepiece_bpe", fusion=Surface(straddle=0))
     assert llm._ensemble.fusion.back == 0
     contexts = Contexts(llm._ensemble, [encode_text(llm._ensemble, PROMPTS[0])])
-    assert [list(context.read([()]).trails) for context in contexts.each] == [[], []]
+    assert [list(context.read([()]).trails) for context in contexts.by_member] == [[], []]
 
 
 @pytest.mark.parametrize("draft_tokens", [0, 3])
@@ -321,7 +322,7 @@ def test_many_tokens_score_at_once_as_one_by_one(kinds: tuple[str, ...], monkeyp
         member.say(STARTS[0], SENTENCES[0])
     llm, texts = EnsembleLLM(members, fusion="surface"), [SENTENCES[0], SENTENCES[1], " jumps over a cat, 你 🚀"]
     at_once = llm.score([STARTS[0]] * 3, texts)
-    monkeypatch.setattr("deepen_llm.engine.scoring._AHEAD", 0)
+    monkeypatch.setattr("deepen_llm.engine.given._AHEAD", 0)
     for one, other in zip(at_once, llm.score([STARTS[0]] * 3, texts), strict=True):
         assert [token.logprob for token in one.tokens] == pytest.approx([t.logprob for t in other.tokens], abs=1e-3)
 

@@ -16,10 +16,13 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from scipy.stats import chisquare
 
 from deepen_llm import Bayes, Deepen, EnsembleLLM, FusionMethod
+from deepen_llm.engine.advancing import constrained
 from deepen_llm.engine.contexts import Contexts
-from deepen_llm.engine.loop import _guided
+from deepen_llm.engine.fusing import fuse
+from deepen_llm.engine.tokens import Boundary
 from deepen_llm.errors import ConfigError, ContextLengthError
 from deepen_llm.requests.prompts import encode_text
+from deepen_llm.structure import Grammars
 from deepen_llm.structure.schema import enforceable
 from deepen_llm.tools import grammar as lark
 from tests.fusion.registered import FUSIONS
@@ -36,7 +39,7 @@ INTEGERS = {"response_format": list[int]}
 
 
 def shortest(llm: EnsembleLLM, schema: Any) -> int:
-    grammar = llm._requests._grammars.compile(lark.of_schema(enforceable(schema)))
+    grammar = Grammars(llm.main_model.vocabulary).compile(lark.of_schema(enforceable(schema)))
     return len(grammar.guide().closing)
 
 
@@ -122,7 +125,7 @@ def test_a_smaller_window_of_another_member_still_gives_a_whole_answer(pair: tup
 
 
 def llm_closing(llm: EnsembleLLM) -> bytes:
-    grammar = llm._requests._grammars.compile(lark.of_schema(enforceable(Place.model_json_schema())))
+    grammar = Grammars(llm.main_model.vocabulary).compile(lark.of_schema(enforceable(Place.model_json_schema())))
     vocabulary = llm.members[0].vocabulary
     return b"".join(vocabulary.surfaces[token] or b"" for token in grammar.guide().closing)
 
@@ -160,8 +163,8 @@ def test_tokens_follow_the_fused_distribution_over_the_allowed_ones(fusion: Fusi
     count = 1000
     llm = ensemble("byte_level_bpe", "sentencepiece_bpe", fusion=fusion, batch_size=count)
     contexts = Contexts(llm._ensemble, [encode_text(llm._ensemble, PROMPT)])
-    fused = contexts.fuse([()], [[b""]]).logits
-    allowed = llm._requests._grammars.compile(lark.of_schema({"type": "integer"})).guide().allowed()
+    fused = fuse(contexts, [()], [[Boundary()]]).logits
+    allowed = Grammars(llm.main_model.vocabulary).compile(lark.of_schema({"type": "integer"})).guide().allowed()
     p = fused[0].masked_fill(~allowed, -torch.inf).double().softmax(-1)
     options = {"response_format": int, "temperature": 1.0, "seed": 0, "max_new_tokens": 2, "n": count, "logprobs": 0}
     samples = llm.generate(PROMPT, **options).samples
@@ -258,8 +261,8 @@ def test_masks_are_rows_own() -> None:
     masks = [None, torch.tensor([True, False, True]), torch.tensor([False, False, True])]
     rows = [type("Masked", (), {"allowed": lambda self, mask=mask: mask})() for mask in masks]
     expected = [[0.0, 1.0, -math.inf], [0.0, -math.inf, -math.inf], [-math.inf, -math.inf, 3.0]]
-    assert _guided(fused, main, rows).tolist() == expected
-    assert _guided(fused, main, rows[:1]) is fused
+    assert constrained(fused, main, rows).tolist() == expected
+    assert constrained(fused, main, rows[:1]) is fused
 
 
 def test_many_alternatives_and_deep_nesting_are_quick_enough() -> None:

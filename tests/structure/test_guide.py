@@ -1,4 +1,4 @@
-"""The laws of a guide: whatever allowed tokens are drawn, the answer is whole, and within its room."""
+"""The laws of a guide: whatever allowed tokens are drawn, the answer is whole, and within its budget."""
 
 import json
 import random
@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from deepen_llm.errors import ConfigError
 from deepen_llm.members.local.member import LocalMember
-from deepen_llm.structure import Grammars, Guide, Room
+from deepen_llm.structure import Grammars, Guide, TokenBudget
 from deepen_llm.structure.schema import enforceable
 from deepen_llm.tools import grammar as lark
 from deepen_llm.vocabulary import Vocabulary
@@ -45,17 +45,17 @@ def said(kind: str, tokens: Sequence[int]) -> str:
     return b"".join(vocabulary(kind).surfaces[token] or b"" for token in tokens).decode()
 
 
-def finished(guide: Guide, room: Room, draw: random.Random) -> list[int]:
+def finished(guide: Guide, budget: TokenBudget, draw: random.Random) -> list[int]:
     """Tokens of a whole answer, drawn from the allowed ones."""
     tokens: list[int] = []
-    while not guide.finished and len(tokens) < room.main:
+    while not guide.finished and len(tokens) < budget.main:
         allowed = guide.allowed().nonzero().flatten().tolist()
         wanted = draw.choice(allowed)
-        token = guide.settle(wanted, Room(room.main - len(tokens), room.others))
+        token = guide.settle(wanted, TokenBudget(budget.main - len(tokens), budget.others))
         assert token in allowed
         tokens.append(token)
-        room = Room(room.main, room.others - len(guide._vocabulary.surfaces[token] or b""))
-        assert room.others >= 0
+        budget = TokenBudget(budget.main, budget.others - len(guide._vocabulary.surfaces[token] or b""))
+        assert budget.others >= 0
     return tokens
 
 
@@ -69,11 +69,11 @@ def test_allowed_tokens_end_in_a_valid_document_within_any_room(kind: str, schem
     shortest = len(guide(kind, schema).closing)
     for seed, more in enumerate((0, 1, 2, 5, 13, 29)):
         draw = random.Random(seed)  # noqa: S311
-        tokens = finished(guide(kind, schema), Room(shortest + more, WIDE), draw)
+        tokens = finished(guide(kind, schema), TokenBudget(shortest + more, WIDE), draw)
         assert len(tokens) <= shortest + more
         check(schema, said(kind, tokens))
     size = len(said(kind, guide(kind, schema).closing).encode()) + 8
-    check(schema, said(kind, finished(guide(kind, schema), Room(WIDE, size + 20), random.Random(1))))  # noqa: S311
+    check(schema, said(kind, finished(guide(kind, schema), TokenBudget(WIDE, size + 20), random.Random(1))))  # noqa: S311
 
 
 @pytest.mark.parametrize("kind", ["cl100k", "tekken", "mistral_v3"])
@@ -82,7 +82,7 @@ def test_real_vocabularies_too(kind: str) -> None:
         shortest = len(guide(kind, schema).closing)
         for seed in range(2):
             draw = random.Random(seed)  # noqa: S311
-            tokens = finished(guide(kind, schema), Room(shortest + 25, WIDE), draw)
+            tokens = finished(guide(kind, schema), TokenBudget(shortest + 25, WIDE), draw)
             check(schema, said(kind, tokens))
 
 
@@ -92,7 +92,7 @@ def test_the_closing_is_valid_from_every_prefix(schema: str) -> None:
         one, tokens, draw = guide(kind, schema), list[int](), random.Random(7)  # noqa: S311
         while not one.finished and len(tokens) < 30:
             check(schema, said(kind, [*tokens, *one.closing]))
-            tokens.append(one.settle(draw.choice(one.allowed().nonzero().flatten().tolist()), Room(WIDE, WIDE)))
+            tokens.append(one.settle(draw.choice(one.allowed().nonzero().flatten().tolist()), TokenBudget(WIDE, WIDE)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -104,7 +104,7 @@ def test_padding_and_special_tokens_are_never_allowed(kind: str) -> None:
         assert allowed.shape == (known.size,)
         assert not allowed[known.tokenizer_size :].any()
         assert not allowed[sorted(known.special)].any()
-        one.settle(token, Room(WIDE, WIDE))
+        one.settle(token, TokenBudget(WIDE, WIDE))
     assert set(one.allowed().nonzero().flatten().tolist()) & known.special <= set(known.end_of_text)
 
 
@@ -112,7 +112,7 @@ def test_characters_that_the_vocabulary_lacks_are_never_begun() -> None:
     kind = "sentencepiece_unigram"  # it has no bytes to fall back to
     schema = {"enum": ["Ω1", "b"]}
     one = grammars(kind).compile(lark.of_schema(schema)).guide()
-    assert said(kind, finished(one, Room(WIDE, WIDE), random.Random(0))).strip() == '"b"'  # noqa: S311
+    assert said(kind, finished(one, TokenBudget(WIDE, WIDE), random.Random(0))).strip() == '"b"'  # noqa: S311
     with pytest.raises(ConfigError, match="no short end of an answer of this structure"):
         grammars(kind).compile(lark.of_schema({"enum": ["Ω1"]})).guide()
 

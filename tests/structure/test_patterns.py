@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from pydantic_core import SchemaError, SchemaValidator, core_schema
 
 from deepen_llm.errors import ConfigError
-from deepen_llm.structure import Guide, Room
+from deepen_llm.structure import Guide, TokenBudget
 from deepen_llm.structure.dialects import held_patterns
 from deepen_llm.structure.grammar import check
 from deepen_llm.structure.matches import shortest
@@ -64,7 +64,7 @@ def test_from_every_place_that_allowed_tokens_lead_to_an_end_is_found(pattern: s
     one, tokens = guide(kind, held(pattern)), list[int]()
     while not one.finished and len(tokens) < 16:
         wanted = draw.choice(one.allowed().nonzero().flatten().tolist())
-        tokens.append(one.settle(wanted, Room(WIDE, WIDE)))
+        tokens.append(one.settle(wanted, TokenBudget(WIDE, WIDE)))
         assert not one.forced
         assert matches(pattern, value(kind, [*tokens, *one.closing]))
 
@@ -92,7 +92,7 @@ def test_an_end_is_found_behind_half_a_string(kind: str) -> None:
                 known = vocabulary(kind).ids
                 assert byte in known or kind == "sentencepiece_unigram"
                 if byte in known:
-                    tokens.append(one.settle(known[byte], Room(WIDE, WIDE)))
+                    tokens.append(one.settle(known[byte], TokenBudget(WIDE, WIDE)))
             assert not one.forced
             assert json.loads(said(kind, [*tokens, *one.closing]))["b"] >= 10
             assert len(one.closing) <= 20
@@ -117,7 +117,7 @@ def test_what_several_patterns_match_together_is_found_soon(pattern: str) -> Non
     assert len(value("byte_level_bpe", [*one.closing])) == PASSWORDS[pattern]
     tokens, begun = list[int](), time.process_time()
     for byte in b'{"text":"aa' if "S" not in pattern else b'{"text":"a a':
-        tokens.append(one.settle(known[bytes([byte])], Room(WIDE, WIDE)))
+        tokens.append(one.settle(known[bytes([byte])], TokenBudget(WIDE, WIDE)))
     assert time.process_time() - begun < 2
     assert matches(pattern, value("byte_level_bpe", [*tokens, *one.closing]))
     assert not one.forced
@@ -177,11 +177,11 @@ def test_the_end_of_a_hundred_fields_is_kept_up_to_date_in_little_time() -> None
     one, known, taken = guide("byte_level_bpe", schema), vocabulary("byte_level_bpe").ids, list[float]()
     size, text = len(one.closing), b""
     while len(one.closing) > size // 2 or not text.endswith(b':"'):
-        token = one.settle(one.closing[0], Room(WIDE, WIDE))
+        token = one.settle(one.closing[0], TokenBudget(WIDE, WIDE))
         text += vocabulary("byte_level_bpe").surfaces[token] or b""
     for _ in range(40):
         begun = time.process_time()
-        one.settle(known[b"e"], Room(WIDE, WIDE))
+        one.settle(known[b"e"], TokenBudget(WIDE, WIDE))
         taken.append(time.process_time() - begun)
     assert len(one.closing) <= size // 2 + 30
     assert sorted(taken)[20] < 0.02  # about 1 ms; anew it would be 60
@@ -193,7 +193,7 @@ def test_the_end_of_many_items_is_kept_up_to_date_in_little_time_and_stays_the_s
     taken, text = list[float](), b"[12345, 7, 88, 999,\n1, 2,3"
     for place in range(len(text)):
         begun = time.process_time()
-        one.settle(known[text[place : place + 1]], Room(WIDE, WIDE))
+        one.settle(known[text[place : place + 1]], TokenBudget(WIDE, WIDE))
         taken.append(time.process_time() - begun)
         written = text[: place + 1].decode() + said("byte_level_bpe", [*one.closing])
         assert len(json.loads(written)) == items

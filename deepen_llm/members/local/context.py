@@ -124,6 +124,7 @@ class LocalContext(Context):
         """See `Context`."""
         assert isinstance(other, LocalContext)  # noqa: S101 - a context of the same member, by contract
         self.rows += other.rows
+        self.back = max(self.back, other.back)  # of the rows that are read furthest back
 
     def reread(self, rows: Sequence[int]) -> None:
         """See `Context`."""

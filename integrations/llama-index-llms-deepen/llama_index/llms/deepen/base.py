@@ -213,5 +213,5 @@ class _InTemplate:
     def __call__(self, messages: Sequence[ChatMessage]) -> str:
         ensemble = self._source.load()
         main, said = ensemble.main_model, readable(conversation(messages))
-        how = Chatting(standing=ensemble.settings.generation.chat_template_kwargs)
+        how = Chatting(defaults=ensemble.settings.generation.chat_template_kwargs)
         return main.render(said, **how.arguments(main, said))

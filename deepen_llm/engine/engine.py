@@ -1,0 +1,153 @@
+"""The engine: requests are added, decoded together step by step, and leave when they are finished or aborted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from deepen_llm.engine.advancing import Advance, advance
+from deepen_llm.engine.contexts import Contexts
+from deepen_llm.engine.drafting import Drafter
+from deepen_llm.engine.ensemble import Ensemble
+from deepen_llm.engine.fusing import Fused, fuse
+from deepen_llm.engine.scheduler import Scheduler
+from deepen_llm.engine.sequence import Request, TokenSequence
+from deepen_llm.engine.tokens import Token
+
+
+class Forward(NamedTuple):
+    """One forward of the ensemble, for callers that record it.
+
+    Attributes:
+        contexts: The members' contexts.
+        sequences: The running sequences, in the contexts' order.
+        drafts: The draft of each.
+        fused: The fused logits at all boundaries.
+    """
+
+    contexts: Contexts
+    sequences: Sequence[TokenSequence]
+    drafts: Sequence[Sequence[Token]]
+    fused: Fused
+
+
+class Engine:
+    """Decodes requests together: the loop of all callers.
+
+    One step starts waiting requests, drafts, reads every member, fuses, chooses tokens, and appends them in every
+    member's context. Requests may be added and aborted between steps; each has options of its own.
+
+    Args:
+        ensemble: The ensemble.
+        batch_size: The most sequences at a time; fewer where their caches would not fit into memory.
+        on_forward: Called in each step, before tokens are chosen.
+    """
+
+    def __init__(
+        self, ensemble: Ensemble, batch_size: int, *, on_forward: Callable[[Forward], None] | None = None
+    ) -> None:
+        self._ensemble, self._on_forward = ensemble, on_forward
+        self._scheduler, self._drafter = Scheduler(ensemble, batch_size), Drafter(ensemble)
+        self._contexts: Contexts | None = None  # of the running sequences, in their order
+        self._sequences: list[TokenSequence] = []
+
+    @property
+    def waiting(self) -> Sequence[Request[TokenSequence]]:
+        """The requests that have not begun, in their order."""
+        return tuple(self._scheduler.waiting)
+
+    @property
+    def running(self) -> Sequence[Request[TokenSequence]]:
+        """The requests that have begun and are not finished."""
+        return tuple(self._scheduler.running)
+
+    @property
+    def has_unfinished(self) -> bool:
+        """Whether any request waits or runs."""
+        return bool(self._scheduler.waiting or self._scheduler.running)
+
+    def add(self, request: Request[TokenSequence]) -> None:
+        """Let a request wait; it runs as soon as there is room."""
+        self._scheduler.waiting.append(request)
+
+    def step(self) -> list[TokenSequence]:
+        """Take all running sequences one forward further.
+
+        Returns:
+            The sequences that took tokens, those that are now finished among them.
+
+        Raises:
+            LogitsError: A member's logits, or the fused ones, are no distribution. After an error of any kind the
+                members' contexts may differ, so that all requests are dropped; new ones can be added.
+        """
+        if not self.has_unfinished:
+            return []
+        try:
+            return self._step()
+        except BaseException:
+            self.close()
+            raise
+
+    def abort(self, request: Request[TokenSequence]) -> None:
+        """Drop a request, and free at once what it holds; the others go on. One that is finished is left as it is."""
+        self._scheduler.remove(request)
+        dropped = set(map(id, request.sequences))
+        self._keep([i for i, sequence in enumerate(self._sequences) if id(sequence) not in dropped])
+
+    def close(self) -> None:
+        """Drop all requests, and free what they hold."""
+        self._scheduler.clear()
+        contexts, self._contexts, self._sequences = self._contexts, None, []
+        if contexts:
+            contexts.close()
+
+    def _step(self) -> list[TokenSequence]:
+        contexts = self._start_waiting()
+        sequences = self._sequences
+        drafts = self._drafter.propose(contexts, sequences)
+        boundaries = [sequence.boundaries(draft) for sequence, draft in zip(sequences, drafts, strict=True)]
+        fused = fuse(contexts, drafts, boundaries)
+        contexts.check()
+        fused.check()
+        if self._on_forward:
+            self._on_forward(Forward(contexts, sequences, drafts, fused))
+        self._commit(contexts, advance(contexts, fused, drafts, sequences, self._drafter))
+        return sequences
+
+    def _start_waiting(self) -> Contexts:
+        """Prefill the waiting requests that fit, behind the running ones."""
+        contexts = self._contexts = self._contexts or Contexts(self._ensemble, [])
+        for (given, healing), group in groupby(self._scheduler.schedule(), key=_reading):
+            requests = list(group)
+            counts = [len(request.sequences) for request in requests]
+            contexts.join([request.prompt for request in requests], counts, given=given, healing=healing)
+            self._sequences = self._sequences + [sequence for request in requests for sequence in request.sequences]
+        return contexts
+
+    def _commit(self, contexts: Contexts, advanced: Advance) -> None:
+        """Drop the finished sequences, and append the tokens of the others in every member's context."""
+        going_on = [i for i, sequence in enumerate(self._sequences) if not sequence.finished]
+        self._keep(going_on)
+        if not going_on:
+            return
+        contexts.commit([advanced.tokens[i] for i in going_on])
+        contexts.reread([going_on.index(i) for i in advanced.reread])
+        for sequence, budget in zip(self._sequences, contexts.budgets(), strict=True):
+            sequence.end_at_limit(min(budget) < 1)
+        self._keep([i for i, sequence in enumerate(self._sequences) if not sequence.finished])
+
+    def _keep(self, indices: Sequence[int]) -> None:
+        """Keep these running sequences; the contexts are freed once nothing runs or waits."""
+        contexts = self._contexts
+        if contexts and len(indices) < len(self._sequences):
+            contexts.select(indices)
+        self._sequences = [self._sequences[i] for i in indices]
+        self._scheduler.retire()
+        if not self.has_unfinished:
+            self.close()
+
+
+def _reading(request: Request[TokenSequence]) -> tuple[bool, bool]:
+    """How a request's contexts are opened: whether its tokens are given, and whether its prompt's end is healed."""
+    return request.options is None, request.options is not None and request.options.token_healing
