@@ -1,12 +1,12 @@
-"""One family of errors; each says what was wrong, what was expected and, as its hint, what to do."""
+"""Errors of deepen-llm: each message names the value and what was expected; each hint says what to do."""
 
 
 class DeepenError(Exception):
-    """Base of everything that deepen-llm raises on purpose.
+    """Base class of all errors that deepen-llm raises.
 
     Args:
-        message: What was wrong, with the value, and what was expected.
-        hint: What the user can do about it.
+        message: What was expected and what was given, in lower case without a full stop.
+        hint: What the user can do.
     """
 
     def __init__(self, message: str, *, hint: str) -> None:
@@ -15,7 +15,7 @@ class DeepenError(Exception):
         self.hint = hint
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle with the keyword, so that errors cross process boundaries."""
+        """Pickle the keyword argument too, so that errors cross process boundaries."""
         return _rebuild, (type(self), self.message, self.hint)
 
 
@@ -36,24 +36,24 @@ class VersionError(DeepenError, ImportError):
 
 
 class VocabularyError(DeepenError, ValueError):
-    """A tokenizer that cannot be read, does not fit its model, or shares too little with the others."""
+    """A tokenizer that cannot be read, does not fit its model, or shares too few tokens with the others."""
 
 
 class PromptError(DeepenError, ValueError):
-    """A prompt or a message list that cannot be decoded from."""
+    """A prompt or a list of messages that cannot be used."""
 
 
 class ContextLengthError(PromptError):
-    """A prompt that leaves no room in a member's context window."""
+    """A prompt that is too long for a member's context window."""
 
 
 class LogitsError(DeepenError, ArithmeticError):
-    """Logits, a member's or the fused ones, that are no distribution."""
+    """Logits, of a member or fused, that define no distribution."""
 
 
 class StructureError(DeepenError, ValueError):
-    """An answer that could not be given, or not be read, in the structure asked for."""
+    """An answer that cannot be generated or parsed in the requested structure."""
 
 
 class DatasetError(DeepenError, ValueError):
-    """Examples that cannot be read, or that cannot tell what they are asked."""
+    """Examples that cannot be read, or that are too few or unsuitable for the measurement."""

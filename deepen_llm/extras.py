@@ -1,4 +1,4 @@
-"""Packages that only some features need."""
+"""Optional packages: imports of the packages of this package's extras."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def require(module: str, extra: str) -> Any:
     """Import a module of one of this package's extras.
 
     Raises:
-        ConfigError: It is not installed.
+        ConfigError: The module cannot be imported.
     """
     try:
         return import_module(module)
     except ImportError as error:
         raise ConfigError(
-            f"this needs {module}, which cannot be imported: {error}", hint=f"pip install 'deepen-llm[{extra}]'"
+            f"expected the package {module.partition('.')[0]}, got: {error}", hint=f"pip install 'deepen-llm[{extra}]'"
         ) from error

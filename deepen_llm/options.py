@@ -1,4 +1,4 @@
-"""The base of everything that a user may set: frozen, checked, unknown keys refused with the nearest known one."""
+"""Base class of options: frozen, validated; an unknown name is an error that suggests the most similar known name."""
 
 from __future__ import annotations
 
@@ -13,58 +13,68 @@ from deepen_llm.errors import ConfigError
 
 
 class Options(BaseModel):
-    """Options of one kind.
+    """Base class of a group of options.
 
     Raises:
-        ConfigError: An option is unknown, or its value cannot be used.
+        ConfigError: An option is unknown, or its value is invalid.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    def __init__(self, **given: Any) -> None:
+    def __init__(self, **values: Any) -> None:
         try:
-            super().__init__(**given)
+            super().__init__(**values)
         except ValidationError as error:
-            nested = [one for detail in error.errors() if (one := _nested(detail))]
-            if nested:  # options within these, which know more
+            nested = [cause for detail in error.errors() if (cause := _nested(detail))]
+            if nested:  # the error of nested options is more exact
                 raise ConfigError(nested[0].message, hint=nested[0].hint) from None
-            problems = [_problem(type(self), detail) for detail in error.errors() if not _follows(detail, error)]
+            problems = [_problem(type(self), detail) for detail in error.errors() if not _is_consequence(detail, error)]
             unknown = any(detail["type"] == "extra_forbidden" for detail in error.errors())
             known = f"known options: {', '.join(type(self).model_fields)}"
-            hint = known if unknown else f"correct it; {type(self).__name__} tells what each option takes"
+            hint = (
+                known
+                if unknown
+                else f"correct it; the documentation of {type(self).__name__} lists the values of each option"
+            )
             raise ConfigError(f"{type(self).__name__}: {'; '.join(problems)}", hint=hint) from None
 
 
-def suggestion(given: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """What an error says behind an unknown name: the known name most like it, or nothing where none is like it.
+def suggestion(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Suggest the most similar known name, as the end of an error about an unknown one; empty if none is similar.
 
     Args:
-        given: The unknown name.
-        known: The names that there are.
-        cutoff: How alike two names must be, from 0 to 1, as `difflib` measures it.
+        name: The unknown name.
+        known: The known names.
+        cutoff: The least similarity of two names, from 0 to 1, as ``difflib`` measures it.
 
     >>> f"unknown gate 'unsur'{suggestion('unsur', ['always', 'unsure'])}"
     "unknown gate 'unsur', did you mean 'unsure'?"
     """
-    near = difflib.get_close_matches(str(given), [*known], n=1, cutoff=cutoff)
-    return f", did you mean {near[0]!r}?" if near else ""
+    near = nearest(name, known, cutoff=cutoff)
+    return f", did you mean {near!r}?" if near else ""
+
+
+def nearest(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Find the known name that is most similar to an unknown one; None if none is similar (see `suggestion`)."""
+    return next(iter(difflib.get_close_matches(str(name), [*known], n=1, cutoff=cutoff)), None)
 
 
 def _problem(kind: type[BaseModel], detail: ErrorDetails) -> str:
-    place = ".".join(map(str, detail["loc"]))
+    path = ".".join(map(str, detail["loc"]))
     if detail["type"] == "extra_forbidden":
-        return f"unknown option {place!r}{suggestion(place, kind.model_fields)}"
+        return f"unknown option {path!r}{suggestion(path, kind.model_fields)}"
     if detail["type"] == "missing":
-        return f"{place!r} is missing"
-    value = f"{place}={detail['input']!r}: " if place else ""
+        return f"{path!r} is missing"
+    value = f"{path}={detail['input']!r}: " if path else ""
     return value + detail["msg"].removeprefix("Value error, ")
 
 
-def _follows(detail: ErrorDetails, error: ValidationError) -> bool:
-    """Whether this reports a list as too short because pydantic left out an invalid item, which it reports, too."""
-    place, depth = detail["loc"], len(detail["loc"])
-    within = [one for one in error.errors() if len(one["loc"]) > depth and one["loc"][:depth] == place]
-    return detail["type"] == "too_short" and bool(within)
+def _is_consequence(detail: ErrorDetails, error: ValidationError) -> bool:
+    """Whether a list is reported as too short only because pydantic dropped an invalid item, which it reports too."""
+    path = detail["loc"]
+    depth = len(path)
+    invalid = any(len(other["loc"]) > depth and other["loc"][:depth] == path for other in error.errors())
+    return detail["type"] == "too_short" and invalid
 
 
 def _nested(detail: ErrorDetails) -> ConfigError | None:

@@ -183,7 +183,7 @@ def test_members_that_share_too_few_anchors() -> None:
 
 
 def test_a_tokenizer_that_does_not_fit_its_model() -> None:
-    with pytest.raises(VocabularyError, match="logits are only 300 wide"):
+    with pytest.raises(VocabularyError, match="got 300 logits"):
         EnsembleLLM([(random_model("llama", 300, 0), byte_level_bpe())])
 
 

@@ -1,12 +1,11 @@
-"""Three tiny bundled models with three kinds of vocabulary, each good at what the others are not.
+"""Bundled specialists: three tiny models with three kinds of vocabulary, each trained on its own subjects.
 
-They are real ``transformers`` checkpoints inside the package, so that a first ensemble runs offline and in
-seconds:
+They are ``transformers`` checkpoints inside the package, so that a first ensemble loads offline within seconds:
 
 >>> [path(name).name for name in NAMES]
 ['atlas', 'curie', 'webster']
 
-`research.specialists.recipe` remakes them.
+`research.specialists.recipe` trains them.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Question:
-    """One question with its right answer.
+    """A question with its right answer.
 
     Args:
         subject: The field of knowledge.
-        question: What to ask.
+        question: The text of the question.
         answer: One word that begins with a capital letter.
     """
 
@@ -40,7 +39,7 @@ class Question:
 
 
 def path(name: str) -> Path:
-    """Where a specialist's checkpoint is.
+    """The folder of a specialist's checkpoint.
 
     Args:
         name: One of `NAMES`.
@@ -49,12 +48,12 @@ def path(name: str) -> Path:
         A folder that ``from_pretrained`` loads.
 
     Raises:
-        LoadError: There is no such specialist.
+        LoadError: No specialist has this name.
     """
     if name not in NAMES:
         raise LoadError(
-            f"{name!r} is no bundled specialist; there are {', '.join(NAMES)}.",
-            hint="Use one of these names, or give the path of your own checkpoint to the ensemble.",
+            f"expected a bundled specialist, one of {', '.join(NAMES)}, got {name!r}",
+            hint="use one of these names, or give the path of your own checkpoint to the ensemble",
         )
     return _HERE / "checkpoints" / name
 
@@ -65,7 +64,7 @@ def paths() -> list[Path]:
 
 
 def questions(split: Literal["dev", "test"]) -> list[Question]:
-    """A set of questions over all subjects, in wordings that no specialist was trained on.
+    """Read the questions of a split: all subjects, in wordings that no specialist was trained on.
 
     Args:
         split: ``dev`` to choose settings on, ``test`` to measure.
@@ -74,21 +73,21 @@ def questions(split: Literal["dev", "test"]) -> list[Question]:
         The questions, subject by subject.
 
     Raises:
-        ConfigError: There is no such set.
+        ConfigError: The split is unknown.
     """
     lines = file(split).read_text(encoding="utf-8").splitlines()
     return [Question(**json.loads(line)) for line in lines]
 
 
 def file(split: Literal["dev", "test"]) -> Path:
-    """The file that `questions` reads, JSON lines with ``question`` and ``answer``.
+    """The file of a split's questions: JSON lines with ``subject``, ``question`` and ``answer``.
 
     Raises:
-        ConfigError: There is no such set.
+        ConfigError: The split is unknown.
     """
     if split not in ("dev", "test"):
         raise ConfigError(
-            f"{split!r} is no set of questions; there are 'dev' and 'test'.",
-            hint="Choose settings on 'dev' and measure on 'test'.",
+            f"expected the split 'dev' or 'test', got {split!r}",
+            hint="choose settings on 'dev' and measure on 'test'",
         )
     return _HERE / "data" / f"{split}.jsonl"

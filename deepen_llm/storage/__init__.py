@@ -1,1 +1,1 @@
-"""What is computed once and kept on disk."""
+"""Storage on disk of results that are expensive to compute, under fingerprints of their inputs."""

@@ -1,4 +1,4 @@
-"""Keys for what is kept on disk: equal keys mean that computing again would give the same."""
+"""Fingerprints: keys of stored entries; equal keys mean equal results of the computation."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from deepen_llm.storage.version import __version__
 
 _MAKERS = (transformers.__version__, tokenizers.__version__)
 _TOKENIZER_SUFFIXES = {".json", ".model", ".tiktoken", ".txt", ".vocab", ".spm", ".bpe"}
-_TOKENS = 256  # tokens in memory that are compared with those of the files
-_NO_CONFIG = {"_name_or_path", "transformers_version"}  # where it lies, and who wrote it
-_ROWS, _COLUMNS = 64, 8  # of an embedding, at least
+_TOKENS = 256  # tokens of the tokenizer in memory that are part of its fingerprint
+_NO_CONFIG = {"_name_or_path", "transformers_version"}  # the path of the model, and the version that saved it
+_TOKEN_SAMPLE, _COLUMN_SAMPLE = 64, 8  # smallest sample of an embedding
 
 
 def fingerprint(parts: Iterable[object]) -> str:
-    """A key out of this package's version and parts that tell all by their `repr`: strings, numbers, bytes, tuples."""
+    """Hash this package's version and some parts by their ``repr``: strings, numbers, bytes, tuples."""
     return blake2b(
         repr((store.FORMAT, __version__, *parts)).encode(errors="backslashreplace"), digest_size=32
     ).hexdigest()
 
 
 def of_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> str | None:
-    """Fingerprint a tokenizer that was just loaded from a folder; None if its files do not tell all of it.
+    """Fingerprint a tokenizer that was just loaded from a folder; None if its files do not define it completely.
 
-    It covers the content of every file that a tokenizer may be made from, the versions that make it, and what is cheap
-    to ask of the tokenizer itself: its size, added and special tokens, decoder, and a sample of its tokens. So tokens
-    added after loading are told; a change to its inner model that leaves all these alone is not.
+    The fingerprint covers the content of every file that a tokenizer may be made from, the versions of the libraries,
+    and properties of the tokenizer in memory: its size, added and special tokens, decoder, and a sample of its tokens.
+    So tokens that were added after loading change it; a change to the inner model may not.
 
     Args:
         tokenizer: The tokenizer.
-        folder: The folder that it was loaded from.
+        folder: The folder that the tokenizer was loaded from.
     """
     if type(tokenizer).__module__.startswith(TRANSFORMERS_DYNAMIC_MODULE_NAME):
-        return None  # made by code that may lie anywhere
+        return None  # custom code, whose files may be anywhere
     try:
         files = sorted(file for file in folder.iterdir() if file.suffix in _TOKENIZER_SUFFIXES and file.is_file())
         contents = [(file.name, _digest(file.read_bytes())) for file in files]
@@ -52,36 +52,42 @@ def of_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> str | None
 
 
 def of_embedding(embedding: Tensor) -> str:
-    """Fingerprint token embeddings, ``[V, D]``, by their shape, type, some columns of all rows and some whole rows.
+    """Fingerprint token embeddings, ``[V, D]``, by shape, type, some columns of all vectors and some whole vectors.
 
-    Training moves a row as a whole, so the columns tell every checkpoint apart that has any other row; one that differs
-    in single numbers alone, outside the sample, is not told. Equal ones on another device have the same.
+    Training changes all numbers of a token's vector, so the columns differ between checkpoints of which any vector
+    differs; a difference in single numbers outside the sample does not change the fingerprint. The device does not
+    matter.
     """
-    rows, columns = (max(1, count // most) for count, most in zip(embedding.shape, (_ROWS, _COLUMNS), strict=True))
-    samples = [_digest(_raw(sample)) for sample in (embedding[::rows], embedding[:, ::columns])]
+    token_stride = max(1, embedding.shape[0] // _TOKEN_SAMPLE)
+    column_stride = max(1, embedding.shape[1] // _COLUMN_SAMPLE)
+    samples = [_digest(_raw(sample)) for sample in (embedding[::token_stride], embedding[:, ::column_stride])]
     return fingerprint(["embedding", tuple(embedding.shape), str(embedding.dtype), samples])
 
 
 def of_model(model: nn.Module) -> str:
     """Fingerprint a model by its class, its configuration, and `of_embedding`'s sample of each of its weights."""
-    weights = [(name, of_embedding(one.reshape(len(one), -1))) for name, one in model.named_parameters() if one.dim()]
+    weights = [
+        (name, of_embedding(weight.reshape(len(weight), -1)))
+        for name, weight in model.named_parameters()
+        if weight.dim()
+    ]
     config = getattr(model, "config", None)
-    said = {} if config is None else {k: v for k, v in config.to_dict().items() if k not in _NO_CONFIG}
-    return fingerprint(["model", type(model).__qualname__, repr(sorted(said.items())), weights])
+    settings = {} if config is None else {k: v for k, v in config.to_dict().items() if k not in _NO_CONFIG}
+    return fingerprint(["model", type(model).__qualname__, repr(sorted(settings.items())), weights])
 
 
 def of_tensor(tensor: Tensor) -> str:
-    """Fingerprint a tensor by all of its numbers, such as the ids of anchors."""
+    """Fingerprint a tensor, such as the ids of anchors, by all of its numbers."""
     return fingerprint(["tensor", tuple(tensor.shape), str(tensor.dtype), _digest(_raw(tensor))])
 
 
 def _in_memory(tokenizer: PreTrainedTokenizerBase) -> list[object]:
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    own = type(tokenizer)
+    kind = type(tokenizer)
     size = len(tokenizer)
     added = {} if backend is None else tokenizer.added_tokens_decoder
     return [
-        f"{own.__module__}.{own.__qualname__}",
+        f"{kind.__module__}.{kind.__qualname__}",
         size,
         sorted((id_, repr(token)) for id_, token in added.items()),
         tokenizer.eos_token_id,

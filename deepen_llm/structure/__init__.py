@@ -1,4 +1,4 @@
-"""Guaranteed structure: what an answer must look like, as a grammar on the fused distribution."""
+"""Structured answers: grammars that mask the fused distribution."""
 
 from deepen_llm.structure.budget import TokenBudget
 from deepen_llm.structure.grammar import Grammar, Grammars

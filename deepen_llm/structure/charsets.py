@@ -1,7 +1,7 @@
-r"""Sets of characters in patterns, as the dialects of regular expressions read them.
+r"""Character sets of regular expressions, restricted to what all dialects agree on.
 
-``\d``, ``\w`` and ``\s`` mean ASCII in some dialects and all of Unicode in others, and a set is read by all. So each
-has a narrow and a wide meaning, and a set is written such that what it takes is in the set by either.
+``\d``, ``\w`` and ``\s`` mean ASCII in some dialects and all of Unicode in others. So each has a narrow and a wide
+meaning, and a set is formatted such that each of its characters is in the set by either meaning.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _WIDE_SPACES: tuple[Interval, ...] = (
 )  # fmt: skip
 _DIGITS: tuple[Interval, ...] = ((48, 57),)
 _WORDS: tuple[Interval, ...] = ((48, 57), (65, 90), (95, 95), (97, 122))
-_BEYOND: tuple[Interval, ...] = ((128, LAST),)  # what Unicode adds, and more
-_PLAIN = " !\"%',:;<=>@_`"  # what no dialect reads as anything else, in a set or outside
+_BEYOND: tuple[Interval, ...] = ((128, LAST),)  # a superset of what Unicode adds
+_PLAIN = " !\"%',:;<=>@_`"  # without special meaning in all dialects, in a set and outside
 _ESCAPED = (34, 92)  # the quote and the backslash
 _NARROW = {"d": _DIGITS, "w": _WORDS, "s": _SPACES}
 _WIDE = {"d": _DIGITS + _BEYOND, "w": _WORDS + _BEYOND, "s": _WIDE_SPACES}
@@ -33,13 +33,13 @@ _WIDE_TEXT = {
 
 @dataclass(frozen=True)
 class CharSet:
-    r"""The characters that one place of a pattern takes.
+    r"""The characters that match at one position of a pattern.
 
     Attributes:
-        intervals: Characters, from and to.
+        intervals: Ranges of code points, first and last.
         named: Letters of ``\d``, ``\w``, ``\s`` and, as capitals, of their complements.
         properties: Unicode properties as written, such as ``\p{L}``.
-        negated: Whether it takes all others.
+        negated: Whether all other characters match.
     """
 
     intervals: tuple[Interval, ...] = ()
@@ -48,18 +48,18 @@ class CharSet:
     negated: bool = False
 
     def text(self) -> str:
-        """The set in the grammar library's own dialect, by the narrow meaning."""
+        """Format the set in the dialect of llguidance, by the narrow meaning."""
         return self._escapable()._text()
 
     def _escapable(self) -> CharSet:
         """The set without NUL, where it excludes the quote or the backslash.
 
-        JSON escapes control characters, quotes and backslashes; of a set that has all control characters the grammar
-        library allows every escape.
+        JSON escapes control characters, quotes and backslashes; in a set with all control characters, llguidance allows
+        every escape.
         """
         if self.negated:
-            bars = any(_within(code, self.intervals) for code in _ESCAPED)
-            return replace(self, intervals=(*self.intervals, (0, 0))) if bars else self
+            excludes_escaped = any(_within(code, self.intervals) for code in _ESCAPED)
+            return replace(self, intervals=(*self.intervals, (0, 0))) if excludes_escaped else self
         whole = all(_within(code, self.intervals) for code in range(32) if code != 10)
         if not whole or all(_within(code, self.intervals) for code in _ESCAPED):
             return self
@@ -69,39 +69,39 @@ class CharSet:
         if not (self.named or self.properties or self.negated) and len(self.intervals) == 1:
             low, high = self.intervals[0]
             if low == high:
-                return _one(low)
+                return _character(low)
         if not (self.intervals or self.named or self.properties):
             return r"[\x00-\U0010FFFF]" if self.negated else r"[^\x00-\U0010FFFF]"
         if len(self.named) == 1 and self.named[0].isupper() and not (self.intervals or self.properties or self.negated):
             return f"[^{_WIDE_TEXT[self.named[0].lower()]}]"
         parts = [_range(low, high) for low, high in self.intervals]
-        parts.extend(_named(letter, wide=self.negated) for letter in self.named)
+        parts.extend(_named_set(letter, wide=self.negated) for letter in self.named)
         return f"[{'^' if self.negated else ''}{''.join((*parts, *self.properties))}]"
 
     def widest(self) -> list[Interval] | None:
-        """The characters that are in the set by any meaning; None where properties make that unknown."""
+        """The characters that are in the set by either meaning; None if the set has Unicode properties."""
         if self.properties:
             return None
         if self == DOT:
             return [(0, LAST)]
-        found = list(self.intervals)
+        intervals = list(self.intervals)
         for letter in self.named:
-            capital, table = letter.isupper(), (_NARROW, _WIDE)
-            own = table[self.negated == capital][letter.lower()]
-            found += complement(list(own)) if capital else own
-        return complement(found) if self.negated else joined(found)
+            capital = letter.isupper()
+            named = (_NARROW, _WIDE)[self.negated == capital][letter.lower()]
+            intervals += complement(list(named)) if capital else named
+        return complement(intervals) if self.negated else joined(intervals)
 
 
 DOT = CharSet(((10, 10), (13, 13), (0x2028, 0x2029)), negated=True)
-"""What ``.`` takes: JavaScript excludes the most."""
+"""The set of ``.``, without all characters that any dialect excludes (JavaScript excludes the most)."""
 
 
 def _range(low: int, high: int) -> str:
-    return _one(low) if low == high else f"{_one(low)}-{_one(high)}"
+    return _character(low) if low == high else f"{_character(low)}-{_character(high)}"
 
 
-def _one(code: int) -> str:
-    """A character, escaped as both Rust and Python read it."""
+def _character(code: int) -> str:
+    """Format a character, escaped for both Rust and Python."""
     if chr(code).isalnum() or chr(code) in _PLAIN:
         return chr(code)
     if 33 <= code < 127:
@@ -109,14 +109,14 @@ def _one(code: int) -> str:
     return f"\\x{code:02X}" if code < 256 else f"\\u{code:04X}" if code < 65536 else f"\\U{code:08X}"
 
 
-def _named(letter: str, wide: bool) -> str:
-    """A named set inside another, with no set in it, which dialects read in different ways."""
+def _named_set(letter: str, wide: bool) -> str:
+    """Format a named set as ranges, since dialects differ on sets within sets."""
     inner = letter.lower()
     if letter.islower():
-        return _WIDE_TEXT[inner] if wide else "".join(_range(*one) for one in _NARROW[inner])
+        return _WIDE_TEXT[inner] if wide else "".join(_range(*interval) for interval in _NARROW[inner])
     if inner == "d" and not wide:
         return r"\P{Nd}"
-    return "".join(_range(*one) for one in complement(list((_NARROW if wide else _WIDE)[inner])))
+    return "".join(_range(*interval) for interval in complement(list((_NARROW if wide else _WIDE)[inner])))
 
 
 def _within(code: int, intervals: tuple[Interval, ...]) -> bool:
@@ -124,26 +124,26 @@ def _within(code: int, intervals: tuple[Interval, ...]) -> bool:
 
 
 def joined(intervals: list[Interval]) -> list[Interval]:
-    """The same characters in order, with no overlap."""
-    found: list[Interval] = []
+    """Sort intervals and merge those that overlap or touch."""
+    merged: list[Interval] = []
     for low, high in sorted(intervals):
-        if found and low <= found[-1][1] + 1:
-            found[-1] = (found[-1][0], max(high, found[-1][1]))
+        if merged and low <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
         else:
-            found.append((low, high))
-    return found
+            merged.append((low, high))
+    return merged
 
 
 def complement(intervals: list[Interval]) -> list[Interval]:
-    """All other characters."""
-    found, start = [], 0
+    """The intervals of all other characters."""
+    gaps, start = [], 0
     for low, high in joined(intervals):
         if low > start:
-            found.append((start, low - 1))
+            gaps.append((start, low - 1))
         start = high + 1
-    return [*found, (start, LAST)] if start <= LAST else found
+    return [*gaps, (start, LAST)] if start <= LAST else gaps
 
 
 def common(some: list[Interval], others: list[Interval]) -> list[Interval]:
-    """The characters of both."""
+    """The intervals of the characters that two sets share."""
     return [(max(a, c), min(b, d)) for (a, b), (c, d) in itertools.product(some, others) if max(a, c) <= min(b, d)]

@@ -1,4 +1,4 @@
-"""A short end for an unfinished document: how a grammar comes to accept within few bytes."""
+"""Search for a short end of an unfinished document: few bytes after which the grammar accepts."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher
 
 _MANNERS = (
-    Manner(1_000, ordered=False),  # enough where what may follow tells most states apart
+    Manner(1_000, ordered=False),  # enough if the allowed bytes distinguish most states
     Manner(20_000),
     Manner(60_000, counted=True),
     Manner(100_000, counted=True, thorough=True),
 )
-_MOST = 250_000  # texts looked at for one end
-_ALTERNATIVES = 4  # ways tried where the shortest leads to no end
-_DEEPEST = 64  # brackets that an end may open at a time; what goes deeper may well recur without end
-_SHALLOW = (1, 2, 4, 8, 16)  # then tried in turn, each with as many returns to where there was another way
+_MOST = 250_000  # most texts of the search for one end
+_ALTERNATIVES = 4  # continuations to try if the shortest leads to no end
+_DEEPEST = 64  # most open brackets of an end; deeper structures may recur without end
+_SHALLOW = (1, 2, 4, 8, 16)  # depths to try next, each with this many returns to a fork:
 _RETURNS = 500
-_STEPS = 1 << 16  # keys, values and what stands between them
-_RUN = re.compile(rb"(.)\1{7,}", re.DOTALL)  # repetitions that may be shortened
-_FEW = 3  # times that may be enough
-_AHEAD = 64  # bytes of a former end, behind which its rest may fit again
-_LONG = 512  # ids of an end whose rests take long to try
-_PROBE = 8  # bytes that tell most rests which do not fit
+_STEPS = 1 << 16  # most keys, values and separators of an end
+_RUN = re.compile(rb"(.)\1{7,}", re.DOTALL)  # a run of one byte, which may be shortened
+_FEW = 3  # shortest runs to try
+_AHEAD = 64  # bytes of the previous end after which its rest may fit again
+_LONG = 512  # ids of an end from which the rests are searched by bisection
+_PROBE = 8  # bytes that rule out most rests
 _ASCII = (1 << 128) - 1
 _ESCAPES = b'nt\\"/bfr'
 _SIMPLER = "make the structure simpler: fewer alternatives, less nesting, shorter patterns"
 
 
-class NoEnd(Exception):  # noqa: N818 (not an error yet: it becomes one where an end is needed)
-    """No end is found.
+class NoEnd(Exception):  # noqa: N818 (callers turn it into an error only where an end is required)
+    """The search found no end.
 
     Args:
-        behind: The text that the search could not go on from.
+        behind: The text that the search could not continue.
     """
 
     def __init__(self, behind: bytes) -> None:
@@ -56,11 +56,11 @@ class NoEnd(Exception):  # noqa: N818 (not an error yet: it becomes one where an
 
 
 class End(NamedTuple):
-    """An end.
+    """An end of a document.
 
     Attributes:
-        ids: Of special tokens and bytes.
-        kept: How many ids at its end are the rest of a former end.
+        ids: Ids of special tokens and bytes.
+        kept: The number of ids at its end that are the rest of the previous end.
     """
 
     ids: list[int]
@@ -70,14 +70,14 @@ class End(NamedTuple):
 class Closings:
     """Finds short ends for one grammar.
 
-    Objects, arrays, keys and values end as soon as they may; what must stand in between is searched.
+    Objects, arrays, keys and values end as soon as the grammar allows; required text in between is searched.
 
     Args:
-        size: Where the bytes' ids begin; lower ids are tokens.
-        letters: What ends are made of.
-        atoms: The characters that the grammar's patterns ask for.
-        words: Texts that its strings may be, where a plain search does not do.
-        ends: Short documents, the shortest first, of which a rest may fit where an end starts.
+        size: The id of the first byte; lower ids are tokens.
+        letters: The letters that ends are composed of.
+        atoms: The characters that the grammar's patterns require.
+        words: Returns texts that match the grammar's patterns, to try after the plain search fails.
+        ends: Short documents, the shortest first, whose rest may be an end.
     """
 
     def __init__(
@@ -88,66 +88,68 @@ class Closings:
         words: Callable[[], Sequence[bytes]],
         ends: Sequence[Sequence[int]] = (),
     ) -> None:
-        self._size, self._words, self.ends = size, words, ends
+        self._size = size
+        self._words = words
+        self.ends = ends
         self._searches = [Search(size, letters, atoms, manner) for manner in _MANNERS]
 
-    def find(self, matcher: LLMatcher, place: Region, former: Sequence[int] = ()) -> End:
-        """A short end.
+    def find(self, matcher: LLMatcher, region: Region, former: Sequence[int] = ()) -> End:
+        """Find a short end.
 
         Args:
-            matcher: Where to start; left as it is.
-            place: Its place.
+            matcher: The matcher at the start; its state is restored.
+            region: The region of the start.
             former: An end found some bytes before, whose rest may fit again.
 
         Raises:
             NoEnd: No end is found.
         """
-        other = Region.OUTSIDE if place is Region.INSIDE else Region.INSIDE  # quotes in free text may be unpaired
+        other = Region.OUTSIDE if region is Region.INSIDE else Region.INSIDE  # quotes in free text may be unpaired
         effort = Effort(_MOST)
-        walks = [_Walk(self, matcher, here, former, effort) for here in (place, other)]
+        walks = [_Walk(self, matcher, here, former, effort) for here in (region, other)]
         if (known := walks[0].known()) is not None:
             return known
         for walk in walks:
             for deepest, returns in ((_DEEPEST, 0), *((depth, _RETURNS) for depth in _SHALLOW)):
-                found = walk.find(deepest, returns)
-                if found is not None:
-                    return found
+                end = walk.find(deepest, returns)
+                if end is not None:
+                    return end
         raise NoEnd(walks[0].furthest)
 
-    def ways(self, matcher: LLMatcher, place: Region, effort: Effort) -> Iterator[list[int]]:
-        """Ways to go on from a matcher that does not accept: their ids (see `Search.ways`)."""
+    def ways(self, matcher: LLMatcher, region: Region, effort: Effort) -> Iterator[list[int]]:
+        """Yield the ids of texts that continue from a matcher that does not accept (see `Search.ways`)."""
         look = Look.at(matcher, self._size)
         if not look.bytes:
             yield from ([id_] for id_ in self._special(matcher)[:1])
             return
-        if look.ends(place):
+        if look.ends(region):
             yield [self._size + next(byte for byte in ENDING if look.may(byte))]
             return
-        found = False
-        for texts in self._texts(matcher, place, effort):
-            for text in islice(texts, 0 if found else _ALTERNATIVES):
-                found = True
-                yield self._ids(self._shortened(matcher, place, text))
+        yielded = False
+        for texts in self._texts(matcher, region, effort):
+            for text in islice(texts, 0 if yielded else _ALTERNATIVES):
+                yielded = True
+                yield self._ids(self._shortened(matcher, region, text))
 
-    def _texts(self, matcher: LLMatcher, place: Region, effort: Effort) -> Iterator[Iterator[bytes]]:
-        """Texts to go on with, in several manners: the plain search, known words, thorough searches."""
+    def _texts(self, matcher: LLMatcher, region: Region, effort: Effort) -> Iterator[Iterator[bytes]]:
+        """Yield continuations by several methods: the plain search, known words, thorough searches."""
         plain, *thorough = self._searches
-        yield plain.ways(matcher, place, effort)
-        yield (text for text in self._strings(matcher, place) if self._leads(matcher, place, text))
-        yield from (search.ways(matcher, place, effort) for search in thorough)
+        yield plain.ways(matcher, region, effort)
+        yield (text for text in self._strings(matcher, region) if self._leads(matcher, region, text))
+        yield from (search.ways(matcher, region, effort) for search in thorough)
 
-    def _strings(self, matcher: LLMatcher, place: Region) -> Iterator[bytes]:
-        """The known words as strings, or the ends of them where a string is begun, short ones first."""
-        if place is Region.OUTSIDE:
+    def _strings(self, matcher: LLMatcher, region: Region) -> Iterator[bytes]:
+        """Yield the known words as strings; inside a string, their endings, short ones first."""
+        if region is Region.OUTSIDE:
             yield from (b'"' + word + b'"' for word in self._words())
         else:
-            ends = self._characters(matcher, place)
+            ends = self._characters(matcher, region)
             yield from (begun + rest for rest in self._rests for begun in ends)
 
-    def _characters(self, matcher: LLMatcher, place: Region) -> list[bytes]:
-        """What ends a character or an escape that is begun."""
+    def _characters(self, matcher: LLMatcher, region: Region) -> list[bytes]:
+        """The bytes that complete an unfinished character or escape."""
         look = Look.at(matcher, self._size)
-        if place is Region.ESCAPED:
+        if region is Region.ESCAPED:
             return [bytes([byte]) for byte in _ESCAPES if look.may(byte)]
         written = b""
         while look.bytes and not look.bytes & _ASCII:
@@ -162,22 +164,22 @@ class Closings:
         rests = {word[start:] + b'"' for word in self._words() for start in range(len(word) + 1)}
         return sorted(rests, key=lambda rest: (len(rest), rest))
 
-    def _shortened(self, matcher: LLMatcher, place: Region, text: bytes) -> bytes:
-        """A way without the repetitions that it does not need, which a search tries for what needs them."""
+    def _shortened(self, matcher: LLMatcher, region: Region, text: bytes) -> bytes:
+        """Shorten the runs of one byte in a continuation as far as the grammar allows."""
         for run in re.finditer(_RUN, text):
             fewer = (text.replace(run[0], run[1] * times, 1) for times in range(_FEW))
-            text = next((one for one in fewer if self._leads(matcher, place, one)), text)
+            text = next((shorter for shorter in fewer if self._leads(matcher, region, shorter)), text)
         return text
 
-    def _leads(self, matcher: LLMatcher, place: Region, text: bytes) -> bool:
-        """Whether a text is a way."""
+    def _leads(self, matcher: LLMatcher, region: Region, text: bytes) -> bool:
+        """Whether a text is a continuation that leads to an end of a key, a value or the document."""
         ids = self._ids(text)
         if matcher.validate_tokens(ids) < len(ids):
             return False
         matcher.consume_tokens(ids)
         look = Look.at(matcher, self._size)
         matcher.rollback(len(ids))
-        return look.ends(place.after(text))
+        return look.ends(region.after(text))
 
     def _ids(self, text: bytes) -> list[int]:
         return [self._size + byte for byte in text]
@@ -187,22 +189,22 @@ class Closings:
         return [int(id_) for id_ in np.unpackbits(packed, count=self._size, bitorder="little").nonzero()[0]]
 
     def text(self, ids: Sequence[int]) -> bytes:
-        """The bytes among ids."""
+        """Decode the bytes among ids."""
         return bytes(id_ - self._size for id_ in ids if id_ >= self._size)
 
 
 @dataclass(eq=False)
 class _Fork:
-    """Where an end may go on in several ways.
+    """A state with several continuations.
 
     Attributes:
-        place: Its place.
-        size: How many ids lead there.
-        depth: How many more brackets stand open than at the start.
-        ways: The ways not tried yet.
+        region: Its region.
+        size: The number of ids that lead to it.
+        depth: The number of open brackets, relative to the start.
+        ways: The continuations that are not tried yet.
     """
 
-    place: Region
+    region: Region
     size: int
     depth: int
     ways: Iterator[list[int]]
@@ -212,35 +214,40 @@ class _Walk:
     """The search for one end.
 
     Args:
-        closings: Tells the ways to go on.
-        matcher: Where to start.
-        place: Its place.
-        former: See `Closings.find`.
-        effort: Is spent here.
+        closings: Yields the continuations.
+        matcher: The matcher at the start.
+        region: The region of the start.
+        former: The end found some bytes before.
+        effort: The budget, decremented here.
 
     Attributes:
-        furthest: The longest text that was come to.
+        furthest: The longest text that was reached.
     """
 
     def __init__(
-        self, closings: Closings, matcher: LLMatcher, place: Region, former: Sequence[int], effort: Effort
+        self, closings: Closings, matcher: LLMatcher, region: Region, former: Sequence[int], effort: Effort
     ) -> None:
-        self._closings, self._matcher, self._place, self._former = closings, matcher.deep_copy(), place, former
-        self._effort, self._ids, self._forks = effort, list[int](), list[_Fork]()
+        self._closings = closings
+        self._matcher = matcher.deep_copy()
+        self._region = region
+        self._former = former
+        self._effort = effort
+        self._ids: list[int] = []
+        self._forks: list[_Fork] = []
         self.furthest = b""
 
     def known(self) -> End | None:
-        """The rest of the former end, or else of a short document, where one fits."""
+        """The rest of the former end, else of a short document; None if none fits."""
         if (rest := self._former_rest()) is not None:
             return End(rest, len(rest))
         rests = (self._rest(end) for end in self._closings.ends)
         return next((End(rest, 0) for rest in rests if rest is not None), None)
 
     def find(self, deepest: int, returns: int) -> End | None:
-        """An end with at most so many more open brackets than at the start, and so many returns to a fork."""
+        """Search an end within a number of open brackets and of returns to a fork."""
         self._back(0)
         self._forks = []
-        self._fork(self._place, 0)
+        self._fork(self._region, 0)
         for _ in range(_STEPS):
             if not self._forks or self._effort.left <= 0:
                 break
@@ -250,7 +257,7 @@ class _Walk:
             if way is None:
                 self._forks.pop()
             text = self._closings.text(way or ())
-            depth = fork.depth + fork.place.opened(text)
+            depth = fork.depth + fork.region.opened(text)
             if way is None or depth > deepest:
                 self.furthest = max(self.furthest, self._closings.text(self._ids), key=len)
                 returns -= 1
@@ -264,49 +271,49 @@ class _Walk:
         return None
 
     def _back(self, size: int) -> None:
-        """Return to where so many ids lead."""
+        """Roll back to the state after a number of ids."""
         if more := len(self._ids) - size:
             self._matcher.rollback(more)
             del self._ids[size:]
 
     def _take(self, fork: _Fork, way: list[int], text: bytes, depth: int) -> list[int] | None:
-        """Go a way; returns the rest of the end, where it is known."""
+        """Append a continuation; return the rest of the end if it is known."""
         if not self._matcher.consume_tokens(way):
             raise StructureError(f"the structure's grammar stopped: {self._matcher.get_error()}", hint=_SIMPLER)
         self._ids += way
-        return self._reach(fork.place.after(text) if text else Region.OUTSIDE, depth)
+        return self._reach(fork.region.after(text) if text else Region.OUTSIDE, depth)
 
-    def _reach(self, place: Region, depth: int) -> list[int] | None:
-        """Come to a fork; returns the rest of the end instead, where it is known."""
+    def _reach(self, region: Region, depth: int) -> list[int] | None:
+        """Return the rest of the end if it is known, else add a fork."""
         rest = self._former_rest()
         if rest is None:
-            self._fork(place, depth)
+            self._fork(region, depth)
         return rest
 
-    def _fork(self, place: Region, depth: int) -> None:
-        ways = self._closings.ways(self._matcher, place, self._effort)
-        self._forks.append(_Fork(place, len(self._ids), depth, ways))
+    def _fork(self, region: Region, depth: int) -> None:
+        ways = self._closings.ways(self._matcher, region, self._effort)
+        self._forks.append(_Fork(region, len(self._ids), depth, ways))
 
     def _former_rest(self) -> list[int] | None:
         return [] if self._matcher.is_accepting() else self._rest(self._former)
 
     def _rest(self, end: Sequence[int]) -> list[int] | None:
-        """The shortest rest of an end that ends the document from here; of a long end, perhaps another one."""
+        """The shortest rest of an end that ends the document here; for a long end, possibly a longer one."""
         ahead = range(min(_AHEAD, len(end)) - 1, -1, -1)
         starts: Iterator[int] = (start for start in ahead if self._goes_on(end, start))
         if len(end) > _LONG:
-            several = list(starts)  # of many items in a list, the rests fit that have enough: that is found by halving
-            place = bisect_left(several, True, key=lambda start: self._ends(list(end[start:])))
-            starts = iter([*several[place : place + 1], *several])
+            several = list(starts)  # a rest of a long list fits if it has enough items, so bisection finds the shortest
+            index = bisect_left(several, True, key=lambda start: self._ends(list(end[start:])))
+            starts = iter([*several[index : index + 1], *several])
         return next((rest for start in starts if self._ends(rest := list(end[start:]))), None)
 
     def _goes_on(self, end: Sequence[int], start: int) -> bool:
-        """Whether the first few ids of a rest may follow."""
+        """Whether the grammar allows the first few ids of a rest here."""
         probe = list(end[start : start + _PROBE])
         return bool(self._matcher.validate_tokens(probe) == len(probe))
 
     def _ends(self, rest: list[int]) -> bool:
-        """Whether these ids end the document; the matcher goes there and back."""
+        """Whether these ids end the document; the matcher's state is restored."""
         if self._matcher.validate_tokens(rest) < len(rest):
             return False
         self._matcher.consume_tokens(rest)

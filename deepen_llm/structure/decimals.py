@@ -1,4 +1,4 @@
-"""Decimals: as numbers, which doubles hold exactly enough, and as texts where there are no bounds."""
+"""Schemas of decimals: numbers that doubles represent exactly, and texts where there are no bounds."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pydantic.json_schema import JsonSchemaValue
 from deepen_llm.structure.dialects import string_of
 from deepen_llm.structure.narrowing import BOUNDS, tightest
 
-_DIGITS = 15  # that a double has
-_PLACES = 9  # that a grammar holds multiples of
+_DIGITS = 15  # of a double
+_PLACES = 9  # decimal places that llguidance supports in multipleOf
 
 
 def decimal(core: dict[str, Any]) -> JsonSchemaValue:
-    """The schema of a decimal, with no more digits and decimal places than its type takes.
+    """Make the schema of a decimal, with no more digits and decimal places than its type allows.
 
     Args:
         core: Pydantic's description of the type.
@@ -28,7 +28,7 @@ def decimal(core: dict[str, Any]) -> JsonSchemaValue:
 
 
 def _splits(digits: int | None, places: int | None) -> list[tuple[int, int]]:
-    """How many digits there may be before and after the point."""
+    """The allowed numbers of digits before and after the point."""
     if digits is None:
         return [(_DIGITS, _PLACES if places is None else min(places, _PLACES))]
     digits = min(digits, _DIGITS)
@@ -50,7 +50,7 @@ def _number(core: dict[str, Any], splits: list[tuple[int, int]], bounds: dict[st
         number |= {"allOf": [{"multipleOf": step}]} if limited else {}
     elif limited:
         number["multipleOf"] = step
-    if before == 0:  # a 0 before the point would be a digit too many
+    if before == 0:  # a 0 before the point counts as a digit
         low = number.pop("exclusiveMinimum", None)
         number["minimum"] = max(step, number.get("minimum", step), step if low is None else low + step)
     return number

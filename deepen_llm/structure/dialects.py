@@ -1,4 +1,4 @@
-"""Patterns of strings, rewritten into those that the grammar library holds."""
+"""Rewriting of patterns into the dialect that llguidance supports."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from deepen_llm.structure.charsets import CharSet
-from deepen_llm.structure.languages import not_begun_by
+from deepen_llm.structure.languages import complement_of_prefix
 from deepen_llm.structure.regex import (
     MANY,
     Anchor,
@@ -23,28 +23,28 @@ _PLACES = "a look around that is neither right after the leading ^ nor right bef
 
 
 @lru_cache(maxsize=1024)
-def held_patterns(pattern: str) -> tuple[str, ...]:
-    r"""Patterns without look around that a string must match, all of them, to match this one in every dialect.
+def supported_patterns(pattern: str) -> tuple[str, ...]:
+    r"""Rewrite a pattern as patterns without look-around; a string that matches them all matches it in every dialect.
 
-    A look ahead at the start becomes a pattern of its own, a negative one the pattern of all strings that it does not
-    exclude. Sets such as ``\w`` and ``\W`` are brought to the characters that Unicode and ASCII dialects agree on.
+    A look-ahead at the start becomes a pattern of its own, a negative one the pattern of all strings that it does not
+    exclude. Sets such as ``\w`` and ``\W`` are restricted to the characters that Unicode and ASCII dialects agree on.
 
     Args:
-        pattern: A regular expression as JavaScript, Python or Rust read it; it may match anywhere in the string.
+        pattern: A regular expression of JavaScript, Python or Rust; it may match anywhere in the string.
 
     Raises:
-        PatternError: It is none, or has what cannot be held, which the message names.
+        PatternError: It is invalid, or has a part that is not supported, which the message names.
     """
     flags, node = parse(pattern)
     head = f"(?{flags})" if flags else ""
     if flags and any(isinstance(part, Look) and part.negative for part in _parts(node)):
         raise PatternError("a negative look around that ignores case")
     looks, rest = _parted(node)
-    return tuple(head + one for one in (*looks, _written(rest)))
+    return tuple(head + text for text in (*looks, _written(rest)))
 
 
 def string_of(*patterns: str) -> dict[str, object]:
-    """The schema of a string that matches all of these patterns.
+    """Make the schema of a string that matches all of these patterns.
 
     Args:
         patterns: At least one pattern.
@@ -60,29 +60,29 @@ def _parts(node: Node) -> tuple[Node, ...]:
 
 
 def _parted(node: Node) -> tuple[list[str], Node]:
-    """The looks around as patterns of their own, and the pattern without them."""
+    """Split a pattern into its look-arounds, as patterns of their own, and the rest."""
     parts = list(_parts(node))
     looks = []
     if parts and parts[0] == Anchor(True):
-        while len(parts) > 1 and isinstance(one := parts[1], Look) and one.ahead:
-            looks.append(_ahead(one))
+        while len(parts) > 1 and isinstance(look := parts[1], Look) and look.ahead:
+            looks.append(_ahead(look))
             del parts[1]
     if parts and parts[-1] == Anchor(False):
-        while len(parts) > 1 and isinstance(one := parts[-2], Look) and not one.ahead:
-            looks.append(_behind(one))
+        while len(parts) > 1 and isinstance(look := parts[-2], Look) and not look.ahead:
+            looks.append(_behind(look))
             del parts[-2]
     return looks, Sequence(tuple(parts))
 
 
 def _ahead(look: Look) -> str:
-    return not_begun_by(look.part) if look.negative else f"^(?:{_written(look.part)})"
+    return complement_of_prefix(look.part) if look.negative else f"^(?:{_written(look.part)})"
 
 
 def _behind(look: Look) -> str:
-    """As a look ahead from the start: whatever comes before, then this, then the end."""
+    """Rewrite a look-behind at the end as a pattern from the start."""
     if not look.negative:
         return f"(?:{_written(look.part)})$"
-    return not_begun_by(Sequence((Repeat(CharSet(negated=True), 0, MANY), look.part, Anchor(False))))
+    return complement_of_prefix(Sequence((Repeat(CharSet(negated=True), 0, MANY), look.part, Anchor(False))))
 
 
 def _written(node: Node) -> str:

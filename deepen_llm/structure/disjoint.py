@@ -1,23 +1,23 @@
-"""Whether two schemas have no value in common, as far as types and constants tell."""
+"""Disjointness of schemas, decided by types, constants and properties."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from deepen_llm.structure.paths import at
+from deepen_llm.structure.paths import resolve_pointer
 
 TYPES = ("null", "boolean", "number", "string", "array", "object")
 
 
-def apart(one: Any, other: Any, root: dict[str, Any], depth: int = 8) -> bool:
-    """Whether no value fits both of two schemas, as far as types and constants tell.
+def disjoint(one: Any, other: Any, root: dict[str, Any], depth: int = 8) -> bool:
+    """Whether types, constants and properties show that no value fits both schemas.
 
     Args:
         one: A schema.
         other: A schema.
         root: The whole schema.
-        depth: How many references are followed.
+        depth: The most references to follow.
     """
     if False in (one, other):
         return True
@@ -25,54 +25,54 @@ def apart(one: Any, other: Any, root: dict[str, Any], depth: int = 8) -> bool:
         return False
     for this, that in ((one, other), (other, one)):
         if isinstance(this.get("$ref"), str):
-            return apart(at(root, this["$ref"]), that, root, depth - 1)
+            return disjoint(resolve_pointer(root, this["$ref"]), that, root, depth - 1)
         for key in ("anyOf", "oneOf"):
-            if isinstance(this.get(key), list) and all(apart(part, that, root, depth - 1) for part in this[key]):
+            if isinstance(this.get(key), list) and all(disjoint(part, that, root, depth - 1) for part in this[key]):
                 return True
-        if any(apart(part, that, root, depth - 1) for part in this.get("allOf") or ()):
+        if any(disjoint(part, that, root, depth - 1) for part in this.get("allOf") or ()):
             return True
     if not types(one) & types(other):
         return True
     values = values_of(one), values_of(other)
     if None not in values:
         return not set(values[0] or ()) & set(values[1] or ())
-    return _properties_apart(one, other, root, depth)
+    return _properties_disjoint(one, other, root, depth)
 
 
-def _properties_apart(one: dict[str, Any], other: dict[str, Any], root: dict[str, Any], depth: int) -> bool:
+def _properties_disjoint(one: dict[str, Any], other: dict[str, Any], root: dict[str, Any], depth: int) -> bool:
     if types(one) & types(other) != {"object"}:
         return False
     ours, theirs = one.get("properties") or {}, other.get("properties") or {}
     for name in {*(one.get("required") or ()), *(other.get("required") or ())}:
         if name in ours and name in theirs:
-            if apart(ours[name], theirs[name], root, depth - 1):
+            if disjoint(ours[name], theirs[name], root, depth - 1):
                 return True
-        elif (ours if name in theirs else theirs) is not None and _bars(one if name in theirs else other, name):
+        elif (ours if name in theirs else theirs) is not None and _forbids(one if name in theirs else other, name):
             return True
     return False
 
 
-def _bars(schema: dict[str, Any], name: str) -> bool:
-    """Whether an object cannot have a property."""
+def _forbids(schema: dict[str, Any], name: str) -> bool:
+    """Whether an object schema forbids a property."""
     named, others = schema.get("properties") or {}, schema.get("additionalProperties", True)
     return others is False and not schema.get("patternProperties") and name not in named
 
 
 def types(schema: dict[str, Any]) -> set[str]:
-    """The types that a schema's values may have; integers are numbers.
+    """List the types of a schema's values; integers are numbers.
 
     Args:
         schema: A schema.
     """
-    given = schema.get("type", list(TYPES))
-    found = {"number" if one == "integer" else one for one in ([given] if isinstance(given, str) else given)}
+    listed = schema.get("type", list(TYPES))
+    found = {"number" if kind == "integer" else kind for kind in ([listed] if isinstance(listed, str) else listed)}
     if (values := values_of(schema)) is not None:
         found &= {type_of(json.loads(value)) for value in values}
     return found
 
 
 def type_of(value: Any) -> str:
-    """A JSON value's type."""
+    """The type of a JSON value."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else "boolean"
     named: dict[type, str] = {str: "string", list: "array", dict: "object"}
@@ -80,7 +80,7 @@ def type_of(value: Any) -> str:
 
 
 def values_of(schema: dict[str, Any]) -> list[str] | None:
-    """The values that a schema tells one by one, as JSON; None where it does not."""
+    """The values that a schema lists, as JSON; None if it lists none."""
     if "const" in schema:
         return [json.dumps(schema["const"], sort_keys=True)]
     if isinstance(schema.get("enum"), list):

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class Ending(NamedTuple):
-    """A short end.
+    """A short end of an answer.
 
     Attributes:
-        ids: Of special tokens, and of single bytes from the vocabulary's size on.
-        tokens: The tokens that it is written with.
+        ids: Ids of special tokens, and of single bytes from the vocabulary's size on.
+        tokens: The same text as tokens of the vocabulary.
     """
 
     ids: Sequence[int] = ()
@@ -32,20 +32,21 @@ class Ending(NamedTuple):
 
 
 class Endings:
-    """Finds a grammar's short ends, and writes them in tokens.
+    """Finds short ends of a grammar's answers, as tokens.
 
     Args:
         vocabulary: The main model's vocabulary.
-        letters: What the vocabulary can write.
-        speller: Writes it.
-        lark: The grammar.
-        ends: See `Grammars.compile`.
+        letters: The letters of the vocabulary.
+        speller: Splits a text into tokens.
+        lark: The grammar in llguidance's Lark form.
+        ends: Short answers, the shortest first; special tokens by their spelling.
     """
 
     def __init__(
         self, vocabulary: Vocabulary, letters: Letters, speller: Speller, lark: str, ends: Sequence[str] = ()
     ) -> None:
-        self._vocabulary, self._speller = vocabulary, speller
+        self._vocabulary = vocabulary
+        self._speller = speller
         self._atoms = atoms(lark)
         self._lark = lark
         written = [ids for text in ends if (ids := self._ids(text))]
@@ -53,33 +54,33 @@ class Endings:
 
     @cached_property
     def _matches(self) -> list[bytes]:
-        """A shortest text for each of the grammar's patterns, as JSON strings have it."""
+        """A shortest text for each of the grammar's patterns, escaped as in a JSON string."""
         return [json.dumps(word, ensure_ascii=False)[1:-1].encode() for word in words(self._lark)]
 
     @cached_property
     def _words(self) -> list[bytes]:
-        """Those of them that the vocabulary can write."""
+        """The shortest texts that the vocabulary can spell."""
         return [word for word in self._matches if self._speller(word) is not None]
 
-    def find(self, matcher: LLMatcher, place: Region, former: Ending) -> Ending:
-        """A short end.
+    def find(self, matcher: LLMatcher, region: Region, former: Ending) -> Ending:
+        """Find a short end.
 
         Args:
-            matcher: Where to start, over single bytes; left as it is.
-            place: Its place.
+            matcher: The matcher at the start, over single bytes; its state is restored.
+            region: The region of the start.
             former: The end before the last token.
 
         Raises:
-            NoEnd: None is found.
+            NoEnd: The search found none.
         """
-        found = self._closings.find(matcher, place, former.ids)
-        return Ending(found.ids, self._written(found, former))
+        end = self._closings.find(matcher, region, former.ids)
+        return Ending(end.ids, self._written(end, former))
 
     def lacking(self, matcher: LLMatcher) -> str:
-        """What a short end needs that the vocabulary has no token for; empty if that is not known.
+        """Find a character of a short end that the vocabulary cannot spell; empty if there is none.
 
         Args:
-            matcher: At the grammar's start.
+            matcher: The matcher at the start of the grammar.
         """
         closings = Closings(self._vocabulary.size, Letters.any(), self._atoms, lambda: self._matches)
         try:
@@ -89,11 +90,11 @@ class Endings:
         return next((character for character in text if self._speller(character.encode()) is None), "")
 
     def behind(self, ending: Ending, token: int) -> Ending:
-        """An end without its first token."""
+        """Remove the first token of an end."""
         return Ending(ending.ids[self._size(token) :], ending.tokens[1:])
 
     def _ids(self, text: str) -> list[int]:
-        """The ids of an end, special tokens and bytes; none where the vocabulary cannot write it."""
+        """The ids of an end, special tokens and bytes; none if the vocabulary cannot spell it."""
         special, ids = {token: id_ for id_, token in self._vocabulary.spellings.items()}, list[int]()
         for part in parts(text, special):
             if part in special:
@@ -104,14 +105,14 @@ class Endings:
                 ids += (self._vocabulary.size + byte for byte in part.encode())
         return ids
 
-    def _written(self, found: End, former: Ending) -> list[int]:
-        """An end's tokens: those of the former end, where that goes on."""
+    def _written(self, end: End, former: Ending) -> list[int]:
+        """The tokens of an end; for the rest of the former end, the same tokens as before."""
         left, passed = len(former.ids), 0
-        while passed < len(former.tokens) and left > found.kept:
+        while passed < len(former.tokens) and left > end.kept:
             left -= self._size(former.tokens[passed])
             passed += 1
         tokens = list[int]()
-        for special, run in groupby(found.ids[: len(found.ids) - left], lambda id_: id_ < self._vocabulary.size):
+        for special, run in groupby(end.ids[: len(end.ids) - left], lambda id_: id_ < self._vocabulary.size):
             ids = list(run)
             tokens += ids if special else self._spelled(self._closings.text(ids))
         return [*tokens, *former.tokens[passed:]]

@@ -1,8 +1,8 @@
-"""Formats of strings as patterns: each takes only strings that the types and checkers behind the format take.
+"""String formats as patterns: each matches only strings that types and validators of the format accept.
 
-Sources: RFC 3339 (dates and durations), RFC 4122 and 9562 (UUIDs), RFC 3986 (URIs), RFC 5321 (e-mail), RFC 4648 (base
-64). They are narrower than these where readers are: a year has four digits from 0001 on, no second is 60, a host is
-plain letters and digits in labels with single hyphens, a fraction of a second has six digits.
+Sources: RFC 3339 (dates and durations), RFC 4122 and 9562 (UUIDs), RFC 3986 (URIs), RFC 5321 (e-mail), RFC 4648
+(base 64). The patterns are narrower where parsers are: a year has four digits from 0001 on, no second is 60, the labels
+of a host have plain letters, digits and single hyphens, a fraction of a second has six digits.
 """
 
 from __future__ import annotations
@@ -43,33 +43,33 @@ _HEX = "[0-9a-fA-F]"
 
 
 def uuid(version: int | None = None) -> str:
-    """A UUID, of one version or any.
+    """Make the pattern of a UUID.
 
     Args:
-        version: Its version; None for any.
+        version: The version; None for any.
     """
     kind = "[1-8]" if version is None else str(version)
     return rf"{_HEX}{{8}}-{_HEX}{{4}}-{kind}{_HEX}{{3}}-[89abAB]{_HEX}{{3}}-{_HEX}{{12}}"
 
 
 def base64(last: str) -> str:
-    """Bytes in base 64.
+    """Make the pattern of bytes in base 64.
 
     Args:
         last: The last two characters of the alphabet.
     """
-    one = f"[A-Za-z0-9{last}]"
-    return f"(?:{one}{{4}})*(?:{one}[AQgw]==|{one}{{2}}[AEIMQUYcgkosw048]=)?"
+    digit = f"[A-Za-z0-9{last}]"
+    return f"(?:{digit}{{4}})*(?:{digit}[AQgw]==|{digit}{{2}}[AEIMQUYcgkosw048]=)?"
 
 
 def _ascii64(last: str) -> str:
-    """ASCII text in base 64: the first bit of each byte is 0."""
+    """Make the pattern of ASCII text in base 64: the first bit of each byte is 0."""
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789" + last
     first = f"[{letters[:32]}]"
-    second = "[" + "".join(one for value, one in enumerate(letters) if not value & 8) + "]"
-    third = "[" + "".join(one for value, one in enumerate(letters) if not value & 2) + "]"
+    second = "[" + "".join(letter for value, letter in enumerate(letters) if not value & 8) + "]"
+    third = "[" + "".join(letter for value, letter in enumerate(letters) if not value & 2) + "]"
     any_ = f"[A-Za-z0-9{last}]"
-    even = "[" + "".join(one for value, one in enumerate(letters) if not value & 3) + "]"
+    even = "[" + "".join(letter for value, letter in enumerate(letters) if not value & 3) + "]"
     return f"(?:{first}{second}{third}{any_})*(?:{first}[AQgw]==|{first}{second}{even}=)?"
 
 
@@ -117,4 +117,4 @@ PATTERNS = {
         "fraction": r"-?\d{1,15}(?:/[1-9]\d{0,14})?",
     }.items()
 }
-"""The pattern of each format that is held; all others are annotations."""
+"""The pattern of each supported format; other formats are annotations."""

@@ -1,6 +1,6 @@
-"""Grammars over a vocabulary, by llguidance: it takes surfaces as bytes and needs no pass over the vocabulary.
+"""Grammars over a vocabulary, compiled by llguidance from surfaces as bytes.
 
-It is imported where a structure is asked for, so that plain decoding does without it.
+llguidance is imported on first use, so that plain decoding does not load it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from deepen_llm.structure.regions import Region
 from deepen_llm.structure.spelling import Letters, Speller
 from deepen_llm.vocabulary import Vocabulary
 
-_END = 256  # behind the bytes
+_END = 256  # the id after the bytes
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -31,13 +31,13 @@ class Grammars:
         vocabulary: The main model's vocabulary.
 
     Raises:
-        ConfigError: The vocabulary has no end-of-text token, so that nothing could end an answer.
+        ConfigError: The vocabulary has no end-of-text token, which ends an answer.
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         if not vocabulary.end_of_text:
             raise ConfigError(
-                "the main model has no end-of-text token, which ends a structured answer",
+                "expected a main model with an end-of-text token, which ends a structured answer, got one without",
                 hint="set eos_token_id in its generation_config.json, or make another member the main model",
             )
         self.vocabulary = vocabulary
@@ -46,19 +46,20 @@ class Grammars:
             for id_, surface in enumerate(vocabulary.surfaces)
         ]
         self._tokens = _tokenizer(vocabulary, spelled)
-        # The same grammar byte by byte, special tokens aside: what a shortest end is searched with.
-        own = [spelled[id_] if id_ in vocabulary.special else b"" for id_ in range(vocabulary.size)]
+        # The special tokens and single bytes, for the search of a shortest end.
+        special = [spelled[id_] if id_ in vocabulary.special else b"" for id_ in range(vocabulary.size)]
         single = [bytes([byte]) for byte in range(256)]
-        self._bytes = _tokenizer(vocabulary, own + single)
-        self._letters, self._speller = Letters.of(vocabulary), Speller(vocabulary)
+        self._bytes = _tokenizer(vocabulary, special + single)
+        self._letters = Letters.of(vocabulary)
+        self._speller = Speller(vocabulary)
         self._compiled = lru_cache(maxsize=64)(self._compile)
 
     def compile(self, lark: str, ends: tuple[str, ...] = ()) -> Grammar:
-        """A grammar in llguidance's Lark form, ready to guide answers.
+        """Compile a grammar in llguidance's Lark form.
 
         Args:
             lark: The grammar.
-            ends: Answers that are known to be short, the shortest first; special tokens as they are spelled.
+            ends: Short answers, the shortest first; special tokens by their spelling.
 
         Raises:
             ConfigError: It does not compile.
@@ -69,12 +70,13 @@ class Grammars:
         from llguidance import LLMatcher
 
         matchers = [
-            LLMatcher(one, LLMatcher.grammar_from_lark(lark), log_level=0) for one in (self._tokens, self._bytes)
+            LLMatcher(tokenizer, LLMatcher.grammar_from_lark(lark), log_level=0)
+            for tokenizer in (self._tokens, self._bytes)
         ]
         if matchers[0].is_error():
             raise ConfigError(
                 f"the structure cannot be compiled: {_reason(matchers[0].get_error())}",
-                hint="correct the schema, or leave out what grammars cannot hold; docs/structure.md lists it",
+                hint="correct the schema, or leave out what grammars cannot enforce; docs/structure.md lists it",
             )
         endings = Endings(self.vocabulary, self._letters, self._speller, lark, ends)
         return Grammar(self.vocabulary, matchers[0], matchers[1], endings)
@@ -86,27 +88,32 @@ class Grammar:
     Args:
         vocabulary: The main model's vocabulary.
         tokens: A matcher at the grammar's start, over the vocabulary.
-        spelled: The same, over single bytes.
-        endings: Finds its short ends.
+        spelled: A matcher at the grammar's start, over single bytes.
+        endings: Finds short ends of answers.
     """
 
     def __init__(self, vocabulary: Vocabulary, tokens: LLMatcher, spelled: LLMatcher, endings: Endings) -> None:
-        self._vocabulary, self._tokens, self._spelled, self._endings = vocabulary, tokens, spelled, endings
+        self._vocabulary = vocabulary
+        self._tokens = tokens
+        self._spelled = spelled
+        self._endings = endings
         self._lock = threading.Lock()
 
     def guide(self) -> Guide:
-        """A guide at the grammar's start.
+        """Make a guide at the grammar's start.
 
         Raises:
-            ConfigError: No end of an answer is found, such as where the vocabulary lacks a character that it needs.
+            ConfigError: No end of an answer is found, for example because the vocabulary lacks a required character.
         """
-        with self._lock:  # llguidance lets one thread at a time touch a matcher, and raises in the others
-            tokens, spelled, ending = self._tokens.deep_copy(), self._spelled.deep_copy(), self._shortest
+        with self._lock:  # llguidance raises where two threads use a matcher
+            tokens = self._tokens.deep_copy()
+            spelled = self._spelled.deep_copy()
+            ending = self._shortest
         return Guide(self._vocabulary, tokens, spelled, self._endings, ending)
 
     @cached_property
     def _shortest(self) -> Ending:
-        """A short answer."""
+        """A short end of the whole answer."""
         try:
             return self._endings.find(self._spelled, Region.OUTSIDE, Ending())
         except NoEnd as none:
@@ -124,7 +131,7 @@ class Grammar:
 
 
 def check(lark: str) -> None:
-    """Refuse a grammar that no model could be held to, before any model is at hand.
+    """Check that a grammar compiles and has a short answer.
 
     Args:
         lark: A grammar in llguidance's Lark form, without special tokens.
@@ -137,7 +144,7 @@ def check(lark: str) -> None:
 
 @lru_cache(maxsize=1024)
 def shortest(lark: str) -> str:
-    """A short answer.
+    """Find a short answer of a grammar.
 
     Args:
         lark: A grammar in llguidance's Lark form, without special tokens.
@@ -145,12 +152,12 @@ def shortest(lark: str) -> str:
     Raises:
         ConfigError: It does not compile, or no end of an answer is found.
     """
-    return bytes(id_ for id_ in _bytewise().compile(lark).guide().closing if id_ < _END).decode()
+    return bytes(id_ for id_ in _byte_grammars().compile(lark).guide().closing if id_ < _END).decode()
 
 
 @lru_cache(maxsize=1)
-def _bytewise() -> Grammars:
-    """Grammars over a vocabulary of all bytes and an end of text."""
+def _byte_grammars() -> Grammars:
+    """Make grammars over a vocabulary of all bytes and an end of text."""
     single = [bytes([byte]) for byte in range(_END)]
     vocabulary = Vocabulary(
         surfaces=(*single, None),
@@ -166,12 +173,13 @@ def _bytewise() -> Grammars:
 
 
 class _Spelled:
-    """What llguidance asks of a tokenizer; it encodes nothing, as the grammars set ``no_forcing``."""
+    """The tokenizer for llguidance; it encodes nothing, since the grammars set ``no_forcing``."""
 
     bos_token_id = None
 
     def __init__(self, vocabulary: Vocabulary, tokens: list[bytes]) -> None:
-        self.eos_token_id, self.tokens = vocabulary.end_of_text[0], tokens
+        self.eos_token_id = vocabulary.end_of_text[0]
+        self.tokens = tokens
         self.special_token_ids = [id_ for id_, surface in enumerate(vocabulary.surfaces) if surface is None]
 
     def __call__(self, text: bytes) -> list[int]:
@@ -185,7 +193,7 @@ def _tokenizer(vocabulary: Vocabulary, tokens: list[bytes]) -> LLTokenizer:
 
 
 def _reason(error: str) -> str:
-    """The gist of llguidance's message, without the place in a grammar that the user did not write."""
+    """The reason in llguidance's message, without the position in the grammar, which the user did not write."""
     lines = [line.strip() for line in error.strip().splitlines() if not re.match(r"\s*(\d+ \||\^)", line)]
     gist = " ".join(line for line in lines if line) or "unknown reason"
     return gist[:300].partition("): ")[2] or gist[:300]

@@ -1,4 +1,4 @@
-"""One answer on its way through a grammar, with the shortest end always within reach."""
+"""Guide: the state of one answer in a grammar; a short end always fits the remaining tokens."""
 
 from __future__ import annotations
 
@@ -19,75 +19,80 @@ from deepen_llm.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
-_SLACK = 8  # tokens by which more text may split another member's last ones
+_SLACK = 8  # tokens that another member's encoding may gain when text is appended
 
 
 class Guide:
-    """Says which tokens may follow, and ends an answer in good form within its token budget.
+    """Masks the tokens that the grammar forbids, and ends an answer correctly before its budget is used up.
 
     Args:
         vocabulary: The main model's vocabulary.
         tokens: A matcher over the vocabulary.
-        spelled: The same grammar over single bytes: ids from the vocabulary's size on.
-        endings: Finds the grammar's short ends.
-        ending: The one from its start.
+        spelled: A matcher over single bytes, with ids from the vocabulary's size on.
+        endings: Finds short ends of answers.
+        ending: A short end from the start.
 
     Attributes:
-        forced: Whether the end was chosen because the token budget was used up.
+        forced: Whether the guide replaced a token by the short end, for lack of tokens.
     """
 
     def __init__(
         self, vocabulary: Vocabulary, tokens: LLMatcher, spelled: LLMatcher, endings: Endings, ending: Ending
     ) -> None:
-        self._vocabulary, self._tokens, self._spelled, self._endings = vocabulary, tokens, spelled, endings
-        self._place, self._ending, self.forced = Region.OUTSIDE, ending, False
+        self._vocabulary = vocabulary
+        self._tokens = tokens
+        self._spelled = spelled
+        self._endings = endings
+        self._ending = ending
+        self._region = Region.OUTSIDE
+        self.forced = False
 
     @property
     def closing(self) -> Sequence[int]:
-        """The tokens of a short end from here on; empty where the answer may end here."""
+        """The tokens of a short end; empty if the answer may end here."""
         return self._ending.tokens
 
     @property
     def finished(self) -> bool:
-        """Whether the answer is whole and nothing may follow."""
+        """Whether the answer is complete and no token may follow."""
         return bool(self._tokens.is_stopped())
 
     def fits(self, budget: TokenBudget) -> bool:
-        """Whether the shortest end fits into a budget."""
+        """Whether the short end fits a number of tokens."""
         return self._fit(self._ending, budget)
 
     def allowed(self) -> Tensor:
-        """Which tokens may follow, bool ``[V_m]``."""
+        """Compute the mask of allowed tokens, bool ``[V_m]``."""
         packed = np.frombuffer(self._tokens.compute_bitmask(), dtype=np.uint8)
         self._check()
         bits = np.unpackbits(packed, count=self._vocabulary.size, bitorder="little")
         return torch.from_numpy(bits.view(np.bool_))
 
     def settle(self, token: int, budget: TokenBudget) -> int:
-        """Commit a token, or the next one of the shortest end where the budget is too small for the token.
+        """Commit a token; if no end would fit after it, commit the next token of the short end instead.
 
         Args:
             token: An allowed token.
-            budget: How many tokens the answer may still take, this one included.
+            budget: The tokens that the answer may still have, including this one.
 
         Returns:
-            The token committed.
+            The committed token.
         """
         ahead = self._spelled.deep_copy()
-        after, place = self._after(ahead, token), self._behind(token)
+        after, region = self._after(ahead, token), self._behind(token)
         left = TokenBudget(budget.main - 1, budget.others - len(self._vocabulary.surfaces[token] or b""))
         if after is None or not self._fit(after, left):
             self.forced = True
             token = self.closing[0] if self.closing else self._vocabulary.end_of_text[0]
-            ahead, place, after = self._spelled, self._behind(token), self._endings.behind(self._ending, token)
+            ahead, region, after = self._spelled, self._behind(token), self._endings.behind(self._ending, token)
             self._take(ahead, token)
-        self._spelled, self._place, self._ending = ahead, place, after
+        self._spelled, self._region, self._ending = ahead, region, after
         self._tokens.consume_token(token)
         self._check()
         return token
 
     def _after(self, ahead: LLMatcher, token: int) -> Ending | None:
-        """The end after a token, which the matcher takes; None where none is found."""
+        """Advance the matcher by a token and find a short end; None if there is none."""
         self._take(ahead, token)
         if token in self._vocabulary.end_of_text:
             return Ending()
@@ -104,10 +109,10 @@ class Guide:
 
     def _behind(self, token: int) -> Region:
         surface = self._vocabulary.surfaces[token]
-        return Region.OUTSIDE if surface is None else self._place.after(surface)
+        return Region.OUTSIDE if surface is None else self._region.after(surface)
 
     def _fit(self, ending: Ending, budget: TokenBudget) -> bool:
-        spelled = len(ending.ids)  # bytes, but for a few special tokens
+        spelled = len(ending.ids)  # bytes, except for a few special tokens
         return len(ending.tokens) <= budget.main and spelled + (_SLACK if spelled else 0) <= budget.others
 
     def _check(self) -> None:

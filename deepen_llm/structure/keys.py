@@ -1,4 +1,4 @@
-"""Keys of dictionaries as names of JSON properties."""
+"""Schemas of property names that parse as keys of a dictionary."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _WHOLE = r"^-?(?:0|[1-9]\d{0,14})$"
 
 
 def names_of_keys(keys: JsonSchemaValue, kind: str) -> JsonSchemaValue:
-    """What names of properties must be to be read as keys of a type."""
+    """Make the schema of property names that parse as keys of a type."""
     if "$ref" in keys or not keys:
         return keys
     if "anyOf" in keys:
-        parts = [one for one in keys["anyOf"] if "string" in str(one.get("type"))]
+        parts = [option for option in keys["anyOf"] if "string" in str(option.get("type"))]
         return names_of_keys(parts[0], kind) if parts else _unreadable(kind)
-    given = [keys["const"]] if "const" in keys else keys.get("enum")
-    if given is not None:
-        return _listed(given, kind)
+    listed = [keys["const"]] if "const" in keys else keys.get("enum")
+    if listed is not None:
+        return _listed(listed, kind)
     plain = {key for key in keys if key not in ("title", "description", "writeOnly")} == {"type"}
     if keys.get("type") == "string":
-        return {} if plain and "format" not in keys else {key: one for key, one in keys.items() if key != "title"}
+        return {} if plain and "format" not in keys else {key: value for key, value in keys.items() if key != "title"}
     if keys.get("type") == "boolean":
         return {"enum": ["true", "false"]}
     if keys.get("type") == "integer" and plain:
@@ -33,16 +33,16 @@ def names_of_keys(keys: JsonSchemaValue, kind: str) -> JsonSchemaValue:
     return _bounded(keys) if keys.get("type") == "integer" else _unreadable(kind)
 
 
-def _listed(given: list[Any], kind: str) -> JsonSchemaValue:
-    if all(isinstance(value, str) for value in given):
-        return {"enum": given}
-    if kind == "enum" and all(isinstance(value, int) and not isinstance(value, bool) for value in given):
-        return {"enum": [str(value) for value in given]}
-    return _unreadable(f"{kind} of {given!r:.60}")
+def _listed(listed: list[Any], kind: str) -> JsonSchemaValue:
+    if all(isinstance(value, str) for value in listed):
+        return {"enum": listed}
+    if kind == "enum" and all(isinstance(value, int) and not isinstance(value, bool) for value in listed):
+        return {"enum": [str(value) for value in listed]}
+    return _unreadable(f"{kind} of {listed!r:.60}")
 
 
 def _bounded(keys: JsonSchemaValue) -> JsonSchemaValue:
-    """Whole numbers within bounds, as names: those of the same sign and of fewer digits than the bound."""
+    """Make the schema of integer keys within bounds: keys of the same sign with fewer digits than the bound."""
     least = keys.get("minimum", keys.get("exclusiveMinimum", -1) + 1 if "exclusiveMinimum" in keys else None)
     most = keys.get("maximum", keys["exclusiveMaximum"] - 1 if "exclusiveMaximum" in keys else None)
     if set(keys) & {"multipleOf"}:
@@ -59,4 +59,6 @@ def _bounded(keys: JsonSchemaValue) -> JsonSchemaValue:
 
 
 def _unreadable(kind: str) -> JsonSchemaValue:
-    raise refusal(f"a dict with keys of type {kind}", "the names of JSON properties cannot be told to be such keys")
+    raise refusal(
+        f"a dict with keys of type {kind}", "a grammar cannot restrict the names of JSON properties to such keys"
+    )

@@ -1,25 +1,28 @@
-"""Every keyword of JSON Schema, and of what OpenAPI and earlier drafts add to it: what is done with each.
+"""Treatment of every keyword of JSON Schema, its earlier drafts and OpenAPI.
 
-The table in docs/structure.md has the same rows; a test compares them.
+A test compares this table with docs/structure.md.
 """
 
 from __future__ import annotations
 
-import difflib
 from enum import Enum
+
+from deepen_llm.options import nearest
 
 
 class Treatment(Enum):
-    """What is done with a keyword."""
+    """The treatment of a keyword."""
 
-    HELD = "held by the grammar as it is"
-    REWRITTEN = "rewritten, exactly or to something narrower, into what the grammar holds; else refused by name"
-    ANNOTATION = "an annotation, by its standard: says nothing about which values are valid"
-    REFUSED = "refused by name"
+    ENFORCED = "enforced by the grammar without change"
+    REWRITTEN = (
+        "rewritten, exactly or to something narrower, into what the grammar enforces; else an error names the keyword"
+    )
+    ANNOTATION = "an annotation, by its standard: it does not restrict values"
+    REFUSED = "an error names the keyword"
 
 
-_ROWS = {
-    Treatment.HELD: """type enum const allOf anyOf $ref $defs definitions properties required additionalProperties
+_KEYWORDS = {
+    Treatment.ENFORCED: """type enum const allOf anyOf $ref $defs definitions properties required additionalProperties
         items prefixItems minItems maxItems minLength maxLength""",
     Treatment.REWRITTEN: """oneOf not pattern patternProperties propertyNames minProperties maxProperties
         dependentRequired dependentSchemas dependencies unevaluatedProperties unevaluatedItems contains minContains
@@ -29,20 +32,20 @@ _ROWS = {
         $vocabulary contentEncoding contentMediaType contentSchema example xml externalDocs id""",
     Treatment.REFUSED: "if then else",
 }
-TABLE: dict[str, Treatment] = {key: treatment for treatment, row in _ROWS.items() for key in row.split()}
+TABLE: dict[str, Treatment] = {key: treatment for treatment, keys in _KEYWORDS.items() for key in keys.split()}
 """The treatment of each keyword."""
 
 _ASSERTING = sorted(key for key, treatment in TABLE.items() if treatment is not Treatment.ANNOTATION)
-_SAID = {"".join(filter(str.isalnum, key)).lower() for key in TABLE if TABLE[key] is Treatment.ANNOTATION}
-_NEAR = 0.82
+_ANNOTATIONS = {"".join(filter(str.isalnum, key)).lower() for key in TABLE if TABLE[key] is Treatment.ANNOTATION}
+_NEAR = 0.82  # similarity from which a key counts as a misspelling
 
 
 def misspelled(key: str) -> str | None:
-    """The keyword that a key must be a misspelling of; None where it is an annotation.
+    """Find the keyword that a key misspells; None if the key is an annotation.
 
-    Any key is an annotation by the standard, so schemas carry ``example``, ``x-order``, ``placeholder`` and the like.
-    But one that is nearly a keyword which restricts values, such as ``minLenght`` or ``min_length``, would silently
-    hold nothing. Annotations in another casing or number, such as ``readonly`` and ``titles``, are fine.
+    By the standard any unknown key is an annotation, such as ``example``, ``x-order``, ``placeholder``. But a key that
+    resembles a keyword which restricts values, such as ``minLenght`` or ``min_length``, would have no effect.
+    Annotations in another casing or number, such as ``readonly`` and ``titles``, are accepted.
 
     Args:
         key: A key of a schema.
@@ -50,10 +53,9 @@ def misspelled(key: str) -> str | None:
     if key in TABLE or key.lower().startswith(("x-", "~")):
         return None
     plain = "".join(filter(str.isalnum, key)).lower()
-    if plain in _SAID or plain.removesuffix("s") in _SAID or f"{plain}s" in _SAID:
+    if plain in _ANNOTATIONS or plain.removesuffix("s") in _ANNOTATIONS or f"{plain}s" in _ANNOTATIONS:
         return None
     for keyword in _ASSERTING:
         if plain == keyword.strip("$").lower():
             return keyword
-    near = difflib.get_close_matches(key, _ASSERTING, n=1, cutoff=_NEAR)
-    return near[0] if near else None
+    return nearest(key, _ASSERTING, cutoff=_NEAR)

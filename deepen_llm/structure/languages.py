@@ -1,7 +1,7 @@
-"""The strings that a regular expression does not match, as another: for negative looks ahead.
+"""Complements of regular expressions, for negative look-aheads.
 
-The expression becomes an automaton over sets of characters, which is made deterministic, complemented, and written out
-by taking away one state after another.
+The expression becomes an automaton over sets of characters, which is made deterministic, complemented, and converted
+back into an expression by eliminating its states.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ _STATES, _LENGTH = 40, 30_000
 _ALL: tuple[Interval, ...] = ((0, LAST),)
 
 
-def not_begun_by(node: Node) -> str:
-    """A pattern of all strings that do not begin with a match; an end anchor in it means the string's own end.
+def complement_of_prefix(node: Node) -> str:
+    """Make the pattern of all strings that do not begin with a match; an end anchor means the end of the string.
 
     Args:
         node: A parsed pattern.
@@ -31,12 +31,12 @@ def not_begun_by(node: Node) -> str:
 
 
 class Automaton:
-    """States are numbers: 0 the first, 1 a match that may go on, 2 one that ends there.
+    """A nondeterministic automaton; state 0 is the start, 1 a match that may continue, 2 a match at the end.
 
     Attributes:
-        moves: From a state, by a set of characters, to another.
-        free: From a state to another without a character.
-        times: How many repetitions are told apart.
+        moves: Transitions: a state, a set of characters, the next state.
+        free: Transitions without a character.
+        times: The most repetitions that are unrolled.
     """
 
     times = 64
@@ -51,7 +51,7 @@ class Automaton:
         self.free.append((self._add(node, 0), 1))
 
     def _add(self, node: Node, state: int) -> int:
-        """Add a part from a state on; returns where it leads."""
+        """Add a part from a state on; return the state after it."""
         if isinstance(node, CharSet):
             return self._step(node, state)
         if isinstance(node, Sequence):
@@ -66,7 +66,7 @@ class Automaton:
             return self._repeat(node, state)
         if isinstance(node, Anchor) and not node.start:
             self.free.append((state, 2))
-            self.moves.append((state, ((10, 10),), 2))  # where Python's $ matches, too
+            self.moves.append((state, ((10, 10),), 2))  # Python's $ also matches before a final newline
             return next(self._new)
         if isinstance(node, Anchor) and state == 0:
             return state
@@ -78,18 +78,18 @@ class Automaton:
         return end
 
     def characters(self, node: CharSet) -> list[Interval]:
-        """What a set takes.
+        """List the characters of a set.
 
         Args:
             node: The set.
 
         Raises:
-            PatternError: That is not known.
+            PatternError: They are unknown.
         """
-        found = node.widest()
-        if found is None:
+        characters = node.widest()
+        if characters is None:
             raise PatternError("a Unicode property inside a negative look around")
-        return found
+        return characters
 
     def _repeat(self, node: Repeat, state: int) -> int:
         if node.least > self.times or self.times < node.most < MANY:
@@ -108,17 +108,17 @@ class Automaton:
         return end
 
     def _closed(self, states: Iterable[int]) -> frozenset[int]:
-        found, left = set(states), list(states)
+        reached, left = set(states), list(states)
         while left:
             state = left.pop()
             for start, end in self.free:
-                if start == state and end not in found:
-                    found.add(end)
+                if start == state and end not in reached:
+                    reached.add(end)
                     left.append(end)
-        return frozenset(found)
+        return frozenset(reached)
 
     def complement(self) -> tuple[dict[tuple[int, int], list[Interval]], set[int]]:
-        """The moves between states of the complement, and those in which it accepts."""
+        """Compute the transitions of the complement, and its accepting states."""
         first = self._closed([0])
         numbers, left = {first: 0}, [first]
         moves: dict[tuple[int, int], list[Interval]] = {}
@@ -127,10 +127,14 @@ class Automaton:
             for characters in _blocks([move[1] for move in self.moves if move[0] in states]):
                 low = characters[0][0]
                 after = self._closed(
-                    [end for start, own, end in self.moves if start in states and any(a <= low <= b for a, b in own)]
+                    [
+                        end
+                        for start, intervals, end in self.moves
+                        if start in states and any(a <= low <= b for a, b in intervals)
+                    ]
                 )
                 if 1 in after:
-                    continue  # matched already, whatever follows
+                    continue  # a match, whatever follows
                 if after not in numbers:
                     numbers[after] = len(numbers)
                     left.append(after)
@@ -142,21 +146,21 @@ class Automaton:
 
 
 def _blocks(sets: list[tuple[Interval, ...]]) -> list[list[Interval]]:
-    """All characters, parted such that each set has all or none of a part."""
+    """Partition all characters such that each set contains all or none of a block."""
     blocks: list[list[Interval]] = [[(0, LAST)]]
-    for one in sets:
-        others = complement(list(one))
-        blocks = [part for block in blocks for half in (list(one), others) if (part := common(block, half))]
+    for characters in sets:
+        others = complement(list(characters))
+        blocks = [part for block in blocks for half in (list(characters), others) if (part := common(block, half))]
     return blocks
 
 
 def _written(moves: dict[tuple[int, int], list[Interval]], ends: set[int]) -> str:
-    """An automaton as a regular expression."""
-    edges = {key: CharSet(tuple(joined(own))).text() for key, own in moves.items()}
+    """Convert an automaton into a regular expression."""
+    edges = {key: CharSet(tuple(joined(intervals))).text() for key, intervals in moves.items()}
     states = {state for key in edges for state in key} | ends | {0}
     edges |= {(-1, 0): "", **{(end, -2): "" for end in ends}}
     while states:
-        state = min(states, key=lambda one: (_weight(edges, one), one))
+        state = min(states, key=lambda candidate: (_weight(edges, candidate), candidate))
         states.remove(state)
         loop = edges.pop((state, state), None)
         again = "" if loop is None else f"(?:{loop})*"
@@ -174,7 +178,7 @@ def _written(moves: dict[tuple[int, int], list[Interval]], ends: set[int]) -> st
 
 
 def _weight(edges: dict[tuple[int, int], str], state: int) -> int:
-    """How much longer the expression becomes by taking a state away."""
+    """How much longer the expression becomes when a state is eliminated."""
     into = [len(text) for (start, end), text in edges.items() if end == state != start]
     out = [len(text) for (start, end), text in edges.items() if start == state != end]
     return sum(into) * len(out) + sum(out) * len(into) + len(edges.get((state, state), "")) * len(into) * len(out)

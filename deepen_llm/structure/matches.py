@@ -1,7 +1,7 @@
 """The shortest string that several patterns match together.
 
-Each pattern becomes an automaton over sets of characters. The search goes through their product, best first: what is
-written so far, and the most that any one of them still needs.
+Each pattern becomes an automaton over sets of characters. A best-first search runs through their product; the cost of
+a state is the length of its text plus the largest distance of any automaton to a match.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from deepen_llm.structure.patterns import CANDIDATES, characters, strings
 from deepen_llm.structure.regex import MANY, Anchor, Choice, Node, PatternError, Repeat, parse
 from deepen_llm.structure.regex import Sequence as Parts
 
-_STEPS = 20_000  # of one automaton, and of the search
-_LAST = 2  # the state behind a $
+_STEPS = 20_000  # most states of one automaton, and most steps of the search
+_LAST = 2  # the state after a $
 _ENDS = frozenset([1, _LAST])
 _ANY = CharSet(negated=True)
 _SURROGATES = range(0xD800, 0xE000)
 
 
 def words(lark: str) -> list[str]:
-    """A shortest text for each string and property name of a grammar's JSON schemas that has patterns.
+    """Find a shortest text for each string and property name with patterns in a grammar's JSON schemas.
 
     Args:
-        lark: A grammar in llguidance's Lark form, its schemas behind ``%json``.
+        lark: A grammar in llguidance's Lark form, its schemas after ``%json``.
     """
     found = (shortest(patterns, least) for patterns, least in strings(lark))
     return list(dict.fromkeys(word for word in found if word is not None))
@@ -38,13 +38,13 @@ def words(lark: str) -> list[str]:
 
 @lru_cache(maxsize=1024)
 def shortest(patterns: tuple[str, ...], least: int = 0) -> str | None:
-    """A shortest string that matches all patterns; None where none is found.
+    """Find a shortest string that matches all patterns; None if the search finds none.
 
-    A pattern that looks around, or is too large, has none. Dialects may differ on what is found: try it.
+    It finds none for a pattern with look-around, or one that is too large. Dialects may differ on the result.
 
     Args:
         patterns: Regular expressions; each may match anywhere in the string.
-        least: How many characters it must have.
+        least: The least number of characters.
     """
     try:
         tables = [_Table(_floating(parse(pattern)[1])) for pattern in patterns]
@@ -56,16 +56,16 @@ def shortest(patterns: tuple[str, ...], least: int = 0) -> str | None:
 
 
 def _floating(node: Node) -> Node:
-    """The pattern such that it may begin anywhere, where no anchor holds it."""
+    """Prefix a pattern that has no start anchor with any characters."""
     if isinstance(node, Choice):
         return Choice(tuple(map(_floating, node.options)))
     first = node.parts[0] if isinstance(node, Parts) and node.parts else node
-    held = isinstance(first, Anchor) and first.start
-    return node if held else Parts((Repeat(_ANY, 0, MANY), node))
+    anchored = isinstance(first, Anchor) and first.start
+    return node if anchored else Parts((Repeat(_ANY, 0, MANY), node))
 
 
 class _Reader(Automaton):
-    """An automaton that may be large, and takes one character for a set that only the grammar library knows."""
+    """An automaton that may be large, with one member of each set that only llguidance defines."""
 
     times = _STEPS
 
@@ -74,19 +74,19 @@ class _Reader(Automaton):
         self._left = _STEPS
 
     def characters(self, node: CharSet) -> list[Interval]:
-        """What a set takes, by the narrow meaning of ``.``."""
+        """List the characters of a set, by the narrow meaning of ``.``."""
         self._left -= 1
         if self._left < 0:
             raise PatternError("too large")
         known = complement(list(node.intervals)) if node == DOT else node.widest()
-        return [(ord(one), ord(one)) for one in characters(node.text())] if known is None else known
+        return [(ord(member), ord(member)) for member in characters(node.text())] if known is None else known
 
 
 _Move = tuple[tuple[Interval, ...], int]
 
 
 class _Table:
-    """An automaton's moves, by where they start.
+    """An automaton's transitions by their start.
 
     Args:
         node: The pattern.
@@ -95,50 +95,51 @@ class _Table:
     def __init__(self, node: Node) -> None:
         automaton = _Reader()
         automaton.read(node)
-        self._free, self._own = defaultdict[int, list[int]](list), defaultdict[int, list[_Move]](list)
+        self._free = defaultdict[int, list[int]](list)
+        self._by_start = defaultdict[int, list[_Move]](list)
         before = defaultdict[int, list[tuple[int, int]]](list)
         for start, end in automaton.free:
             self._free[start].append(end)
             before[end].append((start, 0))
-        for start, own, end in automaton.moves:
+        for start, accepted, end in automaton.moves:
             if end == _LAST:
-                continue  # the newline before which Python's $ matches
-            self._own[start].append((own, end))
+                continue  # the final newline, before which Python's $ matches
+            self._by_start[start].append((accepted, end))
             before[end].append((start, 1))
         self.needs = _distances(before)
         self._moves: dict[int, list[_Move]] = {}
 
     def moves(self, state: int) -> list[_Move]:
-        """The moves from a state that lead towards a match."""
+        """List the transitions from a state that lead to a match."""
         if state not in self._moves:
             reached = self._closed(state)
-            self._moves[state] = [move for one in reached for move in self._own[one] if move[1] in self.needs]
+            self._moves[state] = [move for start in reached for move in self._by_start[start] if move[1] in self.needs]
         return self._moves[state]
 
     def _closed(self, state: int) -> set[int]:
-        found, left = {state}, [state]
+        reached, left = {state}, [state]
         while left:
-            more = [one for one in self._free[left.pop()] if one not in found]
-            found.update(more)
+            more = [end for end in self._free[left.pop()] if end not in reached]
+            reached.update(more)
             left.extend(more)
-        return found
+        return reached
 
 
 def _distances(before: dict[int, list[tuple[int, int]]]) -> dict[int, int]:
-    """How many characters each state is from a match at least; without those that none follows."""
-    found = dict.fromkeys(_ENDS, 0)
+    """The least number of characters from each state to a match; states without a match are left out."""
+    distances = dict.fromkeys(_ENDS, 0)
     left = deque(_ENDS)
     while left:
         state = left.popleft()
         for start, cost in before.get(state, ()):
-            if found[state] + cost < found.get(start, math.inf):
-                found[start] = found[state] + cost
+            if distances[state] + cost < distances.get(start, math.inf):
+                distances[start] = distances[state] + cost
                 (left.append if cost else left.appendleft)(start)
-    return found
+    return distances
 
 
 def _common_match(tables: Sequence[_Table]) -> str | None:
-    """The shortest match of all automata."""
+    """Find the shortest common match of all automata."""
     start = (0,) * len(tables)
     order, written = itertools.count(), {start: ("", 0)}
     waiting = [(_needed(tables, start), next(order), start)]
@@ -150,8 +151,8 @@ def _common_match(tables: Sequence[_Table]) -> str | None:
         if needed == size:
             return text
         for characters_, after in _steps(tables, states):
-            if (size + 1 < written.get(after, ("", math.inf))[1]) and (one := _member(characters_)):
-                written[after] = text + one, size + 1
+            if (size + 1 < written.get(after, ("", math.inf))[1]) and (letter := _member(characters_)):
+                written[after] = text + letter, size + 1
                 heapq.heappush(waiting, (size + 1 + _needed(tables, after), next(order), after))
     return None
 
@@ -161,22 +162,22 @@ def _needed(tables: Sequence[_Table], states: Iterable[int]) -> float:
 
 
 def _steps(tables: Sequence[_Table], states: tuple[int, ...]) -> list[tuple[list[Interval], tuple[int, ...]]]:
-    """What all automata may take together, and where that leads each."""
-    found: list[tuple[list[Interval], tuple[int, ...]]] = [([(0, 0x10FFFF)], ())]
+    """List the characters that all automata accept together, with the next state of each."""
+    steps: list[tuple[list[Interval], tuple[int, ...]]] = [([(0, 0x10FFFF)], ())]
     for table, state in zip(tables, states, strict=True):
-        found = [
-            (both, (*reached, end))
-            for taken, reached in found
-            for own, end in table.moves(state)
-            if (both := common(taken, list(own)))
+        steps = [
+            (shared, (*reached, end))
+            for taken, reached in steps
+            for characters, end in table.moves(state)
+            if (shared := common(taken, list(characters)))
         ]
-    return found
+    return steps
 
 
 def _member(intervals: Sequence[Interval]) -> str:
-    """A plain character of a set; empty where it has none."""
-    for one in CANDIDATES:
-        if any(low <= ord(one) <= high for low, high in intervals):
-            return one
+    """Choose a member of a set, a plain one if possible; empty if there is none."""
+    for character in CANDIDATES:
+        if any(low <= ord(character) <= high for low, high in intervals):
+            return character
     first = (code for low, high in intervals for code in range(max(low, 32), min(high, low + 99) + 1))
     return next((chr(code) for code in first if code not in _SURROGATES), "")

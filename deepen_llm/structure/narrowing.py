@@ -1,4 +1,4 @@
-"""Parts of types' schemas: bounds, patterns and values brought to what is read."""
+"""Narrowing of types' schemas: bounds, patterns and values that parse as the type."""
 
 from __future__ import annotations
 
@@ -15,56 +15,56 @@ from pydantic_core import SchemaValidator
 from deepen_llm.errors import ConfigError
 
 BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
-"""Pydantic's bounds, and JSON Schema's."""
-HINT = "ask for another type, or check it in a validator"
+"""JSON Schema's keyword for each of pydantic's bounds."""
+HINT = "use another type, or check it in a validator"
 
 
 def demand_constants(option: JsonSchemaValue) -> None:
-    """Let an alternative that a function tells apart write what makes it known, whether or not that has a default."""
+    """Require the constant properties of an alternative, so that the discriminator function recognizes it."""
     properties = option.get("properties") or {}
-    known = [name for name, one in properties.items() if "const" in one or len(one.get("enum", ())) == 1]
+    known = [name for name, schema in properties.items() if "const" in schema or len(schema.get("enum", ())) == 1]
     option["required"] = list(dict.fromkeys([*option.get("required", ()), *known]))
 
 
 def refusal(kind: str, reason: str) -> ConfigError:
-    """The error for a type that cannot be asked for."""
-    return ConfigError(f"{kind} cannot be asked for: {reason}", hint=HINT)
+    """Make the error for a type that is not supported."""
+    return ConfigError(f"{kind} is not supported: {reason}", hint=HINT)
 
 
-def readable(made: JsonSchemaValue, schema: Any, kind: str) -> JsonSchemaValue:
-    """Of the values that a type lists those that are read back."""
+def readable(described: JsonSchemaValue, schema: Any, kind: str) -> JsonSchemaValue:
+    """Keep the listed values of a type that parse back from JSON."""
     reader = SchemaValidator(schema)
-    given = [made.pop("const")] if "const" in made else made.pop("enum")
+    values = [described.pop("const")] if "const" in described else described.pop("enum")
     kept = []
-    for value in given:
+    for value in values:
         try:
             reader.validate_json(json.dumps(value))
         except (ValidationError, TypeError, ValueError):
             continue
         kept.append(value)
     if not kept:
-        raise refusal(kind, "none of its values is read back from JSON")
-    return {"enum": kept, **made}
+        raise refusal(kind, "none of its values parses back from JSON")
+    return {"enum": kept, **described}
 
 
 def zones() -> list[str]:
-    """The names of all time zones that are installed."""
-    found = sorted(zoneinfo.available_timezones())
-    if not found:
+    """List the names of all installed time zones."""
+    names = sorted(zoneinfo.available_timezones())
+    if not names:
         raise refusal("ZoneInfo", "no time zones are installed; pip install tzdata")
-    return found
+    return names
 
 
 def finite(schema: Any) -> Any:
-    """A type's description without infinite bounds."""
+    """Remove infinite bounds from a type's description."""
     return {key: value for key, value in schema.items() if value not in (math.inf, -math.inf)}
 
 
 def tightest(wide: dict[str, float], bounds: dict[str, float]) -> dict[str, float]:
-    """Bounds where there are some, and within wide ones, which stand in for those that there are not.
+    """Combine bounds with wide ones, which replace missing bounds and bounds beyond them.
 
     Args:
-        wide: A ``minimum`` and a ``maximum`` that lie equally far from 0.
+        wide: A ``minimum`` and a ``maximum`` of equal absolute value.
         bounds: Bounds by JSON Schema's names.
     """
     most = wide["maximum"]
@@ -74,17 +74,17 @@ def tightest(wide: dict[str, float], bounds: dict[str, float]) -> dict[str, floa
 
 
 def flags_of(pattern: re.Pattern[str]) -> str:
-    """A compiled pattern's flags, as they begin a pattern."""
+    """Format a compiled pattern's flags as the prefix of a pattern."""
     flags = "".join(letter for letter, flag in (("i", re.I), ("s", re.S)) if pattern.flags & flag)
     if pattern.flags & (re.X | re.M):
-        raise refusal(f"the pattern {pattern.pattern!r:.80}", "its flags X and M cannot be held")
+        raise refusal(f"the pattern {pattern.pattern!r:.80}", "its flags X and M are not supported")
     return f"(?{flags})" if flags else ""
 
 
 def check_alias(name: str, field: Any) -> None:
-    """Refuse a field that no property by one name is read as."""
+    """Raise for a field whose aliases are all paths."""
     alias = field.get("validation_alias")
     if isinstance(alias, list) and not any(
         isinstance(path, list) and len(path) == 1 and isinstance(path[0], str) for path in alias
     ):
-        raise refusal(f"the field {name!r}, whose only alias is a path", "no property by one name is read as it")
+        raise refusal(f"the field {name!r}, whose only alias is a path", "no single property sets it")

@@ -1,6 +1,6 @@
-"""Bounds of numbers, brought inward to what grammars hold exactly.
+"""Rewriting of numeric bounds: moved inward to bounds that grammars enforce exactly.
 
-A grammar compares decimal digits, a reader compares the doubles that they round to. So beside an excluded bound numbers
+A grammar compares decimal digits, a parser compares the doubles that they round to. So with an excluded bound, numbers
 get at most nine decimals, which cannot round to it, or the bound becomes the next double inside it; the 0 of
 ``exclusiveMinimum: 0`` becomes a small number.
 """
@@ -11,91 +11,91 @@ import math
 from fractions import Fraction
 from typing import Any, Literal
 
-from deepen_llm.structure.paths import Place
+from deepen_llm.structure.paths import Location
 
 _LOWER, _UPPER = ("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")
 _BOUNDS = (*_LOWER, *_UPPER)
 _WHOLE = 10**18  # below 2^63, and exact as a double
-_WIDE = 10.0**15  # beyond it doubles have few digits after the point
-_FAR = 10**16  # stands for every number beyond
+_WIDE = 10.0**15  # larger doubles have few digits after the point
+_FAR = 10**16  # replaces every larger number
 _SMALL = 1e-30
 _MIDDLE = 10**5
 _DECIMAL = 1e-9
-_STEP = 1e-6  # where nothing tells how small numbers may be
+_STEP = 1e-6  # the least positive number without an upper bound below 1
 
 
-def hold_numbers(schema: dict[str, Any], place: Place) -> None:
-    """Rewrite a schema's bounds in place, so that every number of its grammar lies within them as it is read.
+def rewrite_bounds(schema: dict[str, Any], location: Location) -> None:
+    """Rewrite a schema's bounds in place, so that every number of its grammar lies within them after parsing.
 
-    Integers get at most 19 digits, as readers refuse endless ones; bounded numbers stay within ±10^15.
+    Integers get at most 19 digits, since parsers limit their length; bounded numbers stay within ±10^15.
 
     Args:
         schema: A schema.
-        place: Where it stands.
+        location: The location of the schema.
 
     Raises:
         ConfigError: No number that a grammar can write lies within the bounds.
     """
     types = _types(schema)
     if "multipleOf" in schema:
-        _hold_multiples(schema, place)
+        _check_multiple(schema, location)
     if "const" in schema or "enum" in schema:
-        _check_values(schema, place)
+        _check_values(schema, location)
         return
     if not any(key in schema for key in _BOUNDS) and "integer" not in types:
         return
-    low, high = _bound(schema, _LOWER, place), _bound(schema, _UPPER, place)
+    low, high = _bound(schema, _LOWER, location), _bound(schema, _UPPER, location)
     for key in _BOUNDS:
         schema.pop(key, None)
     if "integer" in types and "number" not in types:
-        schema["minimum"], schema["maximum"] = _whole(low, high, place)
+        schema["minimum"], schema["maximum"] = _whole(low, high, location)
     elif low is not None or high is not None:
-        _put(schema, low, high, place)
+        _put(schema, low, high, location)
 
 
 _Bound = tuple[Fraction, bool, str]  # value, whether it is excluded, its keyword
 
 
 def _types(schema: dict[str, Any]) -> list[str]:
-    given = schema.get("type", [])
-    return [given] if isinstance(given, str) else given if isinstance(given, list) else []
+    types = schema.get("type", [])
+    return [types] if isinstance(types, str) else types if isinstance(types, list) else []
 
 
-def _bound(schema: dict[str, Any], keys: tuple[str, str], place: Place) -> _Bound | None:
-    """The tighter of an included and an excluded bound, which draft 4 writes as ``exclusiveMinimum: true``."""
-    found: list[_Bound] = []
+def _bound(schema: dict[str, Any], keys: tuple[str, str], location: Location) -> _Bound | None:
+    """The tighter of an included and an excluded bound; draft 4 writes the latter as ``exclusiveMinimum: true``."""
+    bounds: list[_Bound] = []
     plain, exclusive = (schema.get(key) for key in keys)
     strict = exclusive is True
     for key, value, excluded in ((keys[0], plain, strict), (keys[1], exclusive, True)):
         if value is None or (isinstance(value, bool) and key == keys[1]):
             continue
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise place.refusal(key, f"{value!r:.40} is no number", "give a number")
-        found.append((Fraction(value), excluded, key))
+            raise location.refusal(key, f"expected a number, got {value!r:.40}", "give a number")
+        bounds.append((Fraction(value), excluded, key))
     sign = 1 if keys is _LOWER else -1
-    return max(found, key=lambda one: (Fraction(sign * one[0]), one[1])) if found else None
+    return max(bounds, key=lambda bound: (Fraction(sign * bound[0]), bound[1])) if bounds else None
 
 
-def _whole(low: _Bound | None, high: _Bound | None, place: Place) -> tuple[int, int]:
+def _whole(low: _Bound | None, high: _Bound | None, location: Location) -> tuple[int, int]:
     """The least and the greatest integer within the bounds."""
     least = -_WHOLE if low is None else math.floor(low[0]) + 1 if low[1] else math.ceil(low[0])
     most = _WHOLE if high is None else math.ceil(high[0]) - 1 if high[1] else math.floor(high[0])
     least, most = _inward(max(least, -_WHOLE), 1), _inward(min(most, _WHOLE), -1)
     if least > most:
-        raise _empty(low, high, place, "no integer of up to 18 digits")
+        raise _empty(low, high, location, "no integer of up to 18 digits")
     return least, most
 
 
 def _inward(bound: int, sign: Literal[1, -1]) -> int:
-    """The nearest integer inside a bound that is exact as a double, which grammars take bounds as."""
+    """The nearest integer inside a bound that is exact as a double, the type of bounds in llguidance."""
     near = int(float(bound))
     return near if sign * near >= sign * bound else int(math.nextafter(float(bound), sign * math.inf))
 
 
-def _put(schema: dict[str, Any], low: _Bound | None, high: _Bound | None, place: Place) -> None:
+def _put(schema: dict[str, Any], low: _Bound | None, high: _Bound | None, location: Location) -> None:
     least, most = _least(low, high), _greatest(low, high)
     if least > most:
-        raise _empty(low, high, place, _lacking(low, high))
+        raise _empty(low, high, location, _lacking(low, high))
     kept = {"minimum": _short(least), "maximum": _short(most)}
     for key, bound in (("minimum", low), ("maximum", high)):
         if bound is not None and bound[1] and _plain(bound[0]) and most - least > _STEP:
@@ -106,7 +106,7 @@ def _put(schema: dict[str, Any], low: _Bound | None, high: _Bound | None, place:
 
 
 def _lacking(low: _Bound | None, high: _Bound | None) -> str:
-    """What does not lie within bounds that no number fits which a grammar writes."""
+    """Describe the missing numbers for bounds that contain none, for an error."""
     least, most = low[0] if low else Fraction(-_FAR), high[0] if high else Fraction(_FAR)
     if least > most or (least == most and any(bound and bound[1] for bound in (low, high))):
         return "no number"
@@ -118,7 +118,7 @@ def _lacking(low: _Bound | None, high: _Bound | None) -> str:
 
 
 def _plain(bound: Fraction) -> bool:
-    """Whether a bound is a number of nine decimals, and so large that no other such number rounds to it."""
+    """Whether a bound has nine decimals, and no other such number rounds to the same double."""
     return bound != 0 and abs(bound) <= _MIDDLE and abs(bound * 10**9 - round(bound * 10**9)) < Fraction(1, 1000)
 
 
@@ -140,10 +140,10 @@ def _greatest(low: _Bound | None, high: _Bound | None) -> float:
     return -_least((-high[0], high[1], high[2]), mirrored)
 
 
-def _step(value: Fraction, excluded: bool, towards: float) -> float:
+def _step(value: Fraction, excluded: bool, direction: float) -> float:
     """The double nearest to a bound on its inner side."""
     near = float(max(Fraction(-_FAR), min(value, Fraction(_FAR))))
-    return math.nextafter(near, towards) if Fraction(near) < value or (excluded and Fraction(near) == value) else near
+    return math.nextafter(near, direction) if Fraction(near) < value or (excluded and Fraction(near) == value) else near
 
 
 def _tiny(high: _Bound | None) -> float:
@@ -159,28 +159,28 @@ def _short(value: float) -> float | int:
     return int(value) if value == int(value) and abs(value) <= _WIDE else value
 
 
-def _empty(low: _Bound | None, high: _Bound | None, place: Place, none: str) -> Exception:
-    named = [f"{bound[2]}={_said(bound[0])}" for bound in (low, high) if bound is not None]
+def _empty(low: _Bound | None, high: _Bound | None, location: Location, none: str) -> Exception:
+    named = [f"{bound[2]}={_format_number(bound[0])}" for bound in (low, high) if bound is not None]
     keyword = (high or low or (0, 0, "minimum"))[2]
-    return place.refusal(str(keyword), f"{none} lies within {' and '.join(named)}", "widen the bounds")
+    return location.refusal(str(keyword), f"{none} lies within {' and '.join(named)}", "widen the bounds")
 
 
-def _said(value: Fraction) -> str:
+def _format_number(value: Fraction) -> str:
     return str(value.numerator) if value.denominator == 1 else repr(float(value))
 
 
-def _hold_multiples(schema: dict[str, Any], place: Place) -> None:
+def _check_multiple(schema: dict[str, Any], location: Location) -> None:
     multiple = schema["multipleOf"]
     if isinstance(multiple, bool) or not isinstance(multiple, int | float) or multiple <= 0:
-        raise place.refusal("multipleOf", f"{multiple!r:.40} is no number above 0", "give one")
+        raise location.refusal("multipleOf", f"expected a number above 0, got {multiple!r:.40}", "give one")
 
 
-def _check_values(schema: dict[str, Any], place: Place) -> None:
-    """Values beyond what a double has exactly would come out as others."""
+def _check_values(schema: dict[str, Any], location: Location) -> None:
+    """Check that the listed integers are exact as doubles."""
     for key in ("const", "enum"):
         values = schema[key] if key == "enum" and isinstance(schema.get(key), list) else [schema.get(key)]
         for value in values:
             if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 2**53:
-                raise place.refusal(
+                raise location.refusal(
                     key, f"the integer {value} is beyond ±2^53, where grammars round", "give it as a string"
                 )

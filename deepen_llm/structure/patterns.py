@@ -1,4 +1,4 @@
-"""What the patterns in a grammar are written of: the characters that an end may need, in their order."""
+"""Characters that the patterns in a grammar require, in their order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-CANDIDATES = "a0A_-. @/:,;+=x1zZ!#$%&'()*<>?[]^`{|}~\"\\\n\téя中"  # one of these stands for a class of characters
+CANDIDATES = "a0A_-. @/:,;+=x1zZ!#$%&'()*<>?[]^`{|}~\"\\\n\téя中"  # members of character classes to choose from
 _PART = re.compile(
     r"""\\[pP](?:\{[^}]*\}|\w) | \\x(?:\{[0-9A-Fa-f]+\}|[0-9A-Fa-f]{2}) | \\u(?:\{[0-9A-Fa-f]+\}|[0-9A-Fa-f]{4})
     | \\. | \[\^?\]?(?:\\.|[^\]\\])*\] | \(\?(?:P?<\w+>|[a-z-]*:?) | \{\d*,?\d*\}[?+]? | .""",
@@ -18,40 +18,40 @@ _CONTROLS = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "0": "\0"}
 
 
 class Atom(NamedTuple):
-    """A character that a pattern asks for.
+    """A character that a pattern requires.
 
     Attributes:
-        pattern: The number of the pattern.
-        place: Where in the pattern it stands.
-        written: The character as a JSON string has it; for a class of characters, one of them.
+        pattern: The index of the pattern.
+        position: Its position in the pattern.
+        written: The character, escaped as in a JSON string; for a class of characters, a member.
     """
 
     pattern: int
-    place: int
+    position: int
     written: bytes
 
 
 def atoms(lark: str) -> list[Atom]:
-    """The characters of every pattern in a grammar's JSON schemas.
+    """List the characters of every pattern in a grammar's JSON schemas.
 
     Args:
-        lark: A grammar in llguidance's Lark form, its schemas behind ``%json``.
+        lark: A grammar in llguidance's Lark form, its schemas after ``%json``.
     """
-    found = dict.fromkeys(pattern for schema in _schemas(lark) for pattern in _patterns(schema))
+    patterns = dict.fromkeys(pattern for schema in _schemas(lark) for pattern in _patterns(schema))
     return [
-        Atom(number, place, json.dumps(character, ensure_ascii=False)[1:-1].encode())
-        for number, pattern in enumerate(found)
-        for place, character in enumerate(characters(pattern))
+        Atom(number, position, json.dumps(character, ensure_ascii=False)[1:-1].encode())
+        for number, pattern in enumerate(patterns)
+        for position, character in enumerate(characters(pattern))
     ]
 
 
 def strings(lark: str) -> list[tuple[tuple[str, ...], int]]:
-    """The patterns of each string and property name of a grammar's JSON schemas, and the least length.
+    """List the patterns of each string and property name in a grammar's JSON schemas, with the least length.
 
     Args:
-        lark: A grammar in llguidance's Lark form, its schemas behind ``%json``.
+        lark: A grammar in llguidance's Lark form, its schemas after ``%json``.
     """
-    return list(dict.fromkeys(one for schema in _schemas(lark) for one in _strings(schema)))
+    return list(dict.fromkeys(string for schema in _schemas(lark) for string in _strings(schema)))
 
 
 def _schemas(lark: str) -> Iterator[Any]:
@@ -62,12 +62,12 @@ def _schemas(lark: str) -> Iterator[Any]:
 
 def _strings(schema: Any) -> Iterator[tuple[tuple[str, ...], int]]:
     if isinstance(schema, list):
-        for one in schema:
-            yield from _strings(one)
+        for part in schema:
+            yield from _strings(part)
     elif isinstance(schema, dict):
-        parts = [schema, *(one for one in schema.get("allOf") or () if isinstance(one, dict))]
-        if found := tuple(one["pattern"] for one in parts if isinstance(one.get("pattern"), str)):
-            least = (one.get("minLength") for one in parts)
+        parts = [schema, *(part for part in schema.get("allOf") or () if isinstance(part, dict))]
+        if found := tuple(part["pattern"] for part in parts if isinstance(part.get("pattern"), str)):
+            least = (part.get("minLength") for part in parts)
             yield found, max((size for size in least if isinstance(size, int)), default=0)
         for key, value in schema.items():
             yield from (((name,), 0) for name in value if key == "patternProperties") if isinstance(value, dict) else ()
@@ -75,7 +75,7 @@ def _strings(schema: Any) -> Iterator[tuple[tuple[str, ...], int]]:
 
 
 def characters(pattern: str) -> list[str]:
-    """The characters that a regular expression asks for, in order: literal ones, and one of each class.
+    """List the characters that a regular expression requires, in order: literal ones, and a member of each class.
 
     Args:
         pattern: The regular expression.
@@ -86,8 +86,8 @@ def characters(pattern: str) -> list[str]:
 
 def _patterns(schema: Any) -> Iterator[str]:
     if isinstance(schema, list):
-        for one in schema:
-            yield from _patterns(one)
+        for part in schema:
+            yield from _patterns(part)
     elif isinstance(schema, dict):
         if isinstance(pattern := schema.get("pattern"), str):
             yield pattern
@@ -97,7 +97,7 @@ def _patterns(schema: Any) -> Iterator[str]:
 
 
 def _character(part: str) -> str | None:
-    """What a part of a pattern asks for; None where it asks for no character of its own."""
+    """The character that a part of a pattern requires; None if it requires none."""
     if part[0] == "[" or re.match(r"\\[dDwWsSpP]", part):
         return _member(part)
     if part[:2] in {r"\x", r"\u"} and len(part) > 2:
@@ -108,17 +108,17 @@ def _character(part: str) -> str | None:
 
 
 def _member(characters: str) -> str | None:
-    """A member of a class of characters; None where none is known."""
+    """A member of a class of characters; None if none of the candidates is one."""
     inner = re.sub(r"\\p(?:\{(\w+)\}|(\w))", lambda name: _unicode(name[1] or name[2]), characters)
     inner = re.sub(r"\\P(?:\{\w+\}|\w)", " -/", inner)
     inner = inner[1:-1] if inner.startswith("[") else inner
-    if re.search(r"--|&&|~~|\|\|", inner):  # a set operation that Python does not know: members are found by trying
+    if re.search(r"--|&&|~~|\|\|", inner):  # a set operation that Python does not support
         return None
     try:
         known = re.compile("[" + re.sub(r"(?<!\\)\[", r"\\[", inner) + "]")
-    except re.error:  # an escape that Python does not know
+    except re.error:  # an escape that Python does not support
         return None
-    return next((one for one in CANDIDATES if known.fullmatch(one)), None)
+    return next((candidate for candidate in CANDIDATES if known.fullmatch(candidate)), None)
 
 
 def _unicode(name: str) -> str:

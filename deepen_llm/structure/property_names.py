@@ -1,4 +1,4 @@
-"""Which names an object's properties may have."""
+"""Rewriting of ``propertyNames``."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import re
 from typing import Any
 
 from deepen_llm.structure.formats import PATTERNS
-from deepen_llm.structure.paths import Place, at
+from deepen_llm.structure.paths import Location, resolve_pointer
 from deepen_llm.structure.strings import name_pattern
 
 _OUT = "leave it out, or name the properties"
 
 
-def hold_property_names(schema: dict[str, Any], place: Place, root: dict[str, Any]) -> None:
+def rewrite_property_names(schema: dict[str, Any], location: Location, root: dict[str, Any]) -> None:
     """Rewrite ``propertyNames`` in place: names from a list become properties, a pattern becomes ``patternProperties``.
 
     Args:
         schema: A schema.
-        place: Where it stands.
+        location: The location of the schema.
         root: The whole schema.
 
     Raises:
-        ConfigError: They are given in a way that is neither.
+        ConfigError: The names are restricted in another way.
     """
     names = _names(schema.pop("propertyNames", True), root)
     if names in (True, {}) or (isinstance(names, dict) and not set(names) - {"type", "title", "description"}):
-        _check_string(names, place)
+        _check_string(names, location)
         return
     if names is False:
         schema["maxProperties"] = 0
@@ -35,34 +35,34 @@ def hold_property_names(schema: dict[str, Any], place: Place, root: dict[str, An
     if listed is not None:
         _name(schema, listed, rest)
     elif "patternProperties" not in schema:
-        pattern = _pattern(names, place)
+        pattern = _pattern(names, location)
         for name in schema.get("properties") or {}:
-            if not _fits(pattern, name, place):
+            if not _fits(pattern, name, location):
                 schema["properties"][name] = False
         schema["patternProperties"] = {pattern: rest}
     else:
-        raise place.refusal("propertyNames", "it cannot be held beside patternProperties", _OUT)
+        raise location.refusal("propertyNames", "a grammar cannot enforce it beside patternProperties", _OUT)
     schema["additionalProperties"] = False
 
 
 def _names(names: Any, root: dict[str, Any]) -> Any:
     seen = 0
     while isinstance(names, dict) and isinstance(names.get("$ref"), str) and seen < len(root) + 99:
-        names, seen = at(root, names["$ref"]), seen + 1
+        names, seen = resolve_pointer(root, names["$ref"]), seen + 1
     parts: list[Any] = names.get("allOf") or [] if isinstance(names, dict) else []
     if len(parts) == 1 and not set(names) - {"allOf", "type"}:
         return _names(parts[0], root)
     return names
 
 
-def _check_string(names: Any, place: Place) -> None:
+def _check_string(names: Any, location: Location) -> None:
     kinds = names.get("type", "string") if isinstance(names, dict) else "string"
     if "string" not in ([kinds] if isinstance(kinds, str) else kinds):
-        raise place.refusal("propertyNames", f"names are strings, never of type {kinds!r}", _OUT)
+        raise location.refusal("propertyNames", f"names are strings, never of type {kinds!r}", _OUT)
 
 
 def _listed(names: dict[str, Any]) -> list[str] | None:
-    """The names that are allowed, where they are listed."""
+    """The allowed names, if the schema lists them; else None."""
     if "anyOf" in names and not set(names) - {"anyOf", "type", "title", "description"}:
         parts = [_listed(part) if isinstance(part, dict) else None for part in names["anyOf"]]
         return None if None in parts else [name for part in parts for name in part or ()]
@@ -82,23 +82,23 @@ def _name(schema: dict[str, Any], listed: list[str], rest: Any) -> None:
     schema.setdefault("type", "object")
 
 
-def _pattern(names: dict[str, Any], place: Place) -> str:
-    """The one pattern that names must match."""
+def _pattern(names: dict[str, Any], location: Location) -> str:
+    """The pattern that names must match."""
     known = {"type", "title", "description", "pattern", "format", "minLength", "maxLength", "writeOnly"}
-    patterns = [name_pattern(names["pattern"], "propertyNames", place)] if "pattern" in names else []
-    if names.get("format") in PATTERNS and not patterns:  # beside a pattern, as zod writes both, it says the same
-        patterns.append(name_pattern(PATTERNS[names["format"]], "propertyNames", place))
+    patterns = [name_pattern(names["pattern"], "propertyNames", location)] if "pattern" in names else []
+    if names.get("format") in PATTERNS and not patterns:  # zod writes both, with the same meaning
+        patterns.append(name_pattern(PATTERNS[names["format"]], "propertyNames", location))
     least, most = names.get("minLength", 0), names.get("maxLength", "")
     if least or most != "":
         patterns.append(f"^[\\x00-\\U0010FFFF]{{{least},{most}}}$")
     if set(names) - known or len(set(patterns)) > 1:
-        raise place.refusal("propertyNames", "names can be told by one pattern or by a list, no more", _OUT)
+        raise location.refusal("propertyNames", "a grammar can restrict names by one pattern or a list only", _OUT)
     return patterns[0] if patterns else ""
 
 
-def _fits(pattern: str, name: str, place: Place) -> bool:
-    """Whether a name matches a pattern of the grammar library's dialect."""
+def _fits(pattern: str, name: str, location: Location) -> bool:
+    """Whether a name matches a pattern in the dialect of llguidance."""
     try:
         return re.search(pattern, name) is not None
     except re.error as error:
-        raise place.refusal("propertyNames", f"whether it allows {name!r} cannot be told", _OUT) from error
+        raise location.refusal("propertyNames", f"whether it allows {name!r} is unknown", _OUT) from error

@@ -1,4 +1,4 @@
-"""Regular expressions as people write them (JavaScript, Python, Rust), parsed into what all of them mean."""
+"""Parser of regular expressions in the dialects of JavaScript, Python and Rust."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ MANY = 2**31
 
 @dataclass(frozen=True)
 class Sequence:
-    """Parts one after another."""
+    """A concatenation of parts."""
 
     parts: tuple[Node, ...]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of several."""
+    """An alternation."""
 
     options: tuple[Node, ...]
 
 
 @dataclass(frozen=True)
 class Repeat:
-    """A part again and again; at most ``MANY`` is without limit."""
+    """A repetition of a part; ``most`` of ``MANY`` is no limit."""
 
     part: Node
     least: int
@@ -35,14 +35,14 @@ class Repeat:
 
 @dataclass(frozen=True)
 class Anchor:
-    """``^`` or ``$``."""
+    """An anchor, ``^`` or ``$``."""
 
     start: bool
 
 
 @dataclass(frozen=True)
 class Look:
-    """A look ahead or behind."""
+    """A look-ahead or look-behind."""
 
     part: Node
     ahead: bool
@@ -55,27 +55,27 @@ _CONTROLS = {"n": 10, "r": 13, "t": 9, "f": 12, "v": 11, "0": 0, "a": 7}
 _GROUP = re.compile(r"\?(:|=|!|<=|<!|P?<[^>=!]*>|[a-z]+\)|[a-z]+:)?")
 _TIMES = re.compile(r"\{(\d+)(,(\d*))?\}")
 _HEX = re.compile(r"x\{([0-9A-Fa-f]+)\}|x([0-9A-Fa-f]{2})|u\{([0-9A-Fa-f]+)\}|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})")
-_BRACKET = re.compile(r"(?:\\.|[^\[\]])-\[|\\.|.", re.DOTALL)  # of what a set is made; a range may end in a bracket
+_BRACKET = re.compile(r"(?:\\.|[^\[\]])-\[|\\.|.", re.DOTALL)  # the elements of a set; a range may end in a bracket
 _OPEN = re.compile(r"\{,\d*\}")
 _PROPERTY = re.compile(r"[pP](\{[^}]*\}|[A-Z])")
 
 
 class PatternError(ValueError):
-    """A pattern that cannot be read, and why."""
+    """A pattern that is invalid or not supported."""
 
 
 def parse(pattern: str) -> tuple[str, Node]:
-    """A pattern's flags, such as ``i``, and what it is made of.
+    """Parse a pattern into its flags, such as ``i``, and its syntax tree.
 
     Args:
         pattern: A regular expression.
 
     Raises:
-        PatternError: It is none, or has what no regular language has, such as a backreference.
+        PatternError: It is invalid, or not regular, such as one with a backreference.
     """
     flags = ""
-    if found := re.match(r"\(\?([a-z]+)\)", pattern):
-        flags, pattern = found[1], pattern[found.end() :]
+    if match := re.match(r"\(\?([a-z]+)\)", pattern):
+        flags, pattern = match[1], pattern[match.end() :]
         if set(flags) - set("ius"):
             raise PatternError(f"the flags (?{flags}) are not supported")
     reader = _Reader(pattern, _ANY if "s" in flags else DOT)
@@ -90,27 +90,29 @@ _ANY = CharSet(negated=True)
 
 class _Reader:
     def __init__(self, pattern: str, dot: CharSet) -> None:
-        self._pattern, self._at, self._dot = pattern, 0, dot
+        self._pattern = pattern
+        self._position = 0
+        self._dot = dot
 
     @property
     def rest(self) -> str:
-        return self._pattern[self._at :]
+        return self._pattern[self._position :]
 
     def _take(self, text: str) -> bool:
         taken = self.rest.startswith(text)
-        self._at += len(text) if taken else 0
+        self._position += len(text) if taken else 0
         return taken
 
     def _match(self, expression: re.Pattern[str]) -> re.Match[str] | None:
-        found = expression.match(self._pattern, self._at)
-        self._at = found.end() if found else self._at
-        return found
+        match = expression.match(self._pattern, self._position)
+        self._position = match.end() if match else self._position
+        return match
 
-    def _one(self) -> str:
+    def _next(self) -> str:
         if not self.rest:
             raise PatternError("it ends too early")
-        self._at += 1
-        return self._pattern[self._at - 1]
+        self._position += 1
+        return self._pattern[self._position - 1]
 
     def choice(self) -> Node:
         options = [self._sequence()]
@@ -126,13 +128,13 @@ class _Reader:
 
     def _repeated(self, node: Node) -> Node:
         while True:
-            if found := self._match(_TIMES):
-                least = int(found[1])
-                most = least if found[2] is None else int(found[3] or MANY)
+            if match := self._match(_TIMES):
+                least = int(match[1])
+                most = least if match[2] is None else int(match[3] or MANY)
             elif _OPEN.match(self.rest):
                 raise PatternError(f"{self.rest.partition('}')[0]}}} without a number before the comma")
             elif self.rest[:1] in ("*", "+", "?") and self.rest:
-                least, most = {"*": (0, MANY), "+": (1, MANY), "?": (0, 1)}[self._one()]
+                least, most = {"*": (0, MANY), "+": (1, MANY), "?": (0, 1)}[self._next()]
             else:
                 return node
             if isinstance(node, Anchor | Look):
@@ -141,24 +143,24 @@ class _Reader:
             node = Repeat(node, least, most)
 
     def _atom(self) -> Node:
-        one = self._one()
-        if one == "(":
+        character = self._next()
+        if character == "(":
             return self._group()
-        if one == "[":
+        if character == "[":
             return self._set()
-        if one == ".":
+        if character == ".":
             return self._dot
-        if one in "^$":
-            return Anchor(one == "^")
-        if one in "*+?":
-            raise PatternError(f"nothing before {one!r} to repeat")
-        return self._escape() if one == "\\" else _char(ord(one))
+        if character in "^$":
+            return Anchor(character == "^")
+        if character in "*+?":
+            raise PatternError(f"nothing before {character!r} to repeat")
+        return self._escape() if character == "\\" else _char(ord(character))
 
     def _group(self) -> Node:
         head = ""
         if self.rest.startswith("?"):
-            found = self._match(_GROUP)
-            head = found[1] or "" if found else ""
+            match = self._match(_GROUP)
+            head = match[1] or "" if match else ""
             if not head or head[0] in "abcdefghijklmnopqrstuvwxyz":
                 raise PatternError(f"the group (?{head}{self.rest[:3]}")
         node = self.choice()
@@ -169,32 +171,32 @@ class _Reader:
         return node
 
     def _escape(self) -> Node:
-        one = self._one()
-        if one in "dwsDWS":
-            return CharSet(named=(one,))
-        if one in "AzZ":
-            return Anchor(one == "A")
-        if one in "bB":
-            raise PatternError(f"the word boundary \\{one}")
-        if one == "k" or one in "123456789":
-            raise PatternError(f"the backreference \\{one}")
-        self._at -= 1
-        if found := self._match(_PROPERTY):
-            return CharSet(properties=("\\" + found[0],))
+        character = self._next()
+        if character in "dwsDWS":
+            return CharSet(named=(character,))
+        if character in "AzZ":
+            return Anchor(character == "A")
+        if character in "bB":
+            raise PatternError(f"the word boundary \\{character}")
+        if character == "k" or character in "123456789":
+            raise PatternError(f"the backreference \\{character}")
+        self._position -= 1
+        if match := self._match(_PROPERTY):
+            return CharSet(properties=("\\" + match[0],))
         return _char(self._escaped())
 
     def _escaped(self) -> int:
-        """The character after a backslash, as the same in and outside a set."""
-        if found := self._match(_HEX):
-            return int(next(digits for digits in found.groups() if digits), 16)
-        one = self._one()
-        if one == "c" and self.rest[:1].isalpha():
-            return ord(self._one().upper()) - 64
-        if one in _CONTROLS:
-            return _CONTROLS[one]
-        if one.isalnum():
-            raise PatternError(f"the escape \\{one}")
-        return ord(one)
+        """Parse the character after a backslash, inside or outside a set."""
+        if match := self._match(_HEX):
+            return int(next(digits for digits in match.groups() if digits), 16)
+        character = self._next()
+        if character == "c" and self.rest[:1].isalpha():
+            return ord(self._next().upper()) - 64
+        if character in _CONTROLS:
+            return _CONTROLS[character]
+        if character.isalnum():
+            raise PatternError(f"the escape \\{character}")
+        return ord(character)
 
     def _set(self) -> Node:
         negated = self._take("^")
@@ -210,15 +212,15 @@ class _Reader:
         return CharSet(tuple(intervals), tuple(named), tuple(properties), negated)
 
     def _span(self, named: list[str], properties: list[str]) -> list[tuple[int, int]]:
-        """One character of a set, or a range; named sets are put into their lists."""
+        """Parse a character of a set, or a range; named sets are appended to their lists."""
         self._refuse_operators()
         low = high = self._member(named, properties)
         if self.rest[:1] == "-" and self.rest[1:2] not in ("]", ""):
             self._refuse_operators()
-            self._one()
+            self._next()
             high = self._member(named, properties)
             if low is None or high is None:  # a named set bounds no range: the hyphen is a character
-                return [(one, one) for one in (45, low, high) if one is not None]
+                return [(code, code) for code in (45, low, high) if code is not None]
         if low is None or high is None:
             return []
         if high < low:
@@ -226,22 +228,22 @@ class _Reader:
         return [(low, high)]
 
     def _refuse_operators(self) -> None:
-        """Refuse what some dialects read as an operation of sets, or a set within one, and others as characters."""
+        """Raise for set operations and nested sets, which other dialects parse as characters."""
         if self.rest[:2] in ("&&", "--", "~~"):
             raise PatternError(f"{self.rest[:2]!r} in a set, which dialects read in different ways")
         if self.rest[:1] == "[" and _nests(self.rest):
             raise PatternError("'[' in a set, which dialects read in different ways; write \\[ for the character")
 
     def _member(self, named: list[str], properties: list[str]) -> int | None:
-        """One character of a set; None where it was a named set, which is put into its list."""
-        one = self._one()
-        if one != "\\":
-            return ord(one)
+        """Parse a character of a set; None for a named set, which is appended to its list."""
+        character = self._next()
+        if character != "\\":
+            return ord(character)
         if self.rest[:1] in tuple("dwsDWS"):
-            named.append(self._one())
+            named.append(self._next())
             return None
-        if found := self._match(_PROPERTY):
-            properties.append("\\" + found[0])
+        if match := self._match(_PROPERTY):
+            properties.append("\\" + match[0])
             return None
         if self._take("b"):
             return 8
@@ -249,7 +251,7 @@ class _Reader:
 
 
 def _nests(rest: str) -> bool:
-    """Whether a bracket in a set opens another where dialects have that: both are closed then.
+    """Whether a bracket in a set opens a nested set, that is, whether both are closed.
 
     Args:
         rest: The pattern from the bracket on.

@@ -1,4 +1,4 @@
-"""Where in a JSON document a text ends, and what may follow there."""
+"""Regions of a JSON document, and the bytes that may follow in a matcher's state."""
 
 from __future__ import annotations
 
@@ -8,42 +8,42 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
-ENDING = b"}],:"  # what follows a key or a value
+ENDING = b"}],:"  # the bytes after a key or a value
 _BYTES = (1 << 256) - 1
 _ENDING = sum(1 << byte for byte in ENDING)
 
 
 class Region(IntEnum):
-    """Where in a JSON document a text ends."""
+    """The region of a JSON document in which a text ends."""
 
     OUTSIDE = 0
-    INSIDE = 1  # a string
-    ESCAPED = 2  # behind a backslash in a string
+    INSIDE = 1  # inside a string
+    ESCAPED = 2  # after a backslash in a string
 
     def after(self, text: bytes) -> Region:
-        """The place behind more text."""
-        place = self
+        """Compute the region after more text."""
+        region = self
         for byte in text:
-            if place is Region.ESCAPED:
-                place = Region.INSIDE
+            if region is Region.ESCAPED:
+                region = Region.INSIDE
             elif byte == ord('"'):
-                place = Region.OUTSIDE if place is Region.INSIDE else Region.INSIDE
-            elif byte == ord("\\") and place is Region.INSIDE:
-                place = Region.ESCAPED
-        return place
+                region = Region.OUTSIDE if region is Region.INSIDE else Region.INSIDE
+            elif byte == ord("\\") and region is Region.INSIDE:
+                region = Region.ESCAPED
+        return region
 
     def opened(self, text: bytes) -> int:
-        """How many more brackets stand open behind a text that starts here."""
-        place, opened = self, 0
+        """Count the brackets that a text in this region opens and does not close."""
+        region, opened = self, 0
         for byte in text:
-            if place is Region.OUTSIDE:
+            if region is Region.OUTSIDE:
                 opened += (byte in b"{[") - (byte in b"}]")
-            place = place.after(bytes([byte]))
+            region = region.after(bytes([byte]))
         return opened
 
 
 class Look(NamedTuple):
-    """What a matcher lets follow.
+    """The bytes that a matcher allows next.
 
     Attributes:
         bytes: A bit for each byte that may follow.
@@ -55,19 +55,19 @@ class Look(NamedTuple):
 
     @classmethod
     def at(cls, matcher: LLMatcher, size: int) -> Look:
-        """Look at a matcher.
+        """Read the allowed bytes of a matcher.
 
         Args:
             matcher: The matcher.
-            size: Where the bytes' ids begin.
+            size: The id of the first byte.
         """
         packed = matcher.compute_bitmask()[size >> 3 : (size >> 3) + 33]
         return cls(int.from_bytes(packed, "little") >> (size & 7) & _BYTES, matcher.is_accepting())
 
     def may(self, byte: int) -> bool:
-        """Whether this byte may follow."""
+        """Whether a byte may follow."""
         return bool(self.bytes >> byte & 1)
 
-    def ends(self, place: Region) -> bool:
-        """Whether the document may end here, or a key or value, or only a special token may follow."""
-        return self.accepting or not self.bytes or (place is Region.OUTSIDE and bool(self.bytes & _ENDING))
+    def ends(self, region: Region) -> bool:
+        """Whether the document, a key or a value may end here, or only a special token may follow."""
+        return self.accepting or not self.bytes or (region is Region.OUTSIDE and bool(self.bytes & _ENDING))

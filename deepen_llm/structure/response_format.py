@@ -1,4 +1,4 @@
-"""What a caller may ask an answer to be, as a JSON schema, and how the answer is read back."""
+"""Response formats: the JSON schema of an answer, and the type that parses it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FAULTS = (
     ImportError,
     NotImplementedError,
     RecursionError,
-)  # raised by pydantic for what is no type
+)  # raised by pydantic for unsupported types
 _FORMS = "give a pydantic model, a dataclass, a TypedDict or another type, or a JSON schema as a mapping"
 
 
@@ -31,40 +31,40 @@ class ResponseFormat:
     """The structure that an answer must have.
 
     Attributes:
-        schema: Its JSON schema.
-        kind: The type that answers are read back as; None for plain JSON values.
+        schema: The JSON schema of answers.
+        kind: The type that parses answers; None for plain JSON values.
     """
 
     schema: Mapping[str, Any]
     kind: Any = None
 
     @classmethod
-    def of(cls, given: Any) -> ResponseFormat | None:
-        """What a caller gave, understood.
+    def of(cls, requested: Any) -> ResponseFormat | None:
+        """Make a response format of a caller's argument.
 
         Args:
-            given: A pydantic model, dataclass, ``TypedDict`` or any other type that pydantic knows; a JSON schema; or
-                the form ``{"type": "json_schema", "json_schema": {"schema": ...}}``, ``{"type": "json_object"}`` or
-                ``{"type": "text"}``, which asks for nothing.
+            requested: A pydantic model, dataclass, ``TypedDict`` or any other type that pydantic knows; a JSON schema;
+                or the form ``{"type": "json_schema", "json_schema": {"schema": ...}}``, ``{"type": "json_object"}`` or
+                ``{"type": "text"}``, which requests no structure.
 
         Raises:
-            ConfigError: It is none of these.
+            ConfigError: It is none of these, or not supported.
         """
-        if given is None or isinstance(given, ResponseFormat):
-            return given
-        if not isinstance(given, Mapping):
-            return cls(_schema_of(given), given)
-        if given.get("type") == "text":
+        if requested is None or isinstance(requested, ResponseFormat):
+            return requested
+        if not isinstance(requested, Mapping):
+            return cls(_schema_of(requested), requested)
+        if requested.get("type") == "text":
             return None
-        if given.get("type") == "json_object":
+        if requested.get("type") == "json_object":
             return cls(enforceable({"type": "object"}))
-        return cls(enforceable(_inner(given)))
+        return cls(enforceable(_inner(requested)))
 
     def read(self, text: str) -> Any:
-        """An answer as a value.
+        """Parse an answer.
 
         Raises:
-            StructureError: It is no such value: cut short, or refused by a validator that no grammar can express.
+            StructureError: The text is cut short, or a validator refuses it that a grammar cannot express.
         """
         try:
             return (
@@ -78,40 +78,40 @@ class ResponseFormat:
 
 
 def _whole(digits: str) -> int:
-    """An integer of any length; Python reads none of more than 4300 digits at once."""
+    """Parse an integer of any length; Python parses at most 4300 digits at once."""
     sign, plain = (-1, digits[1:]) if digits.startswith("-") else (1, digits)
-    made = 0
+    value = 0
     for start in range(0, len(plain), 1000):
         part = plain[start : start + 1000]
-        made = made * 10 ** len(part) + int(part)
-    return sign * made
+        value = value * 10 ** len(part) + int(part)
+    return sign * value
 
 
-def _inner(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema itself, out of the forms that the APIs wrap it in."""
-    wrapped = given.get("json_schema") if given.get("type") == "json_schema" else given
+def _inner(form: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Unwrap the schema from the forms of APIs."""
+    wrapped = form.get("json_schema") if form.get("type") == "json_schema" else form
     if isinstance(wrapped, Mapping) and isinstance(schema := wrapped.get("schema"), Mapping):
         return schema
-    if wrapped is given:
-        return given
+    if wrapped is form:
+        return form
     raise ConfigError(
-        "response_format of type 'json_schema' holds no schema",
+        "expected a schema in the response_format of type 'json_schema', got none",
         hint="give {'type': 'json_schema', 'json_schema': {'name': ..., 'schema': {...}}}",
     )
 
 
 def type_schema(kind: Any) -> dict[str, Any]:
-    """The JSON schema of a type, as it may be told to a model; `enforceable` makes of it what grammars hold.
+    """Make the JSON schema of a type, as in a prompt; `enforceable` rewrites it for grammars.
 
     Args:
         kind: A type that pydantic knows.
 
     Raises:
-        ConfigError: It is no type, or none that JSON has values for.
+        ConfigError: It is no type, or JSON has no values of it.
     """
-    named = isinstance(kind, NewType | TypeAliasType) or kind is Any  # which is a class from Python 3.11 on
-    if not (isinstance(kind, type) or get_origin(kind) is not None or named):  # pydantic would run or call others
-        raise ConfigError(f"{kind!r:.80} is no type", hint=_FORMS)
+    named = isinstance(kind, NewType | TypeAliasType) or kind is Any  # Any is a class from Python 3.11 on
+    if not (isinstance(kind, type) or get_origin(kind) is not None or named):  # pydantic would call other objects
+        raise ConfigError(f"expected a type, got {kind!r:.80}", hint=_FORMS)
     if any(base.__module__.startswith("pydantic.v1.") for base in getattr(kind, "__mro__", ())):
         raise ConfigError(f"{kind!r:.80} is a model of pydantic's version 1", hint="derive it from pydantic.BaseModel")
     try:

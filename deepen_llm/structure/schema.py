@@ -1,4 +1,4 @@
-"""JSON schemas as grammars can hold answers to them: checked, rewritten and tried out when they are given."""
+"""Rewriting of JSON schemas for grammars: checked, rewritten and compiled before any model runs."""
 
 from __future__ import annotations
 
@@ -7,84 +7,86 @@ from collections.abc import Mapping
 from typing import Any
 
 from deepen_llm.errors import ConfigError
-from deepen_llm.structure.arrays import hold_arrays
-from deepen_llm.structure.choices import hold_not, hold_nullable, hold_one_of
+from deepen_llm.structure.arrays import rewrite_arrays
+from deepen_llm.structure.choices import rewrite_not, rewrite_nullable, rewrite_one_of
 from deepen_llm.structure.closed import close
 from deepen_llm.structure.keywords import TABLE, Treatment, misspelled
-from deepen_llm.structure.numbers import hold_numbers
-from deepen_llm.structure.objects import hold_dependents, hold_sizes, hold_unevaluated
-from deepen_llm.structure.paths import Place
-from deepen_llm.structure.property_names import hold_property_names
+from deepen_llm.structure.numbers import rewrite_bounds
+from deepen_llm.structure.objects import rewrite_dependents, rewrite_sizes, rewrite_unevaluated
+from deepen_llm.structure.paths import Location
+from deepen_llm.structure.property_names import rewrite_property_names
 from deepen_llm.structure.references import check_ends, reachable, resolve
-from deepen_llm.structure.strings import held_names, hold_counts, hold_strings
-from deepen_llm.structure.trial import try_out
+from deepen_llm.structure.strings import rewrite_lengths, rewrite_name_patterns, rewrite_strings
+from deepen_llm.structure.trial import check_compiles
 
 _DROPPED = ("deprecated", "contentSchema", "$comment", "$vocabulary", "externalDocs", "xml")
 
 
 def enforceable(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema that grammars hold, all of whose instances are instances of the given one, or a refusal by name.
+    """Rewrite a schema as one that grammars enforce; all its instances are instances of the original.
 
-    `deepen_llm.structure.keywords` tells what is done with each keyword. Objects are closed wherever the schema leaves
-    them open, but for those that several schemas describe together (``allOf``, ``$ref`` beside ``properties`` and the
-    like), and those that demand properties which they do not name. What comes out may be given again.
+    `deepen_llm.structure.keywords` lists the treatment of each keyword. Open objects are closed, except for those that
+    several schemas describe together (``allOf``, ``$ref`` beside ``properties`` and the like), and those that require
+    properties without naming them. Rewriting the result changes nothing.
 
     Args:
-        schema: A JSON schema of any draft, or OpenAPI's; it is left as it is.
+        schema: A JSON schema of any draft, or of OpenAPI; it is not changed.
 
     Raises:
-        ConfigError: It is no JSON or no schema, misspells a keyword, or asks for what no grammar holds; the message
-            names the property, its place and the keyword.
+        ConfigError: It is no JSON or no schema, misspells a keyword, or a grammar cannot enforce it; the message names
+            the property, its location and the keyword.
     """
     try:
-        made: dict[str, Any] = json.loads(json.dumps(dict(schema), allow_nan=False))
+        rewritten: dict[str, Any] = json.loads(json.dumps(dict(schema), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"the schema cannot be written as JSON: {error}", hint="give plain JSON values") from error
-    if made and not set(TABLE) & set(made):
+    if rewritten and not set(TABLE) & set(rewritten):
         raise ConfigError(
-            f"{made!s:.120} is no JSON schema: it has none of its keywords",
+            f"expected a JSON schema, got {rewritten!s:.120} without any of its keywords",
             hint="give one like {'type': 'object', 'properties': {...}, 'required': [...]}",
         )
-    made.pop("x-guidance", None)  # options of the grammar library, one of which lets it ignore what it cannot hold
+    rewritten.pop("x-guidance", None)  # options of llguidance, one of which makes it ignore unsupported keywords
     try:
-        _rewrite(made)
-        try_out(made)
+        _rewrite(rewritten)
+        check_compiles(rewritten)
     except RecursionError as error:
         raise ConfigError("the schema is nested too deeply", hint="nest less, or use $ref") from error
-    return made
+    return rewritten
 
 
 def _rewrite(root: dict[str, Any]) -> None:
     resolve(root)
-    for place, schema in list(reachable(root)):
-        _check_keys(schema, place)
-        hold_nullable(schema)
-    for place, schema in list(reachable(root)):
-        hold_not(schema, place)
-        hold_counts(schema, place)
-        hold_arrays(schema, place, root)
-        hold_property_names(schema, place, root)
-        hold_unevaluated(schema, place, root)
-    for place, schema in list(reachable(root)):
-        hold_numbers(schema, place)
-        hold_strings(schema, place)
-        held_names(schema, place)
-        hold_one_of(schema, place, root)
+    for location, schema in list(reachable(root)):
+        _check_keys(schema, location)
+        rewrite_nullable(schema)
+    for location, schema in list(reachable(root)):
+        rewrite_not(schema, location)
+        rewrite_lengths(schema, location)
+        rewrite_arrays(schema, location, root)
+        rewrite_property_names(schema, location, root)
+        rewrite_unevaluated(schema, location, root)
+    for location, schema in list(reachable(root)):
+        rewrite_bounds(schema, location)
+        rewrite_strings(schema, location)
+        rewrite_name_patterns(schema, location)
+        rewrite_one_of(schema, location, root)
     close(root)
-    for place, schema in list(reachable(root)):
-        hold_sizes(schema, place)
-        hold_dependents(schema, place)
+    for location, schema in list(reachable(root)):
+        rewrite_sizes(schema, location)
+        rewrite_dependents(schema, location)
     check_ends(root)
 
 
-def _check_keys(schema: dict[str, Any], place: Place) -> None:
-    """Refuse keywords that cannot be held or are misspelled; take out annotations that the grammar library refuses."""
+def _check_keys(schema: dict[str, Any], location: Location) -> None:
+    """Raise for unsupported and misspelled keywords; remove annotations that llguidance refuses."""
     for key in list(schema):
         if TABLE.get(key) is Treatment.REFUSED and not (key == "else" and "if" not in schema):
-            raise place.refusal(key, "no grammar holds conditions", "write the cases as alternatives of anyOf")
+            raise location.refusal(
+                key, "a grammar cannot enforce conditions", "write the cases as alternatives of anyOf"
+            )
         if near := misspelled(key):
             raise ConfigError(
-                f"{place}: unknown keyword {key!r} in a JSON schema, did you mean {near!r}?",
+                f"{location}: unknown keyword {key!r} in a JSON schema, did you mean {near!r}?",
                 hint="correct it, or prefix an annotation of your own with x-",
             )
         if key in _DROPPED:

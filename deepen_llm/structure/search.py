@@ -1,8 +1,8 @@
-"""The shortest text from inside a JSON document to the next place where something may end.
+"""Search of the shortest text from inside a JSON document to where a key, a value or the document may end.
 
-A matcher tells no two states apart but by what may follow. Of texts of one length that let the same bytes follow, the
-search keeps one for each character that they may have come to in the grammar's patterns; it is exact for patterns that
-this tells apart, and finds a short text for nearly all others.
+A matcher's state is known only by the bytes that may follow. Of texts of one length after which the same bytes may
+follow, the search keeps one for each position that they may have reached in the grammar's patterns. It is exact for
+patterns that this distinguishes, and finds a short text for nearly all others.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher
 
 _SPACES = frozenset([b" ", b"\n", b"\r", b"\t"])
-_COSTS = {b"{": 8, b"[": 8}  # what must be closed again costs more than its byte
-_LONG = 48  # bytes; longer texts repeat a letter many times at once
-_LONGEST = 1 << 14  # times that a letter may be repeated
-_JUMPS, _ENDLESS = 4, 2  # repetitions tried from where the same may follow; those of them that may have no end
-_NEXT, _LETTER = 0.05, 1.0  # what a letter costs in a pattern's order, and where there is none
-_ELSEWHERE, _AGAIN = 3.0, 2.0  # what it costs out of order, and where repetitions are counted
-_RUN = 3  # atoms in order, beyond which no more are told apart
-_FIRST = b'"0a@-.:/123456789ntf' + bytes(range(98, 123)) + bytes(range(65, 91))  # what formats want comes early
+_COSTS = {b"{": 8, b"[": 8}  # an opening bracket needs a closing one
+_LONG = 48  # bytes, from which a letter is repeated many times at once
+_LONGEST = 1 << 14  # most repetitions of a letter
+_JUMPS, _ENDLESS = 4, 2  # repetitions tried for equal sets of next bytes; those that may be endless
+_NEXT, _LETTER = 0.05, 1.0  # cost of a letter in a pattern's order, and without a pattern
+_ELSEWHERE, _AGAIN = 3.0, 2.0  # cost of a letter out of order, and with counted atoms
+_RUN = 3  # longer runs of atoms in order are not distinguished
+_FIRST = b'"0a@-.:/123456789ntf' + bytes(range(98, 123)) + bytes(range(65, 91))  # characters of common formats first
 
 
 @dataclass(eq=False)
 class _Node:
-    """A text that the search has come to.
+    """A text that the search has reached.
 
     Attributes:
-        before: The text that this one continues.
-        written: What it adds to that.
-        place: Where it ends.
-        look: What may follow.
-        atom: The number of the last atom taken; -1 for none.
-        run: How many atoms, up to this text's end, follow one another in their pattern, too.
-        taken: How many atoms were taken in all.
-        depth: How many nodes are before it.
+        before: The node that this one continues; None at the start.
+        written: The bytes that it adds.
+        region: The region in which it ends.
+        look: The bytes that may follow.
+        atom: The index of the last atom; -1 for none.
+        run: The number of atoms at the end of the text that follow one another in their pattern.
+        taken: The number of all its atoms.
+        depth: The number of nodes before it.
     """
 
     before: _Node | None
     written: bytes
-    place: Region
+    region: Region
     look: Look
     atom: int = -1
     run: int = 0
@@ -58,7 +58,7 @@ class _Node:
 
     @property
     def text(self) -> bytes:
-        """All that was added since the start."""
+        """The text since the start."""
         parts, node = [self.written], self.before
         while node:
             parts.append(node.written)
@@ -67,54 +67,56 @@ class _Node:
 
 
 class _Cursor:
-    """Moves a matcher between the texts of a search.
+    """Moves a matcher between the nodes of a search.
 
     Args:
-        matcher: At the search's start.
-        size: Where the bytes' ids begin.
-        start: The search's start.
+        matcher: The matcher at the start.
+        size: The id of the first byte.
+        start: The start node.
 
     Attributes:
-        endless: How many repetitions had no end within bounds.
+        endless: The number of repetitions that reached the limit.
     """
 
     def __init__(self, matcher: LLMatcher, size: int, start: _Node) -> None:
-        self.matcher, self._size, self._trail = matcher, size, [start]
+        self.matcher = matcher
+        self._size = size
+        self._trail = [start]
         self.endless = 0
 
     def go(self, node: _Node) -> None:
-        """Bring the matcher to a node."""
+        """Move the matcher to a node."""
         ahead = list[_Node]()
         while node.before and (node.depth >= len(self._trail) or self._trail[node.depth] is not node):
             ahead.append(node)
             node = node.before
         if behind := self._trail[node.depth + 1 :]:
-            self.matcher.rollback(sum(len(one.written) for one in behind))
+            self.matcher.rollback(sum(len(passed.written) for passed in behind))
         self._trail[node.depth + 1 :] = reversed(ahead)
-        for one in reversed(ahead):
-            self.matcher.consume_tokens(self.ids(one.written))
+        for next_node in reversed(ahead):
+            self.matcher.consume_tokens(self.ids(next_node.written))
 
     def ids(self, text: bytes) -> list[int]:
-        """A text's ids."""
+        """Map a text to ids."""
         return [self._size + byte for byte in text]
 
     def look(self) -> Look:
-        """What may follow where the matcher stands."""
+        """Read the bytes that may follow in the matcher's state."""
         return Look.at(self.matcher, self._size)
 
     def beyond(self, letter: bytes) -> Look:
-        """What may follow behind one more letter."""
+        """Read the bytes that may follow after one more letter."""
         self.matcher.consume_tokens(self.ids(letter))
         look = self.look()
         self.matcher.rollback(len(letter))
         return look
 
     def allowed(self, letters: Iterable[bytes]) -> list[bytes]:
-        """The letters that may follow."""
-        return [one for one in letters if self.matcher.validate_tokens(self.ids(one)) == len(one)]
+        """Filter the letters that may follow."""
+        return [letter for letter in letters if self.matcher.validate_tokens(self.ids(letter)) == len(letter)]
 
     def times(self, letter: bytes) -> int:
-        """How often a letter may stand here without changing what may follow; 0 where that has no end."""
+        """Count how often a letter repeats without changing the bytes that may follow; 0 beyond the limit."""
         matcher, here = self.matcher.deep_copy(), self.look()
         times, step, growing = 0, 1, True
         while step and times < _LONGEST:
@@ -130,11 +132,11 @@ class _Cursor:
 
 @dataclass
 class Effort:
-    """How many texts may still be looked at, and what was learned.
+    """The budget of a search, and letters known from it.
 
     Attributes:
-        left: The texts.
-        known: The letters worth trying, by where a text ends and what may follow.
+        left: The number of texts that may still be tried.
+        known: The letters to try, by the region and the bytes that may follow.
     """
 
     left: int
@@ -142,14 +144,14 @@ class Effort:
 
 
 class Manner(NamedTuple):
-    """How to search.
+    """The settings of a search.
 
     Attributes:
-        budget: How many texts one search may look at.
-        ordered: Whether to tell texts apart by what they have come to in the grammar's patterns.
-        counted: Whether to tell them apart by how many of the patterns' characters they have, too.
-        thorough: Whether to try every letter everywhere; else, where the same may follow as somewhere before, only one
-            of the letters that led to the same from there.
+        budget: The most texts that one search may try.
+        ordered: Whether to distinguish texts by their position in the grammar's patterns.
+        counted: Whether to distinguish them by the number of the patterns' characters, too.
+        thorough: Whether to try every letter in every state; else, in states with the same next bytes as an earlier
+            one, only one of the letters that led to the same state there.
     """
 
     budget: int
@@ -162,34 +164,36 @@ class Search:
     """Best-first search over texts, short ones first.
 
     Args:
-        size: Where the bytes' ids begin.
-        letters: What texts are made of.
-        atoms: The characters that the grammar's patterns ask for.
-        manner: How to search.
+        size: The id of the first byte.
+        letters: The letters that texts are composed of.
+        atoms: The characters that the grammar's patterns require.
+        manner: The settings of the search.
     """
 
     def __init__(self, size: int, letters: Letters, atoms: Sequence[Atom], manner: Manner) -> None:
-        self._size, self._atoms, self._manner = size, atoms if manner.ordered else (), manner
-        first = {bytes([byte]): place for place, byte in enumerate(_FIRST)}
-        self._ascii = sorted(letters.ascii, key=lambda one: first.get(one, len(first) + one[0]))
+        self._size = size
+        self._atoms = atoms if manner.ordered else ()
+        self._manner = manner
+        first = {bytes([byte]): rank for rank, byte in enumerate(_FIRST)}
+        self._ascii = sorted(letters.ascii, key=lambda letter: first.get(letter, len(first) + letter[0]))
         self._others = letters.others
 
-    def ways(self, matcher: LLMatcher, place: Region, effort: Effort) -> Iterator[bytes]:
-        """Texts that lead to where something ends (see `Look.ends`).
+    def ways(self, matcher: LLMatcher, region: Region, effort: Effort) -> Iterator[bytes]:
+        """Yield texts that lead to an end of a key, a value or the document (see `Look.ends`).
 
         Args:
-            matcher: Where to start. At every text that is yielded, and at the end, it is there again; so must the
-                caller leave it.
-            place: Its place.
-            effort: Is spent here.
+            matcher: The matcher at the start. Its state is the same at every yield and at the end; the caller must not
+                change it.
+            region: The region of the start.
+            effort: The budget, decremented here.
         """
-        start = _Node(None, b"", place, Look.at(matcher, self._size))
+        start = _Node(None, b"", region, Look.at(matcher, self._size))
         cursor = _Cursor(matcher, self._size, start)
         order, jumps, least = count(), Counter[Look](), effort.left - self._manner.budget
         waiting, seen = [(0.0, next(order), 0, start)], set[tuple[object, ...]]()
         while waiting and effort.left > max(least, 0):
             rank, _, length, node = heapq.heappop(waiting)
-            if node is not start and node.look.ends(node.place):
+            if node is not start and node.look.ends(node.region):
                 cursor.go(start)
                 yield node.text
                 continue
@@ -198,7 +202,7 @@ class Search:
                 continue
             seen.add(key)
             cursor.go(node)
-            children = self._children(node, cursor, effort, direct=place is not Region.OUTSIDE)
+            children = self._children(node, cursor, effort, direct=region is not Region.OUTSIDE)
             effort.left -= len(children)
             for child in children:
                 size = len(child.written)
@@ -210,34 +214,34 @@ class Search:
         cursor.go(start)
 
     def _key(self, node: _Node, length: int) -> tuple[object, ...]:
-        """What the search tells texts apart by."""
+        """The key by which the search distinguishes texts."""
         taken = node.taken if self._manner.counted else 0
-        return length, node.place, node.look, node.atom, min(node.run, _RUN), taken
+        return length, node.region, node.look, node.atom, min(node.run, _RUN), taken
 
     def _cost(self, node: _Node, child: _Node) -> float:
-        """What a letter costs: less in a pattern's order, more for what must be closed again."""
+        """The cost of a letter: less in a pattern's order, more for opening brackets."""
         if child.run:
-            place = self._atoms[child.atom].place
-            follows = child.atom == node.atom + 1 and (node.atom >= 0 or place == 0)
+            position = self._atoms[child.atom].position
+            follows = child.atom == node.atom + 1 and (node.atom >= 0 or position == 0)
             return _NEXT if follows else _AGAIN if self._manner.counted else _ELSEWHERE
-        return _LETTER + (_COSTS.get(child.written, 0) if node.place is Region.OUTSIDE else 0)
+        return _LETTER + (_COSTS.get(child.written, 0) if node.region is Region.OUTSIDE else 0)
 
     def _children(self, node: _Node, cursor: _Cursor, effort: Effort, *, direct: bool) -> list[_Node]:
-        """The texts that are one letter longer; if `direct`, only the one that ends a string, where one does."""
-        if direct and node.place is Region.INSIDE and node.look.may(ord('"')):
+        """The texts with one more letter; if `direct`, inside a string that may end, only the closing quote."""
+        if direct and node.region is Region.INSIDE and node.look.may(ord('"')):
             return [self._child(node, cursor, b'"')]
         known = effort.known
-        tried = None if self._manner.thorough else known.get((node.place, node.look))
+        tried = None if self._manner.thorough else known.get((node.region, node.look))
         letters = self._letters(node, cursor) if tried is None else cursor.allowed(tried)
         children = [self._child(node, cursor, letter) for letter in letters]
         if tried is None:
-            unlike = {(child.place, child.look): child.written for child in reversed(children)}
-            known[node.place, node.look] = list(unlike.values())[::-1]
+            unlike = {(child.region, child.look): child.written for child in reversed(children)}
+            known[node.region, node.look] = list(unlike.values())[::-1]
         return [*children, *self._next_atoms(node, cursor)]
 
     def _next_atoms(self, node: _Node, cursor: _Cursor) -> Iterator[_Node]:
-        """The texts that go on with a character which a pattern asks for: any pattern, or the one begun."""
-        if node.place is not Region.INSIDE:
+        """Yield the texts with one more atom, of any pattern, or of the pattern begun."""
+        if node.region is not Region.INSIDE:
             return
         begun = self._atoms[node.atom].pattern if node.atom >= 0 else None
         for number, atom in enumerate(self._atoms):
@@ -246,28 +250,28 @@ class Search:
                 yield self._child(node, cursor, atom.written, number)
 
     def _letters(self, node: _Node, cursor: _Cursor) -> list[bytes]:
-        """The letters that may follow; ASCII ones where there are some."""
+        """The letters that may follow; ASCII letters only, if there are any."""
         plain = [letter for letter in self._ascii if node.look.may(letter[0])]
         solid = [letter for letter in plain if letter not in _SPACES]
-        if node.place is Region.OUTSIDE and solid:
-            return solid  # white space changes nothing there
+        if node.region is Region.OUTSIDE and solid:
+            return solid  # white space changes nothing outside strings
         return plain or cursor.allowed(self._others)
 
     def _child(self, node: _Node, cursor: _Cursor, letter: bytes, atom: int | None = None) -> _Node:
-        """The text with a letter behind it, which is an atom or not."""
-        place, look, depth = node.place.after(letter), cursor.beyond(letter), node.depth + 1
+        """Append a letter, which may be an atom, to a text."""
+        region, look, depth = node.region.after(letter), cursor.beyond(letter), node.depth + 1
         if atom is None:
-            return _Node(node, letter, place, look, node.atom, 0, node.taken, depth)
+            return _Node(node, letter, region, look, node.atom, 0, node.taken, depth)
         follows = node.run > 0 and atom == node.atom + 1
-        return _Node(node, letter, place, look, atom, node.run + 1 if follows else 1, node.taken + 1, depth)
+        return _Node(node, letter, region, look, atom, node.run + 1 if follows else 1, node.taken + 1, depth)
 
     def _repeated(self, node: _Node, cursor: _Cursor, children: Sequence[_Node]) -> _Node | None:
-        """The text with a letter behind it as often as the same may follow; None where that is once or without end."""
-        like = (child.written for child in children if (child.place, child.look) == (node.place, node.look))
+        """Append a letter as often as the next bytes stay the same; None if that is once or endless."""
+        like = (child.written for child in children if (child.region, child.look) == (node.region, node.look))
         letter = next(like, b"")
         times = cursor.times(letter) if letter else 0
         return (
-            _Node(node, letter * times, node.place, node.look, node.atom, 0, node.taken, node.depth + 1)
+            _Node(node, letter * times, node.region, node.look, node.atom, 0, node.taken, node.depth + 1)
             if times > 1
             else None
         )

@@ -1,4 +1,4 @@
-"""Types of pydantic's own that are a text and a function: what the function takes, as a schema."""
+"""Schemas of pydantic's types that are validated by a function."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LISTED = {
     "LanguageAlpha2": ("languages", "alpha_2"),
     "LanguageName": ("languages", "name"),
 }
-_HELD = ("Latitude", "Longitude")
+_SUPPORTED = ("Latitude", "Longitude")
 _ENCODED = {
     ("Base64Encoder", "EncodedBytes"): formats.BASE64,
     ("Base64Encoder", "EncodedStr"): formats.TEXT64,
@@ -36,7 +36,7 @@ _ENCODED = {
 
 
 def beyond(function: Any) -> tuple[str, str] | None:
-    """A type's name and why it cannot be asked for; None where a function is not that of such a type.
+    """Return the name of an unsupported type and the reason; None if the function validates no such type.
 
     Args:
         function: The function by which pydantic validates the type.
@@ -44,7 +44,7 @@ def beyond(function: Any) -> tuple[str, str] | None:
     name = getattr(function, "__name__", "")
     path_type = getattr(types, "PathType", None)
     if name in _PATHS and function is getattr(path_type, name, None):
-        return f"pydantic.{_PATHS[name]}", "what exists on a disk is unknown to a grammar; ask for a Path"
+        return f"pydantic.{_PATHS[name]}", "what exists on a disk is unknown to a grammar; use a Path"
     owner = getattr(function, "__self__", None)
     if owner is types.PaymentCardNumber:
         return "pydantic.PaymentCardNumber", "a grammar does not compute check digits"
@@ -56,7 +56,7 @@ def beyond(function: Any) -> tuple[str, str] | None:
 
 
 def known(function: Any) -> JsonSchemaValue | None:
-    """The schema of a type that is known by the function which validates it; None for others.
+    """Return the schema of a type by its validating function; None for others.
 
     Args:
         function: The function by which pydantic validates the type.
@@ -70,7 +70,7 @@ def known(function: Any) -> JsonSchemaValue | None:
 
 
 def extra(function: Any, made: JsonSchemaValue) -> JsonSchemaValue | str | None:
-    """The schema of a type of the package pydantic-extra-types; its name, where what it takes is not known; else None.
+    """Return the schema of a type of pydantic-extra-types, its name if the type is not supported, None for others.
 
     Args:
         function: The function by which pydantic validates the type.
@@ -84,9 +84,9 @@ def extra(function: Any, made: JsonSchemaValue) -> JsonSchemaValue | str | None:
         return {"type": "string", "pattern": f"^(?:{_EXTRA[name]})$"}
     if name in _LISTED:
         kind, attribute = _LISTED[name]
-        values = [getattr(one, attribute, None) for one in getattr(import_module("pycountry"), kind)]
+        values = [getattr(entry, attribute, None) for entry in getattr(import_module("pycountry"), kind)]
         return {"type": "string", "enum": sorted({value for value in values if value})}
-    return made if "enum" in made or name in _HELD else name
+    return made if "enum" in made or name in _SUPPORTED else name
 
 
 def _encoded(owner: types.EncodedBytes | types.EncodedStr) -> str | None:

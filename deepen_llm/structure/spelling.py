@@ -1,4 +1,4 @@
-"""Text as tokens without a tokenizer: byte-exact for any vocabulary."""
+"""Splitting of texts into tokens without a tokenizer, byte-exact for any vocabulary."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LONGEST_CHARACTER = 4  # bytes
 
 
 class Speller:
-    """Spells texts in a vocabulary's tokens.
+    """Splits texts into a vocabulary's tokens.
 
     Args:
         vocabulary: The vocabulary.
@@ -21,30 +21,30 @@ class Speller:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._ids = {surface: id_ for surface, id_ in vocabulary.ids.items() if len(surface) <= _LONGEST}
-        self._longest: dict[bytes, int] = {}  # bytes of the longest token, by the first two
+        self._longest: dict[bytes, int] = {}  # length of the longest token by its first two bytes
         for surface in self._ids:
             self._longest[surface[:2]] = max(len(surface), self._longest.get(surface[:2], 0))
 
     def __call__(self, text: bytes) -> list[int] | None:
-        """The text's tokens, always the longest that comes next; None where a byte has none.
+        """Split a text into tokens, greedily the longest; None if a byte has no token.
 
         Args:
-            text: What to spell.
+            text: The text.
         """
-        tokens, place = list[int](), 0
-        while place < len(text):
-            size = self._longest.get(text[place : place + 2], 1)
-            while size and text[place : place + size] not in self._ids:
+        tokens, start = list[int](), 0
+        while start < len(text):
+            size = self._longest.get(text[start : start + 2], 1)
+            while size and text[start : start + size] not in self._ids:
                 size -= 1
             if not size:
                 return None
-            tokens.append(self._ids[text[place : place + size]])
-            place += size
+            tokens.append(self._ids[text[start : start + size]])
+            start += size
         return tokens
 
 
 class Letters(NamedTuple):
-    """The smallest things that a vocabulary can write, from which any text that it can write is made.
+    """The smallest byte strings of a vocabulary, which compose every text that it can spell.
 
     Attributes:
         ascii: Single ASCII bytes.
@@ -56,21 +56,21 @@ class Letters(NamedTuple):
 
     @classmethod
     def of(cls, vocabulary: Vocabulary) -> Letters:
-        """A vocabulary's letters.
+        """List a vocabulary's letters.
 
         Args:
             vocabulary: The vocabulary.
         """
         single = [bytes([byte]) for byte in range(256)]
-        own = {one for one in single if one in vocabulary.ids}
+        known = {byte for byte in single if byte in vocabulary.ids}
         short = (surface for surface in vocabulary.ids if 1 < len(surface) <= _LONGEST_CHARACTER)
-        whole = [one for one in short if not own.issuperset(single[byte] for byte in one) and _is_character(one)]
-        plain, high = ([one for one in part if one in own] for part in (single[:128], single[128:]))
+        whole = [text for text in short if not known.issuperset(single[byte] for byte in text) and _is_character(text)]
+        plain, high = ([byte for byte in part if byte in known] for part in (single[:128], single[128:]))
         return cls(tuple(plain), (*high, *sorted(whole)))
 
     @classmethod
     def any(cls) -> Letters:
-        """Every byte."""
+        """The letters of a vocabulary with every byte."""
         return cls(tuple(bytes([byte]) for byte in range(128)), tuple(bytes([byte]) for byte in range(128, 256)))
 
 
@@ -82,12 +82,12 @@ def _is_character(surface: bytes) -> bool:
 
 
 def parts(text: str, special: Mapping[str, int]) -> list[str]:
-    """A text split where it spells special tokens.
+    """Split a text at its special tokens.
 
     Args:
         text: The text.
         special: Special tokens by their spelling.
     """
     spelled = [token for token in special if token in text]
-    found = re.split("(" + "|".join(map(re.escape, spelled)) + ")", text) if spelled else [text]
-    return [part for part in found if part]
+    split = re.split("(" + "|".join(map(re.escape, spelled)) + ")", text) if spelled else [text]
+    return [part for part in split if part]

@@ -1,4 +1,4 @@
-"""Dates, moments, times and durations within bounds, as patterns."""
+"""Schemas of dates, times and durations within bounds."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from deepen_llm.structure.formats import CLOCK, DATE, DAYS, DURATION, MOMENT, ZO
 from deepen_llm.structure.narrowing import BOUNDS, tightest
 
 _DAY = datetime.timedelta(days=1)
-_APART = 2 * _DAY  # more than any two zones
-_EARLY = datetime.date(1970, 1, 2)  # earlier moments are no past ones for pydantic 2.7
+_APART = 2 * _DAY  # more than the difference between any two zones
+_EARLY = datetime.date(1970, 1, 2)  # pydantic 2.7 refuses earlier moments as past ones
 _SECONDS = 10.0**13
 _LISTED = 60
 _Pattern = str
@@ -21,13 +21,13 @@ _HINT = "widen the bounds, or check them in a validator"
 
 
 def date(core: dict[str, Any]) -> JsonSchemaValue:
-    """The schema of a date.
+    """Make the schema of a date.
 
     Args:
         core: Pydantic's description of the type.
 
     Raises:
-        ConfigError: There is no date within the bounds.
+        ConfigError: No date lies within the bounds.
     """
     low, high = _bounds(core, _DAY)
     low, high = _from_now(core, low, high)
@@ -35,20 +35,20 @@ def date(core: dict[str, Any]) -> JsonSchemaValue:
 
 
 def moment(core: dict[str, Any]) -> JsonSchemaValue:
-    """The schema of a date and a time, at least two days within its bounds, so that no zone leads out of them.
+    """Make the schema of a date and a time, two days within its bounds, so that they hold in every zone.
 
     Args:
         core: Pydantic's description of the type.
 
     Raises:
-        ConfigError: The bounds are too near each other.
+        ConfigError: The bounds are too close.
     """
     bounds = [core[key] for key in BOUNDS if core.get(key) is not None]
     constraint = core.get("tz_constraint")
-    zone = "" if constraint == "naive" or any(one.tzinfo is None for one in bounds) else ZONE
+    zone = "" if constraint == "naive" or any(bound.tzinfo is None for bound in bounds) else ZONE
     if isinstance(constraint, int):
         zone = _offset(constraint)
-    low, high = (None if one is None else one.date() for one in _bounds(core, datetime.timedelta(0)))
+    low, high = (None if bound is None else bound.date() for bound in _bounds(core, datetime.timedelta(0)))
     low = None if low is None else low + _APART
     high = None if high is None else high - _APART
     low, high = _from_now(core, low, high)
@@ -56,13 +56,13 @@ def moment(core: dict[str, Any]) -> JsonSchemaValue:
 
 
 def clock(core: dict[str, Any]) -> JsonSchemaValue:
-    """The schema of a time of day; where it has bounds, in the hours between theirs.
+    """Make the schema of a time of day; with bounds, of the whole hours between them.
 
     Args:
         core: Pydantic's description of the type.
 
     Raises:
-        ConfigError: There is no whole hour between the bounds.
+        ConfigError: No whole hour lies between the bounds.
     """
     bounds = [core[key] for key in BOUNDS if core.get(key) is not None]
     if not bounds:
@@ -71,25 +71,25 @@ def clock(core: dict[str, Any]) -> JsonSchemaValue:
     high = min((core[key] for key in ("le", "lt") if core.get(key) is not None), default=None)
     hours = range(0 if low is None else low.hour + 1, 24 if high is None else high.hour)
     if not hours:
-        raise ConfigError(f"a time from {low} to {high} cannot be asked for: no whole hour lies between", hint=_HINT)
+        raise ConfigError(f"a time from {low} to {high} is not supported: no whole hour lies between", hint=_HINT)
     zone = "" if bounds[0].tzinfo is None else "Z"
     return _text(f"(?:{'|'.join(f'{hour:02}' for hour in hours)}){CLOCK.partition(')')[2]}{zone}")
 
 
 def duration(core: dict[str, Any]) -> JsonSchemaValue:
-    """The schema of a duration; where it has bounds, as a number of seconds.
+    """Make the schema of a duration; with bounds, as a number of seconds.
 
     Args:
         core: Pydantic's description of the type.
 
     Raises:
-        ConfigError: It has bounds and is strict, so that only texts are read.
+        ConfigError: It is strict, which allows only texts, and has bounds.
     """
     bounds = {name: core[key].total_seconds() for key, name in BOUNDS.items() if core.get(key) is not None}
     if not bounds:
         return _text(DURATION)
     if core.get("strict"):
-        raise ConfigError("a strict timedelta with bounds cannot be asked for: its texts have no order", hint=_HINT)
+        raise ConfigError("a strict timedelta with bounds is not supported: its texts have no order", hint=_HINT)
     return {"type": "number", **tightest({"minimum": -_SECONDS, "maximum": _SECONDS}, bounds)}
 
 
@@ -111,35 +111,35 @@ def _bounds(core: dict[str, Any], step: datetime.timedelta) -> tuple[Any, Any]:
 def _from_now(
     core: dict[str, Any], low: datetime.date | None, high: datetime.date | None
 ) -> tuple[datetime.date | None, datetime.date | None]:
-    """The least and the greatest day, of the past or the future where the type asks for it."""
+    """The least and the greatest day, restricted to the past or the future if the type requires it."""
     if core.get("now_op") == "past":
         return _most(low, _EARLY), _least(high, _today() - _APART)
     return (_most(low, _today() + _APART) if core.get("now_op") == "future" else low), high
 
 
-def _least(one: datetime.date | None, other: datetime.date) -> datetime.date:
-    return other if one is None else min(one, other)
+def _least(day: datetime.date | None, limit: datetime.date) -> datetime.date:
+    return limit if day is None else min(day, limit)
 
 
-def _most(one: datetime.date | None, other: datetime.date) -> datetime.date:
-    return other if one is None else max(one, other)
+def _most(day: datetime.date | None, limit: datetime.date) -> datetime.date:
+    return limit if day is None else max(day, limit)
 
 
 def _days(low: datetime.date | None, high: datetime.date | None) -> _Pattern:
-    """Days within bounds: those of whole years between, or the first of them one by one."""
+    """Make a pattern of days within bounds: of the whole years between them, else a list of the first days."""
     low, high = low or datetime.date(2, 1, 1), high or datetime.date(9998, 12, 31)
     first = low.year if (low.month, low.day) == (1, 1) else low.year + 1
     last = high.year if (high.month, high.day) == (12, 31) else high.year - 1
     if first <= last:
         return f"(?:{_between(f'{first:04}', f'{last:04}')})-{DAYS}"
     if low > high:
-        raise ConfigError(f"a day from {low} to {high} cannot be asked for: there is none", hint=_HINT)
+        raise ConfigError(f"a day from {low} to {high} is not supported: there is none", hint=_HINT)
     count = min((high - low).days + 1, _LISTED)
     return "(?:" + "|".join(str(low + index * _DAY) for index in range(count)) + ")"
 
 
 def _between(low: str, high: str) -> _Pattern:
-    """Numbers of as many digits, from one to another."""
+    """Make a pattern of the numbers between two numbers of equally many digits."""
     if not low:
         return ""
     if low[0] == high[0]:

@@ -1,4 +1,4 @@
-"""A schema compiled when it is given: what the grammar library refuses is an error before any model is asked."""
+"""Trial compilation of schemas, so that errors of llguidance appear before any model runs."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from deepen_llm.errors import ConfigError
-from deepen_llm.structure.paths import Place
+from deepen_llm.structure.paths import Location
 from deepen_llm.structure.references import reachable
 
 if TYPE_CHECKING:
     from llguidance import LLTokenizer
 
-_HINT = "correct it, or leave out what grammars cannot hold; docs/structure.md lists it"
+_HINT = "correct it, or leave out what grammars cannot enforce; docs/structure.md lists it"
 _END = 256
 
 
 class _Bytes:
-    """A vocabulary of the single bytes and an end of text."""
+    """A tokenizer of single bytes and an end of text."""
 
     eos_token_id, bos_token_id = _END, None
-    tokens = [*(bytes([byte]) for byte in range(256)), b"<end>"]  # noqa: RUF012 (llguidance asks for a list)
+    tokens = [*(bytes([byte]) for byte in range(256)), b"<end>"]  # noqa: RUF012 (llguidance requires a list)
     special_token_ids = [_END]  # noqa: RUF012
 
     def __call__(self, text: bytes) -> list[int]:
         return list(text)
 
 
-def try_out(schema: dict[str, Any]) -> None:
-    """Compile a schema.
+def check_compiles(schema: dict[str, Any]) -> None:
+    """Check that a rewritten schema compiles.
 
     Args:
-        schema: A schema in which everything is rewritten that can be.
+        schema: The schema.
 
     Raises:
         ConfigError: It does not compile; the message names the property and the keyword.
     """
-    reason = refusal_of(json.dumps(schema))
+    reason = compile_error(json.dumps(schema))
     if reason is not None:
-        place, keyword = _culprit(schema)
+        location, keyword = _culprit(schema)
         what = f", keyword {keyword!r}" if keyword else ""
-        raise ConfigError(f"{place}{what}: it cannot be compiled: {reason}", hint=_HINT)
+        raise ConfigError(f"{location}{what}: it cannot be compiled: {reason}", hint=_HINT)
 
 
 @cache
@@ -54,8 +54,8 @@ def _tokenizer() -> LLTokenizer:
 
 
 @lru_cache(maxsize=512)
-def refusal_of(schema: str) -> str | None:
-    """Why a schema does not compile; None where it does.
+def compile_error(schema: str) -> str | None:
+    """Compile a schema and return the error; None if there is none.
 
     Args:
         schema: The schema as JSON.
@@ -67,33 +67,33 @@ def refusal_of(schema: str) -> str | None:
 
 
 def _gist(error: str) -> str:
-    """The reason in llguidance's message, without places in a grammar that the user did not write."""
+    """The reason in llguidance's message, without positions in the grammar, which the user did not write."""
     lines = [line.strip() for line in error.strip().splitlines() if not re.match(r"\s*(\d+ \||\^+$)", line)]
     gist = " ".join(line for line in lines if line)
     return gist.removeprefix("failed to compile JSON schema: ")[:300] or "unknown reason"
 
 
-def _culprit(schema: dict[str, Any]) -> tuple[Place, str | None]:
-    """The innermost schema, and its keyword, without which the whole compiles, or would but for others like it."""
+def _culprit(schema: dict[str, Any]) -> tuple[Location, str | None]:
+    """Find the innermost schema, and its keyword, without which the whole schema compiles."""
     trial = copy.deepcopy(schema)
     places = list(reversed(list(reachable(trial))))
-    for together in (False, True):
-        for place, one in places:
-            kept = dict(one)
-            one.clear()
-            compiles = place.path and refusal_of(json.dumps(trial)) is None
-            if compiles or not together:
-                one.update(kept)
+    for cumulative in (False, True):
+        for location, subschema in places:
+            kept = dict(subschema)
+            subschema.clear()
+            compiles = location.path and compile_error(json.dumps(trial)) is None
+            if compiles or not cumulative:
+                subschema.update(kept)
             if compiles:
-                return place, _keyword(trial, one)
-    return Place(), None
+                return location, _keyword(trial, subschema)
+    return Location(), None
 
 
-def _keyword(whole: dict[str, Any], one: dict[str, Any]) -> str | None:
-    for key in reversed(list(one)):
-        value = one.pop(key)
-        compiles = refusal_of(json.dumps(whole)) is None
-        one[key] = value
+def _keyword(whole: dict[str, Any], subschema: dict[str, Any]) -> str | None:
+    for key in reversed(list(subschema)):
+        value = subschema.pop(key)
+        compiles = compile_error(json.dumps(whole)) is None
+        subschema[key] = value
         if compiles and key != "type":
             return key
     return None

@@ -1,10 +1,8 @@
-"""Types as JSON schemas: each instance of the schema is one that the type takes.
+"""JSON schemas of types: each instance of the schema parses as the type.
 
-Pydantic's own schemas describe a type's usual form; some are wider than what the type takes when an answer is read
-(`Decimal`, sets, dictionaries with keys other than strings, dates, URLs, ...). Here those are brought inside it, or
-refused by name.
-
-Long, since pydantic asks one class for the schema of every kind of type.
+Some of pydantic's schemas are wider than what the type accepts (``Decimal``, sets, dictionaries with keys other than
+strings, dates, URLs, ...). `NarrowSchema` narrows them, or raises an error that names the type. The class has a method
+for every kind of type, as pydantic's generator requires.
 """
 
 from __future__ import annotations
@@ -34,38 +32,38 @@ from deepen_llm.structure.narrowing import (
     refusal,
     zones,
 )
-from deepen_llm.structure.paths import at, within
+from deepen_llm.structure.paths import resolve_pointer, subschemas
 from deepen_llm.structure.special_types import beyond, extra, known
 
-_SCALARS: JsonSchemaValue = {"anyOf": [{"type": one} for one in ("string", "integer", "boolean", "null")]}
+_SCALARS: JsonSchemaValue = {"anyOf": [{"type": kind} for kind in ("string", "integer", "boolean", "null")]}
 _BY_FUNCTION = "x-told-apart-by-a-function"
-_MAILBOX = 60  # characters, so that no part of an address is too long
+_MAILBOX = 60  # characters of an address, so that none of its parts is too long
 _UNHASHABLE = frozenset(
-    "list dict set typed-dict deque ordered-dict counter generator any json".split()  # noqa: SIM905 (one text)
+    "list dict set typed-dict deque ordered-dict counter generator any json".split()  # noqa: SIM905 (shorter)
 )
 
 
 def schema_of(kind: Any) -> dict[str, Any]:
-    """The schema of a type, narrow enough for every instance to be read as the type.
+    """Make the schema of a type, so narrow that every instance parses as the type.
 
-    Beyond it are validators of the user's own.
+    The schema does not cover the user's own validators.
 
     Args:
         kind: A type that pydantic knows.
 
     Raises:
-        ConfigError: It is, or has inside, a type for which no such schema is known.
+        ConfigError: The type, or a type inside it, is not supported.
     """
-    made = TypeAdapter(kind).json_schema(schema_generator=NarrowSchema)
-    for _, schema in within(made):
+    root = TypeAdapter(kind).json_schema(schema_generator=NarrowSchema)
+    for _, schema in subschemas(root):
         if schema.pop(_BY_FUNCTION, False):
             for option in schema["anyOf"]:
-                demand_constants(at(made, option["$ref"]) if "$ref" in option else option)
-    return made
+                demand_constants(resolve_pointer(root, option["$ref"]) if "$ref" in option else option)
+    return root
 
 
 class NarrowSchema(GenerateJsonSchema):
-    """Pydantic's generator of schemas, with those of some types narrower."""
+    """Pydantic's generator of schemas, with narrower schemas of some types."""
 
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 (pydantic's own attribute)
 
@@ -74,11 +72,11 @@ class NarrowSchema(GenerateJsonSchema):
         self._configurations: list[Any] = []
 
     def int_schema(self, schema: core_schema.IntSchema) -> JsonSchemaValue:
-        """Bounds as finite numbers."""
+        """Drop infinite bounds."""
         return super().int_schema(finite(schema))
 
     def float_schema(self, schema: core_schema.FloatSchema) -> JsonSchemaValue:
-        """Where infinity is refused, numbers that cannot round to it."""
+        """Bound the number if the type refuses infinity, to which large decimals round."""
         made = super().float_schema(finite(schema))
         bounded = any(key in made for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"))
         below = schema.get("lt") == math.inf or schema.get("gt") == -math.inf
@@ -87,15 +85,15 @@ class NarrowSchema(GenerateJsonSchema):
         return made
 
     def _configured(self, key: str) -> Any:
-        """What the innermost model or the like that has a configuration says; None for nothing."""
+        """Look up an option in the innermost configuration; None if it is not set."""
         return self._configurations[-1].get(key) if self._configurations else None
 
     def decimal_schema(self, schema: core_schema.DecimalSchema) -> JsonSchemaValue:
-        """Numbers with no more digits than allowed, or such a text where there are no bounds."""
+        """Limit the digits; allow a text if the type has no bounds."""
         return decimal(dict(schema))
 
     def str_schema(self, schema: core_schema.StringSchema) -> JsonSchemaValue:
-        """A text that fits, white space taken away or not, with patterns as their engine reads them."""
+        """Apply the configured lengths, white space stripping, and the meaning of patterns in their engine."""
         pattern = schema.get("pattern")
         made = super().str_schema(schema)
         flags = flags_of(pattern) if isinstance(pattern, re.Pattern) else ""
@@ -110,10 +108,10 @@ class NarrowSchema(GenerateJsonSchema):
         extra = [r"^(?:\S(?:[\s\S]*\S)?)?$"] if strip else []
         if schema.get("ascii_only"):
             extra.append(r"^[\x00-\x7f]*$")
-        return {**made, "allOf": [{"pattern": one} for one in extra]} if extra else made
+        return {**made, "allOf": [{"pattern": added} for added in extra]} if extra else made
 
     def bytes_schema(self, schema: core_schema.BytesSchema) -> JsonSchemaValue:
-        """Bytes as the configuration has them read: plain text, base 64 or hexadecimal digits."""
+        """Restrict bytes to the configured encoding: plain text, base 64 or hexadecimal digits."""
         made = super().bytes_schema(schema)
         form = self._configured("val_json_bytes") or "utf8"
         made.pop("format", None)
@@ -125,57 +123,57 @@ class NarrowSchema(GenerateJsonSchema):
         return {"type": "string", "pattern": f"^{formats.BASE64URL if form == 'base64' else '(?:[0-9a-f]{2})*'}$"}
 
     def date_schema(self, schema: core_schema.DateSchema) -> JsonSchemaValue:
-        """A date within its bounds."""
+        """Restrict a date to its bounds."""
         return temporal.date(dict(schema))
 
     def datetime_schema(self, schema: core_schema.DatetimeSchema) -> JsonSchemaValue:
-        """A moment within its bounds, with or without a zone as its type asks."""
+        """Restrict a date and time to its bounds, with or without a zone as the type requires."""
         return temporal.moment(dict(schema))
 
     def time_schema(self, schema: core_schema.TimeSchema) -> JsonSchemaValue:
-        """A time of day within its bounds."""
+        """Restrict a time of day to its bounds."""
         return temporal.clock(dict(schema))
 
     def timedelta_schema(self, schema: core_schema.TimedeltaSchema) -> JsonSchemaValue:
-        """A duration; where it has bounds, as seconds."""
+        """Describe a duration; with bounds, as a number of seconds."""
         return temporal.duration({"strict": self._configured("strict"), **schema})
 
     def complex_schema(self, schema: core_schema.ComplexSchema) -> JsonSchemaValue:
-        """A complex number as Python writes it."""
+        """Describe a complex number in Python's notation."""
         return {"type": "string", "pattern": r"^-?\d{1,9}(?:\.\d{1,9})?[+-]\d{1,9}(?:\.\d{1,9})?j$"}
 
     def fraction_schema(self, schema: Any) -> JsonSchemaValue:
-        """A fraction as text; where it has bounds, a number."""
+        """Describe a fraction as a text; with bounds, as a number."""
         bounds = {key: float(schema[key]) for key in BOUNDS if schema.get(key) is not None}
         if bounds:
             return self.float_schema({"type": "float", **bounds})  # type: ignore[typeddict-item]
         return {"type": "string", "format": "fraction"}
 
     def url_schema(self, schema: core_schema.UrlSchema) -> JsonSchemaValue:
-        """A URL with one of the schemes that its type takes, and a plain host."""
+        """Restrict a URL to the schemes of its type and plain hosts."""
         schemes = schema.get("allowed_schemes") or ("https", "http")
         host = "" if "file" in schemes else formats.HOST + formats.PORT
         pattern = f"^(?:{'|'.join(map(re.escape, schemes))})://{host or '/'}{formats.REST}$"
         return {"type": "string", "pattern": pattern, "maxLength": min(schema.get("max_length") or 2083, 2083)}
 
     def multi_host_url_schema(self, schema: core_schema.MultiHostUrlSchema) -> JsonSchemaValue:
-        """A URL of one host."""
+        """Restrict the URL to one host."""
         return self.url_schema(schema)  # type: ignore[arg-type]
 
     def uuid_schema(self, schema: core_schema.UuidSchema) -> JsonSchemaValue:
-        """A UUID of its version."""
+        """Restrict a UUID to its version."""
         return {"type": "string", "pattern": f"^(?:{formats.uuid(schema.get('version'))})$"}
 
     def json_schema(self, schema: core_schema.JsonSchema) -> JsonSchemaValue:
-        """A JSON document inside a text is beyond grammars of JSON."""
-        raise refusal("pydantic.Json", "it is a document inside a text; ask for the type itself")
+        """Raise: a grammar of JSON cannot describe a JSON document inside a text."""
+        raise refusal("pydantic.Json", "it is a document inside a text; use the type itself")
 
     def set_schema(self, schema: core_schema.SetSchema) -> JsonSchemaValue:
-        """Items that a set can hold; duplicates vanish when it is read."""
+        """Require hashable items; parsing removes duplicates."""
         return self._set(schema, super().set_schema(schema))
 
     def frozenset_schema(self, schema: core_schema.FrozenSetSchema) -> JsonSchemaValue:
-        """As a set."""
+        """Require hashable items, as in a set."""
         return self._set(schema, super().frozenset_schema(schema))
 
     def _set(self, schema: Any, made: JsonSchemaValue) -> JsonSchemaValue:
@@ -198,7 +196,7 @@ class NarrowSchema(GenerateJsonSchema):
             self._check_hashable(inner, holder)
 
     def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
-        """A dictionary: names that can be read as its keys."""
+        """Restrict property names to those that parse as keys."""
         return self._keyed(schema)
 
     def _keyed(self, schema: Any) -> JsonSchemaValue:
@@ -213,27 +211,27 @@ class NarrowSchema(GenerateJsonSchema):
         return made
 
     def frozendict_schema(self, schema: Any) -> JsonSchemaValue:
-        """As a dictionary."""
+        """Restrict property names, as in a dictionary."""
         return self._keyed(schema)
 
     def ordered_dict_schema(self, schema: Any) -> JsonSchemaValue:
-        """As a dictionary."""
+        """Restrict property names, as in a dictionary."""
         return self._keyed(schema)
 
     def counter_schema(self, schema: Any) -> JsonSchemaValue:
-        """As a dictionary of integers."""
+        """Describe a dictionary of integers."""
         made = self._keyed(schema)
         return {**made, "additionalProperties": {"type": "integer"}}
 
     def tuple_schema(self, schema: core_schema.TupleSchema) -> JsonSchemaValue:
-        """A tuple; one with items after those of any number is read as if it had the fewest."""
-        at, items = schema.get("variadic_item_index"), schema["items_schema"]
-        if at is not None and at + 1 < len(items):
-            return super().tuple_schema(core_schema.tuple_schema([*items[:at], *items[at + 1 :]]))
+        """Drop the variadic items of a tuple that has further items after them."""
+        variadic, items = schema.get("variadic_item_index"), schema["items_schema"]
+        if variadic is not None and variadic + 1 < len(items):
+            return super().tuple_schema(core_schema.tuple_schema([*items[:variadic], *items[variadic + 1 :]]))
         return super().tuple_schema(schema)
 
     def tagged_union_schema(self, schema: core_schema.TaggedUnionSchema) -> JsonSchemaValue:
-        """Alternatives, each with the property that tells it, whether or not that has a default."""
+        """Mark alternatives with a discriminator function, to require their constants."""
         made = super().tagged_union_schema(schema)
         if "discriminator" not in made:
             made["anyOf"] = made.pop("oneOf")
@@ -241,64 +239,64 @@ class NarrowSchema(GenerateJsonSchema):
         return made
 
     def is_subclass_schema(self, schema: core_schema.IsSubclassSchema) -> JsonSchemaValue:
-        """Classes are no JSON."""
+        """Raise: a class is no JSON value."""
         raise refusal(f"type[{getattr(schema['cls'], '__name__', schema['cls'])}]", "a class is no JSON value")
 
     def chain_schema(self, schema: core_schema.ChainSchema) -> JsonSchemaValue:
-        """The first step, and of what only must be hashable, plain values."""
+        """Describe the first step; scalars if the value must only be hashable."""
         for step in schema["steps"]:
             if step["type"] == "is-instance" and step["cls"] is Hashable:
                 return dict(_SCALARS)
         return super().chain_schema(schema)
 
     def literal_schema(self, schema: core_schema.LiteralSchema) -> JsonSchemaValue:
-        """The values that JSON can write."""
+        """Keep the values that parse back from JSON."""
         return readable(super().literal_schema(schema), schema, f"Literal{list(schema['expected'])!r:.80}")
 
     def enum_schema(self, schema: core_schema.EnumSchema) -> JsonSchemaValue:
-        """The values that JSON can write."""
+        """Keep the values that parse back from JSON."""
         return readable(super().enum_schema(schema), schema, schema["cls"].__name__)
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        """The schema without its default, which no answer needs."""
+        """Drop the default, which has no effect on answers."""
         return self.generate_inner(schema["schema"])
 
     def generate_inner(self, schema: Any) -> JsonSchemaValue:
-        """What is known of pydantic's own types that are a text and a function; see `special_types`."""
+        """Handle types that a function validates (`deepen_llm.structure.special_types`), and time zones."""
         function = (schema.get("function") or {}).get("function") if schema["type"].startswith("function-") else None
         if function is not None and (reason := beyond(function)) is not None:
             raise refusal(*reason)
-        found = None if function is None else known(function)
-        made = self._generate(schema) if found is None else found
-        if function is not None and (other := extra(function, made)) is not None:
+        special = None if function is None else known(function)
+        described = self._generate(schema) if special is None else special
+        if function is not None and (other := extra(function, described)) is not None:
             if isinstance(other, str):
-                raise refusal(f"{other} of pydantic-extra-types", "which texts it takes is unknown to a grammar")
-            made = other
-        if "email" in str(made.get("format")):
-            made = {"maxLength": _MAILBOX, **made}
-        return {"enum": zones()} if made.get("format") == "zoneinfo" else made
+                raise refusal(f"{other} of pydantic-extra-types", "which texts it accepts is unknown")
+            described = other
+        if "email" in str(described.get("format")):
+            described = {"maxLength": _MAILBOX, **described}
+        return {"enum": zones()} if described.get("format") == "zoneinfo" else described
 
     def _generate(self, schema: Any) -> JsonSchemaValue:
-        """Pydantic's way, within the configuration that the schema has."""
-        own = schema.get("config")
-        self._configurations += [own] if own else []
+        """Call pydantic's method within the configuration of the schema."""
+        configuration = schema.get("config")
+        self._configurations += [configuration] if configuration else []
         try:
             return super().generate_inner(schema)
         finally:
-            self._configurations = self._configurations[: -1 if own else None]
+            self._configurations = self._configurations[: -1 if configuration else None]
 
     def model_fields_schema(self, schema: core_schema.ModelFieldsSchema) -> JsonSchemaValue:
-        """The fields by the names that they are read by."""
+        """Check the aliases of fields; name the field of an error."""
         for name, field in schema["fields"].items():
             check_alias(name, field)
         return self._fields(schema["fields"], lambda: super(NarrowSchema, self).model_fields_schema(schema))
 
     def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> JsonSchemaValue:
-        """The fields, with the name of one that cannot be asked for."""
+        """Name the field of an error."""
         return self._fields(schema["fields"], lambda: super(NarrowSchema, self).typed_dict_schema(schema))
 
     def dataclass_args_schema(self, schema: core_schema.DataclassArgsSchema) -> JsonSchemaValue:
-        """The fields, with the name of one that cannot be asked for."""
+        """Name the field of an error."""
         fields = {field["name"]: field for field in schema["fields"]}
         return self._fields(fields, lambda: super(NarrowSchema, self).dataclass_args_schema(schema))
 
@@ -314,5 +312,5 @@ class NarrowSchema(GenerateJsonSchema):
             raise
 
     def field_is_present(self, field: Any) -> bool:
-        """Leave out fields that are not given when an object is made."""
+        """Leave out fields that are no arguments of the constructor."""
         return field.get("init") is not False and super().field_is_present(field)

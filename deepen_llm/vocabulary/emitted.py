@@ -1,4 +1,6 @@
-"""From a surface back to the one id that a tokenizer emits for it."""
+"""Map from a surface to the id that the tokenizer emits for it."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -11,15 +13,16 @@ CONTEXTS = ("a{}a", "a{}", "{}", "{}a", "1{}1", "a {}")
 
 
 class EmittedIds(Mapping[bytes, int]):
-    """From a surface to the id that the tokenizer emits for it; a dictionary that is built when it is first read.
+    """Map from a surface to the id that the tokenizer emits for it; built at the first look-up.
 
     Args:
-        surfaces: A surface per id, None where there is none.
-        shared: The ids of every surface that several have, the emitted one first.
+        surfaces: The surface of each id, None where an id has none.
+        shared: For each surface that several ids have, these ids, the emitted one first.
     """
 
     def __init__(self, surfaces: Sequence[bytes | None], shared: Sequence[Sequence[int]]) -> None:
-        self._surfaces, self._shared = surfaces, shared
+        self._surfaces = surfaces
+        self._shared = shared
 
     @cached_property
     def _ids(self) -> dict[bytes, int]:
@@ -29,41 +32,41 @@ class EmittedIds(Mapping[bytes, int]):
         return ids
 
     def __getitem__(self, surface: bytes) -> int:
-        """The id; KeyError where no token has the surface."""
+        """Look up the id of a surface; raise KeyError if no token has it."""
         return self._ids[surface]
 
     def __contains__(self, surface: object) -> bool:
-        """Whether a token has the surface; texts are spelled by asking this for every length."""
+        """Whether a token has the surface."""
         return surface in self._ids
 
     def __iter__(self) -> Iterator[bytes]:
-        """Every surface, by the lowest id that has it."""
+        """Iterate over the surfaces, in the order of the lowest id of each."""
         return iter(self._ids)
 
     def __len__(self) -> int:
-        """How many surfaces there are."""
+        """The number of surfaces."""
         return len(self._ids)
 
 
 def shared_ids(tokenizer: PreTrainedTokenizerBase, surfaces: Sequence[bytes | None]) -> list[tuple[int, ...]]:
-    """The ids of every surface that several ids have, the one that the tokenizer emits in the middle of a text first.
+    """List the ids of every surface that several ids have, first the id that the tokenizer emits.
 
-    A normal token goes before a byte piece, then one that the tokenizer emits when it encodes the surface in some
-    context, then the lowest id.
+    A normal token precedes a byte piece; among equals, the id comes first that the tokenizer emits when it encodes the
+    surface in one of a few contexts, else the lowest id.
 
     Args:
-        tokenizer: The tokenizer that the surfaces are of.
-        surfaces: A surface per id.
+        tokenizer: The tokenizer.
+        surfaces: The surface of each of its ids, None where an id has none.
     """
     last = dict(zip(surfaces, range(len(surfaces)), strict=True))
     last.pop(None, None)
     if len(last) == len(surfaces) - surfaces.count(None):
         return []
-    found: dict[bytes, list[int]] = {}
+    repeated: dict[bytes, list[int]] = {}
     for id_, surface in enumerate(surfaces):
         if surface is not None and last[surface] != id_:
-            found.setdefault(surface, []).append(id_)
-    groups = [(surface, [*ids, last[surface]]) for surface, ids in found.items()]
+            repeated.setdefault(surface, []).append(id_)
+    groups = [(surface, [*ids, last[surface]]) for surface, ids in repeated.items()]
     return [_emitted_first(tokenizer, surface, ids) for surface, ids in groups]
 
 

@@ -1,8 +1,10 @@
-"""The kinds of tokenizer, each with its rule from a token's string to its surface.
+"""Kinds of tokenizers, each with the rule that maps a token's string to its surface.
 
-A kind is found from a tokenizer's own parts, most of all its decoder, never from its class's name: the
-decoder says how tokens become text, whoever trained or converted them.
+A kind is determined from a tokenizer's parts, mainly its decoder, never from the name of its class: the decoder defines
+how tokens become text.
 """
+
+from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
@@ -23,50 +25,50 @@ class Kind:
     """One kind of tokenizer.
 
     Attributes:
-        name: What it is called in errors.
-        surface: From a token, as `convert_ids_to_tokens` gives it, to the bytes it adds in mid-text.
-        added: The same for a token that was added to the model's own.
-        exact: Whether decoding joins surfaces exactly; False where it puts in spaces that no text had.
-        at_once: `surface` of many tokens, where there is a quicker way than one by one.
+        name: The name of the kind, for errors.
+        surface: Maps a token, as ``convert_ids_to_tokens`` returns it, to the bytes that it adds in mid-text.
+        added: The same for a token that was added to the vocabulary of the tokenizer's model.
+        exact: Whether decoding concatenates surfaces; False if it inserts spaces.
+        batched: A faster form of ``surface`` for many tokens; None if there is none.
     """
 
     name: str
     surface: Rule
     added: Rule = str.encode
     exact: bool = True
-    at_once: Callable[[Sequence[str]], list[bytes]] | None = None
+    batched: Callable[[Sequence[str]], list[bytes]] | None = None
 
     def read(self, tokens: Sequence[str]) -> list[bytes]:
-        """The surfaces of many tokens."""
-        return self.at_once(tokens) if self.at_once else list(map(self.surface, tokens))
+        """Map many tokens to their surfaces."""
+        return self.batched(tokens) if self.batched else list(map(self.surface, tokens))
 
 
 def find_kind(tokenizer: PreTrainedTokenizerBase) -> Kind:
-    """Find a tokenizer's kind.
+    """Determine the kind of a tokenizer.
 
     Args:
-        tokenizer: Any `transformers` tokenizer.
+        tokenizer: Any ``transformers`` tokenizer.
 
     Raises:
-        VocabularyError: It is of no known kind.
+        VocabularyError: The tokenizer is of no known kind.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     kind = _from_python(tokenizer) if backend is None else _from_decoder(backend)
     if kind is None:
         decoder = "" if backend is None else f" (decoder: {backend.decoder!r:.200})"
         raise VocabularyError(
-            f"The tokenizer {type(tokenizer).__name__}{decoder} is of no known kind; known: {KNOWN_KINDS}.",
-            hint="Choose a checkpoint with a tokenizer.json of a known kind.",
+            f"expected a tokenizer of a known kind ({KNOWN_KINDS}), got {type(tokenizer).__name__}{decoder}",
+            hint="choose a checkpoint with a tokenizer.json of a known kind",
         )
     return kind
 
 
 def _from_decoder(backend: Any) -> Kind | None:
-    """A kind by the steps of a `tokenizers` decoder; None if there are steps that it does not know."""
+    """Determine the kind by the steps of a ``tokenizers`` decoder; None if a step is unknown."""
     steps = _steps(json.loads(backend.decoder.__getstate__())) if backend.decoder else []
     names = {step["type"] for step in steps}
     if "ByteLevel" in names and names <= _JOINING | {"ByteLevel", "Replace"}:
-        return Kind("byte-level BPE", byte_level, at_once=all_byte_level)
+        return Kind("byte-level BPE", byte_level, batched=all_byte_level)
     if names == {"WordPiece"}:
         return Kind("WordPiece", wordpiece(steps[0]["prefix"], cleanup=steps[0]["cleanup"]), exact=False)
     replacements = _replacements(steps)
@@ -77,14 +79,14 @@ def _from_decoder(backend: Any) -> Kind | None:
 
 
 def _from_python(tokenizer: PreTrainedTokenizerBase) -> Kind | None:
-    """A kind by the parts of a tokenizer without a `tokenizers` backend."""
+    """Determine the kind of a tokenizer without a ``tokenizers`` backend by its attributes."""
     mistral = mistral_model(tokenizer)
     if hasattr(mistral, "id_to_byte_piece"):
-        return Kind("tekken", byte_level, at_once=all_byte_level)
+        return Kind("tekken", byte_level, batched=all_byte_level)
     if mistral is not None or hasattr(tokenizer, "sp_model"):
         return _sentencepiece_kind({"▁": " "}, byte_pieces=True)
     if hasattr(tokenizer, "byte_decoder"):
-        return Kind("byte-level BPE", byte_level, at_once=all_byte_level)
+        return Kind("byte-level BPE", byte_level, batched=all_byte_level)
     return None
 
 
@@ -94,7 +96,7 @@ def _sentencepiece_kind(replacements: dict[str, str], *, byte_pieces: bool) -> K
 
 
 def mistral_model(tokenizer: PreTrainedTokenizerBase) -> Any:
-    """The Tekkenizer or SentencePieceTokenizer inside a `MistralCommonBackend`; None for other tokenizers."""
+    """The Tekkenizer or SentencePieceTokenizer inside a ``MistralCommonBackend``; None for other tokenizers."""
     instruct = getattr(getattr(tokenizer, "tokenizer", None), "instruct_tokenizer", None)
     return getattr(instruct, "tokenizer", None)
 
@@ -106,11 +108,11 @@ def _steps(decoder: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _replacements(steps: list[dict[str, Any]]) -> dict[str, str] | None:
-    """What a decoder replaces, by what; None if it does so by a regular expression."""
-    found = {step["replacement"]: " " for step in steps if step["type"] == "Metaspace"}
+    """Map each string that a decoder replaces to its replacement; None if a pattern is a regular expression."""
+    replacements = {step["replacement"]: " " for step in steps if step["type"] == "Metaspace"}
     for step in steps:
         if step["type"] == "Replace":
             if "String" not in step["pattern"]:
                 return None
-            found[step["pattern"]["String"]] = step["content"]
-    return found
+            replacements[step["pattern"]["String"]] = step["content"]
+    return replacements

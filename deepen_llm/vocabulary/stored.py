@@ -1,4 +1,4 @@
-"""Large vocabularies, read from disk where they were read from their tokenizer's files before."""
+"""Large vocabularies, stored on disk after they were first read from a tokenizer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deepen_llm.storage import fingerprints, store
 from deepen_llm.vocabulary.emitted import EmittedIds
 from deepen_llm.vocabulary.vocabulary import Vocabulary, duplicates_of, lengths_of
 
-LEAST = 20_000  # tokens; fewer are read from their tokenizer within a twentieth of a second
+LEAST = 20_000  # tokens; a smaller vocabulary is read from its tokenizer within 0.05 s
 
 
 def stored_vocabulary(
@@ -26,32 +26,32 @@ def stored_vocabulary(
     folder: Path | None = None,
     least: int = LEAST,
 ) -> Vocabulary:
-    """`Vocabulary.from_tokenizer`, kept on disk for a large tokenizer that was just loaded from a folder.
+    """Read a vocabulary as `Vocabulary.from_tokenizer` does, and store a large one on disk for the next start.
 
     Args:
-        tokenizer: Any `transformers` tokenizer of a known kind.
+        tokenizer: Any ``transformers`` tokenizer of a known kind.
         size: The width of its model's logits, in tokens.
         end_of_text: The ids that end a text; may be empty.
-        folder: The folder that it was loaded from; None where it was made in memory, and nothing is kept.
-        least: Tokens from which on a vocabulary is kept.
+        folder: The folder that the tokenizer was loaded from; None for one made in memory, which is not stored.
+        least: The smallest number of tokens of a vocabulary that is stored.
 
     Raises:
-        VocabularyError: As `Vocabulary.from_tokenizer`.
+        VocabularyError: `Vocabulary.from_tokenizer` raises it.
     """
     files = fingerprints.of_tokenizer(tokenizer, folder) if folder is not None and len(tokenizer) >= least else None
     if files is None:
         return Vocabulary.from_tokenizer(tokenizer, size=size, end_of_text=end_of_text)
     key = fingerprints.fingerprint(["vocabulary", files, size, tuple(end_of_text)])
-    found = store.read("vocabulary", key)
-    if found is not None:
-        return unpacked(found)
+    stored = store.read("vocabulary", key)
+    if stored is not None:
+        return unpacked(stored)
     vocabulary = Vocabulary.from_tokenizer(tokenizer, size=size, end_of_text=end_of_text)
     store.write("vocabulary", key, packed(vocabulary))
     return vocabulary
 
 
 def packed(vocabulary: Vocabulary) -> dict[str, Tensor]:
-    """A vocabulary as tensors: all surfaces' bytes, their lengths ``[V]`` (-1 for none), and the rest as JSON."""
+    """Pack a vocabulary into tensors: bytes of all surfaces, their lengths ``[V]`` (-1 for none), the rest as JSON."""
     rest = {
         "end_of_text": vocabulary.end_of_text,
         "special": sorted(vocabulary.special),
@@ -68,14 +68,15 @@ def packed(vocabulary: Vocabulary) -> dict[str, Tensor]:
 
 
 def unpacked(tensors: dict[str, Tensor]) -> Vocabulary:
-    """The vocabulary that `packed` made tensors of."""
-    joined, rest = tensors["surfaces"].numpy().tobytes(), json.loads(tensors["rest"].numpy().tobytes())
+    """Unpack a vocabulary from the tensors that `packed` returns."""
+    joined = tensors["surfaces"].numpy().tobytes()
+    rest = json.loads(tensors["rest"].numpy().tobytes())
     lengths = tensors["lengths"].numpy()
     ends = np.maximum(lengths, 0).cumsum().tolist()
-    cut: list[bytes | None] = [joined[first:last] for first, last in zip([0, *ends], ends, strict=False)]
+    parts: list[bytes | None] = [joined[first:last] for first, last in zip([0, *ends], ends, strict=False)]
     for id_ in np.flatnonzero(lengths < 0).tolist():
-        cut[id_] = None
-    surfaces = tuple(cut)
+        parts[id_] = None
+    surfaces = tuple(parts)
     return Vocabulary(
         surfaces=surfaces,
         end_of_text=tuple(rest["end_of_text"]),

@@ -1,4 +1,4 @@
-"""Which versions of `transformers` this package works with; imported before the first module that needs it."""
+"""The supported range of ``transformers`` versions, checked before the first module imports ``transformers``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from importlib.metadata import PackageNotFoundError, version
 from deepen_llm.errors import VersionError
 
 OLDEST, BEYOND = (5, 0), (6,)
-"""The range of supported `transformers` versions, as pyproject.toml has it: from the first, below the second."""
+"""The range of supported ``transformers`` versions, as in pyproject.toml: at least the first, below the second."""
 TESTED = (5, 24)
-"""The newest minor version of `transformers` that the tests ran with."""
+"""The newest minor version of ``transformers`` that the tests ran with."""
 
 
 def spelled(release: tuple[int, ...]) -> str:
-    """A version's numbers as text.
+    """Format a version's numbers.
 
     >>> spelled((5, 0))
     '5.0'
@@ -23,25 +23,25 @@ def spelled(release: tuple[int, ...]) -> str:
 
 
 def check_transformers() -> None:
-    """Raise where the installed `transformers` is older or newer than what is supported.
+    """Check that the installed version of ``transformers`` is supported.
 
     Raises:
-        VersionError: It is outside the range.
+        VersionError: The version is outside the range.
     """
     try:
-        found = version("transformers")
-    except PackageNotFoundError:  # a source tree without metadata, or none at all: then its import says so
+        installed = version("transformers")
+    except PackageNotFoundError:  # a source tree without metadata; a missing package fails at its import
         return
-    release = _release(found)
+    release = _release(installed)
     if not OLDEST <= release < BEYOND:
         wanted = f">={spelled(OLDEST)},<{spelled(BEYOND)}"
         raise VersionError(
-            f"deepen-llm supports transformers {wanted}, found {found}", hint=f"pip install 'transformers{wanted}'"
+            f"expected transformers {wanted}, got {installed}", hint=f"pip install 'transformers{wanted}'"
         )
 
 
 def remedy() -> str:
-    """What to do where a version inside the range does something that this package does not know."""
+    """The hint of errors that a supported but untested version of ``transformers`` causes."""
     tested = f"{spelled(OLDEST)} to {spelled(TESTED)}"
     wanted = f">={spelled(OLDEST)},<{TESTED[0]}.{TESTED[1] + 1}"
     return (
@@ -50,9 +50,9 @@ def remedy() -> str:
     )
 
 
-def _release(found: str) -> tuple[int, ...]:
+def _release(version_text: str) -> tuple[int, ...]:
     """The leading numbers of a version, such as (5, 24, 0) of ``5.24.0.dev0``."""
-    match = re.match(r"\d+(\.\d+)*", found)
+    match = re.match(r"\d+(\.\d+)*", version_text)
     return tuple(map(int, match[0].split("."))) if match else ()
 
 

@@ -1,4 +1,6 @@
-"""Reading a whole tokenizer: every token's surface, checked against what the tokenizer itself decodes."""
+"""Reading the surfaces of all tokens of a tokenizer, checked against the text that the tokenizer decodes."""
+
+from __future__ import annotations
 
 import re
 from collections.abc import Sequence, Set
@@ -12,7 +14,7 @@ from deepen_llm.vocabulary.kinds import Kind, find_kind, mistral_model
 from deepen_llm.vocabulary.rules import BYTE_PIECE
 
 _PLAIN = re.compile(b" ?[A-Za-z]{2,}")
-SAMPLE = 256  # tokens that a tokenizer decodes as a check
+SAMPLE = 256  # tokens that are decoded for the check
 Surfaces = list[bytes | None]
 
 
@@ -20,15 +22,14 @@ def read_surfaces(tokenizer: PreTrainedTokenizerBase) -> tuple[Surfaces, frozens
     """Read the surfaces of a tokenizer's tokens and which of them are special.
 
     Args:
-        tokenizer: Any `transformers` tokenizer.
+        tokenizer: Any ``transformers`` tokenizer.
 
     Returns:
-        A surface per id up to the tokenizer's highest, None for special tokens and unused ids; and the
-        special tokens' ids.
+        The surface of each id up to the tokenizer's highest, None for special tokens and unused ids; and the ids of
+        the special tokens.
 
     Raises:
-        VocabularyError: The tokenizer is of no known kind, or decodes tokens to something else than their
-            surfaces.
+        VocabularyError: The tokenizer is of no known kind, or decodes a token to a text that is not its surface.
     """
     kind = find_kind(tokenizer)
     mistral = mistral_model(tokenizer)
@@ -38,7 +39,7 @@ def read_surfaces(tokenizer: PreTrainedTokenizerBase) -> tuple[Surfaces, frozens
         added: dict[int, Any] = {}
     else:
         added = {} if mistral is not None else tokenizer.added_tokens_decoder
-        others = added.keys() - _own_ids(tokenizer, added)
+        others = added.keys() - _ids_of_model(tokenizer, added)
         tokens = _tokens(tokenizer, mistral, added, others)
         special = _special_ids(tokenizer, tokens, added)
         surfaces = _surfaces(kind, tokens)
@@ -62,20 +63,20 @@ def _surfaces(kind: Kind, tokens: Sequence[str | None]) -> Surfaces:
 def _tokens(
     tokenizer: PreTrainedTokenizerBase, mistral: Any, added: dict[int, Any], others: Set[int]
 ) -> Sequence[str | None]:
-    """The token of every id up to the highest; None where there is none."""
+    """The token of every id up to the highest; None for an unused id."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None:  # asking for the whole vocabulary, a dictionary, takes longer than all the rest
+    if backend is not None:  # faster than get_vocab(), which builds a dictionary
         size = backend.get_vocab_size(with_added_tokens=False)
-        found: list[str | None] = list(map(backend.id_to_token, range(max(size, 1 + max(added, default=-1)))))
-        if len(found) - found.count(None) - len(others) == size:  # no id of the model's own is beyond
-            return found
+        listed: list[str | None] = list(map(backend.id_to_token, range(max(size, 1 + max(added, default=-1)))))
+        if len(listed) - listed.count(None) - len(others) == size:  # no other id of the tokenizer's model exists
+            return listed
     count = len(tokenizer) if mistral is not None else 1 + max(tokenizer.get_vocab().values(), default=-1)
     tokens: list[str | None] = tokenizer.convert_ids_to_tokens(list(range(count)))
     return tokens
 
 
-def _own_ids(tokenizer: PreTrainedTokenizerBase, added: dict[int, Any]) -> set[int]:
-    """Of the added tokens, those that the model had anyway: Gemma's runs of `▁`, for one."""
+def _ids_of_model(tokenizer: PreTrainedTokenizerBase, added: dict[int, Any]) -> set[int]:
+    """The added tokens that the tokenizer's model has too, such as Gemma's runs of ``▁``."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return set()
@@ -85,7 +86,7 @@ def _own_ids(tokenizer: PreTrainedTokenizerBase, added: dict[int, Any]) -> set[i
 def _special_ids(
     tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str | None], added: dict[int, Any]
 ) -> frozenset[int]:
-    """Special by the tokenizer's own word, as its model's unknown token, or as SentencePiece's control."""
+    """The special tokens: those that the tokenizer lists, its unknown token, and SentencePiece's control pieces."""
     special = {id_ for id_ in (*tokenizer.all_special_ids, tokenizer.unk_token_id) if id_ is not None}
     special |= {id_ for id_, token in added.items() if token.special}
     model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
@@ -99,7 +100,7 @@ def _special_ids(
 
 
 def _check(tokenizer: PreTrainedTokenizerBase, kind: Kind, surfaces: Surfaces, *, skipped: Set[int]) -> None:
-    """Decode a sample of tokens between two plain words, and compare with their surfaces."""
+    """Decode a sample of tokens, each between two plain words, and compare the text with their surfaces."""
     readable = list(compress(range(len(surfaces)), surfaces))
     sample = readable[:: max(1, len(readable) // SAMPLE)]
     texts = {id_: text for id_ in sample if id_ not in skipped and (text := _text(surfaces[id_]))}
@@ -114,9 +115,9 @@ def _check(tokenizer: PreTrainedTokenizerBase, kind: Kind, surfaces: Surfaces, *
         got, expected = _decode(tokenizer, [word, id_, word]), f"{start}{text}{middle}"
         if got != expected and (kind.exact or got.replace(" ", "") != expected.replace(" ", "")):
             raise VocabularyError(
-                f"The tokenizer {type(tokenizer).__name__} looks like {kind.name}, but it decodes token {id_}"
-                f" between two words to {got!r}, where {expected!r} was expected.",
-                hint="Its decoder does more than its kind's; load the member with its original tokenizer.",
+                f"expected the {kind.name} tokenizer {type(tokenizer).__name__} to decode token {id_} between two words"
+                f" to {expected!r}, got {got!r}",
+                hint="its decoder changes the text; load the member with its original tokenizer",
             )
 
 

@@ -61,7 +61,7 @@ def right(name: str, asked: list[Question]) -> float:
 def test_paths_are_folders_in_the_order_of_names() -> None:
     assert [folder.name for folder in paths()] == list(NAMES) == list(PROFILES)
     assert all(folder.is_dir() for folder in paths())
-    with pytest.raises(LoadError, match="'newton' is no bundled specialist"):
+    with pytest.raises(LoadError, match="one of atlas, curie, webster, got 'newton'"):
         path("newton")
 
 

@@ -126,7 +126,7 @@ def test_characters_with_a_token_but_no_bytes_can_be_spelled() -> None:
 def test_a_vocabulary_without_an_end_is_refused() -> None:
     tokenizer = SMALL["byte_level_bpe"]()
     plain = Vocabulary.from_tokenizer(tokenizer, size=len(tokenizer), end_of_text=[])
-    with pytest.raises(ConfigError, match="no end-of-text token"):
+    with pytest.raises(ConfigError, match="expected a main model with an end-of-text token"):
         Grammars(plain)
 
 

@@ -17,7 +17,7 @@ from pydantic_core import SchemaError, SchemaValidator, core_schema
 
 from deepen_llm.errors import ConfigError
 from deepen_llm.structure import Guide, TokenBudget
-from deepen_llm.structure.dialects import held_patterns
+from deepen_llm.structure.dialects import supported_patterns
 from deepen_llm.structure.grammar import check
 from deepen_llm.structure.matches import shortest
 from deepen_llm.structure.patterns import characters
@@ -253,7 +253,7 @@ def test_a_set_takes_what_every_dialect_does_that_can_read_it() -> None:
     for _ in range(4000):
         pattern = f"^[{''.join(draw.choice(SETS) for _ in range(draw.randrange(1, 7)))}]+$"
         try:
-            (narrow,) = held_patterns(pattern)
+            (narrow,) = supported_patterns(pattern)
         except PatternError:
             continue
         (*_, taken) = readings(narrow)

@@ -115,5 +115,5 @@ def test_vocabularies_that_share_nothing_are_refused() -> None:
     tokenizer.decoder = decoders.Metaspace()
     other = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
     members = [vocabulary("byte_level_bpe"), Vocabulary.from_tokenizer(other, size=2, end_of_text=())]
-    with pytest.raises(VocabularyError, match=r"\[480, 2\], share no token"):
+    with pytest.raises(VocabularyError, match=r"got sizes \[480, 2\] and no shared token"):
         shared_anchors(members)

@@ -135,7 +135,7 @@ def test_a_tokenizer_with_code_of_its_own_has_no_fingerprint(tmp_path: Path) -> 
 def test_a_tokenizer_that_does_not_fit_is_refused_and_nothing_kept(tmp_path: Path, cache: Path) -> None:
     folder = saved(byte_level_bpe(), tmp_path / "saved")
     for _ in range(2):
-        with pytest.raises(VocabularyError, match="only 470 wide"):
+        with pytest.raises(VocabularyError, match="got 470 logits"):
             stored(byte_level_bpe(), folder, size=470)
     assert not cache.exists()
 
