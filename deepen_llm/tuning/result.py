@@ -12,7 +12,6 @@ from deepen_llm.tuning.space import Candidate
 
 if TYPE_CHECKING:
     from deepen_llm.llm import EnsembleLLM
-    from deepen_llm.tuning.sweeps import Sweeps
 
 Verdict = Literal["ensemble", "alone", "unclear"]
 """Fuse; take the best member by itself; the ensemble scored higher, but chance could have done it."""
@@ -48,6 +47,36 @@ class Estimate:
     gain: Interval
     examples: int
     needed: int | None
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of an option, all else as in the best ensemble that has the option.
+
+    Attributes:
+        value: The option's value.
+        score: From 0 to 1, on the examples that settings are chosen on.
+        loss: Mean negative log-probability of a right answer, in nats; None where it was not asked for.
+    """
+
+    value: float
+    score: float
+    loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Sweeps:
+    """What pictures of a tuning are drawn from.
+
+    Attributes:
+        options: Points by the option's name.
+        confidence: For each held-out example, the best ensemble's probability of its own answer.
+        right: For each of them, that answer's score.
+    """
+
+    options: dict[str, tuple[Point, ...]]
+    confidence: tuple[float, ...]
+    right: tuple[float, ...]
 
 
 @dataclass(frozen=True)

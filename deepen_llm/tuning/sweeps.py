@@ -3,43 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from deepen_llm.fusion import METHODS
 from deepen_llm.fusion.tunable import Number, Sweep
+from deepen_llm.tuning.result import Point, Sweeps
 from deepen_llm.tuning.space import Candidate
 from deepen_llm.tuning.tuner import Tuner
-
-
-@dataclass(frozen=True)
-class Point:
-    """One value of an option, all else as in the best ensemble that has the option.
-
-    Attributes:
-        value: The option's value.
-        score: From 0 to 1, on the examples that settings are chosen on.
-        loss: Mean negative log-probability of a right answer, in nats; None where it was not asked for.
-    """
-
-    value: float
-    score: float
-    loss: float | None = None
-
-
-@dataclass(frozen=True)
-class Sweeps:
-    """What pictures of a tuning are drawn from.
-
-    Attributes:
-        options: Points by the option's name.
-        confidence: For each held-out example, the best ensemble's probability of its own answer.
-        right: For each of them, that answer's score.
-    """
-
-    options: dict[str, tuple[Point, ...]]
-    confidence: tuple[float, ...]
-    right: tuple[float, ...]
 
 
 def sweep(tuner: Tuner, best: Candidate) -> Sweeps:
@@ -51,9 +22,9 @@ def sweep(tuner: Tuner, best: Candidate) -> Sweeps:
     """
     options = dict[str, tuple[Point, ...]]()
     for name in swept():
-        around = (one for one in _best_first(tuner, best) if _sweep_of(name, one.fusion))
-        if candidate := next(around, None):
-            options[name] = tuple(_points(tuner, candidate, name))
+        around = ((one, how) for one in _best_first(tuner, best) if (how := _sweep_of(name, one.fusion)))
+        if found := next(around, None):
+            options[name] = tuple(_points(tuner, name, *found))
     return Sweeps(options, tuple(tuner.confidences(best)), tuple(tuner.scores(best, "held_out")))
 
 
@@ -81,8 +52,8 @@ def _sweep_of(name: str, fusion: Mapping[str, Any]) -> Sweep | None:
     return None
 
 
-def _points(tuner: Tuner, around: Candidate, name: str) -> list[Point]:
-    found, how = list[Point](), _sweep_of(name, around.fusion) or Sweep(())
+def _points(tuner: Tuner, name: str, around: Candidate, how: Sweep) -> list[Point]:
+    found = list[Point]()
     for value in how.values:
         if how.tokens and value > tuner.smallest_vocabulary(around):  # as many as there are, at most
             continue

@@ -2,6 +2,7 @@
 
 import pkgutil
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, Literal, cast
 
@@ -35,6 +36,14 @@ def test_a_method_is_known_by_one_line_and_its_file_has_its_name() -> None:
         assert kind.reference
         assert kind.needs
     assert DEFAULT.method in STARTING_METHODS
+
+
+def test_the_documentation_lists_every_method_as_it_says_of_itself() -> None:
+    rows = ["| `fusion=` | what it is | described in | needs of a member |", "|---|---|---|---|"]
+    for name, kind in METHODS.items():
+        needs = ", ".join(f"`{one.value}`" for one in Needs if one in kind.needs)
+        rows.append(f"| `{name}` | {kind.title} | {kind.reference} | {needs} |")
+    assert "\n".join(rows) in (Path(__file__).parents[2] / "docs/method.md").read_text(encoding="utf-8")
 
 
 @EACH

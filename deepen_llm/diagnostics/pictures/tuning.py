@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from deepen_llm.diagnostics.pictures.style import COLOURS, MUTED, Picture, drawing, label, save
 from deepen_llm.errors import ConfigError
 from deepen_llm.tuning.intervals import score_interval
-from deepen_llm.tuning.result import Tuning
-from deepen_llm.tuning.sweeps import Point, swept
+from deepen_llm.tuning.result import Point, Tuning
+from deepen_llm.tuning.sweeps import swept
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
