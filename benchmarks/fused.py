@@ -18,8 +18,8 @@ from torch import Tensor
 
 from benchmarks.rows import Result
 from benchmarks.setting import Setting, Tell
-from benchmarks.timing import Ratio, seconds
 from deepen_llm import EnsembleLLM
+from deepen_llm.diagnostics.timing import Ratio, seconds
 from deepen_llm.fusion import Bayes, Deepen, FusionMethod, Surface
 from deepen_llm.fusion.past import Past, Trail
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from benchmarks.floor import Floor
 from benchmarks.rows import Result
 from benchmarks.setting import Setting, Tell
-from benchmarks.timing import Ratio, in_turn, seconds
 from deepen_llm import EnsembleLLM, specialists
+from deepen_llm.diagnostics.timing import Ratio, in_turn, seconds
 
 _STEPS = 20
 
