@@ -66,7 +66,7 @@ class DeepenLM(TemplateLM):
         super().__init__()
         self.ensemble, self.max_gen_toks = ensemble, max_gen_toks
         self.batch_size = (max_batch_size or 64) if str(batch_size).startswith("auto") else int(batch_size)
-        self._parts = ensemble._ensemble
+        self._parts = ensemble.ensemble
         self._reading = Reading(self._parts, max_length)
         self.tokenizer = self._reading.main.tokenizer
 

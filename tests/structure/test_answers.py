@@ -20,6 +20,7 @@ from deepen_llm.engine.contexts import Contexts
 from deepen_llm.engine.loop import _guided
 from deepen_llm.errors import ConfigError, ContextLengthError
 from deepen_llm.requests.prompts import encode_text
+from deepen_llm.structure.grammar import Grammars
 from deepen_llm.structure.schema import enforceable
 from deepen_llm.tools import grammar as lark
 from tests.laws.test_decoding import ARCHITECTURES, FUSIONS, KINDS, PROMPTS, ensemble
@@ -35,7 +36,7 @@ INTEGERS = {"response_format": list[int]}
 
 
 def shortest(llm: EnsembleLLM, schema: Any) -> int:
-    grammar = llm._requests._grammars.compile(lark.of_schema(enforceable(schema)))
+    grammar = Grammars(llm.main_model.vocabulary).compile(lark.of_schema(enforceable(schema)))
     return len(grammar.guide().closing)
 
 
@@ -121,7 +122,7 @@ def test_a_smaller_window_of_another_member_still_gives_a_whole_answer(pair: tup
 
 
 def llm_closing(llm: EnsembleLLM) -> bytes:
-    grammar = llm._requests._grammars.compile(lark.of_schema(enforceable(Place.model_json_schema())))
+    grammar = Grammars(llm.main_model.vocabulary).compile(lark.of_schema(enforceable(Place.model_json_schema())))
     vocabulary = llm.members[0].vocabulary
     return b"".join(vocabulary.surfaces[token] or b"" for token in grammar.guide().closing)
 
@@ -158,9 +159,9 @@ def test_too_little_room_is_an_error_before_any_forward() -> None:
 def test_tokens_follow_the_fused_distribution_over_the_allowed_ones(fusion: FusionMethod) -> None:
     count = 1000
     llm = ensemble("byte_level_bpe", "sentencepiece_bpe", fusion=fusion, batch_size=count)
-    contexts = Contexts(llm._ensemble, [encode_text(llm._ensemble, PROMPT)])
+    contexts = Contexts(llm.ensemble, [encode_text(llm.ensemble, PROMPT)])
     fused = contexts.fuse([()], [[b""]]).logits
-    allowed = llm._requests._grammars.compile(lark.of_schema({"type": "integer"})).guide().allowed()
+    allowed = Grammars(llm.main_model.vocabulary).compile(lark.of_schema({"type": "integer"})).guide().allowed()
     p = fused[0].masked_fill(~allowed, -torch.inf).double().softmax(-1)
     options = {"response_format": int, "temperature": 1.0, "seed": 0, "max_new_tokens": 2, "n": count, "logprobs": 0}
     samples = llm.generate(PROMPT, **options).samples
