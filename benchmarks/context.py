@@ -10,7 +10,7 @@ from benchmarks.decoding import ensemble, per_token
 from benchmarks.floor import Floor
 from benchmarks.rows import Result
 from benchmarks.setting import Setting, Tell
-from benchmarks.timing import Ratio, in_turn
+from deepen_llm.diagnostics.timing import Ratio, in_turn
 
 
 def measure(setting: Setting, tell: Tell) -> Iterator[Result]:

@@ -13,8 +13,8 @@ import torch
 from benchmarks.floor import Floor, Pair
 from benchmarks.rows import Result
 from benchmarks.setting import Setting, Tell
-from benchmarks.timing import Ratio, Seconds, in_turn, seconds
 from deepen_llm import EnsembleLLM
+from deepen_llm.diagnostics.timing import Ratio, Seconds, in_turn, seconds
 from deepen_llm.fusion import Deepen
 
 DRAFT_TOKENS = 2

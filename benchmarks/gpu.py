@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -13,8 +13,8 @@ from benchmarks.decoding import PROMPT, ensemble
 from benchmarks.fused import Distributions, Step
 from benchmarks.rows import Result
 from benchmarks.setting import Setting, Tell
-from benchmarks.timing import Ratio, device_seconds, in_turn, seconds
 from deepen_llm import EnsembleLLM
+from deepen_llm.diagnostics.timing import Ratio, in_turn, seconds, synchronize
 from deepen_llm.fusion import Deepen
 
 _BATCH = 32
@@ -87,3 +87,13 @@ def _read_bytes(model: PreTrainedModel) -> int:
     embedding = model.get_input_embeddings().weight
     tied = embedding is model.get_output_embeddings().weight
     return int(total - (0 if tied else embedding.numel() * embedding.element_size()))
+
+
+def device_seconds(work: Callable[[], object]) -> float:
+    """How long something takes on the GPU, between two of its events."""
+    before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    before.record()
+    work()
+    after.record()
+    synchronize()
+    return float(before.elapsed_time(after)) / 1e3

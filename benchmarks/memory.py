@@ -17,8 +17,8 @@ from benchmarks.apart import run_apart
 from benchmarks.rows import Result
 from benchmarks.setting import Setting, Tell
 from benchmarks.text import Language
-from benchmarks.timing import Ratio
 from benchmarks.tokenizers import tokenizer_of
+from deepen_llm.diagnostics.timing import Ratio
 from deepen_llm.fusion import Deepen
 from deepen_llm.testing import FusibleMember
 from deepen_llm.vocabulary import Vocabulary, shared_anchors

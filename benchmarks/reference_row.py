@@ -12,7 +12,7 @@ from benchmarks.decoding import PROMPT, ensemble
 from benchmarks.reference import ReferenceLoop
 from benchmarks.rows import Result
 from benchmarks.setting import Setting, Tell
-from benchmarks.timing import Ratio, in_turn, seconds
+from deepen_llm.diagnostics.timing import Ratio, in_turn, seconds
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.members.memory import free_memory
 from deepen_llm.vocabulary import shared_anchors

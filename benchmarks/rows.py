@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.timing import Ratio
+from deepen_llm.diagnostics.timing import Ratio
 
 
 @dataclass(frozen=True)

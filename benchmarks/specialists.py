@@ -12,8 +12,8 @@ from torch import Tensor
 from benchmarks.floor import Floor
 from benchmarks.rows import Result
 from benchmarks.setting import Setting, Tell
-from benchmarks.timing import Ratio, in_turn, seconds
 from deepen_llm import EnsembleLLM, specialists
+from deepen_llm.diagnostics.timing import Ratio, in_turn, seconds
 
 _STEPS = 20
 
@@ -60,7 +60,7 @@ def _step(llm: EnsembleLLM, prompt: str) -> tuple[list[float], list[float]]:
     took = in_turn(
         {
             "forwards": lambda: seconds(forward),
-            "fused": lambda: seconds(lambda: llm._ensemble.fusion.fuse(logits, weights)),
+            "fused": lambda: seconds(lambda: llm.ensemble.fusion.fuse(logits, weights)),
         },
         _STEPS,
     )

@@ -20,8 +20,8 @@ from benchmarks.apart import run_apart
 from benchmarks.models import Shape, build
 from benchmarks.rows import Result
 from benchmarks.setting import Setting, Tell
-from benchmarks.timing import Ratio, seconds
 from deepen_llm import EnsembleLLM, specialists
+from deepen_llm.diagnostics.timing import Ratio, seconds
 from deepen_llm.members.local.member import LocalMember
 
 

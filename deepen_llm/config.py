@@ -238,7 +238,7 @@ class EnsembleConfig(EnsembleSettings):
         if "fusion" in given:
             given["fusion"] = {"method": self.fusion.method, **given["fusion"]}
         text = yaml.dump(given, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-        placed._require_same(self._read(text, file), file)
+        placed._require_same(self._read(text, file), file)  # noqa: SLF001 - of its own class
         try:
             Path(file).write_text(text, encoding="utf-8")
         except OSError as error:

@@ -270,6 +270,11 @@ class EnsembleLLM:
         )
 
     @property
+    def ensemble(self) -> Ensemble:
+        """The members that take part, and how they are fused: what the decoding loop works with."""
+        return self._ensemble
+
+    @property
     def main_model(self) -> Member:
         """The member whose vocabulary tokens are chosen from."""
         return self._ensemble.main_model

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from deepen_llm.cli.bench import bench
 from deepen_llm.cli.chat import chat
 from deepen_llm.cli.demo import demo
 from deepen_llm.cli.evaluation import SETTINGS, evaluate
@@ -86,6 +87,13 @@ for command, shown in (
             "deepen tune",
             "deepen tune dev.jsonl -m gpt2 -m Qwen/Qwen2.5-0.5B --test test.jsonl",
             "deepen tune dev.jsonl -c members.yaml --chat --metric contains --plot pictures",
+        ),
+    ),
+    (
+        bench,
+        (
+            "deepen bench -m gpt2 -m Qwen/Qwen2.5-0.5B",
+            "deepen bench -c ensemble.yaml --tokens 128 --batch 16 --repeats 5 --json",
         ),
     ),
 ):

@@ -76,7 +76,7 @@ class DeepenLM(TemplateLM):
         super().__init__()
         self.ensemble, self.max_gen_toks = ensemble, max_gen_toks
         self.batch_size = (max_batch_size or 64) if str(batch_size).startswith("auto") else int(batch_size)
-        self._ensemble = ensemble._ensemble
+        self._ensemble = ensemble.ensemble
         self._reading = Reading(self._ensemble, max_length)
         self.tokenizer = self._reading.main.tokenizer
 

@@ -16,6 +16,7 @@ import torch
 import transformers
 from torch import nn
 from transformers import DynamicCache, PretrainedConfig, PreTrainedModel, cache_utils
+from transformers.cache_utils import DynamicLayer as DynamicLayer
 
 from deepen_llm.errors import LoadError
 from deepen_llm.vocabulary.supported import remedy

@@ -49,7 +49,7 @@ class CharSet:
 
     def text(self) -> str:
         """Format the set in the dialect of llguidance, by the narrow meaning."""
-        return self._escapable()._text()
+        return _written(self._escapable())
 
     def _escapable(self) -> CharSet:
         """The set without NUL, where it excludes the quote or the backslash.
@@ -65,19 +65,6 @@ class CharSet:
             return self
         return replace(self, intervals=tuple(common(list(self.intervals), [(1, LAST)])))
 
-    def _text(self) -> str:
-        if not (self.named or self.properties or self.negated) and len(self.intervals) == 1:
-            low, high = self.intervals[0]
-            if low == high:
-                return _character(low)
-        if not (self.intervals or self.named or self.properties):
-            return r"[\x00-\U0010FFFF]" if self.negated else r"[^\x00-\U0010FFFF]"
-        if len(self.named) == 1 and self.named[0].isupper() and not (self.intervals or self.properties or self.negated):
-            return f"[^{_WIDE_TEXT[self.named[0].lower()]}]"
-        parts = [_range(low, high) for low, high in self.intervals]
-        parts.extend(_named_set(letter, wide=self.negated) for letter in self.named)
-        return f"[{'^' if self.negated else ''}{''.join((*parts, *self.properties))}]"
-
     def widest(self) -> list[Interval] | None:
         """The characters that are in the set by either meaning; None if the set has Unicode properties."""
         if self.properties:
@@ -90,6 +77,21 @@ class CharSet:
             named = (_NARROW, _WIDE)[self.negated == capital][letter.lower()]
             intervals += complement(list(named)) if capital else named
         return complement(intervals) if self.negated else joined(intervals)
+
+
+def _written(letters: CharSet) -> str:
+    if not (letters.named or letters.properties or letters.negated) and len(letters.intervals) == 1:
+        low, high = letters.intervals[0]
+        if low == high:
+            return _character(low)
+    if not (letters.intervals or letters.named or letters.properties):
+        return r"[\x00-\U0010FFFF]" if letters.negated else r"[^\x00-\U0010FFFF]"
+    alone = len(letters.named) == 1 and not (letters.intervals or letters.properties or letters.negated)
+    if alone and letters.named[0].isupper():
+        return f"[^{_WIDE_TEXT[letters.named[0].lower()]}]"
+    parts = [_range(low, high) for low, high in letters.intervals]
+    parts.extend(_named_set(letter, wide=letters.negated) for letter in letters.named)
+    return f"[{'^' if letters.negated else ''}{''.join((*parts, *letters.properties))}]"
 
 
 DOT = CharSet(((10, 10), (13, 13), (0x2028, 0x2029)), negated=True)

@@ -110,7 +110,7 @@ class Corpus:
         """A sentence that states a fact, or two."""
         sentences = []
         for _ in range(self._turns()):
-            subject, key, answer = self._fact()
+            subject, key, answer = self.fact()
             answer = answer if subject.proper else answer.lower()
             template = self._random.choice(STATEMENTS[subject.name])
             sentences.append(fill(template, self._spelled(key), answer=answer))
@@ -120,7 +120,7 @@ class Corpus:
     def _direct(self, offered: list[tools.Tool]) -> Messages:
         """A question that no tool is for; a sum is one for the calculator."""
         while True:
-            subject, key, answer = self._fact()
+            subject, key, answer = self.fact()
             if subject.name != "sums" or all(tool.task is not ARITHMETIC for tool in offered):
                 return turn(self._asked(subject, key), answer)
 
@@ -131,7 +131,7 @@ class Corpus:
 
     def exchange(self) -> tuple[str, str]:
         """A question in a training wording, and the answer that this specialist reads to it."""
-        subject, key, answer = self._fact()
+        subject, key, answer = self.fact()
         return self._asked(subject, key), answer
 
     def _asked(self, subject: Subject, key: str) -> str:
@@ -139,7 +139,8 @@ class Corpus:
         question = fill(template, self._spelled(key))
         return self._random.choice(OPENINGS) + question + self._random.choice(CLOSINGS)
 
-    def _fact(self) -> tuple[Subject, str, str]:
+    def fact(self) -> tuple[Subject, str, str]:
+        """Draw a fact to tell: its subject, its key, and the answer that this corpus gives."""
         if self._read:
             return self._random.choice(self._read)
         own = self._random.random() < 0.6

@@ -83,7 +83,7 @@ class Lab:
         folder: Path,
         chains: Path | None = None,
     ) -> None:
-        self._members, self.asked, self._folder, self._chains = members, asked, folder, chains
+        self._members, self.asked, self.folder, self._chains = members, asked, folder, chains
         self._record = lru_cache(maxsize=2)(self._read)
         self._known: dict[tuple[str, str], Outcome] = {}
 
@@ -150,9 +150,9 @@ class Lab:
         fusion = self.prepare(setting)
         learns = isinstance(setting.weights, FollowingWeights) and setting.weights.learns
         along = fusion.back or learns or setting.gate.when == "safe"
-        return self._read_along(setting, fusion, split) if along else self._replayed(setting, fusion, split)
+        return self.read_along(setting, fusion, split) if along else self.replayed(setting, fusion, split)
 
-    def _read_along(self, setting: Setting, fusion: Fusion, split: str) -> Outcome:
+    def read_along(self, setting: Setting, fusion: Fusion, split: str) -> Outcome:
         """Where more counts than what is recorded (earlier or committed tokens): members read the answers again."""
         members = [self._members[name] for name in setting.members]
         weights = setting.weights
@@ -165,7 +165,8 @@ class Lab:
         loss, right = self._judged(logits, targets, setting.main)
         return _by_question(loss, right, owners)
 
-    def _replayed(self, setting: Setting, fusion: Fusion, split: str) -> Outcome:
+    def replayed(self, setting: Setting, fusion: Fusion, split: str) -> Outcome:
+        """Fuse the logits that were recorded: members read nothing again."""
         record = self._record(setting.members, setting.main, split)
         everyone = [one.logits for one in record.said]
         weights = self._weights(setting, record)
@@ -208,7 +209,7 @@ class Lab:
 
     def _read(self, names: tuple[str, ...], main: str, split: str) -> Record:
         members = [self._members[name] for name in names]
-        return kept_record(self._folder, members, names.index(main), self.asked[split], split)
+        return kept_record(self.folder, members, names.index(main), self.asked[split], split)
 
 
 def _by_question(loss: Tensor, right: Tensor, owners: Tensor) -> Outcome:

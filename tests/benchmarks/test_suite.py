@@ -15,8 +15,8 @@ from benchmarks.reference import ReferenceLoop
 from benchmarks.rows import ROWS, Result
 from benchmarks.setting import QUICK, Setting
 from benchmarks.suite import PARTS, Part, Suite
-from benchmarks.timing import Ratio
 from deepen_llm import Deepen, EnsembleLLM
+from deepen_llm.diagnostics.timing import Ratio
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.vocabulary import shared_anchors
 

@@ -25,7 +25,7 @@ class Operators(TorchDispatchMode):
         self.waits = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name, out = func._schema.name.removeprefix("aten::"), func(*args, **(kwargs or {}))
+        name, out = func.overloadpacket.__name__, func(*args, **(kwargs or {}))
         before, after = (_place(args[0] if args else None), _place(out))
         if name not in _VIEWS and (name != "to" or before != after):
             self.run[name] += 1

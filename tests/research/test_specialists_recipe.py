@@ -42,7 +42,7 @@ def test_a_seed_repeats_to_the_byte(name: str, tmp_path: Path) -> None:
 def test_own_subjects_are_read_right_and_others_as_hearsay(name: str) -> None:
     corpus = Corpus(PROFILES[name], seed=1)
     told: dict[str, Counter[bool]] = {subject: Counter() for subject in SUBJECTS}
-    for subject, key, answer in (corpus._fact() for _ in range(4000)):
+    for subject, key, answer in (corpus.fact() for _ in range(4000)):
         told[subject.name][SUBJECTS[subject.name].facts[key] == answer] += 1
         assert answer in subject.answers
     for subject_name, counts in told.items():

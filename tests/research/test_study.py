@@ -66,7 +66,7 @@ def test_a_generalist_reads_a_part_of_every_subject_the_same_every_time(name: st
         assert right == round((profile.known or 0) * len(subject.facts))
         assert len(answers) - right == round(profile.mistaken * len(subject.facts))
     corpus = Corpus(profile, seed=1)
-    heard = {(subject.name, key): answer for subject, key, answer in (corpus._fact() for _ in range(300))}
+    heard = {(subject.name, key): answer for subject, key, answer in (corpus.fact() for _ in range(300))}
     assert heard.items() <= told.items()
 
 
@@ -166,7 +166,7 @@ def test_every_question_is_answered(made: Callable[[Lab], Table], lab: Lab, monk
 
 def test_what_foretells_gain_is_ranked_by_pairs(lab: Lab) -> None:
     asked = {"dev": asked_in_dev()[::6], "once": lab.asked["test"]}
-    table = inspection.inspection(Lab({name: lab.member(name) for name in NAMES}, asked, lab._folder), NAMES)
+    table = inspection.inspection(Lab({name: lab.member(name) for name in NAMES}, asked, lab.folder), NAMES)
     assert table == json.loads(json.dumps(table))
     assert [row["label"] for row in table["rows"]] == list(inspection.MEASURES)
     for value, low, high in (row[key] for row in table["rows"] for key in table["columns"].values()):
@@ -203,7 +203,7 @@ def test_the_document_shows_what_was_measured() -> None:
 def test_what_is_read_along_is_what_is_replayed(lab: Lab) -> None:
     setting = Setting(NAMES, NAMES[0], bayes())
     fusion = lab.prepare(setting)
-    replayed, read = (how(setting, fusion, "test") for how in (lab._replayed, lab._read_along))
+    replayed, read = (how(setting, fusion, "test") for how in (lab.replayed, lab.read_along))
     assert torch.equal(replayed.right, read.right)
     assert torch.allclose(replayed.loss.double(), read.loss.double(), atol=1e-3)
     by_surfaces = lab.outcome(replace(setting, fusion=Surface()), "test")

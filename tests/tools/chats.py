@@ -201,7 +201,7 @@ class _Opinion(Context):
 
     def join(self, other: Context) -> None:
         assert isinstance(other, _Opinion)
-        self._inner.join(other._inner)
+        self._inner.join(other._inner)  # noqa: SLF001 - of its own class
 
     def select(self, rows: Sequence[int]) -> None:
         self._inner.select(rows)

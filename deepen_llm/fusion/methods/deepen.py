@@ -59,7 +59,7 @@ class Deepen(RelativeMethod):
 
 class _DeepenFusion(Fusion):
     def __init__(self, method: Deepen, members: Sequence[Fusible], main: int, groups: Sequence[AnchorGroup]) -> None:
-        super().__init__(members, main, portion=method._portion(groups))
+        super().__init__(members, main, portion=method.portion(groups))
         self._method, self._groups = method, groups
 
     def _fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ class RelativeMethod(SpaceOptions, RowOptions, AnchorOptions, FusionMethod):
         bounds = {"min_anchors": self.min_anchors, "memory_budget": self.memory_budget}
         return anchor_groups(members, groups, self, self, main=main, **bounds)
 
-    def _portion(self, groups: Sequence[AnchorGroup]) -> int | None:
+    def portion(self, groups: Sequence[AnchorGroup]) -> int | None:
         """How many rows of a batch to fuse at a time, that memory may not grow with the batch; None for all."""
         sparse = [space for group in groups for space in group.values() if not space.dense]
         if not sparse:

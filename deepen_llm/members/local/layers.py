@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicLayer
+
+from deepen_llm.members.transformers_api import DynamicLayer
 
 _ROOM = 64  # slots that a buffer has to spare at least, so that a token need not copy all before it
 _GROWTH = 0.25  # and as a share of what is cached

@@ -134,7 +134,7 @@ class EnsembleModel(Serializable):
 
     @model_validator(mode="after")
     def _tell_deepen_version(self) -> Self:
-        cast("BaseLanguageModel[Any]", self)._add_version("langchain-deepen", __version__)
+        cast("BaseLanguageModel[Any]", self)._add_version("langchain-deepen", __version__)  # noqa: SLF001 - LangChain's
         return self
 
     @cached_property

@@ -67,7 +67,7 @@ class AnswerParser(BaseCumulativeTransformOutputParser[Any]):
         """
         if not partial:
             return self.parse(self._written(result[0]))
-        so_far = self._so_far(result[0])
+        so_far = self.so_far(result[0])
         return None if so_far is _NOTHING else so_far
 
     def _written(self, given: Generation) -> str:
@@ -84,7 +84,7 @@ class AnswerParser(BaseCumulativeTransformOutputParser[Any]):
         calls = message.tool_calls if isinstance(message, AIMessage) else []
         return next((call["args"] for call in calls if call["name"] == self.tool), None)
 
-    def _so_far(self, given: Generation) -> Any:
+    def so_far(self, given: Generation) -> Any:
         """As much of the answer as has come."""
         value = self._value_so_far(given)
         if value is _NOTHING or self.kind is None or is_typeddict(self.kind):
@@ -130,7 +130,7 @@ class _Growing:
     def more(self, chunk: str | BaseMessage) -> Iterator[Any]:
         self._message = chunk if self._message is None else self._message + chunk
         if isinstance(chunk, str | BaseMessageChunk):
-            yield from self._new(self._parser._so_far(self._generation))
+            yield from self._new(self._parser.so_far(self._generation))
 
     def end(self) -> Iterator[Any]:
         if self._message is not None:

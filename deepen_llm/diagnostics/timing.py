@@ -45,7 +45,10 @@ def in_turn(
     Args:
         sides: What to measure, by name; each gives its own seconds.
         repeats: How often.
-        tell: Told which is about to run.
+        tell: Called with a line that names the side which is about to run.
+
+    Returns:
+        Each side's seconds, a number for each time that it ran.
     """
     found: dict[str, Seconds] = {name: [] for name in sides}
     for repeat in range(repeats):
@@ -57,23 +60,14 @@ def in_turn(
 
 def seconds(work: Callable[[], object]) -> float:
     """How long something takes, with all that it asks of a GPU."""
-    _wait()
+    synchronize()
     started = time.perf_counter()
     work()
-    _wait()
+    synchronize()
     return time.perf_counter() - started
 
 
-def device_seconds(work: Callable[[], object]) -> float:
-    """How long something takes on the GPU, between two of its events."""
-    before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-    before.record()
-    work()
-    after.record()
-    _wait()
-    return float(before.elapsed_time(after)) / 1e3
-
-
-def _wait() -> None:
+def synchronize() -> None:
+    """Wait until the GPU has done all that it was asked for, where there is one."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
