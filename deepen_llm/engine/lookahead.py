@@ -43,7 +43,7 @@ class LookAhead:
 
 
 class GateState(NamedTuple):
-    """What the gate says of P boundaries before anything is fused there.
+    """Which of P boundaries the gate closes, as far as it is known before anything is fused.
 
     Attributes:
         closed: For each, why the main model's distribution is taken; "" where it is fused.
@@ -79,7 +79,9 @@ def look_ahead(
             sequences = by_member.setdefault(i, [[] for _ in following])
             for sequence, ids, items in zip(sequences, ids_of_sequences, following, strict=True):
                 sequence += [ids] * (depth < len(items))
-    return LookAhead(tokens, {i: [ids for sequence in found for ids in sequence] for i, found in by_member.items()})
+    return LookAhead(
+        tokens, {i: [ids for sequence in sequences for ids in sequence] for i, sequences in by_member.items()}
+    )
 
 
 def agreeing(
