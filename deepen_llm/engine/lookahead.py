@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -79,9 +80,7 @@ def look_ahead(
             sequences = by_member.setdefault(i, [[] for _ in following])
             for sequence, ids, items in zip(sequences, ids_of_sequences, following, strict=True):
                 sequence += [ids] * (depth < len(items))
-    return LookAhead(
-        tokens, {i: [ids for sequence in sequences for ids in sequence] for i, sequences in by_member.items()}
-    )
+    return LookAhead(tokens, {i: list(chain.from_iterable(sequences)) for i, sequences in by_member.items()})
 
 
 def agreeing(

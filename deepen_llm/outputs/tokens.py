@@ -73,7 +73,7 @@ class MemberView:
         weight: Its aggregation weight.
         top: Its likeliest tokens, in its own vocabulary; none where the gate was closed and it was not fused.
         straddling: What it expects by its readings at earlier tokens, the likeliest first.
-        abstained: The share of its weight that it abstained from, where tokens that may hold its last bytes were not read.
+        abstained: The share of its weight that it abstained from, where not all tokens for its last bytes were read.
     """
 
     name: str

@@ -19,7 +19,7 @@ class Trace(tuple[TokenTrace, ...]):
         return f"<Trace of {len(self)} {'token' if len(self) == 1 else 'tokens'}>"
 
     def to_html(self) -> str:
-        """A whole page: the text, colored by the member that moved each token, and each token's distributions and search.
+        """A whole page: the text, colored by who moved each token, and each token's distributions and search.
 
         It needs nothing beside itself, asks no network, and holds generated text as text, never as markup.
         """
