@@ -1,1 +1,1 @@
-"""Decoding: which sequences are decoded, what each member is asked for, and the token that comes of it."""
+"""The engine: schedules requests, reads and fuses the members, and takes tokens, for all callers."""

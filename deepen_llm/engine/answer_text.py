@@ -79,12 +79,12 @@ class AnswerText:
         elif self._reader:
             self._handle(self._reader.feed_mark(mark, spelled))
         else:
-            self._assembler.say(mark)
+            self._assembler.append(mark)
 
     def stop_before(self, token: int) -> None:
         """End the text before a token, behind what the reader holds back."""
         self._finish_reader()
-        self._assembler.say(self._stops.marks.get(token, ""))
+        self._assembler.append(self._stops.marks.get(token, ""))
         self._assembler.stop()
 
     def finish(self) -> None:
@@ -111,12 +111,12 @@ class AnswerText:
         if self._reader:
             self._handle(self._reader.feed(characters))
         else:
-            self._assembler.say(characters)
+            self._assembler.append(characters)
 
     def _handle(self, events: list[Event]) -> None:
         for event in events:
             if isinstance(event, Said):
-                self._assembler.say(event.text)
+                self._assembler.append(event.text)
             elif isinstance(event, Thought):
                 self.reasoning += event.text
             else:

@@ -172,7 +172,7 @@ class Contexts:
         for context, other in zip(self._all(), new._all(), strict=True):
             context.join(other)
         self.weighing.join(new.weighing)
-        self.heals = [one or other for one, other in zip(self.heals, new.heals, strict=True)]
+        self.heals = [heals or new_heals for heals, new_heals in zip(self.heals, new.heals, strict=True)]
 
     def budgets(self) -> list[TokenBudget]:
         """For each sequence, how many tokens still fit into the members' context windows."""

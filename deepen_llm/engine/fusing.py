@@ -92,7 +92,7 @@ def fuse(contexts: Contexts, drafts: Sequence[Sequence[Token]], boundaries: Sequ
 
     Args:
         contexts: The members' contexts.
-        drafts: For each sequence, tokens that may come next, no more than `Contexts.readable` says.
+        drafts: For each sequence, tokens that may come next, no more than `Contexts.readable` allows.
         boundaries: For each sequence, what is known of its text at each boundary of its draft.
     """
     ensemble, inputs = contexts.ensemble, contexts.as_inputs(drafts)
@@ -183,7 +183,7 @@ def _healed_reading(
 def _fused(
     contexts: Contexts, read: _Read, drafts: Sequence[Sequence[Token]], boundaries: Sequence[Boundary]
 ) -> tuple[Weighed, Past | None]:
-    """Fuse what was read; also returns what the fusion method has read at earlier boundaries, where it was asked."""
+    """Fuse what was read; also returns what the fusion method has read at earlier boundaries, if any."""
     ensemble, closed = contexts.ensemble, read.gate.closed
     members = range(len(ensemble.members))
     if all(closed):

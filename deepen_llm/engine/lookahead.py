@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -43,7 +44,7 @@ class LookAhead:
 
 
 class GateState(NamedTuple):
-    """What the gate says of P boundaries before anything is fused there.
+    """Which of P boundaries the gate closes, as far as it is known before anything is fused.
 
     Attributes:
         closed: For each, why the main model's distribution is taken; "" where it is fused.
@@ -79,7 +80,7 @@ def look_ahead(
             sequences = by_member.setdefault(i, [[] for _ in following])
             for sequence, ids, items in zip(sequences, ids_of_sequences, following, strict=True):
                 sequence += [ids] * (depth < len(items))
-    return LookAhead(tokens, {i: [ids for sequence in found for ids in sequence] for i, found in by_member.items()})
+    return LookAhead(tokens, {i: list(chain.from_iterable(sequences)) for i, sequences in by_member.items()})
 
 
 def agreeing(

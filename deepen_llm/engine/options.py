@@ -1,4 +1,4 @@
-"""What a user may set for an answer: how to generate, and what it must be."""
+"""Generation options."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deepen_llm.structure.response_format import ResponseFormat
 from deepen_llm.tools.definitions import Toolbox
 
 _STOPS = ("stop", "stop_token_ids")
-_AS_SCHEMA = PlainSerializer(lambda asked: asked and dict(asked.schema), when_used="json")
+_AS_SCHEMA = PlainSerializer(lambda response_format: response_format and dict(response_format.schema), when_used="json")
 
 
 class GenerationOptions(Options):
@@ -41,9 +41,9 @@ class GenerationOptions(Options):
         trace: Report how each token came about.
         chat_template_kwargs: Variables for the members' chat templates, such as ``{"enable_thinking": False}``; they go
             before those that a member's own configuration sets, where a call gives them.
-        response_format: What the answer must be: a pydantic model, a dataclass or another type that pydantic knows, a
-            JSON schema, or ``{"type": "json_object"}``. The fused distribution is held to it token by token, and the
-            answer is whole within ``max_new_tokens``.
+        response_format: The structure of the answer: a pydantic model, a dataclass or another type that pydantic knows,
+            a JSON schema, or ``{"type": "json_object"}``. Only tokens that the structure allows are chosen, and the
+            answer is complete within ``max_new_tokens``.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -85,29 +85,29 @@ class GenerationOptions(Options):
 
     @property
     def structured(self) -> bool:
-        """Whether all of the answer has a structure of its own."""
+        """Whether all of the answer has a structure."""
         return self.response_format is not None
 
     @classmethod
-    def merged(cls, standing: Mapping[str, Any], call: Mapping[str, Any]) -> dict[str, Any]:
-        """A call's options over standing ones, whose stops are for free text and cut no structure short.
+    def merged(cls, defaults: Mapping[str, Any], call: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a call, and defaults for those that it does not set; default stops are for free text alone.
 
         Args:
-            standing: Options that hold for every call.
+            defaults: Options that hold for every call.
             call: Those of one call.
 
         Raises:
             ConfigError: An option is unknown or cannot be used.
         """
-        both = {**standing, **call}
-        stops = [name for name in _STOPS if name in standing and name not in call]
+        both = {**defaults, **call}
+        stops = [name for name in _STOPS if name in defaults and name not in call]
         if stops and cls(**{**both, **dict.fromkeys(stops, ())}).structured:
             both = {name: value for name, value in both.items() if name not in stops}
         return both
 
 
 class ChatOptions(GenerationOptions):
-    """How to answer a conversation.
+    """Generation options for the answer to a conversation.
 
     Attributes:
         tools: What the model may ask to be called: documented functions, pydantic models, or mappings as the APIs have

@@ -44,7 +44,9 @@ def score(
         LogitsError: A member's logits, or the fused ones, are no distribution.
     """
     engine, vocabulary = Engine(ensemble, batch_size), ensemble.main_model.vocabulary
-    sequences = [GivenSequence(vocabulary, one.tokens, one.unfinished) for one in continuations]
+    sequences = [
+        GivenSequence(vocabulary, continuation.tokens, continuation.unfinished) for continuation in continuations
+    ]
     index_of = {id(sequence): index for index, sequence in enumerate(sequences)}
     for group in _by_prompt(continuations, batch_size):
         engine.add(Request(continuations[group[0]].prompt, [sequences[index] for index in group]))

@@ -1,6 +1,6 @@
 """Sharpening: where a fused distribution is spread over many tokens, those that begin alike become one of them.
 
-From SAFE (arXiv 2510.15346, section 4.3): the first way of theirs.
+From SAFE (arXiv 2510.15346, section 4.3): the first of its two variants.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deepen_llm.fusion.surfaces.correspondence import Tokens
 
-_SPREAD, _LIKELY = 0.5, 0.1  # as theirs
+_SPREAD, _LIKELY = 0.5, 0.1  # the paper's values
 
 
 def sharpened(fused: Tensor, tokens: Tokens, fits: Tensor) -> Tensor:
@@ -22,23 +22,23 @@ def sharpened(fused: Tensor, tokens: Tokens, fits: Tensor) -> Tensor:
     Args:
         fused: Fused logits, ``[P, V_m]``.
         tokens: The main model's tokens by how they begin.
-        fits: Where it may be done, bool ``[P]``.
+        fits: The boundaries at which it may be done, bool ``[P]``.
 
     Returns:
         Logits, ``[P, V_m]``; where nothing is done, the given ones to the bit.
     """
     spread = (fused.softmax(-1).amax(-1) < _SPREAD) & fits.to(fused.device)
-    places = spread.nonzero()[:, 0].tolist()
-    if not places:
+    positions = spread.nonzero()[:, 0].tolist()
+    if not positions:
         return fused
     fused = fused.clone()
-    for place in places:
-        _sharpen(fused[place], tokens)
+    for position in positions:
+        _sharpen(fused[position], tokens)
     return fused
 
 
 def _sharpen(logits: Tensor, tokens: Tokens) -> None:
-    """`sharpened`, at one place, on the spot, ``[V_m]``."""
+    """`sharpened`, at one boundary, in place, ``[V_m]``."""
     likely = (logits.softmax(-1) > _LIKELY).nonzero()[:, 0].tolist()
     spelled = sorted((tokens.surfaces[token] or b"", token) for token in likely)  # of two alike, the shorter first
     for surface, token in spelled:

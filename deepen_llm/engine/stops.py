@@ -12,16 +12,16 @@ from deepen_llm.engine.options import GenerationOptions
 from deepen_llm.errors import ConfigError
 from deepen_llm.vocabulary import Vocabulary
 
-_FIRST_MARK = 0xD800  # surrogates: what no text has
+_FIRST_MARK = 0xD800  # surrogates, which no text contains
 
 
 @dataclass(frozen=True)
 class Stops:
-    """What ends an answer besides its length and the models.
+    """The stop strings and stop tokens of an answer.
 
     Attributes:
-        strings: The text ends before the one that is complete first. A special token that one of them spells is a
-            single character in a second form of it, its mark.
+        strings: The text ends before the one that is complete first. One that spells a special token has a second form,
+            in which a single character, the token's mark, stands for it.
         marks: The marks, by the tokens' ids.
         tokens: Ids of further tokens before which the text ends.
     """
@@ -31,13 +31,13 @@ class Stops:
     tokens: frozenset[int] = frozenset()
 
     def special(self, vocabulary: Vocabulary) -> frozenset[int]:
-        """Tokens that are no text and no end of it, and yet may stop one or stand in a stop string."""
-        asked = self.tokens.union(self.marks).difference(vocabulary.end_of_text)
-        return frozenset(id_ for id_ in asked if vocabulary.surfaces[id_] is None)
+        """Special tokens, but for the end of text, that stop an answer or are part of a stop string."""
+        ids = self.tokens.union(self.marks).difference(vocabulary.end_of_text)
+        return frozenset(id_ for id_ in ids if vocabulary.surfaces[id_] is None)
 
     @classmethod
     def of(cls, options: GenerationOptions, vocabulary: Vocabulary) -> Self:
-        """The stops that options ask for.
+        """The stops in generation options.
 
         Args:
             options: How to generate.
@@ -58,7 +58,7 @@ class Stops:
             for id_, token in sorted(vocabulary.spellings.items())
             if any(token in stop for stop in options.stop)
         }
-        marks = {token: chr(_FIRST_MARK + place) for place, token in enumerate(named)}
+        marks = {token: chr(_FIRST_MARK + index) for index, token in enumerate(named)}
         marked = (_marked(stop, marks) for stop in options.stop)
         return cls(
             tuple(dict.fromkeys([*options.stop, *marked])),
@@ -72,4 +72,4 @@ def _marked(stop: str, marks: Mapping[str, str]) -> str:
     if not marks:
         return stop
     longest_first = sorted(marks, key=len, reverse=True)
-    return re.sub("|".join(map(re.escape, longest_first)), lambda found: marks[found[0]], stop)
+    return re.sub("|".join(map(re.escape, longest_first)), lambda match: marks[match[0]], stop)

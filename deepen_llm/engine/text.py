@@ -1,4 +1,4 @@
-"""From surfaces to text that may be shown: whole characters, and nothing of a stop string."""
+"""From surfaces to text that may be shown: complete characters, and no part of a stop string."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TextAssembler:
         self.text = ""
         self.stopped = False
         self._stop = stop
-        self._marks = {character for one in stop for character in one if _is_mark(character)}
+        self._marks = {character for string in stop for character in string if _is_mark(character)}
         self._marked, self._seen = "", 0  # the text with marks in it, and how many those are
         self._shown = 0
         self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")  # holds an unfinished character back
@@ -33,13 +33,13 @@ class TextAssembler:
         return len(self.unfinished)
 
     def feed(self, surface: bytes, *, final: bool = False) -> str:
-        """Take a token's surface as text; return the characters that it completed."""
+        """Append a token's surface to the text; return the characters that it completed."""
         whole = self.decode(surface, final=final)
-        self.say(whole)
+        self.append(whole)
         return whole
 
     def decode(self, surface: bytes, *, final: bool = False) -> str:
-        """The characters that a token's surface completes, not yet taken as text."""
+        """The characters that a token's surface completes, which are not appended to the text yet."""
         return self._utf8.decode(surface, final)
 
     @property
@@ -53,16 +53,17 @@ class TextAssembler:
         utf8.setstate(self._utf8.getstate())
         return [(utf8.decode(surface), utf8.getstate()[0]) for surface in surfaces]
 
-    def say(self, characters: str) -> None:
-        """Take characters as text; behind its end they count for nothing.
+    def append(self, characters: str) -> None:
+        """Append characters to the text; nothing is appended behind its end.
 
         Args:
-            characters: The characters. Marks among them (see `Stops`) are no text, but may be part of a stop string.
+            characters: The characters. Marks among them (see `Stops`) do not enter the text, but may be part of a stop
+                string.
         """
-        text = "".join(one for one in characters if not _is_mark(one)) if self._marks else characters
+        text = "".join(filter(_is_text, characters)) if self._marks else characters
         self.text += "" if self.stopped else text
         self._seen += len(characters) - len(text)
-        self._take(characters)
+        self._search(characters)
 
     def stop(self) -> None:
         """End the text here."""
@@ -75,25 +76,26 @@ class TextAssembler:
         self._shown = max(self._shown, end)
         return piece
 
-    def _take(self, characters: str) -> None:
+    def _search(self, characters: str) -> None:
+        """Cut the text before the first stop string that these characters complete."""
         if not self._stop or self.stopped:
             return
         before = len(self._marked)
         self._marked += characters
-        found = [place for stop in self._stop if (place := self._find(stop, before))]
-        if found:  # the one that is complete first, whatever the tokens
-            end = self._marked[min(found)[1] :]
+        spans = [span for stop in self._stop if (span := self._find(stop, before))]
+        if spans:  # the one that is complete first, whatever the tokens
+            end = self._marked[min(spans)[1] :]
             self.text, self.stopped = self.text[: len(self.text) - _length(end)], True
 
     def _find(self, stop: str, before: int) -> tuple[int, int] | None:
-        """Where a stop string ends and begins in the marked text; marks that it lacks may stand in it."""
+        """Where a stop string ends and begins in the marked text, further marks in it left out; None if nowhere."""
         begin = max(0, before - len(stop) + 1 - self._seen)
         if not self._seen:
             start = self._marked.find(stop, begin)
             return (start + len(stop), start) if start >= 0 else None
         between = f"[{''.join(skipped)}]*" if (skipped := self._marks - set(stop)) else ""
-        found = re.compile(between.join(map(re.escape, stop))).search(self._marked, begin)
-        return (found.end(), found.start()) if found else None
+        match = re.compile(between.join(map(re.escape, stop))).search(self._marked, begin)
+        return (match.end(), match.start()) if match else None
 
     def _held_back(self) -> int:
         """Length of the longest end of the text that a stop string begins with."""
@@ -105,7 +107,7 @@ class TextAssembler:
     def _begins(self, stop: str, end: str) -> bool:
         """Whether an end of the marked text may become a stop string."""
         if self._seen:
-            end = "".join(character for character in end if not _is_mark(character) or character in stop)
+            end = "".join(character for character in end if _is_text(character) or character in stop)
         return stop.startswith(end) and 0 < len(end) < len(stop)
 
 
@@ -113,6 +115,10 @@ def _is_mark(character: str) -> bool:
     return "\ud800" <= character <= "\udfff"  # surrogates, which no text has
 
 
+def _is_text(character: str) -> bool:
+    return not _is_mark(character)
+
+
 def _length(marked: str) -> int:
     """How many characters of a marked text are text."""
-    return sum(not _is_mark(character) for character in marked)
+    return sum(map(_is_text, marked))

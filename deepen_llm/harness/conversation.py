@@ -1,7 +1,8 @@
-"""Conversations on their way through the harness, which hands strings about.
+"""Conversations as strings of the harness.
 
-Each member has a chat template of its own, so none can be applied before it is known who reads. What the harness gets
-in a template's place is the messages themselves, as JSON behind a mark; what it appends stays apart behind them.
+The harness handles prompts as strings, but each member has a chat template of its own. So the harness gets the messages
+as JSON behind a mark, and each member's template is applied when the member's prompt is encoded. What the harness
+appends to the string follows the JSON.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Conversation:
     variables: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """The string that `parted` takes apart again."""
+        """The string that `parted` parses."""
         return _MARK + json.dumps(asdict(self), ensure_ascii=False)
 
 
@@ -48,17 +49,17 @@ def parted(string: str) -> tuple[Conversation | None, str]:
     """
     if not string.startswith(_MARK):
         return None, string
-    held, end = json.JSONDecoder().raw_decode(string, len(_MARK))
-    return Conversation(**held), string[end:]
+    fields, end = json.JSONDecoder().raw_decode(string, len(_MARK))
+    return Conversation(**fields), string[end:]
 
 
 def as_read(member: LocalMember, string: str) -> str:
-    """A string of the harness's as one member reads it: a conversation goes through its own template.
+    """A string of the harness as one member reads it: a conversation is rendered with the member's template.
 
     Raises:
         PromptError: The member has no chat template, or its template refuses the messages.
     """
-    conversation, behind = parted(string)
+    conversation, rest = parted(string)
     if conversation is None:
         return string
     if not member.tokenizer.chat_template:
@@ -66,6 +67,6 @@ def as_read(member: LocalMember, string: str) -> str:
             f"member {member.name} has no chat template",
             hint="evaluate without --apply_chat_template, or choose an instruction-tuned checkpoint",
         )
-    said = readable(conversation.messages)
+    messages = readable(conversation.messages)
     how = Chatting(defaults=conversation.variables, continue_final_message=not conversation.answering)
-    return member.render(said, **how.arguments(member, said)) + behind
+    return member.render(messages, **how.arguments(member, messages)) + rest

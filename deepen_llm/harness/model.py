@@ -45,7 +45,7 @@ class _Prepared(NamedTuple):
 
 
 class DeepenLM(TemplateLM):
-    """An ensemble as the harness knows models; how a pair is encoded is inherited from the ``hf`` model's own base.
+    """An ensemble as a model of the harness; pairs are encoded by the base class, as for ``hf``.
 
     With one member, it gives that model's numbers.
 
@@ -53,7 +53,7 @@ class DeepenLM(TemplateLM):
         ensemble: The ensemble.
         batch_size: The most texts at a time, or ``auto``: as many as memory allows.
         max_batch_size: The most texts at a time under ``auto``.
-        max_gen_toks: The most tokens of an answer, where a task does not say.
+        max_gen_toks: The most tokens of an answer, where a task sets no number.
         max_length: The most tokens that any member reads of a text; by default as many as it can.
 
     Attributes:
@@ -94,26 +94,26 @@ class DeepenLM(TemplateLM):
         Args:
             arg_dict: ``config`` (a file), or ``members`` (paths or hub ids, ``+`` between them) with what
                 `EnsembleLLM.from_pretrained` takes; and this class's own arguments.
-            additional_config: What the harness adds. Its device is not obeyed: it says ``cuda:0`` where nobody chose.
+            additional_config: What the harness adds. Its device is ignored: it is ``cuda:0`` where none was chosen.
 
         Raises:
             ConfigError: An argument is unknown or missing, or cannot be used.
             LoadError: A member cannot be loaded.
         """
         added = {name: value for name, value in (additional_config or {}).items() if value is not None}
-        own = {name: value for name, value in {**arg_dict, **added}.items() if name in _OWN}
+        arguments = {name: value for name, value in {**arg_dict, **added}.items() if name in _OWN}
         ensemble = _loaded({name: value for name, value in arg_dict.items() if name not in _OWN})
         cls.on_loaded(ensemble)
-        return cls(ensemble, **own)
+        return cls(ensemble, **arguments)
 
     @property
     def eot_token_id(self) -> int:
-        """What ends a text of the main model's."""
+        """The token that ends a text of the main model."""
         return int(self.tokenizer.eos_token_id)
 
     @property
     def prefix_token_id(self) -> int:
-        """What stands before a text that has no context."""
+        """The token that stands before a text without a context."""
         return self._reading.prefix_token_id
 
     @property
@@ -218,10 +218,11 @@ class DeepenLM(TemplateLM):
 
     def _answers(self, prepared: Sequence[_Prepared]) -> list[str]:
         """Decode requests together, each with its own options."""
-        requests = [self._request(*one) for one in prepared]
+        requests = [self._request(*of_request) for of_request in prepared]
         Run(self._ensemble, requests, self.batch_size).finish()
         return [
-            self._text(request.sequences[0].tokens, one.task) for request, one in zip(requests, prepared, strict=True)
+            self._text(request.sequences[0].tokens, of_request.task)
+            for request, of_request in zip(requests, prepared, strict=True)
         ]
 
     def _request(self, context: str, task: TaskOptions, number: int) -> Request[Answer]:
@@ -264,7 +265,7 @@ def _loaded(given: Mapping[str, Any]) -> EnsembleLLM:
         if rest or "weights" in given:
             raise ConfigError(
                 f"model_args has {', '.join(sorted(set(given) - {'config'}))} beside config={given['config']}",
-                hint="set them in the file, which says everything itself",
+                hint="set them in the file, which holds all settings",
             )
         return EnsembleLLM.from_config(given["config"])
     members, weights = given["members"], _weights(given.get("weights"))
@@ -274,9 +275,9 @@ def _loaded(given: Mapping[str, Any]) -> EnsembleLLM:
 
 
 def _weights(given: Any) -> Any:
-    """Numbers of which ``--model_args`` make one or a text, or else what was given: a name, or a list."""
+    """The numbers of a string like ``0.3+0.7``, or of a single number; anything else as it is, such as a name."""
     try:
-        return [float(one) for one in str(given).split("+")]
+        return [float(number) for number in str(given).split("+")]
     except ValueError:
         return given
 

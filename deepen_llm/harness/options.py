@@ -68,7 +68,7 @@ def read_options(given: Mapping[str, Any], max_gen_toks: int, end_of_text: str) 
 
     Args:
         given: The arguments, by the names that tasks, `transformers` or vLLM have for them.
-        max_gen_toks: The most tokens of an answer, where the arguments do not say.
+        max_gen_toks: The most tokens of an answer, where the arguments set no number.
         end_of_text: What the main model ends a text with.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What each member reads of a request: the main model to the token as ``hf`` does, the others the same text."""
+"""The prompts of requests: the main model's tokens are those of ``hf``, the other members read the same text."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ class Reading:
 
     def __init__(self, ensemble: Ensemble, max_length: int | None) -> None:
         self.members = [_local(member) for member in ensemble.members]
-        self._place, self.main = ensemble.main, self.members[ensemble.main]
-        windows = [max_length or one.context_length for one in self.members]
+        self._main_index, self.main = ensemble.main, self.members[ensemble.main]
+        windows = [max_length or member.context_length for member in self.members]
         self._windows = [
-            window and min(window, one.context_length or window)
-            for window, one in zip(windows, self.members, strict=True)
+            window and min(window, member.context_length or window)
+            for window, member in zip(windows, self.members, strict=True)
         ]
         self.max_length: int = max_length or resolve_max_length(self.main.model.config, self.main.tokenizer)
-        own = self.main.vocabulary.fingerprint
-        self._by_token = [one.vocabulary.fingerprint == own for one in self.members]
+        main_vocabulary = self.main.vocabulary.fingerprint
+        self._takes_tokens = [member.vocabulary.fingerprint == main_vocabulary for member in self.members]
 
     @property
     def prefix_token_id(self) -> int:
@@ -58,11 +58,11 @@ class Reading:
         """A string of the harness's as the main model reads it."""
         return as_read(self.main, string)
 
-    def continuations(self, asked: Sequence[tuple[str, Sequence[int], Sequence[int]]]) -> list[Continuation]:
+    def continuations(self, pairs: Sequence[tuple[str, Sequence[int], Sequence[int]]]) -> list[Continuation]:
         """Continuations to score; those of one context share their prompt.
 
         Args:
-            asked: For each, the context as the harness gives it (may be empty), its main-model token ids, and the
+            pairs: For each, the context as the harness gives it (may be empty), its main-model token ids, and the
                 continuation's.
 
         Raises:
@@ -70,14 +70,14 @@ class Reading:
             ContextLengthError: A continuation alone is longer than a member reads.
         """
         prompts: dict[tuple[Prompt, ...], EncodedPrompt] = {}
-        found = []
-        for context, ids, tokens in asked:
+        continuations = []
+        for context, ids, tokens in pairs:
             self._check(context, tokens)
             kept = tuple(ids)[-(self.max_length + 1 - len(tokens)) :]
             text = b"".join(self.main.vocabulary.surfaces[token] or b"" for token in tokens).decode(errors="replace")
             read = tuple(self._scored(i, context, kept, tokens, text) for i in range(len(self.members)))
-            found.append(Continuation(prompts.setdefault(read, read), tokens))
-        return found
+            continuations.append(Continuation(prompts.setdefault(read, read), tokens))
+        return continuations
 
     def window(self, ids: Sequence[int], tokens: Sequence[int]) -> Continuation | None:
         """A window of a longer text, to score; None where it does not fit into another member's.
@@ -91,9 +91,9 @@ class Reading:
         text = b"".join(surfaces[token] or b"" for token in tokens).decode(errors="replace")
         prompts: list[Prompt] = []
         for i, member in enumerate(self.members):
-            prompt = _closed(ids) if self._by_token[i] else _prompt(member, before)
+            prompt = _closed(ids) if self._takes_tokens[i] else _prompt(member, before)
             window = self._windows[i]
-            if not self._by_token[i] and window and len(prompt.ids) + _tokens(member, prompt, text) > window:
+            if not self._takes_tokens[i] and window and len(prompt.ids) + _tokens(member, prompt, text) > window:
                 return None
             prompts.append(prompt)
         return Continuation(prompts, tokens, utf8.getstate()[0])
@@ -107,8 +107,8 @@ class Reading:
         prompts = []
         for i, member in enumerate(self.members):
             text = as_read(member, context)
-            prompt = _closed(_encode(member, text)) if self._by_token[i] else _prompt(member, text)
-            window = self.max_length if i == self._place else self._windows[i]
+            prompt = _closed(_encode(member, text)) if self._takes_tokens[i] else _prompt(member, text)
+            window = self.max_length if i == self._main_index else self._windows[i]
             if window and window <= max_new_tokens:
                 raise ConfigError(
                     f"max_gen_toks={max_new_tokens} leaves no room for a context: member {member.name} reads {window}",
@@ -127,12 +127,12 @@ class Reading:
             raise _too_long(self.main, len(tokens), self.max_length)
 
     def _scored(self, i: int, context: str, ids: tuple[int, ...], tokens: Sequence[int], text: str) -> Prompt:
-        """What one member reads before a continuation; its last token is told, and never read."""
-        if i == self._place:
+        """What one member reads before a continuation, whose last token is scored and not read."""
+        if i == self._main_index:
             return _closed(ids)
         member, window = self.members[i], self._windows[i]
         given = as_read(member, context).rstrip()  # the harness counts spaces at the end to the continuation
-        if self._by_token[i]:
+        if self._takes_tokens[i]:
             prompt, count = _closed(_encode(member, given) if given else [opening(member)]), len(tokens) - 1
         else:
             prompt = _prompt(member, given)
@@ -151,13 +151,13 @@ def opening(member: LocalMember) -> int:
         PromptError: The member's tokenizer has none.
     """
     tokenizer = member.tokenizer
-    found = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-    if found is None:
+    id_ = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    if id_ is None:
         raise PromptError(
             f"the tokenizer of member {member.name} has no token that begins or ends a text",
             hint="set its bos_token or eos_token",
         )
-    return int(found)
+    return int(id_)
 
 
 def _encode(member: LocalMember, string: str, add_special_tokens: bool | None = None) -> list[int]:
@@ -173,7 +173,7 @@ def _prompt(member: LocalMember, text: str) -> Prompt:
 
 
 def _closed(ids: Sequence[int]) -> Prompt:
-    """A prompt for who hears tokens."""
+    """A prompt for a member with the main model's vocabulary, which reads tokens."""
     return Prompt(tuple(ids), len(ids), "", ("\n",))
 
 

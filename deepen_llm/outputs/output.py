@@ -64,7 +64,7 @@ class Sample:
         logprobs: One per token, where asked for.
         trace: One per token, where asked for.
         tool_calls: The calls that the model asks for; they are no part of the text.
-        reasoning: What a reasoning model wrote before its answer, where its tokenizer tells how to find it.
+        reasoning: What a reasoning model wrote before its answer, where its tokenizer describes how it is marked.
         response_format: What the text was asked to be.
         fused_tokens: How many of the tokens came from a fused distribution, and not from the main model alone.
     """

@@ -1,4 +1,4 @@
-"""Tokens of an answer: log-probabilities, and what each token came from."""
+"""Tokens of an answer: log-probabilities and traces."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ class Straddling:
 
 @dataclass(frozen=True)
 class MemberView:
-    """What one member said at one step.
+    """One member's distribution at one step.
 
     Attributes:
         name: The member.
         weight: Its aggregation weight.
-        top: Its likeliest tokens, in its own vocabulary; none where it was not asked, as the main model decided alone.
+        top: Its likeliest tokens, in its own vocabulary; none where the gate was closed and it was not fused.
         straddling: What it expects by its readings at earlier tokens, the likeliest first.
-        abstained: The share of its weight that it abstained from, where nobody has read what its last bytes may be.
+        abstained: The share of its weight that it abstained from, where not all tokens for its last bytes were read.
     """
 
     name: str
@@ -91,15 +91,15 @@ class TokenTrace:
         chosen: The committed token in the fused distribution.
         main_choice: What the main model would have chosen alone, in its own distribution.
         changed: Whether the two differ.
-        members: What each member said.
+        members: Each member's distribution.
         fused: The likeliest fused tokens.
         reason: What changed and why, in words.
         text: The characters that it completed; none inside a character.
         main_model: Index of the main model among the members.
-        moved_by: The member that moved the token away from the main model's choice: of those that hold it likelier than
-            the main model does, the one that puts most weight behind it. None where nothing changed, or no one member
-            is behind it.
-        course: The search's course, its start first; empty where nothing is searched, as in a closed form.
+        moved_by: The member that moved the token away from the main model's choice: of those that give it a higher
+            probability than the main model, the one whose probability times weight is largest. None where nothing
+            changed, or no member gives it a higher probability.
+        course: The steps of the search, its start first; empty where nothing is searched, as in a closed form.
     """
 
     chosen: Candidate

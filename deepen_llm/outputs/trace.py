@@ -15,11 +15,11 @@ class Trace(tuple[TokenTrace, ...]):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        """Its length; what is in it takes pages."""
+        """Its length; the tokens would fill pages."""
         return f"<Trace of {len(self)} {'token' if len(self) == 1 else 'tokens'}>"
 
     def to_html(self) -> str:
-        """A whole page: the text, coloured by who moved each token, and each token's distributions and search.
+        """A whole page: the text, colored by who moved each token, and each token's distributions and search.
 
         It needs nothing beside itself, asks no network, and holds generated text as text, never as markup.
         """

@@ -1,1 +1,1 @@
-"""From the arguments of a call to its answers: prompts are encoded, decoded and given back, whole or as streams."""
+"""From the arguments of a call to its answers: prompts are encoded and decoded, answers returned or streamed."""

@@ -130,7 +130,7 @@ def readable(messages: Sequence[Message]) -> Sequence[Message]:
     for message in normalized:
         _check_text(message["content"])
     if messages and not normalized:
-        raise PromptError("the messages hold nothing but reasoning", hint="give at least one that says something")
+        raise PromptError("the messages hold nothing but reasoning", hint="give at least one with other content")
     return normalized
 
 

@@ -121,8 +121,8 @@ def test_any_model_encodes_truncates_and_ends_as_hf_does(kind: tuple[str, str], 
         assert found == pytest.approx(wanted, rel=1e-5)
     rolled = asked("loglikelihood_rolling", *[(context + more,) for context, more in PLAIN])
     assert ours.loglikelihood_rolling(rolled) == pytest.approx(theirs.loglikelihood_rolling(rolled), rel=1e-5)
-    until = {"until": ["e", "\n"], "max_gen_toks": 6}
-    answers = asked("generate_until", *[(context, until) for context, _ in PLAIN if context])
+    ways = [{"until": ["e", "\n"], "max_gen_toks": 6}, {"until": [], "max_gen_toks": 4, "repetition_penalty": 1.5}]
+    answers = asked("generate_until", *[(context, way) for context, _ in PLAIN if context for way in ways])
     assert ours.generate_until(answers) == theirs.generate_until(answers)
 
 

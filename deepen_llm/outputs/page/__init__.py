@@ -1,4 +1,4 @@
-"""One answer's trace as a page: the text, who moved each token, and what every member said there."""
+"""One answer's trace as a page: the text, the member that moved each token, and all distributions there."""
 
 from deepen_llm.outputs.page.render import frame, page
 
