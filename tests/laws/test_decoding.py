@@ -20,8 +20,8 @@ from deepen_llm.engine.contexts import Contexts
 from deepen_llm.engine.ensemble import Step
 from deepen_llm.engine.text import TextAssembler
 from deepen_llm.requests.prompts import encode_text
+from deepen_llm.testing import scripted
 from tests.models import random_model, small
-from tests.scripted import scripted
 from tests.tokenizers import REAL, SMALL
 
 KINDS = list(SMALL)
