@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from transformers import LlamaConfig
 
-from benchmarks.script import ScriptedLlama
+from deepen_llm.testing.scripted import ScriptedLlama
 
 _CONTEXT = 4096  # tokens
 _FINAL_NORM = 0.05  # the last norm's weight: random logits are then quiet beside the script

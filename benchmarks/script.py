@@ -1,8 +1,8 @@
 """What makes random models agree on a text as trained ones do, with forwards that are really computed.
 
-A `ScriptedLlama` computes all of its logits, then adds to them. At position ``p`` of a text it prefers the text's next
-token with a probability around .85, knows its topic (the 19 tokens after that share .1 by a power law) and its language
-(the rest goes by how frequent tokens are). Each member follows the same text in its own tokenization.
+A `ScriptedLlama` computes all of its logits, and `Tables` add to them. At position ``p`` of a text they prefer the
+text's next token with a probability around .85, know its topic (the 19 tokens after that share .1 by a power law) and
+its language (the rest goes by how frequent tokens are). Each member follows the same text in its own tokenization.
 
 At some positions where two members stand at the same place of the text and see the same token ahead, the main model
 narrowly prefers another one and the other member is sure of the text's: fusion corrects the main model there.
@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from deepen_llm.members.transformers_api import cache_of
+from deepen_llm.testing.scripted import Script, ScriptedLlama
 
 _AHEAD = 20  # tokens of the text that have probabilities of their own
 _TOPIC, _TAIL = 0.145, 0.005  # mass of the tokens behind the next one, and of all others
@@ -28,7 +29,7 @@ _TORN, _RIVAL = 0.45, 0.55  # there the main model's weights of the text's token
 
 
 @dataclass(frozen=True)
-class Script:
+class Tables:
     """Texts to follow, a row each, as one member encodes them.
 
     Attributes:
@@ -44,7 +45,7 @@ class Script:
     tail: Tensor
 
     @classmethod
-    def of(cls, rows: Sequence[Sequence[int]], chances: Sequence[np.ndarray], counts: np.ndarray) -> Script:
+    def of(cls, rows: Sequence[Sequence[int]], chances: Sequence[np.ndarray], counts: np.ndarray) -> Tables:
         """Make the tables.
 
         Args:
@@ -71,9 +72,9 @@ class Script:
         bonus = torch.where(twice, 0.0, wanted.log() - tail[ahead])
         return cls(padded, ahead, bonus, tail)
 
-    def to(self, device: torch.device) -> Script:
+    def to(self, device: torch.device) -> Tables:
         """The same on another device."""
-        return Script(*(getattr(self, name).to(device) for name in ("ids", "ahead", "bonus", "tail")))
+        return Tables(*(getattr(self, name).to(device) for name in ("ids", "ahead", "bonus", "tail")))
 
     def add(self, logits: Tensor, rows: Tensor, positions: Tensor) -> None:
         """Add to logits in place what the scripts want.
@@ -88,53 +89,38 @@ class Script:
         logits.scatter_add_(2, self.ahead[rows, positions], self.bonus[rows, positions].to(logits.dtype))
 
 
-class ScriptedLlama(LlamaForCausalLM):  # type: ignore[misc]
-    """A Llama whose computed logits are pulled towards a script.
+class _Followed(Script):
+    """Tables of several texts, of which each row of a batch follows the one that begins with its first token.
 
-    With several scripts, a row of a batch follows the one that begins with its first token, told from its first key in
-    the cache: whatever an engine does with rows, that one stays with them.
+    It is told from the row's first key in the cache: whatever an engine does with rows, that one stays with them.
+
+    Args:
+        tables: The tables.
+        firsts: Each text's first key, ``[S, H * d]``.
     """
 
-    script: Script | None = None
-    _firsts: Tensor | None = None  # [S, H * d], each script's first key
+    def __init__(self, tables: Tables, firsts: Tensor) -> None:
+        self._tables, self._firsts = tables, firsts
 
-    @torch.inference_mode()
-    def follow(self, script: Script) -> None:
-        """Follow these texts from now on; their first tokens must differ."""
-        self.script = None
-        self._firsts = _keys(cache_of(self.forward(script.ids[:, :1].to(self.device))), None)
-        self.script = script.to(self.device)
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        logits_to_keep: int | Tensor = 0,
-        **given: Any,
-    ) -> Any:
-        """The model's own forward, and the script's opinion."""
-        out = super().forward(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            logits_to_keep=logits_to_keep,
-            **given,
-        )
-        if self.script is not None and input_ids is not None:
-            cache = cache_of(out)
-            positions = _positions(input_ids, position_ids, cache)
-            kept = positions[:, -logits_to_keep:] if isinstance(logits_to_keep, int) else positions[:, logits_to_keep]
-            self.script.add(out.logits, self._rows(input_ids, attention_mask, cache), kept)
-        return out
+    def add(self, logits: Tensor, ids: Tensor, mask: Tensor | None, positions: Tensor, cache: Any) -> None:
+        """See `Script`."""
+        self._tables.add(logits, self._rows(ids, mask, cache), positions)
 
     def _rows(self, ids: Tensor, mask: Tensor | None, cache: Any) -> Tensor:
-        """Which script each row follows, ``[B, 1]``."""
-        if self.script is None or self._firsts is None or len(self.script.ids) == 1:
+        """Which text each row follows, ``[B, 1]``."""
+        if len(self._firsts) == 1:
             return torch.zeros(len(ids), 1, dtype=torch.long, device=ids.device)
         if cache is None:
-            return (ids[:, :1] == self.script.ids[:, 0]).int().argmax(1, keepdim=True)
+            return (ids[:, :1] == self._tables.ids[:, 0]).int().argmax(1, keepdim=True)
         return torch.cdist(_keys(cache, mask).float(), self._firsts.float()).argmin(1, keepdim=True)
+
+
+@torch.inference_mode()
+def follow(model: ScriptedLlama, tables: Tables) -> None:
+    """Let a model follow these texts from now on; their first tokens must differ."""
+    model.script = None
+    firsts = _keys(cache_of(model(tables.ids[:, :1].to(model.device))), None)
+    model.script = _Followed(tables.to(model.device), firsts)
 
 
 def _keys(cache: Any, mask: Tensor | None) -> Tensor:
@@ -147,16 +133,9 @@ def _keys(cache: Any, mask: Tensor | None) -> Tensor:
     return keys[torch.arange(len(keys), device=keys.device), :, first.to(keys.device)].flatten(1)
 
 
-def _positions(ids: Tensor, given: Tensor | None, cache: Any) -> Tensor:
-    if given is not None:
-        return given.expand(ids.shape)
-    end = ids.shape[1] if cache is None else cache.get_seq_length()
-    return torch.arange(end - ids.shape[1], end, device=ids.device).expand(ids.shape)
-
-
 def scripts(
     tokenizers: Sequence[PreTrainedTokenizerBase], texts: Sequence[str], *, disagreement: float, seed: int = 0
-) -> list[Script]:
+) -> list[Tables]:
     """Each member's script of the same texts.
 
     Args:
@@ -175,7 +154,7 @@ def scripts(
         ids = [list(one.input_ids) for one in member]
         counts = np.bincount(np.concatenate(ids), minlength=len(tokenizer)).astype(float)
         counts += np.arange(1, len(tokenizer) + 1) ** -1.0  # byte pairs are numbered by how frequent they are
-        made.append(Script.of(ids, own, counts))
+        made.append(Tables.of(ids, own, counts))
     return made
 
 

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from benchmarks.floor import Pair
 from benchmarks.models import PRESETS, build
-from benchmarks.script import Script, scripts
+from benchmarks.script import Tables, follow, scripts
 from benchmarks.text import Language
 from benchmarks.tokenizers import default_cache, tokenizer_of
 from deepen_llm import __version__
@@ -98,10 +98,10 @@ class Setting:
                 self._models[place] = model, self.tokenizer(shape.vocabulary)
         pairs = [self._models[place] for place in range(count)]
         for (model, _), script in zip(pairs, self.scripts(count, texts), strict=True):
-            model.follow(script)
+            follow(model, script)
         return pairs
 
-    def scripts(self, count: int = 2, texts: Sequence[str] | None = None) -> list[Script]:
+    def scripts(self, count: int = 2, texts: Sequence[str] | None = None) -> list[Tables]:
         """What the first members follow."""
         tokenizers = [self.tokenizer(shape.vocabulary) for shape in self.shapes[:count]]
         return scripts(tokenizers, texts or [self.text], disagreement=DISAGREEMENT)

@@ -22,8 +22,8 @@ from deepen_llm.errors import (
     PromptError,
     VocabularyError,
 )
+from deepen_llm.testing import scripted
 from tests.models import random_model, small
-from tests.scripted import scripted
 from tests.tokenizers import byte_level_bpe, sentencepiece_bpe
 
 ONE, OTHER = ("llama", "byte_level_bpe"), ("gpt_neox", "sentencepiece_bpe")
@@ -157,7 +157,7 @@ def test_an_answer_that_fills_the_window_can_be_scored_and_a_longer_one_not() ->
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_logits_that_are_no_distribution_name_the_member_and_the_token(bad: float) -> None:
     model, tokenizer = scripted(sentencepiece_bpe(), "a", "b")
-    model.strength = 0.0
+    model.script = None
     model.lm_head.register_forward_hook(lambda *given: given[2] * 0 + bad)
     llm = EnsembleLLM([small(*ONE), (model, tokenizer)])
     with pytest.raises(LogitsError, match=r"ScriptedLlama .* after token \d+ of row 0"):

@@ -11,6 +11,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from deepen_llm.testing.fusible import FusibleMember, SpellingMember, random_logits, random_member, vocabulary_of
+from deepen_llm.testing.scripted import (
+    AnswerScript,
+    Script,
+    ScriptedLlama,
+    TokenScript,
+    answering,
+    scripted,
+    scripted_model,
+)
 
 if TYPE_CHECKING:
     from deepen_llm.testing.fusion_method import FusionMethodTests
@@ -34,11 +43,18 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "AggregationWeightsTests",
+    "AnswerScript",
     "FusibleMember",
     "FusionMethodTests",
     "MemberTests",
+    "Script",
+    "ScriptedLlama",
     "SpellingMember",
+    "TokenScript",
+    "answering",
     "random_logits",
     "random_member",
+    "scripted",
+    "scripted_model",
     "vocabulary_of",
 ]

@@ -16,10 +16,10 @@ from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 from deepen_llm import EnsembleLLM, FusionMethod
 from deepen_llm.errors import ConfigError
 from deepen_llm.members.local.member import LocalMember
+from deepen_llm.testing import scripted
 from tests.fusion.registered import FUSIONS
 from tests.laws.test_decoding import ARCHITECTURES, KINDS, PAIRS, PROMPTS, counted, ensemble
 from tests.models import small
-from tests.scripted import scripted
 from tests.texts import PIECES
 from tests.tokenizers import SMALL
 

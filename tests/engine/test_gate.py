@@ -13,9 +13,9 @@ from deepen_llm.cli.records import as_record
 from deepen_llm.errors import ConfigError
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.outputs import TokenTrace
+from deepen_llm.testing import scripted
 from tests.laws.test_decoding import PAIRS, PROMPTS, counted, ensemble
 from tests.models import small
-from tests.scripted import scripted
 from tests.tokenizers import SMALL
 
 SHUT = Gate(when="unsure", below=1e-6)  # no model is that unsure

@@ -16,10 +16,10 @@ from deepen_llm.engine.sharpening import sharpened
 from deepen_llm.fusion.surfaces.correspondence import Tokens
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.outputs import TokenTrace
+from deepen_llm.testing import scripted
 from tests.engine.test_gate import ANSWER, alone, told
 from tests.laws.test_decoding import ARCHITECTURES, MEETINGS, PROMPTS, SURFACE
 from tests.models import small
-from tests.scripted import scripted
 from tests.sure import SureMember
 from tests.tokenizers import SMALL
 

@@ -22,7 +22,7 @@ from deepen_llm.cli import app
 from deepen_llm.cli.options import unescaped
 from deepen_llm.engine.text import TextAssembler
 from deepen_llm.errors import ConfigError
-from tests.scripted import scripted
+from deepen_llm.testing import scripted
 from tests.structure.documents import Place
 from tests.tokenizers import byte_level_bpe, sentencepiece_bpe
 from tests.tools.test_calls import CHATS, FORMS, TOOLS, saying, user, written

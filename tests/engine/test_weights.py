@@ -15,9 +15,9 @@ from deepen_llm.errors import ConfigError, LogitsError
 from deepen_llm.fusion import AggregationWeights, FixedWeights, Likelihood
 from deepen_llm.members import base
 from deepen_llm.members.local.member import LocalMember
+from deepen_llm.testing import scripted
 from tests.laws.test_decoding import PROMPTS, counted
 from tests.models import random_model, small
-from tests.scripted import scripted
 from tests.tokenizers import SMALL
 
 Pair = tuple[PreTrainedModel, PreTrainedTokenizerBase]

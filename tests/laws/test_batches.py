@@ -14,9 +14,9 @@ from deepen_llm.fusion import FixedWeights, Surface
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.members.memory import free_memory
 from deepen_llm.members.transformers_api import cache_of
+from deepen_llm.testing import scripted
 from tests.laws.test_decoding import PROMPTS
 from tests.models import small
-from tests.scripted import scripted
 from tests.tokenizers import SMALL
 
 TEXT = "The quick brown fox jumps over the lazy dog and the fox are here and they were there"

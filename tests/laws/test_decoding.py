@@ -21,9 +21,9 @@ from deepen_llm.engine.fusing import fuse
 from deepen_llm.engine.text import TextAssembler
 from deepen_llm.engine.tokens import Boundary, Token
 from deepen_llm.requests.prompts import encode_text
+from deepen_llm.testing import scripted
 from tests.fusion.registered import BY_NAME, FUSIONS
 from tests.models import random_model, small
-from tests.scripted import scripted
 from tests.tokenizers import REAL, SMALL
 
 KINDS = list(SMALL)

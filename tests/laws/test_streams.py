@@ -13,8 +13,8 @@ import pytest
 from deepen_llm import EnsembleLLM
 from deepen_llm.engine.text import TextAssembler
 from deepen_llm.errors import ConfigError
+from deepen_llm.testing import scripted
 from tests.models import small
-from tests.scripted import scripted
 from tests.tokenizers import byte_level_bpe, sentencepiece_bpe
 
 PROMPT = "The quick brown fox"

@@ -18,10 +18,10 @@ from deepen_llm.engine.tokens import Boundary, Token
 from deepen_llm.members.base import Member
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.requests.prompts import encode_text
+from deepen_llm.testing import scripted
 from tests.company import answered_alike, model_of
 from tests.laws.test_decoding import PROMPTS, ensemble
 from tests.models import small
-from tests.scripted import scripted
 from tests.structure.documents import Place
 from tests.sure import SureMember
 from tests.tokenizers import SMALL, Builder, bytes_only

@@ -12,9 +12,10 @@ from transformers.utils import is_bitsandbytes_available, is_torchao_available
 from deepen_llm import EnsembleLLM
 from deepen_llm.errors import ConfigError, LoadError
 from deepen_llm.fusion import METHODS
+from deepen_llm.fusion.needs import Needs
 from tests.models import small
 
-EMBEDDED = [name for name in METHODS if name not in {"surface", "exact"}]
+EMBEDDED = [name for name, method in METHODS.items() if Needs.EMBEDDING in method.needs]
 bnb = pytest.mark.skipif(
     not is_bitsandbytes_available(), reason="bitsandbytes is not installed: pip install 'deepen-llm[quantized]'"
 )

@@ -17,9 +17,9 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from deepen_llm import Bayes, Deepen, EnsembleLLM, FusionMethod, Output
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.outputs.trace import Trace
+from deepen_llm.testing import TokenScript, scripted
 from tests.models import small
 from tests.outputs.browser import Browser, chromium
-from tests.scripted import scripted
 from tests.tokenizers import END_OF_TEXT
 
 PROMPT = "The quick brown fox:"
@@ -50,11 +50,11 @@ def tokenizer() -> PreTrainedTokenizerBase:
 def member(name: str, text: str, *, strength: float, wrong: slice) -> LocalMember:
     """A model that says the text, but for some tokens of ASCII: there its name's first letter."""
     model, own = scripted(tokenizer(), PROMPT, text, strength=strength)
-    said = list(model.script)
+    said = own.encode(PROMPT + text)
     begin = len(own.encode(PROMPT))
     for place in range(begin, len(said))[wrong]:
         said[place] = own.encode(name)[0] if own.decode([said[place]]).isascii() else said[place]
-    model.script = tuple(said)
+    model.script = TokenScript([*said, own.eos_token_id], strength)
     return LocalMember(model, own, name=name)
 
 

@@ -24,11 +24,11 @@ from deepen_llm.errors import ConfigError, ContextLengthError
 from deepen_llm.requests.prompts import encode_text
 from deepen_llm.structure import Grammars
 from deepen_llm.structure.schema import enforceable
+from deepen_llm.testing import scripted
 from deepen_llm.tools import grammar as lark
 from tests.fusion.registered import FUSIONS
 from tests.laws.test_decoding import ARCHITECTURES, KINDS, PROMPTS, ensemble
 from tests.models import small
-from tests.scripted import scripted
 from tests.structure.documents import MANY, SCHEMAS, Person, Place
 from tests.tokenizers import byte_level_bpe, sentencepiece_bpe
 

@@ -13,7 +13,7 @@ from deepen_llm import EnsembleLLM, specialists
 from deepen_llm.errors import ConfigError
 from deepen_llm.structure import ResponseFormat
 from deepen_llm.structure.schema import enforceable
-from tests.scripted import scripted
+from deepen_llm.testing import scripted
 from tests.structure.walks import answers, takes
 from tests.tokenizers import byte_level_bpe
 

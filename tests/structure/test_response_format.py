@@ -16,8 +16,8 @@ from deepen_llm.errors import ConfigError, StructureError
 from deepen_llm.outputs import Sample
 from deepen_llm.structure import Grammars, ResponseFormat
 from deepen_llm.structure.schema import enforceable
+from deepen_llm.testing import scripted
 from deepen_llm.tools import grammar as lark
-from tests.scripted import scripted
 from tests.structure.test_guide import vocabulary
 from tests.tokenizers import byte_level_bpe
 

@@ -1,35 +1,29 @@
-"""Members without weights that spell a given answer under any tokenizer, and two tokenizers of different kinds.
-
-What a member has read stands in its cache, as with any model: ids in the place of keys. So the core's own loop, its
-caches and its fusion really run.
-"""
+"""Members that spell a given answer under any tokenizer, and two tokenizers of different kinds."""
 
 import asyncio
 import json
 import re
 from collections.abc import Callable, Coroutine
 from functools import cache
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from torch import Tensor, nn
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
-    PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
 
 from deepen_llm import EnsembleLLM
 from deepen_llm.members.local.member import LocalMember
-from deepen_llm.vocabulary import Vocabulary
+from deepen_llm.testing import answering
 
 Answers = Callable[[str], str]
 TURN, END = "<|turn|>", "<|end|>"
+_MARK = re.compile(r"(<\|turn\|> ?assistant\n|\|)\Z")
 TEXTS = [
     "The quick brown fox jumps over the lazy dog. Don't panic, said the guide, and it was right!",
     'What is the capital of France? {"name": "get_weather", "arguments": {"location": "Paris"}} It is sunny.',
@@ -49,79 +43,13 @@ KNOWS_TOOLS = "{% if tools %}" + TURN + "{{ 'system\n# Tools\n' + tools | tojson
 KNOWS_NONE = _TURNS.replace("message['tool_calls'] or []", "[]")
 
 
-class ScriptedModel(PreTrainedModel):  # type: ignore[misc]
-    """Wants the next token of the answer with a given strength in nats; where it is not heard, the end of text."""
-
-    config_class = LlamaConfig
-
-    def __init__(self, config: LlamaConfig, vocabulary: Vocabulary, answers: Answers, strength: float) -> None:
-        super().__init__(config)
-        torch.manual_seed(config.vocab_size)
-        self.embedding = nn.Embedding(config.vocab_size, 16)
-        self._vocabulary, self._answers, self._strength = vocabulary, cache(answers), strength
-        special = {id_: text.encode() for text, id_ in {v: k for k, v in vocabulary.spellings.items()}.items()}
-        self._bytes = [surface or special.get(id_, b"") for id_, surface in enumerate(vocabulary.surfaces)]
-        self._ids = {surface: id_ for id_, surface in reversed(list(enumerate(vocabulary.surfaces))) if surface}
-        self._longest = max(map(len, self._ids))
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        return self.embedding
-
-    def get_output_embeddings(self) -> nn.Embedding:
-        return self.embedding
-
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        past_key_values: Any = None,
-        use_cache: bool = False,
-        logits_to_keep: Tensor | None = None,
-    ) -> Any:
-        seen = input_ids[:, None, :, None].float()
-        if past_key_values is not None:
-            seen, _ = past_key_values.update(seen, seen, 0)
-        mask = torch.ones_like(seen[:, 0, :, 0]) if attention_mask is None else attention_mask
-        places = range(input_ids.shape[1]) if logits_to_keep is None else logits_to_keep.tolist()
-        before = seen.shape[2] - input_ids.shape[1]
-        logits = torch.zeros(len(input_ids), len(places), self.config.vocab_size)
-        for row in range(len(input_ids)):
-            for column, place in enumerate(places):
-                alive = mask[row, : before + place + 1].bool()
-                read = seen[row, 0, : before + place + 1, 0][alive].long().tolist()
-                logits[row, column, self._wanted(read)] = self._strength
-        return SimpleNamespace(logits=logits)
-
-    def _wanted(self, ids: list[int]) -> int:
-        raw = b"".join(self._bytes[id_] for id_ in ids)
-        turns = list(re.finditer(re.escape(TURN.encode()) + rb" ?assistant\n", raw))
-        if turns:
-            prompt, said = raw[: turns[-1].start()], raw[turns[-1].end() :]
-            answer = self._answers(prompt.decode()).encode()
-        else:
-            prompt, _, _ = raw.lstrip().partition(b"|")  # a plain prompt ends with a bar
-            said, answer = raw.lstrip()[len(prompt) + 1 :], self._answers(prompt.decode()).encode()
-        left = answer[len(said) :] if answer.startswith(said) else b""
-        found = (self._ids.get(left[:size]) for size in range(min(len(left), self._longest), 0, -1))
-        return next((id_ for id_ in found if id_ is not None), int(self.config.eos_token_id))
-
-
 def scripted(
     name: str, tokenizer: PreTrainedTokenizerBase, answers: Answers, *, strength: float = 30.0, limit: int = 8192
 ) -> LocalMember:
-    """A member that gives the answers."""
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        max_position_embeddings=limit,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=None,
-    )
-    vocabulary = Vocabulary.from_tokenizer(tokenizer, size=len(tokenizer), end_of_text=[tokenizer.eos_token_id])
-    return LocalMember(ScriptedModel(config, vocabulary, answers, strength), tokenizer, name)
+    """A member that gives the answers; a plain prompt ends with a bar."""
+    said = cache(lambda prompt: answers(_MARK.sub("", prompt.lstrip())))
+    marks = [f"{TURN}assistant\n", f"{TURN} assistant\n", "|"]
+    return LocalMember(*answering(tokenizer, said, marks, strength=strength, limit=limit), name)
 
 
 def ensemble(answers: Answers, **settings: Any) -> EnsembleLLM:

@@ -1,20 +1,18 @@
 """Members with different vocabularies that say what a script tells them, token by token, whoever else decodes."""
 
 import time
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
 from functools import cache
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from deepen_llm import EnsembleLLM, specialists
 from deepen_llm.members.local.member import LocalMember
-from deepen_llm.vocabulary import Vocabulary
+from deepen_llm.testing import ScriptedLlama, answering
 
 Script = Callable[[str], str]
 """From a prompt, as the main model's template writes it, to the answer."""
@@ -29,55 +27,17 @@ REFUSING = (  # a template that wants a user's message first, and turns
 )
 
 
-class SpeakingConfig(PreTrainedConfig):
-    model_type = "speaking"
+class Speaker(ScriptedLlama):
+    """One that counts its forwards, can take its time for each, and can fail at one."""
 
+    steps, delay, fail_at = 0, 0.0, -1
 
-class Speaker(PreTrainedModel):
-    """Random logits, and on top a strong wish for the next token of what the script says."""
-
-    config_class = SpeakingConfig
-
-    def __init__(self, tokenizer: Any, script: Script, marks: Sequence[str], window: int) -> None:
-        size = len(tokenizer)
-        super().__init__(
-            SpeakingConfig(vocab_size=size, max_position_embeddings=window, eos_token_id=tokenizer.eos_token_id)
-        )
-        torch.manual_seed(0)
-        self.embed, self.head = nn.Embedding(size, 16), nn.Linear(16, size)
-        self.vocabulary = Vocabulary.from_tokenizer(tokenizer, size=size, end_of_text=[tokenizer.eos_token_id])
-        self.script, self.marks = script, [mark.encode() for mark in (generation_mark(tokenizer), *marks)]
-        self.steps, self.delay, self.fail_at = 0, 0.0, -1
-        self.post_init()
-
-    def _init_weights(self, module: nn.Module) -> None:
-        """Leave them as they are."""
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.embed
-
-    def get_output_embeddings(self) -> nn.Module:
-        return self.head
-
-    def forward(self, input_ids: torch.Tensor) -> Any:
+    def forward(self, *given: Any, **options: Any) -> Any:
         self.steps += 1
         time.sleep(self.delay)
         if self.steps == self.fail_at:
             raise RuntimeError("the device fell off")
-        logits = self.head(self.embed(input_ids[:, -1:]))
-        logits[..., self._wanted(input_ids[0].tolist())] += 20
-        return SimpleNamespace(logits=logits)
-
-    def _wanted(self, ids: Sequence[int]) -> int:
-        known = self.vocabulary
-        text = b"".join(known.surfaces[id_] or known.spellings.get(id_, "").encode() for id_ in ids)
-        mark = max(self.marks, key=text.rfind)
-        prompt, _, said = text.rpartition(mark)
-        answer = self.script((prompt + mark).decode()).encode()
-        rest = answer[len(said) :] if answer.startswith(said) else b""
-        return next(
-            (known.ids[rest[:size]] for size in range(24, 0, -1) if rest[:size] in known.ids), known.end_of_text[0]
-        )
+        return super().forward(*given, **options)
 
 
 def generation_mark(tokenizer: Any) -> str:
@@ -107,9 +67,8 @@ def fresh(
     members = []
     for name, window in zip(("atlas", "curie"), windows, strict=True):
         own = deepcopy(tokenizer(name)) if template else tokenizer(name)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # a speaker reads its text afresh, and is so told to be slow
-            members.append(LocalMember(Speaker(own, said, marks, window), own, name))
+        speaker = answering(own, said, (generation_mark(own), *marks), limit=window, kind=Speaker)
+        members.append(LocalMember(*speaker, name))
         if template:
             own.chat_template = template
     return EnsembleLLM(members, fusion="bayes")
