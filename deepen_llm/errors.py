@@ -1,5 +1,10 @@
 """One family of errors; each says what was wrong, what was expected and, as its hint, what to do."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class DeepenError(Exception):
     """Base of everything that deepen-llm raises on purpose.
@@ -25,6 +30,40 @@ def _rebuild(kind: type[DeepenError], message: str, hint: str) -> DeepenError:
 
 class ConfigError(DeepenError, ValueError):
     """An option or a configuration that cannot be used."""
+
+
+def suggestion(given: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """The end of an error about an unknown name: the known name most like it, or nothing where none is like it.
+
+    Args:
+        given: The unknown name.
+        known: The names that there are.
+        cutoff: How alike two names must be, from 0 to 1, as `difflib` measures it.
+
+    >>> f"unknown gate 'unsur'{suggestion('unsur', ['always', 'unsure'])}"
+    "unknown gate 'unsur', did you mean 'unsure'?"
+    """
+    near = difflib.get_close_matches(str(given), [*known], n=1, cutoff=cutoff)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def refuse_unknown(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse options that do not exist.
+
+    Args:
+        owner: What takes the options, such as a class's name.
+        given: The names of the options given.
+        known: The names of those that exist.
+
+    Raises:
+        ConfigError: An option does not exist; the known one most like it is named.
+    """
+    names = list(known)
+    if unknown := next((name for name in given if name not in names), None):
+        raise ConfigError(
+            f"{owner}: unknown option {unknown!r}{suggestion(unknown, names)}",
+            hint=f"known options: {', '.join(names)}",
+        )
 
 
 class LoadError(DeepenError, OSError):

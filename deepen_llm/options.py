@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from deepen_llm.errors import ConfigError
+from deepen_llm.errors import ConfigError, suggestion
 
 
 class Options(BaseModel):
@@ -33,21 +31,6 @@ class Options(BaseModel):
             known = f"known options: {', '.join(type(self).model_fields)}"
             hint = known if unknown else f"correct it; {type(self).__name__} tells what each option takes"
             raise ConfigError(f"{type(self).__name__}: {'; '.join(problems)}", hint=hint) from None
-
-
-def suggestion(given: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """What an error says behind an unknown name: the known name most like it, or nothing where none is like it.
-
-    Args:
-        given: The unknown name.
-        known: The names that there are.
-        cutoff: How alike two names must be, from 0 to 1, as `difflib` measures it.
-
-    >>> f"unknown gate 'unsur'{suggestion('unsur', ['always', 'unsure'])}"
-    "unknown gate 'unsur', did you mean 'unsure'?"
-    """
-    near = difflib.get_close_matches(str(given), [*known], n=1, cutoff=cutoff)
-    return f", did you mean {near[0]!r}?" if near else ""
 
 
 def _problem(kind: type[BaseModel], detail: ErrorDetails) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from deepen_llm.errors import ConfigError
+from deepen_llm.errors import ConfigError, suggestion
 from deepen_llm.fusion.base import Fusion, FusionMethod
 from deepen_llm.fusion.methods.bayes import Bayes
 from deepen_llm.fusion.methods.deepen import Deepen
@@ -11,7 +11,6 @@ from deepen_llm.fusion.methods.surface import Surface
 from deepen_llm.fusion.weights.base import AggregationWeights, FixedWeights, Likelihood, adapted_weights
 from deepen_llm.fusion.weights.dynamic import EntropyWeights, FollowingWeights, PromptWeights
 from deepen_llm.fusion.weights.tracking import TrackWeights
-from deepen_llm.options import suggestion
 
 METHODS: dict[str, type[FusionMethod]] = {"deepen": Deepen, "bayes": Bayes, "surface": Surface}
 """Every method by the name that users give it."""
