@@ -93,7 +93,7 @@ class Step:
 
     def __init__(self, setting: Setting, method: FusionMethod) -> None:
         self._pairs = setting.pairs()
-        self._fusion = EnsembleLLM(self._pairs, fusion=method)._ensemble.fusion
+        self._fusion = EnsembleLLM(self._pairs, fusion=method).ensemble.fusion
         self._weights = torch.full((1, len(self._pairs)), 1 / len(self._pairs))
         self._before = [deque[Trail](maxlen=max(1, self._fusion.back)) for _ in self._pairs]
 

@@ -60,7 +60,7 @@ def _step(llm: EnsembleLLM, prompt: str) -> tuple[list[float], list[float]]:
     took = in_turn(
         {
             "forwards": lambda: seconds(forward),
-            "fused": lambda: seconds(lambda: llm._ensemble.fusion.fuse(logits, weights)),
+            "fused": lambda: seconds(lambda: llm.ensemble.fusion.fuse(logits, weights)),
         },
         _STEPS,
     )

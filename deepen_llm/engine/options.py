@@ -1,4 +1,4 @@
-"""What a user may set for an answer: how to generate, and what it must be."""
+"""Options of a call: how to generate, and what the answer must be."""
 
 from __future__ import annotations
 

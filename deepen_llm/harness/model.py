@@ -18,13 +18,12 @@ from typing_extensions import Self
 from deepen_llm.engine.scoring import Continuation, score
 from deepen_llm.engine.sequence import Request, Row
 from deepen_llm.engine.stops import Stops
-from deepen_llm.errors import ConfigError
+from deepen_llm.errors import ConfigError, suggestion
 from deepen_llm.harness.conversation import Conversation
 from deepen_llm.harness.options import Asked, read_options
 from deepen_llm.harness.reading import Reading
 from deepen_llm.llm import EnsembleLLM
 from deepen_llm.members.base import Message
-from deepen_llm.options import suggestion
 from deepen_llm.requests.run import Run
 
 _OWN = ("batch_size", "max_batch_size", "max_gen_toks", "max_length")
@@ -66,7 +65,7 @@ class DeepenLM(TemplateLM):
         super().__init__()
         self.ensemble, self.max_gen_toks = ensemble, max_gen_toks
         self.batch_size = (max_batch_size or 64) if str(batch_size).startswith("auto") else int(batch_size)
-        self._parts = ensemble._ensemble
+        self._parts = ensemble.ensemble
         self._reading = Reading(self._parts, max_length)
         self.tokenizer = self._reading.main.tokenizer
 

@@ -39,7 +39,7 @@ def check_lengths(
             cannot read an example at all, whatever its length.
         ConfigError: No member's chat template reads a variable.
     """
-    alone, how = [EnsembleLLM([member])._ensemble for member in members], Chatting(standing=variables or {})
+    alone, how = [EnsembleLLM([member]).ensemble for member in members], Chatting(standing=variables or {})
     if any(example.messages for example in examples):
         how.check(members)
     reasons = [

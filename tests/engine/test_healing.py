@@ -144,7 +144,7 @@ def test_after_it_the_main_model_reads_the_whole_word() -> None:
     prompt, word = STARTS[0], " France"
     ids = one.say(prompt, word)
     llm = EnsembleLLM([one])
-    contexts, answered = Contexts(llm._ensemble, [encode_text(llm._ensemble, prompt + word[:2])], healing=True), 0
+    contexts, answered = Contexts(llm.ensemble, [encode_text(llm.ensemble, prompt + word[:2])], healing=True), 0
     cut = list(contexts.ids[0])
     while contexts.ids[0] != ids:
         fused = contexts.fuse([()], [[b""]], answered=[[answered]])
@@ -160,7 +160,7 @@ def test_after_it_the_main_model_reads_the_whole_word() -> None:
 
 def test_without_it_no_prompt_is_read_further_back() -> None:
     llm = EnsembleLLM([small("llama", "byte_level_bpe")])
-    contexts = Contexts(llm._ensemble, [encode_text(llm._ensemble, CUT[0])])
+    contexts = Contexts(llm.ensemble, [encode_text(llm.ensemble, CUT[0])])
     (context,) = contexts.each
     assert list(context.read([()]).trails) == []
     assert not llm.settings.generation.token_healing

@@ -48,12 +48,12 @@ def test_one_member_scores_as_its_model_does(kind: tuple[str, str]) -> None:
 @pytest.mark.parametrize("fusion", ["deepen", "bayes"])
 def test_what_greedy_decoding_gives_is_greedy(fusion: str) -> None:
     llm = EnsembleLLM([small(*ONE), small(*OTHER)], fusion=fusion)
-    outputs, encoded = llm.generate(PROMPTS, max_new_tokens=6), [encode_text(llm._ensemble, one) for one in PROMPTS]
+    outputs, encoded = llm.generate(PROMPTS, max_new_tokens=6), [encode_text(llm.ensemble, one) for one in PROMPTS]
     asked = [Continuation(prompt, out.tokens) for prompt, out in zip(encoded, outputs, strict=True)]
-    scores = dict(score(llm._ensemble, asked, batch_size=3))
+    scores = dict(score(llm.ensemble, asked, batch_size=3))
     assert all(scores[place].is_greedy for place in range(len(PROMPTS)))
     other = Continuation(encoded[0], [*outputs[0].tokens[:-1], outputs[0].tokens[-1] ^ 1])
-    ((_, score_of_other),) = score(llm._ensemble, [other], 1)
+    ((_, score_of_other),) = score(llm.ensemble, [other], 1)
     assert [one.greedy for one in score_of_other.tokens] == [True] * (len(other.tokens) - 1) + [False]
 
 

@@ -78,8 +78,8 @@ def test_law_2_the_same_model_twice_or_no_weight_is_one(pair: tuple[str, str], f
 def test_laws_4_and_5_every_member_has_heard_the_committed_text(pair: tuple[str, str]) -> None:
     llm = ensemble(*pair)
     main, other = llm.members
-    prompt = encode_text(llm._ensemble, PROMPTS[0])
-    contexts = Contexts(llm._ensemble, [prompt])
+    prompt = encode_text(llm.ensemble, PROMPTS[0])
+    contexts = Contexts(llm.ensemble, [prompt])
     assembler, tokens = TextAssembler(), list(prompt[0].ids)
     choices = torch.Generator().manual_seed(1)
     for _ in range(40):
@@ -192,7 +192,7 @@ def test_512_tokens_cost_each_model_at_most_1_3_tokens_each(kinds: tuple[str, st
         out = llm.generate(prompt, max_new_tokens=512)
     assert len(out.tokens) == 512
     assert answer.startswith(out.text)
-    lengths = [len(encoded.ids) for encoded in encode_text(llm._ensemble, prompt)]
+    lengths = [len(encoded.ids) for encoded in encode_text(llm.ensemble, prompt)]
     extra = [sum(count) - length for count, length in zip((main, other), lengths, strict=True)]
     assert extra[0] == 511  # the last token needs no reading
     assert extra[1] <= 1.3 * 512

@@ -134,7 +134,7 @@ def test_a_token_that_is_not_its_own_lets_the_main_model_read_its_own_encoding(p
     llm = EnsembleLLM([unsure(pair[0]), sure(pair[1])], weights=[0.4, 0.6], fusion="surface")
     main, other = llm.members
     sure(pair[1]).say(PROMPTS[0], " jumps over the lazy dog and Zwölf Boxkämpfer 1984")
-    contexts = Contexts(llm._ensemble, [encode_text(llm._ensemble, PROMPTS[0])])
+    contexts = Contexts(llm.ensemble, [encode_text(llm.ensemble, PROMPTS[0])])
     assembler, read, moved = TextAssembler(), 0, 0
     for _ in range(30):
         fused = contexts.fuse([()], [[assembler.unfinished]])
@@ -277,8 +277,8 @@ def test_one_token_steps_of_a_fixed_shape_change_nothing() -> None:
 
 def test_without_straddling_no_trail_is_asked_for() -> None:
     llm = ensemble("byte_level_bpe", "sentencepiece_bpe", fusion=Surface(straddle=0))
-    assert llm._ensemble.fusion.back == 0
-    contexts = Contexts(llm._ensemble, [encode_text(llm._ensemble, PROMPTS[0])])
+    assert llm.ensemble.fusion.back == 0
+    contexts = Contexts(llm.ensemble, [encode_text(llm.ensemble, PROMPTS[0])])
     assert [list(context.read([()]).trails) for context in contexts.each] == [[], []]
 
 

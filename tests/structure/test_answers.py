@@ -158,7 +158,7 @@ def test_too_little_room_is_an_error_before_any_forward() -> None:
 def test_tokens_follow_the_fused_distribution_over_the_allowed_ones(fusion: FusionMethod) -> None:
     count = 1000
     llm = ensemble("byte_level_bpe", "sentencepiece_bpe", fusion=fusion, batch_size=count)
-    contexts = Contexts(llm._ensemble, [encode_text(llm._ensemble, PROMPT)])
+    contexts = Contexts(llm.ensemble, [encode_text(llm.ensemble, PROMPT)])
     fused = contexts.fuse([()], [[b""]]).logits
     allowed = llm._requests._grammars.compile(lark.of_schema({"type": "integer"})).guide().allowed()
     p = fused[0].masked_fill(~allowed, -torch.inf).double().softmax(-1)
