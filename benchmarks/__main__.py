@@ -39,7 +39,7 @@ def bench(
     """
     with errors.status("Starting..."):
         from benchmarks.rows import ROWS
-        from deepen_llm.options import suggestion
+        from deepen_llm.errors import suggestion
 
     if unknown := sorted(set(rows or []) - set(ROWS)):
         meant = suggestion(unknown[0], ROWS)

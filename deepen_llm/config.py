@@ -1,11 +1,8 @@
-"""What a user may set for an ensemble: its members, and how they decode as one.
-
-Long for the descriptions of its fields.
-"""
+"""Configuration of an ensemble: its members, and how they decode as one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,15 +11,17 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializeAsAny,
+    SerializerFunctionWrapHandler,
     TypeAdapter,
     ValidatorFunctionWrapHandler,
+    field_serializer,
     field_validator,
     model_validator,
 )
-from typing_extensions import Self
+from typing_extensions import Self, TypedDict, Unpack
 
 from deepen_llm.engine.options import GenerationOptions
-from deepen_llm.errors import ConfigError
+from deepen_llm.errors import ConfigError, refuse_unknown
 from deepen_llm.fusion import (
     DEFAULT,
     FOLLOWING,
@@ -35,11 +34,35 @@ from deepen_llm.fusion import (
     named_weights,
 )
 from deepen_llm.fusion.gate import Gate, named_gate
-from deepen_llm.members.config import MemberConfig
+from deepen_llm.members.config import MemberConfig, Placement
 from deepen_llm.options import Options
 from deepen_llm.structure.response_format import ResponseFormat
 
+AnyFusion = str | Mapping[str, Any] | FusionMethod
+AnyWeights = Sequence[float] | str | Mapping[str, Any] | AggregationWeights
+AnyGate = str | Mapping[str, Any] | Gate
+AnySource = str | Path | Mapping[str, Any] | MemberConfig
+"""Where a member comes from: a hub id or a local folder, `MemberConfig`, or its fields."""
 _NUMBERS = TypeAdapter(tuple[float, ...], config=ConfigDict(allow_inf_nan=False))
+
+
+class Settings(TypedDict, total=False):
+    """The settings of an ensemble as keyword arguments; `EnsembleSettings` describes each."""
+
+    main_model: int
+    weights: AnyWeights | None
+    fusion: AnyFusion
+    gate: AnyGate
+    eos_policy: str
+    batch_size: int
+    draft_tokens: int
+    generation: GenerationOptions | Mapping[str, Any] | None
+
+
+class LoadingSettings(Settings, Placement, total=False):
+    """The settings of an ensemble, and how its members are loaded."""
+
+    draft_model: AnySource | None
 
 
 class EnsembleSettings(Options):
@@ -50,19 +73,22 @@ class EnsembleSettings(Options):
         weights: Aggregation weights, one per member, scaled to sum 1; None for equal ones (DEEPEN-Avg). Or weights that
             follow the input: `PromptWeights`, `EntropyWeights` or `TrackWeights`, their name (``prompt``, ``entropy``,
             ``track``), or a mapping with its name as ``by`` and options. ``track`` needs a fusion method that is a
-            mixture (`FusionMethod.mixes`).
+            mixture (`FusionMethod.mixes`). Or `AggregationWeights` of your own, which no `EnsembleConfig` holds. A
+            member of weight 0 takes no part, unless it is the main model.
         fusion: A fusion method, its name, or a mapping with its ``method`` and options.
         gate: Where to fuse: a `Gate`, its name (``always``, ``unsure``, ``boundary``, ``safe``), or a mapping with its
             name as ``when`` and options. Elsewhere the main model decides alone.
-        eos_policy: Who ends a text: the ``fused`` distribution, or the ``main`` model's most likely token alone.
+        eos_policy: What ends a text: the ``fused`` distribution, or the ``main`` model's most likely token alone.
         batch_size: The most texts decoded together; further ones wait.
         draft_tokens: The most tokens that are drafted ahead, for the members to read at once; 0 for none. The length
             adapts to what has been accepted, and no answer changes but for rounding.
         generation: Generation options in force unless a call says otherwise.
     """
 
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
     main_model: int = 0
-    weights: tuple[float, ...] | SerializeAsAny[FollowingWeights] | None = None
+    weights: tuple[float, ...] | SerializeAsAny[FollowingWeights] | AggregationWeights | None = None
     fusion: SerializeAsAny[FusionMethod] = DEFAULT
     gate: Gate = Gate()
     eos_policy: Literal["fused", "main"] = "fused"
@@ -72,13 +98,24 @@ class EnsembleSettings(Options):
 
     @field_validator("weights", mode="wrap")
     @classmethod
-    def _named_weights(cls, value: Any, _: ValidatorFunctionWrapHandler) -> tuple[float, ...] | FollowingWeights | None:
+    def _named_weights(
+        cls, value: Any, _: ValidatorFunctionWrapHandler
+    ) -> tuple[float, ...] | AggregationWeights | None:
         if isinstance(value, str | Mapping):
             return named_weights(value)
-        if value is None or type(value) in FOLLOWING.values():
-            known: FollowingWeights | None = value
-            return known
+        if value is None or (isinstance(value, AggregationWeights) and type(value) is not FixedWeights):
+            return value
         return _NUMBERS.validate_python(value.values if type(value) is FixedWeights else value)
+
+    @field_serializer("weights", mode="wrap")
+    def _own_by_class(self, value: Any, write: SerializerFunctionWrapHandler) -> Any:
+        own = isinstance(value, AggregationWeights) and not isinstance(value, FollowingWeights)
+        return {"class": f"{type(value).__module__}.{type(value).__qualname__}"} if own else write(value)
+
+    @field_validator("generation", mode="before")
+    @classmethod
+    def _default_generation(cls, value: Any) -> Any:
+        return GenerationOptions() if value is None else value
 
     @field_validator("gate", mode="before")
     @classmethod
@@ -104,13 +141,30 @@ class EnsembleSettings(Options):
                 f"main_model={self.main_model} names no member of {count}",
                 hint=f"give an index from 0 to {count - 1}",
             )
-        numbers = self.weights if isinstance(self.weights, tuple) else getattr(self.weights, "base", None)
-        if numbers is not None and len(numbers) != count:
+        weights = self.weights
+        numbers = getattr(weights, "base", None) if isinstance(weights, FollowingWeights) else weights
+        if isinstance(numbers, tuple) and len(numbers) != count:
             raise ConfigError(f"{len(numbers)} weights for {count} members", hint="give one weight per member, or None")
-        if isinstance(self.weights, FollowingWeights):
-            self.require_mixture(self.weights)
-            return self.weights
-        return FixedWeights.average(count) if self.weights is None else FixedWeights(self.weights)
+        if isinstance(weights, AggregationWeights):
+            self._require_mixture(weights)
+            return weights
+        return FixedWeights.average(count) if weights is None else FixedWeights(weights)
+
+    def among(self, members: Sequence[int]) -> Self:
+        """The settings of an ensemble of some of the members, by their indices.
+
+        The main model stays it where it is among them, else the first of them becomes it; weights stay in proportion.
+
+        Raises:
+            ConfigError: The weights of these members are all zero.
+        """
+        main = members.index(self.main_model) if self.main_model in members else 0
+        weights = self.weights
+        if isinstance(weights, AggregationWeights):
+            weights = weights.among(members)
+        elif weights is not None and members:
+            weights = FixedWeights([weights[i] for i in members]).values
+        return self.model_copy(update={"main_model": main, "weights": weights})
 
     @property
     def own_parts(self) -> str | None:
@@ -124,14 +178,11 @@ class EnsembleSettings(Options):
             return f"a gate of your own ({type(self.gate).__name__})"
         if type(self.generation) is not GenerationOptions:
             return f"generation options of the class {type(self.generation).__name__}, which may hold tools"
+        if self._own_weights:
+            return f"aggregation weights of your own ({type(self.weights).__name__})"
         return None
 
-    def require_mixture(self, weights: AggregationWeights) -> None:
-        """What weights that learn need.
-
-        Raises:
-            ConfigError: The fusion method is no mixture.
-        """
+    def _require_mixture(self, weights: AggregationWeights) -> None:
         if weights.learns and not self.fusion.mixes:
             name = getattr(weights, "by", type(weights).__name__)
             raise ConfigError(
@@ -140,6 +191,22 @@ class EnsembleSettings(Options):
                 hint=f"choose fusion={' or '.join(repr(one) for one, kind in METHODS.items() if kind.mixes)}, or other "
                 "weights",
             )
+
+    def require_named_weights(self) -> None:
+        """What a configuration needs.
+
+        Raises:
+            ConfigError: The aggregation weights are an object of the caller's own class.
+        """
+        if self._own_weights:
+            raise ConfigError(
+                f"no configuration holds aggregation weights of your own ({type(self.weights).__name__})",
+                hint="give a list of weights or a name, or load the members first: EnsembleLLM(members, weights=...)",
+            )
+
+    @property
+    def _own_weights(self) -> bool:
+        return isinstance(self.weights, AggregationWeights) and type(self.weights) not in FOLLOWING.values()
 
     def require_drafts(self) -> None:
         """What a draft model needs.
@@ -162,6 +229,44 @@ class EnsembleConfig(EnsembleSettings):
     members: tuple[MemberConfig, ...]
     draft_model: MemberConfig | None = None
 
+    @classmethod
+    def of(cls, members: AnySource | Sequence[AnySource], **options: Unpack[LoadingSettings]) -> Self:
+        """The configuration of members that are given by path, and of others.
+
+        Args:
+            members: One or several hub ids, local folders, `MemberConfig` or mappings with its fields.
+            **options: Settings of the ensemble, ``draft_model``, and how members and a draft model given by path alone
+                are loaded: fields of `MemberConfig`. The draft model goes to the main model's device.
+
+        Raises:
+            ConfigError: An option is unknown or cannot be used, or there are not as many devices as members.
+        """
+        refuse_unknown(cls.__name__, options, LoadingSettings.__annotations__)
+        given: dict[str, Any] = dict(options)
+        placed = {name: given.pop(name) for name in Placement.__annotations__ if name in given}
+        device, drafting = placed.pop("device", "auto"), given.pop("draft_model", None)
+        listed = [members] if isinstance(members, str | Path | Mapping | MemberConfig) else list(members or ())
+        devices = list(device) if isinstance(device, list | tuple) else [device] * len(listed)
+        if len(devices) != len(listed):
+            raise ConfigError(f"{len(devices)} devices for {len(listed)} members", hint="give one device per member")
+        main = given.get("main_model", 0)
+        beside = {"device": devices[main]} if isinstance(main, int) and 0 <= main < len(devices) else {}
+        return cls(
+            members=[_placed(one, {"device": place, **placed}) for one, place in zip(listed, devices, strict=True)],
+            draft_model=_placed(drafting, {**beside, **placed}),
+            **given,
+        )
+
+    @property
+    def settings(self) -> EnsembleSettings:
+        """All but the members and the draft model."""
+        return EnsembleSettings.model_construct(**{name: getattr(self, name) for name in EnsembleSettings.model_fields})
+
+    @property
+    def sources(self) -> tuple[MemberConfig, ...]:
+        """Where the members come from, and at the end the draft model, if there is one."""
+        return self.members if self.draft_model is None else (*self.members, self.draft_model)
+
     @property
     def taking_part(self) -> tuple[MemberConfig, ...]:
         """The members that take part: all but those whose weight is fixed at 0, the main model excepted."""
@@ -181,9 +286,10 @@ class EnsembleConfig(EnsembleSettings):
         return value
 
     @model_validator(mode="after")
-    def _check_drafts(self) -> Self:
+    def _check(self) -> Self:
         if self.draft_model:
             self.require_drafts()
+        self.require_named_weights()
         return self
 
     @classmethod
@@ -259,6 +365,10 @@ class EnsembleConfig(EnsembleSettings):
     def _moved(self, place: Callable[[MemberConfig], MemberConfig]) -> Self:
         drafting = self.draft_model and place(self.draft_model)
         return self.model_copy(update={"members": tuple(map(place, self.members)), "draft_model": drafting})
+
+
+def _placed(member: AnySource | None, placed: Mapping[str, Any]) -> Any:
+    return {"path": str(member), **placed} if isinstance(member, str | Path) else member
 
 
 def _absolute(member: MemberConfig) -> MemberConfig:

@@ -1,5 +1,10 @@
 """Errors of deepen-llm: each message names the value and what was expected; each hint says what to do."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class DeepenError(Exception):
     """Base class of all errors that deepen-llm raises.
@@ -25,6 +30,45 @@ def _rebuild(kind: type[DeepenError], message: str, hint: str) -> DeepenError:
 
 class ConfigError(DeepenError, ValueError):
     """An option or a configuration that cannot be used."""
+
+
+def suggestion(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Suggest the most similar known name, as the end of an error about an unknown one; empty if none is similar.
+
+    Args:
+        name: The unknown name.
+        known: The known names.
+        cutoff: The least similarity of two names, from 0 to 1, as ``difflib`` measures it.
+
+    >>> f"unknown gate 'unsur'{suggestion('unsur', ['always', 'unsure'])}"
+    "unknown gate 'unsur', did you mean 'unsure'?"
+    """
+    near = nearest(name, known, cutoff=cutoff)
+    return f", did you mean {near!r}?" if near else ""
+
+
+def nearest(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Find the known name that is most similar to an unknown one; None if none is similar (see `suggestion`)."""
+    return next(iter(difflib.get_close_matches(str(name), [*known], n=1, cutoff=cutoff)), None)
+
+
+def refuse_unknown(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse options that do not exist.
+
+    Args:
+        owner: What takes the options, such as a class's name.
+        given: The names of the options given.
+        known: The names of those that exist.
+
+    Raises:
+        ConfigError: An option does not exist; the known one most like it is named.
+    """
+    names = list(known)
+    if unknown := next((name for name in given if name not in names), None):
+        raise ConfigError(
+            f"{owner}: unknown option {unknown!r}{suggestion(unknown, names)}",
+            hint=f"known options: {', '.join(names)}",
+        )
 
 
 class LoadError(DeepenError, OSError):

@@ -1,1 +1,284 @@
 """An ensemble that is loaded on first use, once for all who share it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import threading
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from typing_extensions import Unpack
+
+from deepen_llm.config import AnySource, EnsembleConfig, EnsembleSettings, LoadingSettings
+from deepen_llm.engine.options import GenerationOptions
+from deepen_llm.errors import ConfigError
+from deepen_llm.fusion import AggregationWeights, FixedWeights, FollowingWeights
+from deepen_llm.llm import EnsembleLLM
+from deepen_llm.members.config import MemberConfig
+from deepen_llm.members.local.limits import declared_window
+from deepen_llm.members.local.loading import check_source
+
+_SHARED: WeakValueDictionary[str, LazyEnsemble] = WeakValueDictionary()  # by configuration, as JSON
+_TOKENS: WeakKeyDictionary[EnsembleLLM, str] = WeakKeyDictionary()  # of ensembles that no configuration names
+_LOCK = threading.Lock()
+
+
+class LazyEnsemble:
+    """An ensemble whose weights are loaded on first use, once, whatever the number of threads.
+
+    Copies share the weights; pickles hold none, and load them anew on first use. `of` makes one.
+
+    Args:
+        given: A live ensemble, or the configuration of one.
+
+    Attributes:
+        settings: The ensemble's settings.
+        names: The members' names.
+        identity: What the answers depend on, as JSON, for caches: equal for equal ensembles, different for others.
+
+    Raises:
+        ConfigError: The settings do not fit the members.
+        LoadError: A member's folder holds no checkpoint.
+    """
+
+    def __init__(self, given: EnsembleLLM | EnsembleConfig) -> None:
+        self._given, self._lock = given, threading.Lock()
+        self._loaded: dict[str | None, EnsembleLLM] = {}  # by the names of the members, joined by "+"; None for all
+        self._window: tuple[int | None] | None = None
+        self.settings: EnsembleSettings
+        if isinstance(given, EnsembleConfig):
+            given.aggregation_weights(len(given.members))
+            for source in given.sources:
+                check_source(source)
+            self.settings, self.names = given.settings, tuple(member.label for member in given.members)
+        else:
+            self.settings, self.names = given.settings, tuple(member.name for member in given.members)
+            self._loaded[None] = given
+        self.identity = _identity(given, self.settings, self.names)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LazyEnsemble:
+        """Itself: copies share the weights."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without weights.
+
+        Raises:
+            ConfigError: See `config`.
+        """
+        return LazyEnsemble._shared, (self.config,)
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        ensemble: EnsembleLLM | None = None,
+        members: AnySource | Sequence[AnySource] | None = None,
+        config: str | Path | EnsembleConfig | None = None,
+        **options: Unpack[LoadingSettings],
+    ) -> LazyEnsemble:
+        """The ensemble that a caller names by exactly one of ``ensemble``, ``members`` and ``config``.
+
+        Equal configurations give one and the same object, as long as anyone holds it.
+
+        Args:
+            ensemble: A live ensemble.
+            members: Hub ids, local folders, `MemberConfig` or mappings with its fields.
+            config: A configuration, or its YAML file.
+            **options: With ``members``: what `EnsembleLLM.from_pretrained` takes.
+
+        Raises:
+            ConfigError: None or several of them are given, there are options beside one that says them itself, or an
+                option is unknown or cannot be used.
+            LoadError: A member's folder holds no checkpoint.
+        """
+        sources = {"ensemble": ensemble, "members": members, "config": config}
+        given = [name for name, source in sources.items() if source is not None]
+        if len(given) != 1:
+            raise ConfigError(
+                f"expected one of ensemble, members and config, got {' and '.join(given) or 'none'}",
+                hint="give exactly one of ensemble=EnsembleLLM(...), members=[...] and config='ensemble.yaml'",
+            )
+        if options and members is None:
+            name, value = next(iter(options.items()))
+            raise ConfigError(
+                f"{name}={value!r:.80} beside {given[0]}=, which says it itself",
+                hint="set it where the ensemble is made, or give members=[...]",
+            )
+        if members is not None:
+            return cls._shared(EnsembleConfig.of(members, **options))
+        if config is not None:
+            return cls._shared(config if isinstance(config, EnsembleConfig) else EnsembleConfig.load(config))
+        if not isinstance(ensemble, EnsembleLLM):
+            raise ConfigError(f"ensemble={ensemble!r:.80} is no EnsembleLLM", hint="give folders or hub ids as members")
+        return cls(ensemble)
+
+    @classmethod
+    def _shared(cls, config: EnsembleConfig) -> LazyEnsemble:
+        made, structure = cls(config), config.generation.response_format
+        key = json.dumps([config.model_dump(mode="json"), made.identity, repr(structure and structure.kind)])
+        with _LOCK:
+            return _SHARED.setdefault(key, made)
+
+    @property
+    def generation(self) -> GenerationOptions:
+        """The generation options in force unless a call says otherwise."""
+        return self.settings.generation
+
+    @property
+    def config(self) -> EnsembleConfig:
+        """The configuration that the ensemble can be loaded of.
+
+        Raises:
+            ConfigError: It is a live ensemble that no configuration names; see `EnsembleLLM.config`.
+        """
+        return self._given if isinstance(self._given, EnsembleConfig) else self._given.config
+
+    @property
+    def described(self) -> dict[str, Any] | None:
+        """The arguments of `of` that make this ensemble, as JSON; None where nothing in JSON does."""
+        try:
+            config = self.config
+        except ConfigError:  # a live ensemble that lives in memory only
+            return None
+        if config.own_parts:
+            return None
+        written = config.model_dump(mode="json", exclude_defaults=True, exclude={"members", "draft_model"})
+        if "fusion" in written:
+            written["fusion"] = _fusion(config)
+        if config.draft_model:
+            written["draft_model"] = _written(config.draft_model)
+        return {"members": [_written(member) for member in config.members], **written}
+
+    def window(self, *, local_files_only: bool = False) -> int | None:
+        """The smallest context window of the members that take part, told without loading weights.
+
+        Args:
+            local_files_only: Ask no hub; a member that is not on this machine yet cannot be read.
+
+        Returns:
+            The window in tokens; None where no member knows a bound.
+
+        Raises:
+            LoadError: A member's configuration cannot be read.
+        """
+        if (loaded := self._loaded.get(None)) is not None:
+            return loaded.context_window
+        if self._window is None:
+            self._window = (declared_window(self.config.taking_part, local_files_only=local_files_only),)
+        return self._window[0]
+
+    def chosen(self, model: str | None) -> tuple[str, ...]:
+        """The names of the members that answer.
+
+        Args:
+            model: Their names, joined by ``+``; None for all.
+
+        Raises:
+            ConfigError: No member has such a name, or one is named twice.
+        """
+        if model is None or model == "+".join(self.names):
+            return self.names
+        names = tuple(model.split("+"))
+        for index, name in enumerate(names):
+            if name not in self.names or name in names[:index]:
+                wrong = "named twice" if name in self.names else "no member of this ensemble"
+                raise ConfigError(
+                    f"model={model!r}: {name!r} is {wrong}",
+                    hint=f"members are {', '.join(self.names)}; join several with '+'",
+                )
+        return names
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the weights are in memory."""
+        return bool(self._loaded)
+
+    def load(self, model: str | None = None) -> EnsembleLLM:
+        """The ensemble, or the ensemble of some of its members; its weights are loaded now if they were not.
+
+        Args:
+            model: The members' names, joined by ``+``; None for all.
+
+        Raises:
+            ConfigError: See `chosen`.
+            LoadError: A member cannot be loaded.
+            VocabularyError: The vocabularies do not fit.
+        """
+        if model not in self._loaded:
+            names = self.chosen(model)
+            with self._lock:
+                if None not in self._loaded:
+                    self._loaded[None] = EnsembleLLM.from_config(self.config)
+                if model not in self._loaded:
+                    whole = self._loaded[None]
+                    self._loaded[model] = whole if names == self.names else whole.subset(names)
+        return self._loaded[model]
+
+    async def aload(self, model: str | None = None) -> EnsembleLLM:
+        """`load` in a thread, where there is anything to load."""
+        return self._loaded[model] if model in self._loaded else await asyncio.to_thread(self.load, model)
+
+
+def _identity(
+    given: EnsembleLLM | EnsembleConfig, settings: EnsembleSettings, names: tuple[str, ...]
+) -> dict[str, Any]:
+    identity: dict[str, Any] = {"members": list(names)}
+    if (config := _named_by(given)) is not None:
+        weights = _weights(settings.aggregation_weights(len(names)))
+        identity |= {"sources": [_member(member) for member in config.members], "weights": weights}
+    elif isinstance(given, EnsembleLLM):
+        with _LOCK:
+            identity["ensemble"] = _TOKENS.setdefault(given, uuid.uuid4().hex)
+    return {
+        **identity,
+        "main_model": settings.main_model,
+        "fusion": _fusion(settings),
+        "gate": {**({"class": _class_of(settings.gate)} if settings.own_parts else {}), **settings.gate.model_dump()},
+        "eos_policy": settings.eos_policy,
+    }
+
+
+def _named_by(given: EnsembleLLM | EnsembleConfig) -> EnsembleConfig | None:
+    """The configuration that says all of an ensemble; None where a member may be another than its path names."""
+    if isinstance(given, EnsembleConfig):
+        return given
+    drafting = [given.draft_model] if given.draft_model else []
+    try:
+        return given.config if all(member.source for member in [*given.members, *drafting]) else None
+    except ConfigError:  # the aggregation weights are the caller's own
+        return None
+
+
+def _weights(weights: AggregationWeights) -> Any:
+    if isinstance(weights, FixedWeights):
+        return list(weights.values)
+    return weights.model_dump(mode="json") if isinstance(weights, FollowingWeights) else None
+
+
+def _fusion(settings: EnsembleSettings) -> dict[str, Any]:
+    own = {"class": _class_of(settings.fusion)} if settings.own_parts else {}
+    return {"method": settings.fusion.method, **own, **settings.fusion.model_dump(mode="json")}
+
+
+def _class_of(value: object) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def _member(member: MemberConfig) -> dict[str, Any]:
+    """What a member is: where it comes from and, of a folder, which files are there."""
+    written, folder = _written(member), Path(member.path)
+    if folder.is_dir():
+        files = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in folder.iterdir())
+        written["files"] = hashlib.sha256(repr(files).encode()).hexdigest()[:16]
+    return written
+
+
+def _written(member: MemberConfig) -> dict[str, Any]:
+    path = str(Path(member.path).resolve()) if Path(member.path).exists() else member.path
+    return member.model_dump(mode="json", exclude_defaults=True) | {"path": path}

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from deepen_llm.errors import ConfigError
+from deepen_llm.errors import ConfigError, suggestion
 
 
 class Options(BaseModel):
@@ -37,26 +35,6 @@ class Options(BaseModel):
                 else f"correct it; the documentation of {type(self).__name__} lists the values of each option"
             )
             raise ConfigError(f"{type(self).__name__}: {'; '.join(problems)}", hint=hint) from None
-
-
-def suggestion(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """Suggest the most similar known name, as the end of an error about an unknown one; empty if none is similar.
-
-    Args:
-        name: The unknown name.
-        known: The known names.
-        cutoff: The least similarity of two names, from 0 to 1, as ``difflib`` measures it.
-
-    >>> f"unknown gate 'unsur'{suggestion('unsur', ['always', 'unsure'])}"
-    "unknown gate 'unsur', did you mean 'unsure'?"
-    """
-    near = nearest(name, known, cutoff=cutoff)
-    return f", did you mean {near!r}?" if near else ""
-
-
-def nearest(name: object, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """Find the known name that is most similar to an unknown one; None if none is similar (see `suggestion`)."""
-    return next(iter(difflib.get_close_matches(str(name), [*known], n=1, cutoff=cutoff)), None)
 
 
 def _problem(kind: type[BaseModel], detail: ErrorDetails) -> str:

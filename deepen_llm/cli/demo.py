@@ -53,7 +53,7 @@ def demo(
     with errors.status("Starting..."):
         from deepen_llm import specialists
         from deepen_llm.demo.measure import pick
-        from deepen_llm.options import suggestion
+        from deepen_llm.errors import suggestion
 
     if tune and (questions or subject):
         raise typer.BadParameter("--tune takes all development questions: leave --questions and --subject out")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from deepen_llm.errors import ConfigError
+from deepen_llm.errors import ConfigError, suggestion
 from deepen_llm.fusion.base import Fusion, FusionMethod
 from deepen_llm.fusion.methods import Bayes, Deepen, Exact, Surface
 from deepen_llm.fusion.needs import Needs
@@ -11,7 +11,6 @@ from deepen_llm.fusion.registry import DEFAULT, METHODS, STARTING_METHODS, metho
 from deepen_llm.fusion.weights.base import AggregationWeights, FixedWeights, Likelihood, adapted_weights
 from deepen_llm.fusion.weights.dynamic import EntropyWeights, FollowingWeights, PromptWeights
 from deepen_llm.fusion.weights.tracking import TrackWeights
-from deepen_llm.options import suggestion
 
 FOLLOWING: dict[str, type[FollowingWeights]] = {
     "prompt": PromptWeights,

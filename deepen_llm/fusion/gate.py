@@ -8,8 +8,8 @@ from typing import Any, Literal, get_args
 from pydantic import Field, model_serializer, model_validator
 from typing_extensions import Self
 
-from deepen_llm.errors import ConfigError
-from deepen_llm.options import Options, suggestion
+from deepen_llm.errors import ConfigError, suggestion
+from deepen_llm.options import Options
 
 When = Literal["always", "unsure", "boundary", "safe"]
 """The gates, by the names that users give them."""

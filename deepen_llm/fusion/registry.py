@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deepen_llm.errors import ConfigError
+from deepen_llm.errors import ConfigError, suggestion
 from deepen_llm.fusion import methods
 from deepen_llm.fusion.base import FusionMethod
-from deepen_llm.options import suggestion
 
 
 def by_name(module: object) -> dict[str, type[FusionMethod]]:

@@ -20,13 +20,12 @@ from deepen_llm.engine.answer import Answer
 from deepen_llm.engine.scoring import Continuation, score
 from deepen_llm.engine.sequence import Request
 from deepen_llm.engine.stops import Stops
-from deepen_llm.errors import ConfigError
+from deepen_llm.errors import ConfigError, suggestion
 from deepen_llm.harness.conversation import Conversation
 from deepen_llm.harness.options import TaskOptions, read_options
 from deepen_llm.harness.reading import Reading
 from deepen_llm.llm import EnsembleLLM
 from deepen_llm.members.base import Message
-from deepen_llm.options import suggestion
 from deepen_llm.requests.run import Run
 
 _OWN = ("batch_size", "max_batch_size", "max_gen_toks", "max_length")

@@ -9,8 +9,7 @@ from typing import Any
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
 
 from deepen_llm.engine.options import GenerationOptions
-from deepen_llm.errors import ConfigError
-from deepen_llm.options import suggestion
+from deepen_llm.errors import ConfigError, suggestion
 
 _LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 _STOPS = ("until", "stop", "stop_strings")

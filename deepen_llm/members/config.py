@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pydantic import Field, field_validator
+from typing_extensions import TypedDict
 
 from deepen_llm.members.template_variables import TemplateVariables
 from deepen_llm.options import Options
 
 Quantization = Literal["bnb-int8", "bnb-nf4", "torchao-int8"]
 """How weights are quantised while they are loaded: the package, and what it makes of them."""
+
+
+class Placement(TypedDict, total=False):
+    """How members that are given by their path alone are loaded; see `MemberConfig`.
+
+    A list of devices has one for each member.
+    """
+
+    dtype: str | torch.dtype
+    device: str | torch.device | Sequence[str | torch.device]
+    device_map: str | None
+    quantization: Quantization | None
+    compile: bool
+    trust_remote_code: bool
+    safetensors_only: bool
 
 
 class MemberConfig(Options):

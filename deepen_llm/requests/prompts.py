@@ -8,10 +8,9 @@ from typing import Any
 
 from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.options import GenerationOptions
-from deepen_llm.errors import ConfigError, ContextLengthError, PromptError
+from deepen_llm.errors import ConfigError, ContextLengthError, PromptError, suggestion
 from deepen_llm.members.base import Member, Message
 from deepen_llm.members.text.encoding import EncodedPrompt, Prompt
-from deepen_llm.options import suggestion
 from deepen_llm.tools.definitions import Toolbox
 from deepen_llm.tools.history import conversation, named
 
@@ -59,6 +58,20 @@ class Chatting:
             for name in member.chat_template_kwargs:
                 if not member.reads_variable(name):
                     raise _unread(name, f"the chat template of member {member.name} does not read")
+
+
+def prompts_in(given: str | Sequence[str]) -> tuple[Sequence[str], bool]:
+    """One prompt or several as a list, and whether there were several.
+
+    A value of another type counts as one prompt, which `encode_text` refuses.
+    """
+    return (given, True) if isinstance(given, Sequence) and not isinstance(given, str | bytes) else ([given], False)
+
+
+def conversations_in(given: Any) -> tuple[Sequence[Any], bool]:
+    """One conversation or several as a list, and whether there were several; an empty list is one conversation."""
+    many = isinstance(given, Sequence) and not isinstance(given, str | bytes)
+    return (given, True) if many and given and not isinstance(given[0], Mapping) else ([given], False)
 
 
 def read_by(generation: GenerationOptions, members: Iterable[Member]) -> GenerationOptions:

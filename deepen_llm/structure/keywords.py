@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from deepen_llm.options import nearest
+from deepen_llm.errors import nearest
 
 
 class Treatment(Enum):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
-from deepen_llm.errors import ConfigError
-from deepen_llm.options import suggestion
+from deepen_llm.errors import ConfigError, suggestion
 from deepen_llm.tools.parameters import lowered
 
 FORMS = (

@@ -56,8 +56,8 @@ def ask(
 
     Args:
         members: The members.
-        dataset: A development set, as `EnsembleLLM.tune` reads it.
-        metric: How good an answer is (`EnsembleLLM.tune`).
+        dataset: A development set, as `deepen_llm.tune` reads it.
+        metric: How good an answer is (`deepen_llm.tune`).
         chat: Make each plain prompt a user's message.
         generation: Generation options; answers are greedy whatever they say.
         batch_size: How many examples to decode at a time.

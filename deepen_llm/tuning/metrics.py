@@ -11,8 +11,7 @@ from functools import partial
 from hashlib import blake2b
 from types import CodeType
 
-from deepen_llm.errors import ConfigError
-from deepen_llm.options import suggestion
+from deepen_llm.errors import ConfigError, suggestion
 from deepen_llm.tuning.dataset import Example
 
 Metric = Callable[[str, Example], float]

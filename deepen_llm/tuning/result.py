@@ -81,7 +81,7 @@ class Sweeps:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What `EnsembleLLM.tune` found.
+    """What `deepen_llm.tune` found.
 
     Attributes:
         llm: What to use: the best ensemble, or the best member alone where fusing does not pay.

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
+from deepen_llm.errors import suggestion
 from deepen_llm.fusion import DEFAULT, FOLLOWING, METHODS, STARTING_METHODS, adapted_weights, method_class
 from deepen_llm.fusion.gate import When
 from deepen_llm.fusion.tunable import Tunable, propose
-from deepen_llm.options import Options, suggestion
+from deepen_llm.options import Options
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

@@ -14,7 +14,6 @@ from deepen_llm.errors import ConfigError
 from deepen_llm.extras import require
 from deepen_llm.llm import EnsembleLLM
 from deepen_llm.members.local.member import LocalMember
-from deepen_llm.requests.prompts import read_by
 from deepen_llm.storage import fingerprints
 from deepen_llm.tuning.dataset import Dataset, Example, check_set, read_examples
 from deepen_llm.tuning.journal import Journal, locked
@@ -119,12 +118,7 @@ def _found(llm: EnsembleLLM, tuner: Tuner, measure: Measure, sweeps: bool) -> Tu
 
 def _loaded(llm: EnsembleLLM, candidate: Candidate) -> EnsembleLLM:
     """The candidate's ensemble of the members as they were loaded, all else as it was."""
-    settings = dict(llm.settings) | candidate.within({"fusion": _standing(llm)})
-    members, drafting = [llm.members[i] for i in candidate.members], llm.draft_model
-    if drafting and drafting.vocabulary.fingerprint != llm.members[candidate.main].vocabulary.fingerprint:
-        drafting = None
-    settings["generation"] = read_by(llm.settings.generation, members)
-    return EnsembleLLM(members, draft_model=drafting, **settings)
+    return llm.subset(candidate.members, **candidate.within({"fusion": _standing(llm)}))
 
 
 def _standing(llm: EnsembleLLM) -> dict[str, Any]:

@@ -10,15 +10,14 @@ from typing import Any, cast
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.runnables.config import get_config_list
 
-from deepen_llm.engine.options import GenerationOptions
-from deepen_llm.errors import ConfigError
-from deepen_llm.llm import EnsembleLLM
-from deepen_llm.outputs import Output
+from deepen_llm import EnsembleLLM, GenerationOptions, Output
+from deepen_llm.errors import ConfigError, DeepenError
 from langchain_deepen.batching import Call, Gathering, Results, atogether, seat_for, together
 from langchain_deepen.errors import as_langchain
 from langchain_deepen.fields import EnsembleModel
 from langchain_deepen.options import canonical, in_force, of_call
 
+Answer = Output | DeepenError
 _MOST_TOGETHER = 1024  # every input of a batch of the core waits in a thread of its own, and threads are not endless
 
 
@@ -40,9 +39,15 @@ class DeepenModel(EnsembleModel):
     def _kind() -> type[GenerationOptions]:
         """The options that the core's call takes."""
 
+    @staticmethod
     @abstractmethod
-    def _ask(self, ensemble: EnsembleLLM) -> tuple[Any, Any]:
-        """The core's synchronous and asynchronous call for many items."""
+    def _ask(ensemble: EnsembleLLM, items: Sequence[Any], **given: Any) -> Sequence[Answer]:
+        """The core's call for many items."""
+
+    @staticmethod
+    @abstractmethod
+    async def _aask(ensemble: EnsembleLLM, items: Sequence[Any], **given: Any) -> Sequence[Answer]:
+        """`_ask`, while the event loop goes on."""
 
     def _options(self, stop: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         """The options of one call: the instance's, and over them the call's."""
@@ -72,32 +77,30 @@ class DeepenModel(EnsembleModel):
             named["ls_stop"] = list(options.stop)
         return named
 
-    def _run(self, options: Mapping[str, Any], keep_errors: bool, items: Sequence[Any]) -> Sequence[Output]:
+    def _run(self, options: Mapping[str, Any], keep_errors: bool, items: Sequence[Any]) -> Sequence[Answer]:
         asked = dict(options)
         ensemble = self._source.load(asked.pop("model", None))
-        outputs: Sequence[Output] = self._ask(ensemble)[0](items, return_exceptions=keep_errors, **asked)
-        return outputs
+        return self._ask(ensemble, items, return_exceptions=keep_errors, **asked)
 
-    async def _arun(self, options: Mapping[str, Any], keep_errors: bool, items: Sequence[Any]) -> Sequence[Output]:
+    async def _arun(self, options: Mapping[str, Any], keep_errors: bool, items: Sequence[Any]) -> Sequence[Answer]:
         asked = dict(options)
         ensemble = await self._source.aload(asked.pop("model", None))
-        outputs: Sequence[Output] = await self._ask(ensemble)[1](items, return_exceptions=keep_errors, **asked)
-        return outputs
+        return await self._aask(ensemble, items, return_exceptions=keep_errors, **asked)
 
-    def _answers(self, items: Sequence[Any], options: Mapping[str, Any]) -> Sequence[Output]:
+    def _answers(self, items: Sequence[Any], options: Mapping[str, Any]) -> list[Output]:
         """One output per item; in a batch, together with the others' items."""
         seat = seat_for(self._source, options) if len(items) == 1 else None
         if seat is not None:
             return [seat.take(items[0]).result()]
         with as_langchain():
-            return self._run(options, False, items)
+            return _outputs(self._run(options, False, items))
 
-    async def _aanswers(self, items: Sequence[Any], options: Mapping[str, Any]) -> Sequence[Output]:
+    async def _aanswers(self, items: Sequence[Any], options: Mapping[str, Any]) -> list[Output]:
         seat = seat_for(self._source, options) if len(items) == 1 else None
         if seat is not None:
             return [await seat.atake(items[0])]
         with as_langchain():
-            return await self._arun(options, False, items)
+            return _outputs(await self._arun(options, False, items))
 
     def batch(self, inputs: Any, config: Any = None, *, return_exceptions: bool = False, **kwargs: Any) -> Any:
         """Invoke on every input; up to ``max_concurrency`` inputs, else up to 1024, are one batch of the core."""
@@ -137,6 +140,11 @@ class DeepenModel(EnsembleModel):
             return self._options(given.pop("stop", None), given)
         except ConfigError:  # every call says so itself, where `return_exceptions` keeps it
             return {}
+
+
+def _outputs(answers: Sequence[Answer]) -> list[Output]:
+    """The answers of a call that keeps no errors."""
+    return [answer for answer in answers if isinstance(answer, Output)]
 
 
 def _portions(inputs: Sequence[Any], config: Any) -> Iterator[tuple[int, list[Call]]]:

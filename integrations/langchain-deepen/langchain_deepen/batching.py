@@ -17,9 +17,8 @@ from typing import Any
 
 from langchain_core.runnables.config import ContextThreadPoolExecutor
 
-from deepen_llm.outputs import Output
+from deepen_llm import LazyEnsemble, Output
 from langchain_deepen.errors import translated
-from langchain_deepen.source import Source
 
 _SEAT: ContextVar[Seat | None] = ContextVar("deepen_seat", default=None)
 Call = tuple[Any, Any]  # an input, and its configuration
@@ -58,7 +57,7 @@ class Gathering:
         options: The options that they share.
     """
 
-    def __init__(self, count: int, source: Source, options: Mapping[str, Any]) -> None:
+    def __init__(self, count: int, source: LazyEnsemble, options: Mapping[str, Any]) -> None:
         self.source, self.options = source, options
         self.complete: Future[None] = Future()
         self._missing, self._lock = count, threading.Lock()
@@ -118,7 +117,7 @@ class Gathering:
             self.complete.set_result(None)
 
 
-def seat_for(source: Source, options: Mapping[str, Any]) -> Seat | None:
+def seat_for(source: LazyEnsemble, options: Mapping[str, Any]) -> Seat | None:
     """This call's seat in a batch of such calls; None outside of one."""
     seat = _SEAT.get()
     fits = seat is not None and seat.free and seat.gathering.source is source and seat.gathering.options == options

@@ -17,15 +17,13 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from pydantic import Field
 
-from deepen_llm.engine.options import ChatOptions, GenerationOptions
-from deepen_llm.llm import EnsembleLLM
-from deepen_llm.tools.definitions import Toolbox
-from langchain_deepen.base import DeepenModel
+from deepen_llm import ChatOptions, EnsembleLLM, GenerationOptions
+from deepen_llm.errors import LoadError
+from langchain_deepen.base import Answer, DeepenModel
 from langchain_deepen.errors import as_langchain
 from langchain_deepen.messages import conversation
 from langchain_deepen.outputs import Chunks, chat_result
 from langchain_deepen.structured import Structured, Way
-from langchain_deepen.tokens import conversation_tokens, text_ids
 from langchain_deepen.tools import definitions
 
 
@@ -59,8 +57,15 @@ class ChatDeepen(DeepenModel, BaseChatModel):
     def _kind() -> type[GenerationOptions]:
         return ChatOptions
 
-    def _ask(self, ensemble: EnsembleLLM) -> tuple[Any, Any]:
-        return ensemble.chat, ensemble.achat
+    @staticmethod
+    def _ask(ensemble: EnsembleLLM, items: Sequence[Any], **given: Any) -> Sequence[Answer]:
+        answers: Sequence[Answer] = ensemble.chat(items, **given)
+        return answers
+
+    @staticmethod
+    async def _aask(ensemble: EnsembleLLM, items: Sequence[Any], **given: Any) -> Sequence[Answer]:
+        answers: Sequence[Answer] = await ensemble.achat(items, **given)
+        return answers
 
     def _resolve_model_profile(self) -> ModelProfile | None:
         profile = ModelProfile(
@@ -80,10 +85,11 @@ class ChatDeepen(DeepenModel, BaseChatModel):
             structured_output=True,
             temperature=True,
         )
-        window = self._source.window
-        if window is not None:
-            profile["max_input_tokens"] = window
-        return profile
+        try:
+            window = self._source.window(local_files_only=True)
+        except LoadError:  # a member is not on this machine yet
+            window = None
+        return profile if window is None else {**profile, "max_input_tokens": window}
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         """The cache's key: all that the answer depends on, beside the messages."""
@@ -168,10 +174,10 @@ class ChatDeepen(DeepenModel, BaseChatModel):
                 name, or the choice names none of them.
         """
         choice = ("required" if tool_choice else "auto") if isinstance(tool_choice, bool | None) else tool_choice
-        made = definitions(tools)
         parallel = True if parallel_tool_calls is None else parallel_tool_calls
-        Toolbox.of(made, choice, parallel)  # refuses what cannot be chosen, before the model is called
-        return self.bind(tools=made, tool_choice=choice, parallel_tool_calls=parallel, **kwargs)
+        asked = {"tools": definitions(tools), "tool_choice": choice, "parallel_tool_calls": parallel}
+        _ = ChatOptions(**asked).toolbox  # refuses what cannot be chosen, before the model is called
+        return self.bind(**asked, **kwargs)
 
     def with_structured_output(
         self,
@@ -202,9 +208,10 @@ class ChatDeepen(DeepenModel, BaseChatModel):
         """The text's tokens by the main model's tokenizer."""
         if self.custom_get_token_ids is not None:
             return self.custom_get_token_ids(text)
-        return text_ids(self._source.load(self.model), text)
+        return self._source.load(self.model).token_ids(text)
 
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
         """The number of tokens of the conversation, or of a part of one, as the main model reads it, tools included."""
-        told, variables = definitions(tools or ()), self.chat_template_kwargs or {}
-        return conversation_tokens(self._source.load(self.model), conversation(messages), told, variables)
+        ensemble, variables = self._source.load(self.model), self.chat_template_kwargs or {}
+        given = {"chat_template_kwargs": variables} if variables else {}
+        return ensemble.count_tokens(conversation(messages), tools=definitions(tools or ()), **given)

@@ -12,19 +12,21 @@ from langchain_core.load.serializable import Serializable, SerializedConstructor
 from pydantic import ConfigDict, Field, SkipValidation, ValidationError, model_validator
 from typing_extensions import Self
 
-from deepen_llm.config import EnsembleConfig
-from deepen_llm.engine.options import GenerationOptions
-from deepen_llm.errors import ConfigError
-from deepen_llm.llm import AnyFusion, AnyGate, AnyWeights, EnsembleLLM
-from deepen_llm.members.config import MemberConfig
-from deepen_llm.options import suggestion
+from deepen_llm import (
+    AnyFusion,
+    AnyGate,
+    AnySource,
+    AnyWeights,
+    EnsembleLLM,
+    GenerationOptions,
+    LazyEnsemble,
+)
+from deepen_llm.errors import ConfigError, refuse_unknown
 from langchain_deepen.options import OPTIONS, from_user
-from langchain_deepen.source import Source
 from langchain_deepen.version import __version__
 
 _SETTINGS = ("main_model", "weights", "fusion", "gate", "eos_policy", "batch_size", "draft_tokens", "draft_model")
 _PLACED = ("dtype", "device", "quantization", "compile")
-AnyMember = str | Path | Mapping[str, Any] | MemberConfig
 
 
 class EnsembleModel(Serializable):
@@ -38,21 +40,23 @@ class EnsembleModel(Serializable):
         members: Local folders, hub ids, `MemberConfig` or mappings with its fields. Their weights are loaded on first
             use, once for all models with equal settings.
         config: A configuration file, as `EnsembleLLM.save_config` writes it.
-        main_model: With ``members``: index of the member whose vocabulary tokens are chosen from.
-        weights: With ``members``: aggregation weights, or weights that follow the input, as `EnsembleLLM` takes them.
-        fusion: With ``members``: a fusion method, its name, or a mapping with its ``method`` and options.
-        gate: With ``members``: where to fuse; a gate, its name, or a mapping.
-        eos_policy: With ``members``: who ends a text, ``fused`` or ``main``.
-        batch_size: With ``members``: the most texts decoded together.
-        draft_tokens: With ``members``: the most tokens that are drafted ahead; 0 for none.
-        draft_model: With ``members``: a small model of the main model's vocabulary that drafts in its place, in a
-            member's form.
-        dtype: With ``members`` given by path alone, as the next three: ``auto`` or a torch dtype.
+        main_model: With ``members``, as all settings up to ``draft_model``: index of the member whose vocabulary tokens
+            are chosen from. `deepen_llm.EnsembleSettings` describes the settings further.
+        weights: Aggregation weights, or weights that follow the input.
+        fusion: A fusion method, its name, or a mapping with its ``method`` and options.
+        gate: Where to fuse; a gate, its name, or a mapping.
+        eos_policy: Which distribution may end a text, ``fused`` or ``main``.
+        batch_size: The most texts decoded together.
+        draft_tokens: The most tokens that are drafted ahead; 0 for none.
+        draft_model: A small model of the main model's vocabulary that drafts in its place, in a member's form.
+        dtype: ``auto`` or a torch dtype. It, ``device``, ``quantization`` and ``compile`` hold for ``members`` given by
+            path alone; `deepen_llm.MemberConfig` describes them further.
         device: ``auto`` or a torch device.
-        quantization: Quantise linear layers while they are loaded; see `MemberConfig`.
-        compile: Compile one-token steps; see `MemberConfig`.
+        quantization: Quantize linear layers while they are loaded.
+        compile: Compile one-token steps.
         model: Names of the members that answer, joined by ``+``; None for all.
-        max_new_tokens: See `GenerationOptions`, as for all that follow; LangChain's ``max_tokens`` is the same.
+        max_new_tokens: The most tokens to commit; LangChain's ``max_tokens`` is the same. It and all that follow are
+            generation options, which `deepen_llm.GenerationOptions` describes further.
         temperature: 0 is greedy.
         top_p: Nucleus.
         top_k: Most tokens to sample from.
@@ -72,7 +76,7 @@ class EnsembleModel(Serializable):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     ensemble: EnsembleLLM | None = Field(default=None, exclude=True)
-    members: SkipValidation[AnyMember | Sequence[AnyMember] | None] = None
+    members: SkipValidation[AnySource | Sequence[AnySource] | None] = None
     config: SkipValidation[str | Path | None] = None
     main_model: int | None = None
     weights: SkipValidation[AnyWeights | None] = None
@@ -81,7 +85,7 @@ class EnsembleModel(Serializable):
     eos_policy: str | None = None
     batch_size: int | None = None
     draft_tokens: int | None = None
-    draft_model: SkipValidation[AnyMember | None] = None
+    draft_model: SkipValidation[AnySource | None] = None
     dtype: Any = Field(default=None, exclude=True)
     device: Any = Field(default=None, exclude=True)
     quantization: Any = Field(default=None, exclude=True)
@@ -117,13 +121,7 @@ class EnsembleModel(Serializable):
         if not isinstance(given, Mapping):  # a model that is a field of another
             return given
         made = from_user(given)
-        unknown = next((name for name in made if name not in cls.model_fields), None)
-        if unknown is not None:
-            meant = suggestion(unknown, cls.model_fields)
-            raise ConfigError(
-                f"{cls.__name__}: unknown option {unknown!r}{meant}",
-                hint=f"known options: {', '.join(EnsembleModel.model_fields)}",
-            )
+        refuse_unknown(cls.__name__, made, dict.fromkeys((*EnsembleModel.model_fields, *cls.model_fields)))
         GenerationOptions(**{name: made[name] for name in OPTIONS if made.get(name) is not None})
         return made
 
@@ -138,32 +136,9 @@ class EnsembleModel(Serializable):
         return self
 
     @cached_property
-    def _source(self) -> Source:
-        given = {
-            name: value for name in ("ensemble", "members", "config") if (value := getattr(self, name)) is not None
-        }
-        if len(given) != 1:
-            raise ConfigError(
-                f"{' and '.join(given) or 'nothing'} given to say which models answer",
-                hint="give exactly one of ensemble=, members= and config=",
-            )
-        beside = [name for name in _SETTINGS + _PLACED if getattr(self, name) is not None]
-        if beside and "members" not in given:
-            raise ConfigError(
-                f"{beside[0]}={getattr(self, beside[0])!r} beside {next(iter(given))}=, which says it itself",
-                hint="set it where the ensemble is made, or give members=",
-            )
-        if self.ensemble is not None:
-            return Source.live(self.ensemble)
-        return Source.of(EnsembleConfig.load(self.config) if self.config is not None else self._configured())
-
-    def _configured(self) -> EnsembleConfig:
-        placed = {name: value for name in _PLACED if (value := getattr(self, name)) is not None}
-        members: Any = [self.members] if isinstance(self.members, (str, Path, Mapping, MemberConfig)) else self.members
-        settings = {name: value for name in _SETTINGS if (value := getattr(self, name)) is not None}
-        if "draft_model" in settings:
-            settings["draft_model"] = _placed_as(settings["draft_model"], placed)
-        return EnsembleConfig(members=[_placed_as(one, placed) for one in members], **settings)
+    def _source(self) -> LazyEnsemble:
+        options: Any = {name: value for name in _SETTINGS + _PLACED if (value := getattr(self, name)) is not None}
+        return LazyEnsemble.of(ensemble=self.ensemble, members=self.members, config=self.config, **options)
 
     def __getstate__(self) -> dict[Any, Any]:
         """What is pickled: the configuration, and no weights.
@@ -171,11 +146,6 @@ class EnsembleModel(Serializable):
         Raises:
             ConfigError: No configuration can name the ensemble.
         """
-        if self._source.members is None:
-            raise ConfigError(
-                "a model over an ensemble that lives in memory only cannot be pickled",
-                hint="name its members by folders or hub ids, or save them with save_pretrained first",
-            )
         state = super().__getstate__()
         return {**state, "__dict__": {**state["__dict__"], "ensemble": None}}
 
@@ -187,12 +157,12 @@ class EnsembleModel(Serializable):
     @property
     def lc_attributes(self) -> dict[str, Any]:
         """Constructor arguments, as JSON: the ensemble's, and the options."""
-        described = self._source.described
-        if described is None:
+        described = dict(self._source.described or {})
+        if not described:
             return {}
-        own = self._source.generation.model_dump(mode="json", exclude_defaults=True)
+        generation = described.pop("generation", {})
         set_here = GenerationOptions(**self._set_here).model_dump(mode="json", exclude_unset=True)
-        return {**described, **own, **set_here, "config": None}
+        return {**described, **generation, **set_here, "config": None}
 
     def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
         """See `Serializable`; weights are never written, and there are no secrets."""
@@ -202,7 +172,3 @@ class EnsembleModel(Serializable):
     def _set_here(self) -> dict[str, Any]:
         """The generation options that this instance sets."""
         return {name: value for name in OPTIONS if (value := getattr(self, name)) is not None}
-
-
-def _placed_as(member: AnyMember, placed: Mapping[str, Any]) -> Any:
-    return {"path": str(member), **placed} if isinstance(member, str | Path) else member

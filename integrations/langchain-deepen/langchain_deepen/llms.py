@@ -12,14 +12,11 @@ from langchain_core.messages import BaseMessage, get_buffer_string
 from langchain_core.outputs import GenerationChunk, LLMResult
 from typing_extensions import Self
 
-from deepen_llm.engine.options import GenerationOptions
-from deepen_llm.llm import EnsembleLLM
-from deepen_llm.outputs import Output
-from langchain_deepen.base import DeepenModel
+from deepen_llm import EnsembleLLM, GenerationOptions, Output
+from langchain_deepen.base import Answer, DeepenModel
 from langchain_deepen.errors import as_langchain
 from langchain_deepen.options import canonical
 from langchain_deepen.outputs import info, llm_result, usage
-from langchain_deepen.tokens import text_ids
 
 
 class DeepenLLM(DeepenModel, BaseLLM):
@@ -47,8 +44,15 @@ class DeepenLLM(DeepenModel, BaseLLM):
     def _kind() -> type[GenerationOptions]:
         return GenerationOptions
 
-    def _ask(self, ensemble: EnsembleLLM) -> tuple[Any, Any]:
-        return ensemble.generate, ensemble.agenerate
+    @staticmethod
+    def _ask(ensemble: EnsembleLLM, items: Sequence[Any], **given: Any) -> Sequence[Answer]:
+        answers: Sequence[Answer] = ensemble.generate(items, **given)
+        return answers
+
+    @staticmethod
+    async def _aask(ensemble: EnsembleLLM, items: Sequence[Any], **given: Any) -> Sequence[Answer]:
+        answers: Sequence[Answer] = await ensemble.agenerate(items, **given)
+        return answers
 
     def generate(self, prompts: list[str], stop: list[str] | None = None, *args: Any, **kwargs: Any) -> LLMResult:
         """See `BaseLLM`, which asks its cache and its callbacks for the instance's options only."""
@@ -144,7 +148,7 @@ class DeepenLLM(DeepenModel, BaseLLM):
         """The text's tokens by the main model's tokenizer."""
         if self.custom_get_token_ids is not None:
             return self.custom_get_token_ids(text)
-        return text_ids(self._source.load(self.model), text)
+        return self._source.load(self.model).token_ids(text)
 
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
         """The number of tokens of the messages in the form in which this model reads them."""

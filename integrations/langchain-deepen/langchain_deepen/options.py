@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from deepen_llm.engine.options import ChatOptions, GenerationOptions
+from deepen_llm import ChatOptions, GenerationOptions
 from deepen_llm.errors import ConfigError
 
 OPTIONS = tuple(GenerationOptions.model_fields)

@@ -11,8 +11,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import ToolCallChunk, tool_call, tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, Generation, LLMResult
 
-from deepen_llm.outputs import Candidate, Output, Piece, Sample, TokenLogprob
-from deepen_llm.tools.calls import CallDelta
+from deepen_llm import CallDelta, Candidate, Output, Piece, Sample, TokenLogprob
 
 
 def llm_result(members: Sequence[str], outputs: Sequence[Output]) -> LLMResult:

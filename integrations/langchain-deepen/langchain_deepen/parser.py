@@ -14,8 +14,8 @@ from langchain_core.utils.json import parse_partial_json
 from pydantic import BaseModel, SkipValidation, TypeAdapter, ValidationError
 from typing_extensions import is_typeddict
 
+from deepen_llm import ResponseFormat
 from deepen_llm.errors import StructureError
-from deepen_llm.structure.response_format import ResponseFormat
 from langchain_deepen.schemas import INSIDE
 from langchain_deepen.tools import is_old
 

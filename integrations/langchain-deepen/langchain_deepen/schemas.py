@@ -12,11 +12,8 @@ from langchain_core.tools import BaseTool
 from typing_extensions import TypedDict
 
 from deepen_llm.errors import ConfigError
-from deepen_llm.structure.paths import everywhere
-from deepen_llm.structure.response_format import type_schema
-from deepen_llm.structure.schema import enforceable
-from deepen_llm.tools import Tool
-from deepen_llm.tools.parameters import briefly, rooted
+from deepen_llm.structure import enforceable, everywhere, type_schema
+from deepen_llm.tools import Tool, briefly, rooted
 from langchain_deepen.tools import described, is_old
 from langchain_deepen.typed_dicts import readable
 

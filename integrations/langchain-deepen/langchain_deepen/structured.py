@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
 
+from deepen_llm import ResponseFormat
 from deepen_llm.errors import ConfigError
-from deepen_llm.structure.response_format import ResponseFormat
 from langchain_deepen.parser import AnswerParser
 from langchain_deepen.schemas import Wanted
 from langchain_deepen.tools import definitions

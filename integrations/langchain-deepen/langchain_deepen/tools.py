@@ -16,10 +16,8 @@ from pydantic.v1 import BaseModel as OldModel
 from typing_extensions import is_typeddict
 
 from deepen_llm.errors import ConfigError
-from deepen_llm.structure.paths import everywhere
-from deepen_llm.tools import Tool
-from deepen_llm.tools.docstrings import Docstring
-from deepen_llm.tools.mappings import spread
+from deepen_llm.structure import everywhere
+from deepen_llm.tools import Docstring, Tool, spread
 from langchain_deepen.typed_dicts import readable
 
 

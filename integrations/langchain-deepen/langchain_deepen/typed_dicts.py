@@ -9,8 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from pydantic import Field
 from typing_extensions import NotRequired, ReadOnly, Required, TypedDict, is_typeddict
 
-from deepen_llm.tools.docstrings import Docstring
-from deepen_llm.tools.functions import told_of
+from deepen_llm.tools import Docstring, told_of
 
 _NEW: Any = TypedDict  # the functional form takes any mapping, which type checkers do not know
 _ABOUT_KEYS = (Required, NotRequired, ReadOnly)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from deepen_li_members import fresh, speakers
 from llama_index.core.llms import ChatMessage
-from llama_index.llms.deepen import DeepenLLM, source
+from llama_index.llms.deepen import DeepenLLM
 from test_li_endpoints import ANSWER, FORMS, PROMPT, Say, every_form, form
 
 from deepen_llm import EnsembleLLM, specialists
@@ -51,7 +51,7 @@ async def test_the_event_loop_goes_on_while_weights_load(say: Say, monkeypatch: 
         time.sleep(0.3)
         return load(config)
 
-    monkeypatch.setattr(source.EnsembleLLM, "from_config", slowly)
+    monkeypatch.setattr(EnsembleLLM, "from_config", slowly)
     llm = DeepenLLM(members=specialists.paths()[:2], max_new_tokens=3)
     ticks, took, (text, _) = await ticks_during(say(llm))
     assert text
@@ -67,7 +67,7 @@ def test_threads_load_once(monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(0.05)
         return load(config)
 
-    monkeypatch.setattr(source.EnsembleLLM, "from_config", counting)
+    monkeypatch.setattr(EnsembleLLM, "from_config", counting)
     llm, barrier = DeepenLLM(members=specialists.paths()[:2], max_new_tokens=3), threading.Barrier(4)
 
     def call(_: int) -> str:
@@ -88,7 +88,7 @@ def test_a_failed_load_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
             raise OSError("no memory")
         return load(config)
 
-    monkeypatch.setattr(source.EnsembleLLM, "from_config", failing_first)
+    monkeypatch.setattr(EnsembleLLM, "from_config", failing_first)
     llm = DeepenLLM(members=specialists.paths()[:2], max_new_tokens=3)
     with pytest.raises(OSError, match="no memory"):
         llm.complete("The capital of France is")

@@ -87,8 +87,8 @@ def test_a_configuration_file_says_everything(kind: Kind, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "nothing given"),
-        ({"members": PATHS, "config": "a.yaml"}, "members and config given"),
+        ({}, "got none"),
+        ({"members": PATHS, "config": "a.yaml"}, "got members and config"),
         ({"config": "nowhere.yaml"}, "cannot be read"),
         ({"members": []}, "0 members"),
         ({"members": PATHS, "main_model": 2}, "main_model=2"),
@@ -212,7 +212,7 @@ def test_a_draft_model_without_use_is_told(kind: Kind) -> None:
 def test_members_and_draft_models_by_path_are_loaded_in_one_way() -> None:
     placed = {"dtype": "float32", "device": "cpu", "compile": True}
     model = ChatDeepen(members=PATHS, draft_tokens=4, draft_model=PATHS[0], **placed)
-    config = model._source._config
+    config = model._source.config
     for one in (*config.members, config.draft_model):
         assert one == MemberConfig(path=one.path, **placed)
     with pytest.raises(ConfigError, match="quantization='int3'"):

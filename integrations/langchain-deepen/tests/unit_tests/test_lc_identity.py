@@ -74,7 +74,7 @@ def test_a_configuration_file_and_a_live_ensemble_load_back_too(kind: Kind, tmp_
     models = [kind(config=tmp_path / "ensemble.yaml", seed=1), kind(ensemble=made, seed=1)]
     assert [back(model).asdict() for model in models] == [model.asdict() for model in models]
     assert models[0].asdict() == models[1].asdict()
-    assert [back(model)._source.draft_model.label for model in models] == ["atlas"] * 2
+    assert [back(model)._source.config.draft_model.label for model in models] == ["atlas"] * 2
 
 
 def test_a_structure_that_is_a_class_is_written_down_as_its_schema() -> None:

@@ -23,37 +23,35 @@ from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools.types import BaseTool
 from llama_index.llms.deepen.messages import conversation
 from llama_index.llms.deepen.responses import answered, completed
-from llama_index.llms.deepen.source import EnsembleSource
 from llama_index.llms.deepen.streams import GrowingChat, GrowingCompletion, arelay, relay
 from llama_index.llms.deepen.structured import StructuredPrediction
 from llama_index.llms.deepen.tools import asked, callable_tools, definition, selections
 
-from deepen_llm import EnsembleLLM
+from deepen_llm import EnsembleLLM, LazyEnsemble
 from deepen_llm.errors import PromptError
-from deepen_llm.requests.prompts import Chatting, readable
 
 
 class DeepenLLM(StructuredPrediction):
     """Several local language models with different vocabularies, as one LlamaIndex model.
 
-    Exactly one of ``ensemble``, ``members`` and ``config`` says which ones. Every instance loads its weights once, on
-    first use; copies share them, and so do instances with the same ``ensemble``. Options of generation have the names
-    that `deepen_llm.GenerationOptions` has, here and with every call; those left out are the ensemble's own. A ``stop``
-    set here ends free text; structured answers and required tool calls come whole. Pickles hold no weights: what they
-    make loads them on first use.
+    Exactly one of ``ensemble``, ``members`` and ``config`` says which ones. Weights are loaded once, on first use;
+    copies share them, and so do instances with the same ``ensemble`` or with equal settings. Options of generation
+    have the names that `deepen_llm.GenerationOptions` has, here and with every call; those left out are the
+    ensemble's own. A ``stop`` set here ends free text; structured answers and required tool calls come whole.
+    Pickles hold no weights: what they make loads them on first use.
 
     Args:
         ensemble: A live `deepen_llm.EnsembleLLM`; serialised forms say where its members are, if they are anywhere but
             in memory.
         members: Folders, hub ids, `deepen_llm.MemberConfig` or their fields.
         config: A configuration file, as `EnsembleLLM.save_config` writes it.
-        main_model: Index of the member whose vocabulary tokens are chosen from; this and the next seven with
-            ``members`` alone.
+        main_model: Index of the member whose vocabulary tokens are chosen from. It and all settings up to
+            ``draft_model`` go with ``members`` alone; `deepen_llm.EnsembleSettings` describes them further.
         weights: Aggregation weights, one per member; or, to follow the input, ``prompt``, ``entropy``, ``track``, or
             fields.
         fusion: A fusion method, its name, or its fields.
         gate: Where to fuse: ``always``, ``unsure``, ``boundary``, ``safe``, or fields of `Gate`.
-        eos_policy: Who ends a text: the ``fused`` distribution, or the ``main`` model alone.
+        eos_policy: Which distribution may end a text: the ``fused`` one, or the ``main`` model's.
         batch_size: The most texts decoded together.
         draft_tokens: The most tokens that are drafted ahead, for the members to read at once; 0 for none.
         draft_model: A small model of the main model's vocabulary that drafts in its place: a folder, a hub id, a
@@ -118,7 +116,7 @@ class DeepenLLM(StructuredPrediction):
 
         Args:
             messages: The conversation.
-            **kwargs: Fields of `deepen_llm.config.ChatOptions`: those of `complete`, and ``tools``, ``tool_choice``,
+            **kwargs: Fields of `deepen_llm.ChatOptions`: those of `complete`, and ``tools``, ``tool_choice``,
                 ``parallel_tool_calls``, ``continue_final_message``.
         """
         ensemble = self.load()
@@ -207,11 +205,8 @@ class _InTemplate:
     It holds no model, so that one can be shown, copied and pickled.
     """
 
-    def __init__(self, source: EnsembleSource) -> None:
+    def __init__(self, source: LazyEnsemble) -> None:
         self._source = source
 
     def __call__(self, messages: Sequence[ChatMessage]) -> str:
-        ensemble = self._source.load()
-        main, said = ensemble.main_model, readable(conversation(messages))
-        how = Chatting(defaults=ensemble.settings.generation.chat_template_kwargs)
-        return main.render(said, **how.arguments(main, said))
+        return self._source.load().render(conversation(messages))

@@ -20,9 +20,7 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 
-from deepen_llm import EnsembleLLM, Output, Sample
-from deepen_llm.outputs import Candidate
-from deepen_llm.vocabulary import Vocabulary
+from deepen_llm import Candidate, EnsembleLLM, Output, Sample
 
 Call = tuple[str, str, dict[str, Any] | str]
 """A call's id, its tool, and its arguments: as JSON while they are being written."""
@@ -126,11 +124,11 @@ def _logprobs(ensemble: EnsembleLLM, output: Output) -> list[list[LogProb]] | No
     """Per token, the chosen one and behind it the other likely ones; None where they were not asked for."""
     if output.logprobs is None:
         return None
-    vocabulary = ensemble.main_model.vocabulary
+    surfaces = ensemble.main_model.vocabulary.surfaces
     ranked = ([chosen, *(one for one in chosen.top if one.token != chosen.token)] for chosen in output.logprobs)
-    return [[_logprob(vocabulary, one) for one in candidates] for candidates in ranked]
+    return [[_logprob(surfaces, one) for one in candidates] for candidates in ranked]
 
 
-def _logprob(vocabulary: Vocabulary, one: Candidate) -> LogProb:
-    surface = vocabulary.surfaces[one.token] or b""
+def _logprob(surfaces: Sequence[bytes | None], one: Candidate) -> LogProb:
+    surface = surfaces[one.token] or b""
     return LogProb(token=one.text, logprob=max(one.logprob, _IMPOSSIBLE), bytes=list(surface))

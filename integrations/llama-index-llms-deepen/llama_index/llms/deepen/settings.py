@@ -12,15 +12,20 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.llms.deepen.responses import model_name
-from llama_index.llms.deepen.source import EnsembleSource
 from typing_extensions import Self
 
-from deepen_llm import EnsembleLLM, FusionMethod, Gate, GenerationOptions, MemberConfig
-from deepen_llm.config import EnsembleSettings
-from deepen_llm.engine.options import ChatOptions
-from deepen_llm.errors import ConfigError
-from deepen_llm.fusion import FollowingWeights
-from deepen_llm.options import suggestion
+from deepen_llm import (
+    AggregationWeights,
+    ChatOptions,
+    EnsembleLLM,
+    EnsembleSettings,
+    FusionMethod,
+    Gate,
+    GenerationOptions,
+    LazyEnsemble,
+    MemberConfig,
+)
+from deepen_llm.errors import ConfigError, refuse_unknown
 
 SETTINGS = ("main_model", "weights", "fusion", "gate", "eos_policy", "batch_size", "draft_tokens", "draft_model")
 _FIXED = ("ensemble", "members", "config", *SETTINGS)
@@ -73,13 +78,13 @@ class Configured(FunctionCallingLLM):
 
     is_chat_model: bool = Field(default=True, description="False for members without chat templates.")
 
-    _source: EnsembleSource = PrivateAttr()
+    _source: LazyEnsemble = PrivateAttr()
 
     def __init__(self, *, ensemble: EnsembleLLM | None = None, **given: Any) -> None:
-        _refuse_unknown(given, ["ensemble", *type(self).model_fields])
+        refuse_unknown(self.class_name(), given, ["ensemble", *type(self).model_fields])
         given = {name: _plain(name, value) for name, value in given.items()}
-        settings = {name: given[name] for name in SETTINGS if given.get(name) is not None}
-        source = EnsembleSource.of(ensemble, given.get("members"), given.get("config"), settings)
+        settings: Any = {name: given[name] for name in SETTINGS if given.get(name) is not None}
+        source = _source(ensemble, given.get("members"), given.get("config"), settings)
         GenerationOptions(**{name: given[name] for name in SAMPLING if given.get(name) is not None})
         super().__init__(**given)
         self._source = source
@@ -133,8 +138,8 @@ class Configured(FunctionCallingLLM):
         """
         asked = self.max_new_tokens
         return LLMMetadata(
-            context_window=self._source.context_window or DEFAULT_CONTEXT_WINDOW,
-            num_output=self._source.settings.generation.max_new_tokens if asked is None else asked,
+            context_window=self._source.window() or DEFAULT_CONTEXT_WINDOW,
+            num_output=self._source.generation.max_new_tokens if asked is None else asked,
             is_chat_model=self.is_chat_model,
             is_function_calling_model=self.is_chat_model,
             model_name=model_name(self._source.names),
@@ -167,11 +172,14 @@ class Configured(FunctionCallingLLM):
         return ChatOptions.merged(self._sampling(), given)
 
 
-def _refuse_unknown(given: Mapping[str, Any], known: Sequence[str]) -> None:
-    unknown = next((name for name in given if name not in known), None)
-    if unknown is not None:
-        guess = suggestion(unknown, known)
-        raise ConfigError(f"DeepenLLM: unknown option {unknown!r}{guess}", hint=f"known options: {', '.join(known)}")
+def _source(ensemble: Any, members: Any, config: Any, settings: dict[str, Any]) -> LazyEnsemble:
+    if ensemble is None and members is None and config is None:
+        raise ConfigError(
+            "DeepenLLM: expected one of ensemble, members and config, got none",
+            hint="give exactly one of ensemble=EnsembleLLM(...), members=[...] and config='ensemble.yaml'; what was "
+            "serialised of models in memory needs from_json(..., ensemble=EnsembleLLM(...))",
+        )
+    return LazyEnsemble.of(ensemble=ensemble, members=members, config=config, **settings)
 
 
 def _refuse_change(names: Iterable[str]) -> None:
@@ -180,18 +188,11 @@ def _refuse_change(names: Iterable[str]) -> None:
         raise ConfigError(f"{fixed} is fixed once a DeepenLLM is made", hint="make a new DeepenLLM")
 
 
-def _written(source: EnsembleSource) -> dict[str, Any]:
+def _written(source: LazyEnsemble) -> dict[str, Any]:
     """A live ensemble in fields that serialise; none where they cannot say everything."""
-    try:
-        config = source.configuration
-    except ConfigError:
-        return {}
-    if config.own_parts:
-        return {}
-    generation = config.generation.model_dump(exclude_defaults=True)
-    if not generation.keys() <= set(SAMPLING):
-        return {}
-    return {name: _plain(name, getattr(config, name)) for name in ("members", *SETTINGS)} | generation
+    described = dict(source.described or {})
+    generation = described.pop("generation", {})
+    return described | generation if generation.keys() <= set(SAMPLING) else {}
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -206,7 +207,7 @@ def _plain(name: str, value: Any) -> Any:
         _refuse_own(name, value)
     if isinstance(value, FusionMethod):
         return {"method": value.method, **value.model_dump(mode="json", exclude_defaults=True)}
-    if isinstance(value, FollowingWeights | Gate):
+    if isinstance(value, AggregationWeights | Gate) and isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if name in {"stop", "stop_token_ids"} and isinstance(value, str | int):
         return [value]

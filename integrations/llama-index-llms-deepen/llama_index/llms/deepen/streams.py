@@ -10,10 +10,7 @@ from typing import Any, Generic, TypeVar
 from llama_index.core.base.llms.types import ChatResponse, CompletionResponse
 from llama_index.llms.deepen.responses import answered, completed, message
 
-from deepen_llm import EnsembleLLM, Output
-from deepen_llm.outputs import Piece
-from deepen_llm.requests.streams import AsyncTextStream, TextStream
-from deepen_llm.tools import CallDelta
+from deepen_llm import AsyncTextStream, CallDelta, EnsembleLLM, Output, Piece, TextStream
 
 Response = TypeVar("Response", CompletionResponse, ChatResponse)
 

@@ -16,8 +16,8 @@ from llama_index.core.prompts import PromptTemplate
 from llama_index.core.types import Model, PydanticProgramMode
 from llama_index.llms.deepen.settings import Configured
 
+from deepen_llm import ResponseFormat
 from deepen_llm.errors import ConfigError
-from deepen_llm.structure.response_format import ResponseFormat
 
 _OF_TOOLS = ("tool_choice", "tool_required", "allow_parallel_tool_calls")  # what callers add for models that need them
 _Response = ChatResponse | CompletionResponse

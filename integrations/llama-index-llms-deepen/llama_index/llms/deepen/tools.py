@@ -11,8 +11,8 @@ from llama_index.core.llms.utils import parse_partial_json
 from llama_index.core.tools.types import AsyncBaseTool, BaseTool, ToolMetadata, ToolOutput, adapt_to_async_tool
 from llama_index.llms.deepen.messages import tool_calls
 
+from deepen_llm import Tool
 from deepen_llm.errors import ConfigError, StructureError
-from deepen_llm.tools import Tool
 
 
 def definition(tool: BaseTool) -> dict[str, Any]:
