@@ -34,11 +34,11 @@ from deepen_llm.errors import PromptError
 class DeepenLLM(StructuredPrediction):
     """Several local language models with different vocabularies, as one LlamaIndex model.
 
-    Exactly one of ``ensemble``, ``members`` and ``config`` says which ones. Weights are loaded once, on first
-    use; copies share them, and so do instances with the same ``ensemble`` or with equal settings. Options of generation have the names
-    that `deepen_llm.GenerationOptions` has, here and with every call; those left out are the ensemble's own. A ``stop``
-    set here ends free text; structured answers and required tool calls come whole. Pickles hold no weights: what they
-    make loads them on first use.
+    Exactly one of ``ensemble``, ``members`` and ``config`` says which ones. Weights are loaded once, on first use;
+    copies share them, and so do instances with the same ``ensemble`` or with equal settings. Options of generation have
+    the names that `deepen_llm.GenerationOptions` has, here and with every call; those left out are the ensemble's own. A
+    ``stop`` set here ends free text; structured answers and required tool calls come whole. Pickles hold no weights:
+    what they make loads them on first use.
 
     Args:
         ensemble: A live `deepen_llm.EnsembleLLM`; serialised forms say where its members are, if they are anywhere but
