@@ -161,7 +161,12 @@ class Fusion(ABC):
 
     @abstractmethod
     def _fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:
-        """`fuse`, for logits whose end of text is one token; finite or ``-inf``, never NaN."""
+        """`fuse`, for logits whose end of text is one token; finite or ``-inf``, never NaN.
+
+        Returns:
+            Logits over the main vocabulary, ``[B, V_m]``, on the scale of the main model's, on which a repetition
+            penalty depends: where all members say the same, they are the main model's own.
+        """
 
 
 class FusionMethod(Options, ABC):

@@ -95,7 +95,7 @@ class Tunable(ABC):
         if self.only is None:
             return True
         name, choices = self.only
-        return any(one.held(values) in choices for one in among if one.name == name)
+        return any(one.chosen(values) in choices for one in among if isinstance(one, Choice) and one.name == name)
 
 
 @dataclass(frozen=True)
@@ -180,9 +180,13 @@ class Choice(Tunable):
         return dict(self.choices[trial.suggest_categorical(parameter, self.distribution)])
 
     def held(self, values: Mapping[str, Any]) -> Any:
+        """The choice whose options these are, where it is proposed."""
+        name = self.chosen(values)
+        return name if name in self.distribution else None
+
+    def chosen(self, values: Mapping[str, Any]) -> str | None:
         """The choice whose options these are."""
-        fitting = (name for name in self.distribution if self.choices[name].items() <= values.items())
-        return next(fitting, None)
+        return next((name for name, options in self.choices.items() if options.items() <= values.items()), None)
 
 
 def propose(

@@ -73,13 +73,13 @@ def test_all_that_a_method_says_of_its_options_can_be_used(method: FusionMethod)
 
 
 @EACH
-def test_identical_members_keep_their_distribution(method: FusionMethod) -> None:
+def test_identical_members_keep_their_logits(method: FusionMethod) -> None:
     logits = random_logits(THREE[0], 4, 5)
     fused = method.prepare([THREE[0]] * 3, 1).fuse([logits] * 3, WEIGHTS)
     if method.method == "deepen":  # its optimiser divides the rounding of a gradient of 0 by its own size
         assert torch.equal(fused.argmax(-1), logits.argmax(-1))
         return
-    torch.testing.assert_close(fused.softmax(-1), logits.softmax(-1), atol=1e-6, rtol=0)
+    torch.testing.assert_close(fused, logits, atol=1e-4, rtol=0)  # a repetition penalty depends on their scale, too
 
 
 @EACH

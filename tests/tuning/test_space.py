@@ -10,7 +10,9 @@ from deepen_llm import TrackWeights
 from deepen_llm.config import EnsembleSettings
 from deepen_llm.errors import ConfigError
 from deepen_llm.fusion import DEFAULT, METHODS, STARTING_METHODS, named_method
+from deepen_llm.fusion.relative.method import RelativeMethod
 from deepen_llm.fusion.tunable import Choice, Tunable
+from deepen_llm.tuning import sweeps
 from deepen_llm.tuning.space import Candidate, SearchSpace
 
 
@@ -87,6 +89,20 @@ def test_a_method_without_starts_is_tried_as_it_stands_where_it_is_named() -> No
 def test_the_default_method_is_tried_first() -> None:
     first = next(SearchSpace().start((0, 1)))
     assert first.fusion == {"method": DEFAULT.method}
+
+
+@pytest.mark.parametrize(
+    ("fusion", "options"),
+    [
+        ({"method": "deepen"}, {"relr", "search_steps", "anchor_count"}),
+        ({"method": "bayes"}, {"rounds", "self_mass", "anchor_count"}),
+        ({"method": "bayes", **RelativeMethod.tunables[0].choices["paper"]}, {"rounds", "anchor_count"}),  # type: ignore[attr-defined]
+        ({"method": "surface"}, {"rounds"}),
+        ({"method": "exact"}, set()),
+    ],
+)
+def test_what_is_swept_around_a_method(fusion: dict[str, Any], options: set[str]) -> None:
+    assert {name for name in sweeps.swept() if sweeps._sweep_of(name, fusion)} == options
 
 
 MISTAKES: list[tuple[dict[str, Any], str]] = [

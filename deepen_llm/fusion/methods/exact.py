@@ -85,7 +85,8 @@ class _ExactFusion(Fusion):
         mean = total / share.clamp_min(_TINY)
         fused = torch.where(share > 0, mean if self._geometric else mean.log(), own.log())
         impossible = fused.isneginf().all(-1, keepdim=True)  # to some member, whatever the token
-        return torch.where(impossible, own.log(), fused).log_softmax(-1)
+        fused = torch.where(impossible, own.log(), fused).log_softmax(-1)
+        return fused + logits[self.main].logsumexp(-1, keepdim=True)  # on the scale of the main model's logits
 
     def _term(self, weight: Tensor, p: Tensor) -> Tensor:
         """What a member adds to a sum: its probabilities ``[B, A]``, or their logarithms, by its weight ``[B, 1]``."""
