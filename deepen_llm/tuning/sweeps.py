@@ -22,7 +22,7 @@ def sweep(tuner: Tuner, best: Candidate) -> Sweeps:
     """
     options = dict[str, tuple[Point, ...]]()
     for name in swept():
-        around = ((one, how) for one in _best_first(tuner, best) if (how := _sweep_of(name, one.fusion)))
+        around = ((one, how) for one in _best_first(tuner, best) if (how := sweep_of(name, one.fusion)))
         if found := next(around, None):
             options[name] = tuple(_points(tuner, name, *found))
     return Sweeps(options, tuple(tuner.confidences(best)), tuple(tuner.scores(best, "held_out")))
@@ -42,7 +42,7 @@ def _best_first(tuner: Tuner, best: Candidate) -> list[Candidate]:
     return [best, *(one.candidate for one in sorted(same, key=lambda one: -one.score))]
 
 
-def _sweep_of(name: str, fusion: Mapping[str, Any]) -> Sweep | None:
+def sweep_of(name: str, fusion: Mapping[str, Any]) -> Sweep | None:
     """How an option is swept around a fusion method with its options; None where it is of no use there."""
     kind = METHODS[fusion["method"]]
     for one in kind.tunables:

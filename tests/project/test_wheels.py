@@ -104,3 +104,5 @@ def test_it_holds_its_own_files_and_no_others(name: str, wheels: dict[str, Path]
     }
     assert set(held) == ours
     assert str(package / "py.typed") in held
+    assert {Path(file).parts[0] for file in held} == {package.parts[0]}
+    assert not {"benchmarks", "research", "tests", "study"} & {part for file in held for part in Path(file).parts}

@@ -102,7 +102,7 @@ def test_the_default_method_is_tried_first() -> None:
     ],
 )
 def test_what_is_swept_around_a_method(fusion: dict[str, Any], options: set[str]) -> None:
-    assert {name for name in sweeps.swept() if sweeps._sweep_of(name, fusion)} == options
+    assert {name for name in sweeps.swept() if sweeps.sweep_of(name, fusion)} == options
 
 
 MISTAKES: list[tuple[dict[str, Any], str]] = [
