@@ -19,7 +19,7 @@ from deepen_llm.outputs import FinishReason, Piece, Sample, TokenLogprob, TokenT
 from deepen_llm.outputs.trace import Trace
 from deepen_llm.structure import Guide, Room
 from deepen_llm.tools.calls import CallLog
-from deepen_llm.tools.reader import Event, Reader, Said, Thought
+from deepen_llm.tools.reader import AnswerText, Event, Reader, ReasoningText
 from deepen_llm.vocabulary import Vocabulary
 
 
@@ -210,9 +210,9 @@ class Row:
 
     def _take(self, events: list[Event]) -> None:
         for event in events:
-            if isinstance(event, Said):
+            if isinstance(event, AnswerText):
                 self._assembler.say(event.text)
-            elif isinstance(event, Thought):
+            elif isinstance(event, ReasoningText):
                 self._thoughts += event.text
             else:
                 self._calls.add(event)

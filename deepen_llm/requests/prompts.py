@@ -35,7 +35,7 @@ class Chatting:
     continue_final_message: bool = False
 
     def arguments(self, member: Member, messages: Sequence[Message]) -> dict[str, Any]:
-        """What `Member.encode_chat` and `Member.render` take for these messages, which are `normalised`."""
+        """What `Member.encode_chat` and `Member.render` take for these messages, which are `normalized`."""
         given: dict[str, Any] = {
             "tools": self.toolbox.tools if self.toolbox else (),
             "variables": {**self.standing, **member.chat_template_kwargs, **self.variables},
