@@ -12,7 +12,7 @@ from torch import Tensor
 from deepen_llm.fusion.past import Past
 from deepen_llm.fusion.search_step import SearchStep
 from deepen_llm.fusion.surfaces.straddling import Evidence, Straddler
-from deepen_llm.outputs import END, Candidate, MemberView, Straddling, TokenLogprob, TokenTrace
+from deepen_llm.outputs import Candidate, MemberView, Straddling, TokenLogprob, TokenTrace
 from deepen_llm.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class StepReport:
     def _origin(self, member: int, place: int, token: int) -> str:
         """Where a member's wish for a main token mostly comes from, in words; "" where it comes from here."""
         for one in self._straddlers(member, place, token)[:1]:
-            text, back = shown(self._ensemble.members[member].vocabulary, one.token), one.back
+            text, back = self._ensemble.members[member].vocabulary.shown(one.token), one.back
             return f", as {text!r} begun {back} {'token' if back == 1 else 'tokens'} back"
         return ""
 
@@ -170,7 +170,7 @@ class StepReport:
         likely = sorted(found.straddlers, key=lambda one: -one.share)[:_TOP]
         return tuple(
             Straddling(
-                shown(vocabulary, one.token),
+                vocabulary.shown(one.token),
                 (vocabulary.surfaces[one.token] or b"")[len(one.behind) :].decode(errors="backslashreplace"),
                 one.share,
                 one.back,
@@ -180,20 +180,14 @@ class StepReport:
 
 
 def candidate(vocabulary: Vocabulary, logprobs: Tensor, token: int) -> Candidate:
-    """A token with its log-probability, and its text as `shown`.
+    """A token with its log-probability, and its text by `Vocabulary.shown`.
 
     Args:
         vocabulary: The vocabulary that the token is of.
         logprobs: Log-probabilities, ``[V]``.
         token: Its id.
     """
-    return Candidate(token, shown(vocabulary, token), float(logprobs[token]))
-
-
-def shown(vocabulary: Vocabulary, token: int) -> str:
-    """A token's surface as text; the end of text is spelled ``<end>``, bytes of an unfinished character in escapes."""
-    text = (vocabulary.surfaces[token] or b"").decode(errors="backslashreplace")
-    return END if token in vocabulary.end_of_text else text
+    return Candidate(token, vocabulary.shown(token), float(logprobs[token]))
 
 
 def _top(vocabulary: Vocabulary, logprobs: Tensor, count: int) -> tuple[Candidate, ...]:

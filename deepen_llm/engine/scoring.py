@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from deepen_llm.engine.contexts import Contexts, Fused
 from deepen_llm.engine.ensemble import Ensemble, Step
-from deepen_llm.engine.report import shown
 from deepen_llm.engine.scheduler import Memory
 from deepen_llm.engine.text import TextAssembler
 from deepen_llm.members.text.encoding import EncodedPrompt
@@ -155,6 +154,6 @@ def _scored(vocabulary: Vocabulary, fused: Fused, tokens: Sequence[int]) -> list
     logprobs = logits.log_softmax(-1).gather(1, chosen)[:, 0].tolist()
     greedy = (logits.argmax(-1) == chosen[:, 0]).tolist()
     return [
-        ScoredToken(token, shown(vocabulary, token), logprob, likeliest)
+        ScoredToken(token, vocabulary.shown(token), logprob, likeliest)
         for token, logprob, likeliest in zip(tokens, logprobs, greedy, strict=True)
     ]

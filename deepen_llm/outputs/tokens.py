@@ -1,4 +1,4 @@
-"""Tokens of an answer: log-probabilities, and what each token came from."""
+"""Results per token: log-probabilities and traces."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ from dataclasses import dataclass
 
 from deepen_llm.fusion.search_step import SearchStep
 
-END = "<end>"
-"""How the end of text is spelled where tokens are shown."""
-
 
 @dataclass(frozen=True)
 class Candidate:
-    r"""A token with its probability in some distribution.
+    r"""A token with its probability in a distribution.
 
     Attributes:
-        token: Its id in the vocabulary that the distribution is over.
-        text: Its surface as text; special tokens have none. Bytes that are part of a character stand as ``\xe2``.
-        logprob: Natural logarithm of its probability.
+        token: The id in the vocabulary of the distribution.
+        text: The token for display (`Vocabulary.shown`).
+        logprob: The natural logarithm of its probability.
     """
 
     token: int
@@ -30,7 +27,7 @@ class TokenLogprob(Candidate):
     """A committed token in the fused distribution, before temperature and filters.
 
     Attributes:
-        top: The likeliest tokens, as many as asked for.
+        top: The likeliest tokens, as many as requested.
     """
 
     top: tuple[Candidate, ...] = ()
@@ -41,7 +38,7 @@ class ScoredToken(Candidate):
     """A token of a given continuation in the fused distribution.
 
     Attributes:
-        greedy: Whether it is the likeliest one: what greedy decoding would have chosen.
+        greedy: Whether it is the likeliest token, which greedy decoding would have chosen.
     """
 
     greedy: bool
@@ -49,13 +46,13 @@ class ScoredToken(Candidate):
 
 @dataclass(frozen=True)
 class Straddling:
-    """A token that a member would have written across the end of the text (fusion by surfaces).
+    """A token of a member that reaches over the end of the text (fusion by surfaces).
 
     Attributes:
         text: Its surface as text.
-        rest: What of it is still to come.
+        rest: The part of it after the end of the text.
         share: Its share of the member's evidence.
-        back: How many of the member's tokens before the end of the text it begins.
+        back: The number of the member's tokens between its start and the end of the text.
     """
 
     text: str
@@ -66,14 +63,14 @@ class Straddling:
 
 @dataclass(frozen=True)
 class MemberView:
-    """What one member said at one step.
+    """One member's prediction at one step.
 
     Attributes:
         name: The member.
         weight: Its aggregation weight.
-        top: Its likeliest tokens, in its own vocabulary; none where it was not asked, as the main model decided alone.
-        straddling: What it expects by its readings at earlier tokens, the likeliest first.
-        abstained: The share of its weight that it abstained from, where nobody has read what its last bytes may be.
+        top: Its likeliest tokens, in its own vocabulary; none if only the main model was read.
+        straddling: Straddling tokens by its predictions at earlier tokens, the likeliest first.
+        abstained: The share of its weight that is not used, since no earlier prediction covers its last bytes.
     """
 
     name: str
@@ -85,21 +82,20 @@ class MemberView:
 
 @dataclass(frozen=True)
 class TokenTrace:
-    """How one token came about.
+    """The trace of one token.
 
     Attributes:
         chosen: The committed token in the fused distribution.
-        main_choice: What the main model would have chosen alone, in its own distribution.
+        main_choice: The choice of the main model alone, in its own distribution.
         changed: Whether the two differ.
-        members: What each member said.
+        members: The prediction of each member.
         fused: The likeliest fused tokens.
-        reason: What changed and why, in words.
-        text: The characters that it completed; none inside a character.
-        main_model: Index of the main model among the members.
-        moved_by: The member that moved the token away from the main model's choice: of those that hold it likelier than
-            the main model does, the one that puts most weight behind it. None where nothing changed, or no one member
-            is behind it.
-        course: The search's course, its start first; empty where nothing is searched, as in a closed form.
+        reason: What changed and why, as text.
+        text: The characters that the token completes; none inside a character.
+        main_model: The index of the main model among the members.
+        moved_by: The member that changed the choice: of those with a higher probability for the token than the main
+            model, the one with the largest weighted probability. None if nothing changed, or no single member did.
+        course: The states of the search, its start first; empty for a method without search.
     """
 
     chosen: Candidate

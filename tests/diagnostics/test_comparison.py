@@ -13,7 +13,7 @@ from deepen_llm.llm import EnsembleLLM
 from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.loading import load_members
 from deepen_llm.members.local.member import LocalMember
-from deepen_llm.tuning.answered import Answered, ask
+from deepen_llm.tuning.answered import MemberAnswers, ask
 from deepen_llm.tuning.dataset import read_examples
 from deepen_llm.tuning.metrics import Measure
 from deepen_llm.tuning.scoring import scores
@@ -27,7 +27,7 @@ def two() -> list[LocalMember]:
 
 
 @cache
-def answered() -> dict[str, Answered]:
+def answered() -> dict[str, MemberAnswers]:
     return ask(two(), read_examples(specialists.file("dev"), chat=True)[::3])
 
 
@@ -112,8 +112,8 @@ def test_members_that_share_nothing_are_compared_all_the_same() -> None:
 
 def test_pairs_come_first_and_then_all() -> None:
     three = [spelled(name, b"a", name.encode()) for name in ("one", "two", "three")]
-    said = {one.name: Answered((True, False), (-0.1, -2.0)) for one in three} | {
-        "three": Answered((False, True), (-1.0, -1.0))
+    said = {one.name: MemberAnswers((True, False), (-0.1, -2.0)) for one in three} | {
+        "three": MemberAnswers((False, True), (-1.0, -1.0))
     }
     found = compare(three, said)
     assert [len(one.members) for one in found] == [2, 2, 2, 3]
@@ -122,7 +122,7 @@ def test_pairs_come_first_and_then_all() -> None:
 
 
 def test_members_that_were_not_asked_are_named() -> None:
-    with pytest.raises(ConfigError, match="no answers of webster"):
+    with pytest.raises(ConfigError, match="got none of webster"):
         compare(two(), {"atlas": answered()["atlas"]})
 
 

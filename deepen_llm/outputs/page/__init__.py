@@ -1,4 +1,4 @@
-"""One answer's trace as a page: the text, who moved each token, and what every member said there."""
+"""A trace as an HTML page: the text, the member that changed each token, and all members' predictions."""
 
 from deepen_llm.outputs.page.render import frame, page
 
