@@ -1,11 +1,11 @@
-"""What makes random models agree on a text as trained ones do, with forwards that are really computed.
+"""Scripts: random models that agree on a text as trained ones do, with computed forwards.
 
 A `ScriptedLlama` computes all of its logits, then adds to them. At position ``p`` of a text it prefers the text's next
-token with a probability around .85, knows its topic (the 19 tokens after that share .1 by a power law) and its language
-(the rest goes by how frequent tokens are). Each member follows the same text in its own tokenization.
+token with a probability around .85, gives the 19 tokens after that a share of .1 by a power law, and the rest to all
+tokens by their frequency. Each member follows the same text in its own tokenization.
 
-At some positions where two members stand at the same place of the text and see the same token ahead, the main model
-narrowly prefers another one and the other member is sure of the text's: fusion corrects the main model there.
+At some positions where two members have the same next token at the same position of the text, the main model slightly
+prefers another token and the other member gives the text's a high probability: fusion corrects the main model there.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _TORN, _RIVAL = 0.45, 0.55  # there the main model's weights of the text's token
 
 @dataclass(frozen=True)
 class Script:
-    """Texts to follow, a row each, as one member encodes them.
+    """Texts to follow, encoded by one member.
 
     Attributes:
-        ids: Token ids, ``[S, P]``, the end-of-text token behind each text.
+        ids: Token ids, ``[S, P]``, with the end-of-text token after each text.
         ahead: At every position, the tokens with probabilities of their own, ``[S, P, 20]``.
-        bonus: What is added to their logits, ``[S, P, 20]``.
-        tail: What is added to every token's logit, ``[V]``: log-frequencies.
+        bonus: The values added to their logits, ``[S, P, 20]``.
+        tail: The values added to the logits of all tokens, ``[V]``: log-frequencies.
     """
 
     ids: Tensor
@@ -48,10 +48,10 @@ class Script:
         """Make the tables.
 
         Args:
-            rows: Each text's token ids.
-            chances: For each position of each text, the next token's probability; negative where the token after it is
-                to be preferred narrowly.
-            counts: How frequent each token is, ``[V]``.
+            rows: The token ids of each text.
+            chances: The probability of the next token at each position of each text; negative where the token after it
+                is slightly preferred.
+            counts: The frequency of each token, ``[V]``.
         """
         length = max(map(len, rows))
         padded = torch.tensor([[*row, *[0] * (length - len(row))] for row in rows])
@@ -72,16 +72,16 @@ class Script:
         return cls(padded, ahead, bonus, tail)
 
     def to(self, device: torch.device) -> Script:
-        """The same on another device."""
+        """Move the script to a device."""
         return Script(*(getattr(self, name).to(device) for name in ("ids", "ahead", "bonus", "tail")))
 
     def add(self, logits: Tensor, rows: Tensor, positions: Tensor) -> None:
-        """Add to logits in place what the scripts want.
+        """Add the scripts' values to logits, in place.
 
         Args:
-            logits: ``[B, L, V]``.
-            rows: Each row's script, ``[B, 1]``.
-            positions: Where the logits stand in the text, ``[B, L]``.
+            logits: Logits, ``[B, L, V]``.
+            rows: The index of each sequence's script, ``[B, 1]``.
+            positions: The positions of the logits in the text, ``[B, L]``.
         """
         rows, positions = rows.to(logits.device), positions.to(logits.device).clamp(max=self.ids.shape[1] - 1)
         logits += self.tail.to(logits.dtype)
@@ -89,10 +89,10 @@ class Script:
 
 
 class ScriptedLlama(LlamaForCausalLM):  # type: ignore[misc]
-    """A Llama whose computed logits are pulled towards a script.
+    """A Llama whose computed logits are pulled toward a script.
 
-    With several scripts, a row of a batch follows the one that begins with its first token, told from its first key in
-    the cache: whatever an engine does with rows, that one stays with them.
+    With several scripts, each sequence of a batch follows the script that begins with its first token, identified by
+    its first key in the cache, which moves with the sequence in the engine.
     """
 
     script: Script | None = None
@@ -100,7 +100,7 @@ class ScriptedLlama(LlamaForCausalLM):  # type: ignore[misc]
 
     @torch.inference_mode()
     def follow(self, script: Script) -> None:
-        """Follow these texts from now on; their first tokens must differ."""
+        """Set the scripts to follow; their first tokens must differ."""
         self.script = None
         self._firsts = _keys(cache_of(self.forward(script.ids[:, :1].to(self.device))), None)
         self.script = script.to(self.device)
@@ -113,7 +113,7 @@ class ScriptedLlama(LlamaForCausalLM):  # type: ignore[misc]
         logits_to_keep: int | Tensor = 0,
         **given: Any,
     ) -> Any:
-        """The model's own forward, and the script's opinion."""
+        """Run the model's forward, and add the script's values."""
         out = super().forward(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -129,7 +129,7 @@ class ScriptedLlama(LlamaForCausalLM):  # type: ignore[misc]
         return out
 
     def _rows(self, ids: Tensor, mask: Tensor | None, cache: Any) -> Tensor:
-        """Which script each row follows, ``[B, 1]``."""
+        """The index of the script that each sequence follows, ``[B, 1]``."""
         if self.script is None or self._firsts is None or len(self.script.ids) == 1:
             return torch.zeros(len(ids), 1, dtype=torch.long, device=ids.device)
         if cache is None:
@@ -138,7 +138,7 @@ class ScriptedLlama(LlamaForCausalLM):  # type: ignore[misc]
 
 
 def _keys(cache: Any, mask: Tensor | None) -> Tensor:
-    """The key in the first live slot of each row, ``[B, H * d]``."""
+    """The key in the first used slot of each sequence, ``[B, H * d]``."""
     keys: Tensor = cache.layers[0].keys  # [B, H, slots, d]
     if mask is None:
         return keys[:, :, 0].flatten(1)
@@ -157,13 +157,13 @@ def _positions(ids: Tensor, given: Tensor | None, cache: Any) -> Tensor:
 def scripts(
     tokenizers: Sequence[PreTrainedTokenizerBase], texts: Sequence[str], *, disagreement: float, seed: int = 0
 ) -> list[Script]:
-    """Each member's script of the same texts.
+    """Make each member's script of the same texts.
 
     Args:
         tokenizers: The members' tokenizers, the main model's first.
         texts: The texts; each begins with another token in every member.
-        disagreement: Share of the main model's positions at which it prefers another token than the text's.
-        seed: Where that is, and how sure everyone is elsewhere.
+        disagreement: The share of positions at which the main model prefers another token than the text's.
+        seed: The seed of these positions and of the probabilities elsewhere.
     """
     rng = np.random.default_rng(seed)
     encoded = [[tokenizer(text, return_offsets_mapping=True) for text in texts] for tokenizer in tokenizers]
@@ -187,17 +187,17 @@ def _confidence(count: int, rng: np.random.Generator) -> np.ndarray:
 def _disagree(
     spans: Sequence[Sequence[tuple[int, int]]], chances: Sequence[np.ndarray], share: float, rng: np.random.Generator
 ) -> None:
-    """Let the main model want another token at some places where the others, if they see the same, are sure of it."""
+    """Choose positions at which the main model prefers another token, and the others are confident of the text's."""
     if len(spans) < 2 or not share:
         return
-    places = [{span: place for place, span in enumerate(one)} for one in spans]
+    indices = [{span: index for index, span in enumerate(one)} for one in spans]
     due = 0.0
-    for place in range(1, len(spans[0])):
+    for index in range(1, len(spans[0])):
         due += share
-        if due < rng.uniform(0.5, 1.5) or spans[0][place] not in places[1]:  # evenly, but not in step
+        if due < rng.uniform(0.5, 1.5) or spans[0][index] not in indices[1]:  # evenly, but not in step
             continue
         due -= 1
-        chances[0][place - 1] = -1.0
-        for own, known in zip(chances[1:], places[1:], strict=True):
-            if (there := known.get(spans[0][place])) is not None and there > 0:
+        chances[0][index - 1] = -1.0
+        for own, known in zip(chances[1:], indices[1:], strict=True):
+            if (there := known.get(spans[0][index])) is not None and there > 0:
                 own[there - 1] = _SURE
