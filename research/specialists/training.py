@@ -81,23 +81,23 @@ def read(model: PreTrainedModel, stream: Iterator[tuple[Tensor, Tensor]], highes
         highest: The highest learning rate.
         steps: How many batches.
     """
-    optimiser = torch.optim.AdamW(model.parameters(), lr=highest, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=highest, betas=(0.9, 0.98), weight_decay=0.01)
     warmup = max(1, steps // 20)
     rate = torch.optim.lr_scheduler.SequentialLR(
-        optimiser,
+        optimizer,
         [
-            torch.optim.lr_scheduler.LinearLR(optimiser, 0.05, total_iters=warmup),
-            torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, steps - warmup)),
+            torch.optim.lr_scheduler.LinearLR(optimizer, 0.05, total_iters=warmup),
+            torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps - warmup)),
         ],
         milestones=[warmup],
     )
     model.train()
     for step, (ids, weights) in enumerate(itertools.islice(stream, steps)):
         loss = _loss(model, ids, weights)
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         rate.step()
         if step % 100 == 0:
             _LOG.info("%s step %d of %d: loss %.3f", model.config.model_type, step, steps, loss.item())
