@@ -319,7 +319,7 @@ def test_inspect_refuses_a_set_that_tells_nothing(paths: list[str], tmp_path: Pa
     data = tmp_path / "dev.jsonl"
     data.write_text(json.dumps({"prompt": PROMPT, "references": ["x"]}) + "\n")
     for more, said in (
-        (["--dataset", str(data)], "1 examples are too few"),
+        (["--dataset", str(data)], "expected at least 30 examples, got 1"),
         (["--dataset", str(tmp_path / "none.jsonl")], "cannot be read"),
         (["--dataset", str(specialists.file("dev")), "--metric", "accuracy"], "metric 'accuracy' is none"),
         (["--chat"], "expected --dataset with --chat"),
