@@ -1,6 +1,6 @@
-"""What decoding costs, as ratios that are measured in one run: ``python -m benchmarks``.
+"""Benchmarks of decoding, as ratios measured in one run: ``python -m benchmarks``.
 
-`suite.py` lists the parts and which rows each measures; `rows.py` says what the rows are and their targets.
+`suite.py` lists the parts and the rows that each measures; `rows.py` defines the rows and their targets.
 
 | rows | measured in |
 |---|---|
@@ -13,7 +13,6 @@
 | specialists-* | specialists.py |
 | gpu-* | gpu.py |
 
-What they have in common: `text.py` and `tokenizers.py` make a language and its vocabularies, `models.py` models of real
-shapes with random weights, `script.py` lets them agree on a text as trained models do, `floor.py` is the price that
-everything is compared with.
+Shared parts: `text.py` and `tokenizers.py` make a language and its vocabularies, `models.py` models of real shapes with
+random weights, `script.py` makes them agree on a text as trained models do, `floor.py` is the baseline.
 """

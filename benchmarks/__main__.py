@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: what decoding costs, as ratios measured in one run."""
+"""Command line of the benchmarks: ``python -m benchmarks``."""
 
 from __future__ import annotations
 
@@ -63,30 +63,30 @@ def _suite(rows: Collection[str], cpu: bool | None, quick: bool, shape: str | No
 
     import torch
 
-    from benchmarks.setting import QUICK, Setting, Sizes
+    from benchmarks.setting import QUICK, BenchmarkSetting, Sizes
     from benchmarks.suite import Suite
 
     measured = dataclasses.replace(QUICK if quick else Sizes(), **sizes)
     small, large = ("tiny", "tiny") if quick else ("100m", "7b")
     if (shape or small) == "tiny":
         run_on_one_thread()
-    on_cpu = Setting(shape or small, measured, torch.device("cpu")) if cpu is not False else None
+    on_cpu = BenchmarkSetting(shape or small, measured, torch.device("cpu")) if cpu is not False else None
     has_gpu = torch.cuda.is_available() and cpu is not True
-    on_gpu = Setting(shape or large, measured, torch.device("cuda")) if has_gpu else None
+    on_gpu = BenchmarkSetting(shape or large, measured, torch.device("cuda")) if has_gpu else None
     return Suite(rows, on_cpu, on_gpu)
 
 
 def _measure(suite: Suite) -> bool:
-    """Measure with progress shown; whether it was not interrupted."""
+    """Measure with a progress bar; return whether it was not interrupted."""
     from benchmarks.report import line
 
     with suppress(KeyboardInterrupt), _progress() as progress:
         task = progress.add_task("", total=len(suite.names))
 
-        def tell(part: Part, text: str) -> None:
+        def on_progress(part: Part, text: str) -> None:
             progress.update(task, description=f"{part.names[0]}: {text}")
 
-        for result in suite.run(tell):
+        for result in suite.run(on_progress):
             progress.advance(task)
             errors.print(line(result))
         return True

@@ -1,4 +1,4 @@
-"""Processes of their own, for what a process can be measured on only once: its peak memory, its first start."""
+"""Separate processes, for measurements that a process allows only once: peak memory, first start."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _LIMIT = 300  # seconds
 
 
 def run_apart(module: str, arguments: list[str], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Run ``python -m benchmarks.<module>``; the JSON object that it prints last.
+    """Run ``python -m benchmarks.<module>``; return the JSON object that it prints last.
 
     Raises:
-        RuntimeError: It fails.
+        RuntimeError: The process fails.
     """
     command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
     given = {

@@ -1,4 +1,4 @@
-"""Row context: what a token costs after a long text, beside what the floor pays for the same."""
+"""Row context: time of a token after a long text, relative to the floor."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from benchmarks.setting import Setting, Tell
 from deepen_llm.diagnostics.timing import Ratio, in_turn
 
 
-def measure(setting: Setting, tell: Tell) -> Iterator[Result]:
-    """All lengths in turn, ours and the floor's."""
+def measure(setting: BenchmarkSetting, on_progress: OnProgress) -> Iterator[RowResult]:
+    """Measure all lengths in turn, for the ensemble and the floor."""
     sizes, pairs = setting.sizes, setting.pairs()
     llm, floor = ensemble(pairs), Floor(pairs)
     sides: dict[str, Callable[[], float]] = {}
@@ -23,7 +23,7 @@ def measure(setting: Setting, tell: Tell) -> Iterator[Result]:
         sides[f"ours {length}"] = partial(per_token, llm, prompt, sizes.context_tokens)
         sides[f"floor {length}"] = partial(floor.seconds_per_token, prompt, sizes.context_tokens)
     per_token(llm, setting.prompt(sizes.contexts[0]), sizes.context_tokens)
-    took = in_turn(sides, min(2, sizes.repeats), tell)
+    took = in_turn(sides, min(2, sizes.repeats), on_progress)
     short, long = sizes.contexts[0], sizes.contexts[-1]
     growth = {
         side: [after / before for before, after in zip(took[f"{side} {short}"], took[f"{side} {long}"], strict=True)]
@@ -35,4 +35,4 @@ def measure(setting: Setting, tell: Tell) -> Iterator[Result]:
         **{side: [statistics.median(took[f"{side} {n}"]) for n in sizes.contexts] for side in ("ours", "floor")},
     }
     note = f"{long:,} tokens of context take {ours:.2f} times the time of {short}; floor {theirs:.2f}"
-    yield Result("context", Ratio.between(growth["ours"], growth["floor"]), note, {**took, "curve": curve})
+    yield RowResult("context", Ratio.between(growth["ours"], growth["floor"]), note, {**took, "curve": curve})

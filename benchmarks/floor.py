@@ -1,4 +1,4 @@
-"""The floor: the members' own ``generate``, greedy, one after the other, and no ensemble at all."""
+"""The floor: greedy ``generate`` of each member, one after the other, without an ensemble."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Pair = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 
 class Floor:
-    """Members that decode the same prompts apart from each other.
+    """Members that decode the same prompts separately.
 
     Args:
         pairs: Models with their tokenizers.
@@ -23,12 +23,12 @@ class Floor:
         self._pairs = list(pairs)
 
     def generate(self, prompts: Sequence[str], tokens: int) -> None:
-        """Let each member in turn continue all prompts by exactly so many tokens."""
+        """Continue all prompts by an exact number of tokens with each member in turn."""
         for model, tokenizer in self._pairs:
             _generate(model, tokenizer, prompts, tokens)
 
     def seconds_per_token(self, prompt: str, tokens: int) -> float:
-        """Time of a token after the first, all members together: what prompts cost is left out."""
+        """Compute the time of a token after the first, summed over members, that is, without prompts."""
         total = 0.0
         for model, tokenizer in self._pairs:
             clock = _Clock()
@@ -38,7 +38,7 @@ class Floor:
 
 
 class _Clock:
-    """A `transformers` streamer that notes when each token comes."""
+    """A ``transformers`` streamer that records the time of each token."""
 
     def __init__(self) -> None:
         self.times: list[float] = []

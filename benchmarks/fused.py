@@ -1,8 +1,8 @@
-"""Rows fused-*: the fused step alone, beside the members' own one-token forwards in the same run.
+"""Rows fused-*: the fused step alone, relative to the members' one-token forwards in the same run.
 
-Each step's distributions are new ones: *peaked* as the members' scripts have them along the text, *broad* with their
-mass on a thousand tokens, *flat* as untrained models have them. Between two measured steps the members really compute a
-token, so that processor caches are as decoding finds them.
+Each step has new distributions: *peaked* as in the members' scripts along the text, *broad* with their mass on a
+thousand tokens, *flat* as in untrained models. Between two measured steps the members compute a token, so that
+processor caches are in the same state as in decoding.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _BROAD, _NOISE = 1000, 0.55  # tokens of broad distributions; spread of random l
 
 
 class Distributions:
-    """Next-token logits of two members, ever new ones.
+    """A generator of next-token logits of two members.
 
     Args:
         setting: The members and the text.
         kind: One of `KINDS`.
-        seed: Which ones.
+        seed: The seed of the logits.
     """
 
-    def __init__(self, setting: Setting, kind: str, seed: int = 0) -> None:
+    def __init__(self, setting: BenchmarkSetting, kind: str, seed: int = 0) -> None:
         self._kind, self._device = kind, setting.device
         self._scripts = [script.to(setting.device) for script in setting.scripts()]
         self._generator = torch.Generator(setting.device).manual_seed(seed)
@@ -46,7 +46,7 @@ class Distributions:
         self._step = 0
 
     def draw(self) -> list[Tensor]:
-        """The next ones, ``[1, V_i]`` each."""
+        """Draw the next logits, ``[1, V_i]`` each."""
         self._step = (self._step + 1) % len(self._places)
         return [self._draw(member) for member in range(len(self._scripts))]
 
@@ -64,8 +64,8 @@ class Distributions:
         return logits[0]
 
 
-def _places(setting: Setting) -> list[tuple[int, int]]:
-    """For each main-model token of the text, where both members then stand in their own tokens."""
+def _places(setting: BenchmarkSetting) -> list[tuple[int, int]]:
+    """For each main-model token of the text, the position of both members in their own tokens."""
     main, other = (
         [end for _, end in tokenizer(setting.text, return_offsets_mapping=True).offset_mapping]
         for _, tokenizer in setting.pairs()
@@ -79,7 +79,7 @@ def _places(setting: Setting) -> list[tuple[int, int]]:
 
 
 def _joined(before: Iterable[Trail]) -> Trail:
-    """A trail of one token each as one; their norms were computed when they were read."""
+    """Concatenate the past of single tokens, with the norms computed when they were read."""
     trails = list(before)
     return Trail(
         [token for one in trails for token in one.tokens],
@@ -91,24 +91,24 @@ def _joined(before: Iterable[Trail]) -> Trail:
 class Step:
     """The fused step of one method, and the one-token forwards around it."""
 
-    def __init__(self, setting: Setting, method: FusionMethod) -> None:
+    def __init__(self, setting: BenchmarkSetting, method: FusionMethod) -> None:
         self._pairs = setting.pairs()
         self._fusion = EnsembleLLM(self._pairs, fusion=method).ensemble.fusion
         self._weights = torch.full((1, len(self._pairs)), 1 / len(self._pairs))
         self._before = [deque[Trail](maxlen=max(1, self._fusion.back)) for _ in self._pairs]
 
     def fuse(self, logits: list[Tensor]) -> Tensor:
-        """The step, behind those before it."""
+        """Run the step after the previous ones."""
         past = Past([[_joined(before)] for before in self._before], [b""]) if self._fusion.back else None
         return self._fusion.fuse(logits, self._weights, past)
 
     def remember(self, logits: list[Tensor]) -> None:
-        """Take these as what was said before the next step, and their likeliest tokens as what was read."""
+        """Record logits as the past of the next step, and their likeliest tokens as read."""
         for before, one in zip(self._before, logits, strict=True):
             before.appendleft(Trail.of([int(one.argmax())], [one[0]]))
 
     def warm(self, distributions: Distributions, steps: int) -> int:
-        """Fuse as decoding would before, for a while; how many steps that were."""
+        """Run fused steps as in decoding before the measurement; return their number."""
         until = time.perf_counter() + _PATIENCE
         for step in range(steps):
             self.fuse(distributions.draw())
@@ -117,7 +117,7 @@ class Step:
         return steps
 
     def measure(self, distributions: Distributions, steps: int) -> tuple[list[float], list[float]]:
-        """Seconds of the fused step, and of the members' forwards before it."""
+        """Measure the seconds of the fused step, and of the members' forwards before it."""
         fused, forwards = [], []
         for _ in range(steps):
             forwards.append(seconds(self._forward))
@@ -132,28 +132,28 @@ class Step:
             model(input_ids=torch.tensor([[1]], device=model.device), use_cache=True)
 
 
-def measure(setting: Setting, tell: Tell) -> Iterator[Result]:
-    """All methods on every kind of distributions; then K, for the plot."""
+def measure(setting: BenchmarkSetting, on_progress: OnProgress) -> Iterator[RowResult]:
+    """Measure all methods on every kind of distributions; then over K, for the plot."""
     for suffix, method in (("", Deepen()), ("-bayes", Bayes()), ("-surface", Surface())):
-        tell(f"{method.method}: building")
+        on_progress(f"{method.method}: building")
         step = Step(setting, method)
         for kind in KINDS:
-            tell(f"{method.method}, {kind} distributions")
+            on_progress(f"{method.method}, {kind} distributions")
             distributions = Distributions(setting, kind)
             warm = step.warm(distributions, setting.sizes.warm if kind == "peaked" else 2)
             fused, forwards = step.measure(distributions, _MEASURED if kind == "peaked" else _FLAT)
             base = statistics.median(forwards)
-            curve = _over_rows(setting, tell) if kind == "flat" and not suffix else None
+            curve = _over_rows(setting, on_progress) if kind == "flat" and not suffix else None
             raw = {"fused": fused, "forwards": forwards, "warm": warm, **({"curve": curve} if curve else {})}
             note = f"{1e3 * statistics.median(fused):.1f} ms beside {1e3 * base:.1f} ms, after {warm} steps"
-            yield Result(f"fused-{kind}{suffix}", Ratio.of([one / base for one in fused]), note, raw)
+            yield RowResult(f"fused-{kind}{suffix}", Ratio.of([one / base for one in fused]), note, raw)
 
 
-def _over_rows(setting: Setting, tell: Tell) -> dict[str, list[float]]:
-    """The fused step's time over K, for both extremes, and the forwards' beside it."""
+def _over_rows(setting: BenchmarkSetting, on_progress: OnProgress) -> dict[str, list[float]]:
+    """Measure the time of the fused step over K, for both extremes, and that of the forwards."""
     curve: dict[str, list[float]] = {"x": [], "peaked": [], "flat": [], "floor": []}
     for rows in setting.sizes.rows:
-        tell(f"K = {rows}")
+        on_progress(f"K = {rows}")
         step = Step(setting, Deepen(max_rows=rows))
         curve["x"].append(rows)
         for kind in ("peaked", "flat"):

@@ -1,4 +1,4 @@
-"""Row memory: what an ensemble takes beyond weights and tokenizers, with the two largest vocabularies.
+"""Row memory: bytes of an ensemble beyond weights and tokenizers, with the two largest vocabularies.
 
 As a program (``python -m benchmarks.memory CACHE WORDS V V D``), it measures itself.
 """
@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.apart import run_apart
-from benchmarks.rows import Result
-from benchmarks.setting import Setting, Tell
+from benchmarks.rows import RowResult
+from benchmarks.setting import BenchmarkSetting, OnProgress
 from benchmarks.text import Language
 from benchmarks.tokenizers import tokenizer_of
 from deepen_llm.diagnostics.timing import Ratio
@@ -30,9 +30,9 @@ def measure(setting: Setting, tell: Tell) -> Iterator[Result]:
     """Anchors, spaces and fused steps, in a process of its own."""
     *vocabularies, width = setting.sizes.vocabularies
     for vocabulary in vocabularies:
-        tell(f"a tokenizer of {vocabulary:,} tokens")
+        on_progress(f"a tokenizer of {vocabulary:,} tokens")
         setting.tokenizer(vocabulary)
-    tell("an ensemble in a process of its own")
+    on_progress("an ensemble in a separate process")
     found = run_apart("memory", [str(setting.cache), *map(str, (setting.sizes.words, *vocabularies, width))])
     anchors = 4.0 * len(vocabularies) * found["anchors"] * width
     sizes = " × ".join(f"{one:,}" for one in vocabularies)
@@ -41,11 +41,11 @@ def measure(setting: Setting, tell: Tell) -> Iterator[Result]:
         f"embeddings {anchors / 2**20:,.0f} MiB, D = {width}"
     )
     ratio = found["extra"] / anchors
-    yield Result("memory", Ratio(ratio, ratio, ratio), note, found)
+    yield RowResult("memory", Ratio(ratio, ratio, ratio), note, found)
 
 
 def main(cache: str, words: str, *sizes: str) -> None:
-    """Prepare and fuse; prints the bytes that came on top, and the number of anchors."""
+    """Prepare and fuse; print the additional bytes and the number of anchors."""
     *vocabularies, width = map(int, sizes)
     language = Language(int(words))
     tokenizers = [tokenizer_of(vocabulary, language, Path(cache)) for vocabulary in vocabularies]
@@ -66,7 +66,7 @@ def main(cache: str, words: str, *sizes: str) -> None:
 
 
 def _restart_peak() -> int:
-    """Bytes in use now; from here on, the peak counts anew where the system can do that."""
+    """Return the bytes in use, and reset the peak if the system supports it."""
     if not _RESET.exists():
         return _peak()
     _RESET.write_text("5", encoding="ascii")

@@ -1,4 +1,4 @@
-"""Models of the shapes that real families have, with random weights, made where they are to run."""
+"""Models with random weights and the shapes of real families, made on their device."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FINAL_NORM = 0.05  # the last norm's weight: random logits are then quiet besid
 
 @dataclass(frozen=True)
 class Shape:
-    """What decides a Llama's cost.
+    """The shape of a Llama, which determines its cost.
 
     Attributes:
         vocabulary: Tokens V.
@@ -36,7 +36,7 @@ class Shape:
     tied: bool
 
     def __str__(self) -> str:
-        """For a table's head."""
+        """Format the shape for a table's head."""
         return (
             f"{self.vocabulary:,} tokens, D = {self.width:,}, {self.layers} layers, {self.inner:,} inner, "
             f"{self.heads} heads ({self.kv_heads} of keys and values), {'' if self.tied else 'un'}tied: "
@@ -45,7 +45,7 @@ class Shape:
 
     @property
     def parameters(self) -> int:
-        """Their number."""
+        """The number of parameters."""
         narrow = self.width * self.kv_heads // self.heads
         layer = 2 * self.width * (self.width + narrow) + 3 * self.width * self.inner
         return self.layers * layer + (1 if self.tied else 2) * self.vocabulary * self.width
@@ -77,13 +77,13 @@ PRESETS: dict[str, tuple[Shape, ...]] = {
 
 
 def build(shape: Shape, *, device: torch.device, dtype: torch.dtype, seed: int) -> ScriptedLlama:
-    """A model with random weights.
+    """Build a model with random weights.
 
     Args:
-        shape: Its shape.
-        device: Where its weights are made, and stay.
-        dtype: Their type.
-        seed: What they are.
+        shape: The shape.
+        device: The device of the weights.
+        dtype: The type of the weights.
+        seed: The seed of the weights.
     """
     config = LlamaConfig(
         vocab_size=shape.vocabulary,

@@ -1,4 +1,4 @@
-"""The figure of docs/performance.md: what a token's time depends on, each time beside the floor's."""
+"""The figure of docs/performance.md: the time of a token and of the floor."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rows import Result
+from benchmarks.rows import RowResult
 
 _PANELS = {  # row whose raw values hold the curve: title, horizontal axis, labels
     "context": ("Context", "tokens of context", "time of a token, ms"),
@@ -22,8 +22,8 @@ _SIDES = {
 }
 
 
-def curves(results: Sequence[Result]) -> dict[str, Mapping[str, Sequence[float]]]:
-    """The curves that were measured, by the row that they belong to."""
+def curves(results: Sequence[RowResult]) -> dict[str, Mapping[str, Sequence[float]]]:
+    """Select the measured curves by their row."""
     return {one.name: one.raw["curve"] for one in results if one.name in _PANELS and "curve" in one.raw}
 
 
@@ -31,11 +31,11 @@ def draw(found: Mapping[str, Mapping[str, Sequence[float]]], file: Path) -> None
     """Draw one figure of four panels.
 
     Args:
-        found: What `curves` gives.
+        found: The curves, from `curves`.
         file: The picture to write.
 
     Raises:
-        ConfigError: There is no matplotlib, or the picture cannot be written.
+        ConfigError: matplotlib is missing, or the picture cannot be written.
     """
     from deepen_llm.diagnostics.pictures.style import Picture, drawing, save
 
@@ -51,16 +51,16 @@ def draw(found: Mapping[str, Mapping[str, Sequence[float]]], file: Path) -> None
 
 
 def _panel(axis: Any, curve: Mapping[str, Sequence[float]] | None, title: str, across: str, up: str) -> None:
-    from deepen_llm.diagnostics.pictures.style import COLOURS, MUTED, label
+    from deepen_llm.diagnostics.pictures.style import COLORS, MUTED, label
 
     label(axis, title, across, up)
     if not curve:
         axis.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axis.transAxes)
         return
-    for side, (name, place, style) in _SIDES.items():
+    for side, (name, index, style) in _SIDES.items():
         if side in curve:
-            colour = MUTED if place is None else COLOURS[place]
-            axis.plot(curve["x"], [1e3 * one for one in curve[side]], style, color=colour, label=name)
+            color = MUTED if index is None else COLORS[index]
+            axis.plot(curve["x"], [1e3 * one for one in curve[side]], style, color=color, label=name)
     if "flat" in curve:
         axis.set_xscale("log", base=2)
     axis.set_xticks(curve["x"], [f"{one:,}" for one in curve["x"]])

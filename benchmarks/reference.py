@@ -1,8 +1,8 @@
-"""The reference loop: DEEPEN as published code computes it, written anew from its description (arXiv 2404.12715).
+"""The reference loop: DEEPEN as in the published code, reimplemented from its description (arXiv 2404.12715).
 
-For every token each member's whole text is encoded and run again without a cache, dense fp32 relative representations
-carry the distributions over, and five AdamW steps through autograd find the main model's logits. It is here to be
-compared with; `deepen_llm.fusion.methods.deepen` gives the same tokens.
+For every token, each member's whole text is encoded and run without a cache, dense fp32 relative representations
+transform the distributions, and five AdamW steps through autograd find the main model's logits. It is the baseline of
+speed; `deepen_llm.fusion.methods.deepen` gives the same tokens.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ class ReferenceLoop:
         ]
 
     def next_logits(self, text: str) -> Tensor:
-        """The fused logits after a text, ``[V_m]``."""
+        """Compute the fused logits after a text, ``[V_m]``."""
         return self.fuse([self._read(pair, text) for pair in self._pairs])
 
     def append(self, text: str, token: int) -> str:
-        """The text with one more main-model token."""
+        """Append a main-model token to the text."""
         return text + str(self._pairs[0][1].decode([token]))
 
     def fuse(self, logits: Sequence[Tensor]) -> Tensor:
-        """The search, from the main model's logits ``[V_m]``, for the members' average in the relative space."""
+        """Search from the main model's logits ``[V_m]`` for the members' average in the relative space."""
         relative = [one.softmax(-1) @ matrix for one, matrix in zip(logits, self._relative, strict=True)]
         target = torch.stack(relative).mean(0)  # [A]
         z = logits[0].clone().requires_grad_()
@@ -68,7 +68,7 @@ class ReferenceLoop:
 
 @torch.no_grad()
 def relative_representations(embedding: Tensor, anchors: Tensor) -> Tensor:
-    """``softmax(100 · S)`` with L2-normalised rows of cosines S, fp32 ``[V, A]``."""
+    """``softmax(100 · S)`` with L2-normalized rows of cosines S, fp32 ``[V, A]``."""
     units = F.normalize(embedding.float(), dim=-1)
     marks, out = units[anchors].T, torch.empty(len(units), len(anchors))
     for first in range(0, len(units), _BLOCK):

@@ -1,4 +1,4 @@
-"""The table for people, and the record for programs."""
+"""Report of the benchmarks: a table, and a record in JSON."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmarks import plots
-from benchmarks.rows import Result, shown
+from benchmarks.rows import RowResult, shown
 from deepen_llm.errors import ConfigError
 
 _STYLES = {"met": "bold green", "missed": "bold red", "info": "", "not measured": "dim"}
 
 
-def table(results: Sequence[Result]) -> Table:
-    """Every row with its target and verdict."""
+def table(results: Sequence[RowResult]) -> Table:
+    """Make a table of every row with its target and verdict."""
     out = Table(title="Benchmarks", title_justify="left", title_style="bold")
     for name, justify in (("row", "left"), ("measured", "right"), ("target", "right"), ("verdict", "left")):
         out.add_column(name, justify=justify, no_wrap=name != "verdict")  # type: ignore[arg-type]
@@ -28,14 +28,14 @@ def table(results: Sequence[Result]) -> Table:
     return out
 
 
-def line(result: Result) -> Text:
-    """A row as soon as it is measured."""
+def line(result: RowResult) -> Text:
+    """Format a row when it is measured."""
     said = ((f"{value(result)}  ", "bold"), (result.verdict, _STYLES[result.verdict]), (f"  {result.note}", "dim"))
     return Text.assemble(f"{result.name}: ", *said)
 
 
-def save(results: Sequence[Result], about: Mapping[str, Any], folder: Path) -> list[str]:
-    """Write ``table.md``, ``results.json`` and ``performance.png``; remarks on what could not be written."""
+def save(results: Sequence[RowResult], about: Mapping[str, Any], folder: Path) -> list[str]:
+    """Write ``table.md``, ``results.json`` and ``performance.png``; return remarks on files that failed."""
     (folder / "table.md").write_text(markdown(results, about), encoding="utf-8")
     (folder / "results.json").write_text(json.dumps(record(results, about), indent=1), encoding="utf-8")
     curves = plots.curves(results)
@@ -48,8 +48,8 @@ def save(results: Sequence[Result], about: Mapping[str, Any], folder: Path) -> l
     return []
 
 
-def value(result: Result) -> str:
-    """The median, with the spread in brackets."""
+def value(result: RowResult) -> str:
+    """Format the median, with the spread in brackets."""
     if result.ratio is None:
         return ""
     median, low, high = (shown(one, "").strip() for one in _scaled(result))
@@ -57,8 +57,8 @@ def value(result: Result) -> str:
     return f"{median}{spread} {result.row.unit}"
 
 
-def markdown(results: Sequence[Result], about: Mapping[str, Any]) -> str:
-    """The same as a file, with what each row means and how its value came about."""
+def markdown(results: Sequence[RowResult], about: Mapping[str, Any]) -> str:
+    """Format the table in Markdown, with the meaning and the note of each row."""
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     models = "".join(f"- {line}\n" for line in about.get("members", ()))
     lines = ["| row | what | measured | target | verdict | how |", "|---|---|---|---|---|---|"]
@@ -72,12 +72,12 @@ def markdown(results: Sequence[Result], about: Mapping[str, Any]) -> str:
     return f"{head}\n{models}\n" + "\n".join(lines) + "\n"
 
 
-def record(results: Sequence[Result], about: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything, for ``json.dumps``."""
+def record(results: Sequence[RowResult], about: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert all results to plain values for JSON."""
     return {**about, "rows": {one.name: _row(one) for one in results}}
 
 
-def _row(result: Result) -> dict[str, Any]:
+def _row(result: RowResult) -> dict[str, Any]:
     row, ratio = result.row, result.ratio
     return {
         "what": row.what,
@@ -94,7 +94,7 @@ def _row(result: Result) -> dict[str, Any]:
     }
 
 
-def _scaled(result: Result) -> tuple[float, float, float]:
+def _scaled(result: RowResult) -> tuple[float, float, float]:
     scale = 100 if result.row.unit == "%" else 1
     ratio = result.ratio
     assert ratio is not None  # noqa: S101

@@ -1,4 +1,4 @@
-"""The rows of the table: what each measures, its target, and what came of it."""
+"""The rows of the table: what each measures, its target, and its result."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from deepen_llm.diagnostics.timing import Ratio
 
 @dataclass(frozen=True)
 class Row:
-    """One row.
+    """A row of the table.
 
     Attributes:
-        name: What ``--rows`` calls it.
-        what: What it measures.
-        unit: Of its value.
-        target: The bound; None for a row that only informs.
-        at_least: Whether the bound is the least that will do, rather than the most.
-        gpu: Whether it takes a GPU.
+        name: The name in ``--rows``.
+        what: What the row measures.
+        unit: The unit of its value.
+        target: The bound; None for information only.
+        at_least: Whether the target is a lower bound; else an upper one.
+        gpu: Whether it needs a GPU.
     """
 
     name: str
@@ -31,20 +31,20 @@ class Row:
 
     @property
     def bound(self) -> str:
-        """The target, for people."""
+        """Format the target."""
         return "" if self.target is None else f"{'≥' if self.at_least else '≤'} {shown(self.target, self.unit)}"
 
 
 @dataclass(frozen=True)
-class Result:
-    """What came of a row.
+class RowResult:
+    """The result of a row.
 
     Attributes:
-        name: The row's.
-        ratio: Its value and spread; None where it was not measured.
-        note: How it came about, or why it was not measured.
-        raw: What it was computed from.
-        failed: Whether measuring it failed, rather than being left out.
+        name: The name of the row.
+        ratio: The value and its spread; None if it was not measured.
+        note: A note on the measurement, or the reason for none.
+        raw: The measured values.
+        failed: Whether the measurement failed; else it was left out.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Result:
 
     @property
     def row(self) -> Row:
-        """The row that this is the result of."""
+        """The row of this result."""
         return ROWS[self.name]
 
     @property
@@ -71,7 +71,7 @@ class Result:
 
 
 def shown(value: float, unit: str) -> str:
-    """A value for people: three digits that count."""
+    """Format a value with three significant digits."""
     if unit == "%":
         return f"{100 * value:.{0 if value >= 0.1 else 1}f} %"
     return f"{value:,.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"

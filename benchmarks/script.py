@@ -1,11 +1,11 @@
-"""What makes random models agree on a text as trained ones do, with forwards that are really computed.
+"""Scripts: random models that agree on a text as trained ones do, with computed forwards.
 
 A `ScriptedLlama` computes all of its logits, and `Tables` add to them. At position ``p`` of a text they prefer the
 text's next token with a probability around .85, know its topic (the 19 tokens after that share .1 by a power law) and
 its language (the rest goes by how frequent tokens are). Each member follows the same text in its own tokenization.
 
-At some positions where two members stand at the same place of the text and see the same token ahead, the main model
-narrowly prefers another one and the other member is sure of the text's: fusion corrects the main model there.
+At some positions where two members have the same next token at the same position of the text, the main model slightly
+prefers another token and the other member gives the text's a high probability: fusion corrects the main model there.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Tables:
     """Texts to follow, a row each, as one member encodes them.
 
     Attributes:
-        ids: Token ids, ``[S, P]``, the end-of-text token behind each text.
+        ids: Token ids, ``[S, P]``, with the end-of-text token after each text.
         ahead: At every position, the tokens with probabilities of their own, ``[S, P, 20]``.
-        bonus: What is added to their logits, ``[S, P, 20]``.
-        tail: What is added to every token's logit, ``[V]``: log-frequencies.
+        bonus: The values added to their logits, ``[S, P, 20]``.
+        tail: The values added to the logits of all tokens, ``[V]``: log-frequencies.
     """
 
     ids: Tensor
@@ -49,10 +49,10 @@ class Tables:
         """Make the tables.
 
         Args:
-            rows: Each text's token ids.
-            chances: For each position of each text, the next token's probability; negative where the token after it is
-                to be preferred narrowly.
-            counts: How frequent each token is, ``[V]``.
+            rows: The token ids of each text.
+            chances: The probability of the next token at each position of each text; negative where the token after it
+                is slightly preferred.
+            counts: The frequency of each token, ``[V]``.
         """
         length = max(map(len, rows))
         padded = torch.tensor([[*row, *[0] * (length - len(row))] for row in rows])
@@ -77,12 +77,12 @@ class Tables:
         return Tables(*(getattr(self, name).to(device) for name in ("ids", "ahead", "bonus", "tail")))
 
     def add(self, logits: Tensor, rows: Tensor, positions: Tensor) -> None:
-        """Add to logits in place what the scripts want.
+        """Add the scripts' values to logits, in place.
 
         Args:
-            logits: ``[B, L, V]``.
-            rows: Each row's script, ``[B, 1]``.
-            positions: Where the logits stand in the text, ``[B, L]``.
+            logits: Logits, ``[B, L, V]``.
+            rows: The index of each sequence's script, ``[B, 1]``.
+            positions: The positions of the logits in the text, ``[B, L]``.
         """
         rows, positions = rows.to(logits.device), positions.to(logits.device).clamp(max=self.ids.shape[1] - 1)
         logits += self.tail.to(logits.dtype)
@@ -124,7 +124,7 @@ def follow(model: ScriptedLlama, tables: Tables) -> None:
 
 
 def _keys(cache: Any, mask: Tensor | None) -> Tensor:
-    """The key in the first live slot of each row, ``[B, H * d]``."""
+    """The key in the first used slot of each sequence, ``[B, H * d]``."""
     keys: Tensor = cache.layers[0].keys  # [B, H, slots, d]
     if mask is None:
         return keys[:, :, 0].flatten(1)
@@ -141,8 +141,8 @@ def scripts(
     Args:
         tokenizers: The members' tokenizers, the main model's first.
         texts: The texts; each begins with another token in every member.
-        disagreement: Share of the main model's positions at which it prefers another token than the text's.
-        seed: Where that is, and how sure everyone is elsewhere.
+        disagreement: The share of positions at which the main model prefers another token than the text's.
+        seed: The seed of these positions and of the probabilities elsewhere.
     """
     rng = np.random.default_rng(seed)
     encoded = [[tokenizer(text, return_offsets_mapping=True) for text in texts] for tokenizer in tokenizers]
@@ -166,17 +166,17 @@ def _confidence(count: int, rng: np.random.Generator) -> np.ndarray:
 def _disagree(
     spans: Sequence[Sequence[tuple[int, int]]], chances: Sequence[np.ndarray], share: float, rng: np.random.Generator
 ) -> None:
-    """Let the main model want another token at some places where the others, if they see the same, are sure of it."""
+    """Choose positions at which the main model prefers another token, and the others are confident of the text's."""
     if len(spans) < 2 or not share:
         return
-    places = [{span: place for place, span in enumerate(one)} for one in spans]
+    indices = [{span: index for index, span in enumerate(one)} for one in spans]
     due = 0.0
-    for place in range(1, len(spans[0])):
+    for index in range(1, len(spans[0])):
         due += share
-        if due < rng.uniform(0.5, 1.5) or spans[0][place] not in places[1]:  # evenly, but not in step
+        if due < rng.uniform(0.5, 1.5) or spans[0][index] not in indices[1]:  # evenly, but not in step
             continue
         due -= 1
-        chances[0][place - 1] = -1.0
-        for own, known in zip(chances[1:], places[1:], strict=True):
-            if (there := known.get(spans[0][place])) is not None and there > 0:
+        chances[0][index - 1] = -1.0
+        for own, known in zip(chances[1:], indices[1:], strict=True):
+            if (there := known.get(spans[0][index])) is not None and there > 0:
                 own[there - 1] = _SURE

@@ -1,4 +1,4 @@
-"""What all rows share: how large everything is, and the members, made once and when they are first needed."""
+"""The setting of a run: sizes, and members that are made at first use."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from deepen_llm import __version__
 DISAGREEMENT = 0.10
 """Share of positions where the main model would choose another token than the ensemble."""
 
-Tell = Callable[[str], None]
-"""Is told what goes on."""
+OnProgress = Callable[[str], None]
+"""A callback with the current activity."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured.
+    """The sizes of the measurements.
 
     Attributes:
-        words: Of the language.
-        tokens: Decoded for rows of batch 1.
-        batch: Rows of a batch.
-        batch_tokens: Decoded in each of them.
-        reference_tokens: Length of the text that the reference loop is measured over.
-        contexts: Tokens of context; the first and the last make the row.
-        context_tokens: Decoded after each.
+        words: Words of the language.
+        tokens: Tokens to decode with one sequence.
+        batch: Sequences of a batch.
+        batch_tokens: Tokens to decode in each of them.
+        reference_tokens: Length of the text that the reference loop is measured on.
+        contexts: Tokens of context; the row compares the first and the last.
+        context_tokens: Tokens to decode after each context.
         rows: Values of ``max_rows``, for the plot.
-        repeats: How often everything is measured.
-        warm: Fused steps before any is measured.
-        vocabularies: Of the rows about memory and start-up, and the width of their embeddings.
+        repeats: Repetitions of each measurement.
+        warm: Fused steps before the first measurement.
+        vocabularies: Two vocabulary sizes for memory and start-up, and the width of the embeddings.
     """
 
     words: int = 300_000
@@ -60,21 +60,36 @@ class Sizes:
     vocabularies: tuple[int, int, int] = (131_072, 199_999, 768)
 
 
-QUICK = Sizes(6_000, 24, 4, 8, 48, (20, 60), 8, (16, 64), 1, 10, (3_000, 4_500, 32))
+QUICK = Sizes(
+    words=6_000,
+    tokens=24,
+    batch=4,
+    batch_tokens=8,
+    reference_tokens=48,
+    contexts=(20, 60),
+    context_tokens=8,
+    rows=(16, 64),
+    repeats=1,
+    warm=10,
+    vocabularies=(3_000, 4_500, 32),
+)
 
 
-class Setting:
-    """One run's members and texts.
+class BenchmarkSetting:
+    """The members and texts of one run.
 
     Args:
         shape: A name in `PRESETS`.
-        sizes: How much is measured.
-        device: Where the members are.
-        cache: Folder of tokenizers.
+        sizes: The sizes of the measurements.
+        device: The device of the members.
+        cache: The folder of tokenizers.
     """
 
     def __init__(self, shape: str, sizes: Sizes, device: torch.device, cache: Path | None = None) -> None:
-        self.shape, self.sizes, self.device, self.cache = shape, sizes, device, cache or default_cache()
+        self.shape = shape
+        self.sizes = sizes
+        self.device = device
+        self.cache = cache or default_cache()
         self.shapes = PRESETS[shape]
         self.dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         self.language = Language(sizes.words)
@@ -82,21 +97,21 @@ class Setting:
 
     @cached_property
     def text(self) -> str:
-        """The text that single rows follow, long enough for every row."""
+        """The text of single sequences, long enough for every row of the table."""
         longest = max(self.sizes.contexts[-1] + self.sizes.context_tokens, self.sizes.tokens + 64)
         return self.language.text(longest + 200, seed=1)
 
     def tokenizer(self, vocabulary: int) -> PreTrainedTokenizerBase:
-        """The tokenizer of this size."""
+        """Return the tokenizer of this size."""
         return tokenizer_of(vocabulary, self.language, self.cache)
 
     def pairs(self, count: int = 2, texts: Sequence[str] | None = None) -> list[Pair]:
-        """The first members, following the setting's text or others, the main model first."""
-        for place, shape in enumerate(self.shapes[:count]):
-            if place not in self._models:
-                model = build(shape, device=self.device, dtype=self.dtype, seed=place)
-                self._models[place] = model, self.tokenizer(shape.vocabulary)
-        pairs = [self._models[place] for place in range(count)]
+        """Make the first members, which follow the setting's text or others, the main model first."""
+        for index, shape in enumerate(self.shapes[:count]):
+            if index not in self._models:
+                model = build(shape, device=self.device, dtype=self.dtype, seed=index)
+                self._models[index] = model, self.tokenizer(shape.vocabulary)
+        pairs = [self._models[index] for index in range(count)]
         for (model, _), script in zip(pairs, self.scripts(count, texts), strict=True):
             follow(model, script)
         return pairs
@@ -107,7 +122,7 @@ class Setting:
         return scripts(tokenizers, texts or [self.text], disagreement=DISAGREEMENT)
 
     def prompt(self, tokens: int, text: str | None = None) -> str:
-        """The text's beginning, of about so many main-model tokens, up to the end of a word."""
+        """Cut the text after about this many main-model tokens, at the end of a word."""
         text = text or self.text
         tokenizer = self.tokenizer(self.shapes[0].vocabulary)
         spans = tokenizer(text, return_offsets_mapping=True).offset_mapping
@@ -115,9 +130,9 @@ class Setting:
         return text[: next(ends)]
 
     def texts(self, rows: int, tokens: int) -> list[str]:
-        """Texts for a batch; each begins with another token in every member.
+        """Make texts for a batch; each begins with a different token in every member.
 
-        They begin with a space and a small letter: so tokenizers have words as tokens, and capital letters otherwise.
+        They begin with a space and a lower-case letter, since tokenizers have such words as tokens.
         """
         tokenizers = [self.tokenizer(shape.vocabulary) for shape in self.shapes[:2]]
         found: dict[str, tuple[int, ...]] = {}
@@ -132,13 +147,13 @@ class Setting:
         raise ValueError(f"only {len(found)} of {rows} texts begin with tokens of their own")
 
     def describe(self) -> dict[str, Any]:
-        """The run's circumstances."""
+        """Describe the run."""
         options = {"shape": self.shape, **dataclasses.asdict(self.sizes)}
         return {**circumstances(self.device), "options": options, "members": [str(one) for one in self.shapes[:2]]}
 
 
 def circumstances(device: torch.device) -> dict[str, Any]:
-    """When, where and with what is measured."""
+    """Describe the time, the machine and the packages of the run."""
     versions = {
         "deepen-llm": __version__,
         "torch": torch.__version__,
@@ -149,7 +164,7 @@ def circumstances(device: torch.device) -> dict[str, Any]:
 
 
 def machine(device: torch.device) -> str:
-    """The processor, its threads, and the GPU if one is used."""
+    """Describe the processor, its threads, and the GPU if one is used."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

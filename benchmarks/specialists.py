@@ -1,4 +1,4 @@
-"""Rows specialists-*: the bundled tiny models, for information: models this small are mostly overhead themselves."""
+"""Rows specialists-*: the bundled tiny models, for information; with such small models overhead dominates."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from deepen_llm.diagnostics.timing import Ratio, in_turn, seconds
 _STEPS = 20
 
 
-def measure(setting: Setting, tell: Tell) -> Iterator[Result]:
-    """All three on a question of the test set; texts that end early are counted as long as they are."""
-    tell("loading")
+def measure(setting: BenchmarkSetting, on_progress: OnProgress) -> Iterator[RowResult]:
+    """Measure all three on a question of the test set; texts that end early count with their length."""
+    on_progress("loading")
     llm = EnsembleLLM.from_pretrained(specialists.paths(), device=str(setting.device))
     members: Any = llm.members
     floor = Floor([(member.model, member.tokenizer) for member in members])
@@ -31,20 +31,22 @@ def measure(setting: Setting, tell: Tell) -> Iterator[Result]:
         "floor": lambda: seconds(lambda: floor.generate([prompt], lengths[-1])),
     }
     in_turn(sides, 1)
-    took = in_turn(sides, setting.sizes.repeats + 2, tell)
+    took = in_turn(sides, setting.sizes.repeats + 2, on_progress)
     made = lengths[-1]
-    yield Result("specialists-plain", Ratio.between(took["ours"], took["floor"]), f"{made} tokens", took)
-    yield Result("specialists-speed", Ratio.of([made / one for one in took["ours"]]), "plain decoding, batch 1", took)
+    yield RowResult("specialists-plain", Ratio.between(took["ours"], took["floor"]), f"{made} tokens", took)
+    yield RowResult(
+        "specialists-speed", Ratio.of([made / one for one in took["ours"]]), "plain decoding, batch 1", took
+    )
     forwards, fused = _step(llm, prompt)
     base = statistics.median(forwards)
     note = f"{1e3 * statistics.median(fused):.2f} ms beside {1e3 * base:.2f} ms"
     raw = {"fused": fused, "forwards": forwards}
-    yield Result("specialists-fused", Ratio.of([one / base for one in fused]), note, raw)
+    yield RowResult("specialists-fused", Ratio.of([one / base for one in fused]), note, raw)
 
 
 @torch.inference_mode()
 def _step(llm: EnsembleLLM, prompt: str) -> tuple[list[float], list[float]]:
-    """Seconds of the members' one-token forwards, and of the fused step on what they say after the prompt."""
+    """Measure seconds of the members' one-token forwards, and of the fused step on their logits after the prompt."""
     members: Any = llm.members
     logits: list[Tensor] = []
     for member in members:

@@ -1,6 +1,6 @@
-"""Rows startup-*: what an ensemble takes to begin, beyond loading, with the two largest vocabularies.
+"""Rows startup-*: start-up time of an ensemble beyond loading, with the two largest vocabularies.
 
-As a program (``python -m benchmarks.startup FOLDER FOLDER``), it starts once and tells what took how long.
+As a program (``python -m benchmarks.startup FOLDER FOLDER``), it starts once and prints the durations.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from deepen_llm.diagnostics.timing import Ratio, seconds
 from deepen_llm.members.local.member import LocalMember
 
 
-def measure(setting: Setting, tell: Tell) -> Iterator[Result]:
-    """Fresh processes, each first time with an empty cache folder, each second time with what the first left there."""
+def measure(setting: BenchmarkSetting, on_progress: OnProgress) -> Iterator[RowResult]:
+    """Measure in fresh processes, first with an empty cache folder, then with the files of the first time."""
     repeats = min(2, setting.sizes.repeats)
     with tempfile.TemporaryDirectory() as work:
-        folders = _saved(setting, Path(work), tell)
+        folders = _saved(setting, Path(work), on_progress)
         found: dict[str, list[dict[str, float]]] = {"first": [], "second": []}
         for repeat in range(repeats):
             for time in found:
-                tell(f"the {time} time, {repeat + 1} of {repeats}")
+                on_progress(f"the {time} time, {repeat + 1} of {repeats}")
                 cache = {"DEEPEN_CACHE": str(Path(work) / f"cache-{repeat}")}
                 found[time].append(run_apart("startup", folders, cache))
     for time, runs in found.items():
         shares = Ratio.of([run["ensemble"] / run["tokenizers"] for run in runs])
         note = ", ".join(f"{run['ensemble']:.2f} s beside {run['tokenizers']:.2f} s" for run in runs)
-        yield Result(f"startup-{time}", shares, note, {"runs": runs})
+        yield RowResult(f"startup-{time}", shares, note, {"runs": runs})
 
 
-def _saved(setting: Setting, work: Path, tell: Tell) -> list[str]:
-    """Checkpoints of one thin layer: their embeddings and tokenizers are what counts here."""
+def _saved(setting: BenchmarkSetting, work: Path, on_progress: OnProgress) -> list[str]:
+    """Save checkpoints of one thin layer, since only embeddings and tokenizers matter here."""
     *vocabularies, width = setting.sizes.vocabularies
     folders = []
     for vocabulary in vocabularies:
-        tell(f"a checkpoint of {vocabulary:,} tokens")
+        on_progress(f"a checkpoint of {vocabulary:,} tokens")
         shape = Shape(vocabulary, width, 1, width, 4, 4, True)
         model = build(shape, device=torch.device("cpu"), dtype=torch.float32, seed=0)
         folder = str(work / str(vocabulary))
@@ -58,13 +58,13 @@ def _saved(setting: Setting, work: Path, tell: Tell) -> list[str]:
 
 
 def _members(models: Sequence[Any], tokenizers: Sequence[Any], folders: Sequence[str]) -> list[LocalMember]:
-    """What loading from these folders makes of them."""
+    """Make members of these folders, as loading does."""
     given = zip(models, tokenizers, folders, strict=True)
     return [LocalMember(model, tokenizer, folder=Path(folder)) for model, tokenizer, folder in given]
 
 
 def main(folders: Sequence[str]) -> None:
-    """Load, then make the ensemble."""
+    """Load the members, then make the ensemble."""
     transformers_logging.disable_progress_bar()
     AutoTokenizer.from_pretrained(specialists.path("atlas"))  # what the library loads at its first use
     tokenizers: list[Any] = []

@@ -1,4 +1,4 @@
-"""All parts of the benchmark, and how they are run."""
+"""All parts of the benchmark, and their runner."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from benchmarks import context, decoding, fused, gpu, memory, reference_row, specialists, startup
-from benchmarks.rows import ROWS, Result
-from benchmarks.setting import Setting, Tell, circumstances
+from benchmarks.rows import ROWS, RowResult
+from benchmarks.setting import BenchmarkSetting, OnProgress, circumstances
 
-Measure = Callable[[Setting, Tell], Iterator[Result]]
+Measure = Callable[[BenchmarkSetting, OnProgress], Iterator[RowResult]]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Part:
 
     Attributes:
         names: Their names.
-        measure: Measures them, one after the other.
+        measure: Yields their results.
     """
 
     names: tuple[str, ...]
@@ -30,7 +30,7 @@ class Part:
 
     @property
     def gpu(self) -> bool:
-        """Whether it takes a GPU."""
+        """Whether the part needs a GPU."""
         return ROWS[self.names[0]].gpu
 
 
@@ -54,56 +54,56 @@ class Suite:
     """One run.
 
     Args:
-        rows: Names of the rows to measure; all where empty.
+        rows: Names of the rows to measure; all if empty.
         cpu: The setting of the rows for any machine; None to leave them out.
         gpu: The setting of the rows for a GPU; None to leave them out.
     """
 
-    def __init__(self, rows: Collection[str], cpu: Setting | None, gpu: Setting | None) -> None:
+    def __init__(self, rows: Collection[str], cpu: BenchmarkSetting | None, gpu: BenchmarkSetting | None) -> None:
         self._rows, self._cpu, self._gpu = rows or ROWS, cpu, gpu
-        self._found: dict[str, Result] = {}
+        self._found: dict[str, RowResult] = {}
 
     @property
     def parts(self) -> list[Part]:
-        """What there is to do."""
+        """The parts to measure."""
         return [part for part in PARTS if set(part.names) & set(self._rows) and self._setting(part)]
 
     @property
     def names(self) -> list[str]:
-        """The rows that are to be measured."""
+        """The names of the rows to measure."""
         return [name for part in self.parts for name in part.names if name in self._rows]
 
     @property
-    def results(self) -> list[Result]:
-        """What has been found so far, a result for every row."""
-        return [self._found.get(name) or Result(name, None, self._why_not(name)) for name in ROWS]
+    def results(self) -> list[RowResult]:
+        """The results so far, one per row."""
+        return [self._found.get(name) or RowResult(name, None, self._why_not(name)) for name in ROWS]
 
-    def run(self, tell: Callable[[Part, str], None]) -> Iterator[Result]:
-        """Measure part by part; a part that fails leaves the others alone."""
+    def run(self, on_progress: Callable[[Part, str], None]) -> Iterator[RowResult]:
+        """Measure part by part; a failed part does not affect the others."""
         for part in self.parts:
-            for result in self._measured(part, partial(tell, part)):
+            for result in self._measured(part, partial(on_progress, part)):
                 if result.name in self._rows:
                     self._found[result.name] = result
                     yield result
 
     def describe(self) -> dict[str, Any]:
-        """The run's circumstances; of two settings, the larger machine's."""
+        """Describe the run; of two settings, that on the GPU."""
         setting = self._gpu or self._cpu
         return setting.describe() if setting else circumstances(torch.device("cpu"))
 
-    def _measured(self, part: Part, tell: Tell) -> Iterator[Result]:
+    def _measured(self, part: Part, on_progress: OnProgress) -> Iterator[RowResult]:
         done: set[str] = set()
         setting = self._setting(part)
         if setting is None:
             return
         try:
-            for result in part.measure(setting, tell):
+            for result in part.measure(setting, on_progress):
                 done.add(result.name)
                 yield result
         except Exception as error:
             yield from (_failure(name, error) for name in part.names if name not in done)
 
-    def _setting(self, part: Part) -> Setting | None:
+    def _setting(self, part: Part) -> BenchmarkSetting | None:
         return self._gpu if part.gpu else self._cpu
 
     def _why_not(self, name: str) -> str:
@@ -116,6 +116,6 @@ class Suite:
         return "interrupted before"
 
 
-def _failure(name: str, error: Exception) -> Result:
+def _failure(name: str, error: Exception) -> RowResult:
     lines = str(error).strip().splitlines() or [""]
-    return Result(name, None, f"failed: {type(error).__name__}: {lines[0]}", failed=True)
+    return RowResult(name, None, f"failed: {type(error).__name__}: {lines[0]}", failed=True)

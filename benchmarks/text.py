@@ -1,4 +1,4 @@
-"""A made-up language: words of syllables, drawn by Zipf's law, so that byte pairs have something to learn."""
+"""An artificial language: words of syllables, drawn by Zipf's law, with byte pairs to learn."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Language:
     """Words in the order of their frequency.
 
     Args:
-        words: How many.
-        seed: Which language.
+        words: The number of words.
+        seed: The seed of the language.
     """
 
     def __init__(self, words: int, seed: int = 0) -> None:
@@ -28,7 +28,7 @@ class Language:
 
     @cached_property
     def words(self) -> list[str]:
-        """The lexicon; rare words are longer."""
+        """The words, rare ones longer."""
         rng = np.random.default_rng(self.seed)
         onsets, codas = [*_ONSETS.split(), ""], [*_CODAS.split(), ""]
         syllables = sorted({a + b + c for a in onsets for b in _NUCLEI.split() for c in codas})
@@ -38,20 +38,20 @@ class Language:
         while len(found) < self.size:
             length = 1 + min(4, int(rng.poisson(0.3 + 0.17 * np.log1p(len(found)))))
             drawn = rng.choice(len(syllables), (1000, length), p=likely)
-            found.update(dict.fromkeys("".join(syllables[place] for place in row) for row in drawn))
+            found.update(dict.fromkeys("".join(syllables[index] for index in row) for row in drawn))
         return list(found)[: self.size]
 
     def corpus(self, seed: int, words: int) -> dict[str, int]:
-        """How often each word occurs in one corpus of about so many words; corpora differ in what they speak of."""
+        """Count each word in a corpus of about this many words; corpora differ in their frequent words."""
         rng = np.random.default_rng(seed)
         likely = _zipf(self.size, 1.0) * np.exp(rng.normal(0, _SPREAD, self.size))
         counts = rng.poisson(likely / likely.sum() * words)
         return {word: int(count) for word, count in zip(self.words, counts, strict=True) if count}
 
     def text(self, words: int, seed: int) -> str:
-        """A text of sentences."""
+        """Make a text of sentences."""
         rng = np.random.default_rng(seed)
-        drawn = [self.words[place] for place in rng.choice(self.size, words, p=_zipf(self.size, _SPEECH))]
+        drawn = [self.words[index] for index in rng.choice(self.size, words, p=_zipf(self.size, _SPEECH))]
         sentences = [" ".join(drawn[first : first + _SENTENCE]) for first in range(0, words, _SENTENCE)]
         return " ".join(f"{sentence.capitalize()}." for sentence in sentences)
 

@@ -18,12 +18,12 @@ _CAPITALS = 20  # one of so many occurrences of a word begins a sentence
 
 
 def tokenizer_of(vocabulary: int, language: Language, cache: Path) -> PreTrainedTokenizerBase:
-    """A tokenizer of exactly this size; two sizes share as many tokens as real ones do (docs/method.md).
+    """Train a tokenizer of exactly this size, or load it; two sizes share as many tokens as real ones (docs/method.md).
 
     Args:
-        vocabulary: Number of tokens; it also seeds the corpus.
-        language: What it is trained on.
-        cache: Folder of tokenizers trained before.
+        vocabulary: The number of tokens, also the seed of the corpus.
+        language: The language of the corpus.
+        cache: The folder of trained tokenizers.
     """
     file = cache / f"bpe-{_VERSION}-{language.size}-{language.seed}-{vocabulary}.json"
     if not file.exists():
@@ -32,7 +32,7 @@ def tokenizer_of(vocabulary: int, language: Language, cache: Path) -> PreTrained
 
 
 def default_cache() -> Path:
-    """Where tokenizers are kept."""
+    """The folder of trained tokenizers."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "deepen-llm" / "benchmarks"
 
@@ -59,7 +59,7 @@ def _occurrences(corpus: dict[str, int]) -> Iterator[str]:
 
 
 def _save(tokenizer: Tokenizer, file: Path) -> None:
-    """Write it whole or not at all: another run may be reading."""
+    """Write a tokenizer atomically, since another run may read it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         tokenizer.save(str(Path(folder) / file.name))

@@ -1,1 +1,1 @@
-"""What the method rests on: the study, its models, and the recipe of the bundled specialists."""
+"""Research: the study, its models, and the recipe of the bundled specialists."""

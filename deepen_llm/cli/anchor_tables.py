@@ -1,4 +1,4 @@
-"""What ``deepen inspect --anchors`` shows on a terminal."""
+"""Tables of ``deepen inspect --anchors``."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from deepen_llm.diagnostics.agreement import Agreement
     from deepen_llm.diagnostics.anchor_comparison import AnchorComparison, AnchorConsistency
 
-_EXAMPLES = 8  # anchors that are shown of each kind
+_EXAMPLES = 8  # anchors per line of examples
 _WIDTH = 66  # of a line of anchors
 
 
 def show_anchors(console: Console, anchored: Sequence[AnchorComparison]) -> None:
-    """Write how members agree on shared anchors.
+    """Print the agreement of members on shared anchors.
 
     Args:
-        console: Where to.
-        anchored: How they compare, one at least.
+        console: The console.
+        anchored: The comparisons, at least one.
     """
     console.print(_agreement_table(anchored))
     console.print(
@@ -40,16 +40,16 @@ def show_anchors(console: Console, anchored: Sequence[AnchorComparison]) -> None
         "    most the consistency under 10 %, half of them that under 50 %.",
         style="dim",
     )
-    for one in anchored:
+    for comparison in anchored:
         table = Table.grid(padding=(0, 2))
-        table.title, table.title_justify, table.title_style = Text(named(one.members)), "left", "bold"
-        table.add_row("most alike", _tokens(one.most_consistent(_EXAMPLES)))
-        table.add_row("least alike", _tokens(one.least_consistent(_EXAMPLES)))
+        table.title, table.title_justify, table.title_style = Text(named(comparison.members)), "left", "bold"
+        table.add_row("most alike", _tokens(comparison.most_consistent(_EXAMPLES)))
+        table.add_row("least alike", _tokens(comparison.least_consistent(_EXAMPLES)))
         console.print(table)
 
 
 def named(members: Sequence[str]) -> str:
-    """What some members are called together."""
+    """Format a name of some members."""
     return " and ".join(members) if len(members) == 2 else f"all {len(members)}"
 
 
@@ -57,18 +57,18 @@ def _agreement_table(anchored: Sequence[AnchorComparison]) -> Table:
     table = Table(title="Agreement on shared anchors", title_justify="left", title_style="bold")
     for name in ("members", "anchors", "space", "self", "cosine", "near"):
         table.add_column(name, justify="left" if name in {"members", "space"} else "right")
-    for one in anchored:
-        named = one.members if len(one.members) == 2 else (f"all {len(one.members)}", "")
-        table.add_row(named[0], str(one.anchors), "paper", *_measures(one.paper))
-        table.add_row(named[1], "", "calibrated", *_measures(one.calibrated), end_section=True)
+    for comparison in anchored:
+        names = comparison.members if len(comparison.members) == 2 else (f"all {len(comparison.members)}", "")
+        table.add_row(names[0], str(comparison.anchors), "paper", *_measures(comparison.paper))
+        table.add_row(names[1], "", "calibrated", *_measures(comparison.calibrated), end_section=True)
     return table
 
 
-def _measures(found: Agreement) -> tuple[str, ...]:
+def _measures(agreement: Agreement) -> tuple[str, ...]:
     return (
-        " ".join(f"{mass:.2f}" for mass in found.self_mass),
-        f"{found.cosine_others:.2f} ({found.cosine:.2f})",
-        f"{found.neighbours:.0%} ({found.chance:.0%})",
+        " ".join(f"{mass:.2f}" for mass in agreement.self_mass),
+        f"{agreement.cosine_others:.2f} ({agreement.cosine:.2f})",
+        f"{agreement.neighbors:.0%} ({agreement.chance:.0%})",
     )
 
 
@@ -77,23 +77,23 @@ def _consistency_table(anchored: Sequence[AnchorComparison]) -> Table:
     table.add_column("members")
     for name in ("mean", "10 %", "25 %", "50 %", "75 %", "90 %"):
         table.add_column(name, justify="right")
-    for one in anchored:
-        found = one.consistency
-        at = [f"{value:.2f}" for value in found.quantiles((0.1, 0.25, 0.5, 0.75, 0.9))]
-        table.add_row(Text(named(one.members)), f"{found.mean:.2f} ({found.chance:.2f})", *at)
+    for comparison in anchored:
+        consistency = comparison.consistency
+        at = [f"{value:.2f}" for value in consistency.quantiles((0.1, 0.25, 0.5, 0.75, 0.9))]
+        table.add_row(Text(named(comparison.members)), f"{consistency.mean:.2f} ({consistency.chance:.2f})", *at)
     return table
 
 
 def _tokens(anchors: Sequence[AnchorConsistency]) -> Text:
-    """Tokens on as many lines as they need, none of them broken."""
+    """Format tokens on several lines, without breaking any."""
     lines = [""]
-    for one in map(_quoted, (anchor.text for anchor in anchors)):
-        if len(lines[-1]) + len(one) + 2 > _WIDTH:
+    for token in map(_quoted, (anchor.text for anchor in anchors)):
+        if len(lines[-1]) + len(token) + 2 > _WIDTH:
             lines.append("")
-        lines[-1] += f"  {one}" if lines[-1] else one
+        lines[-1] += f"  {token}" if lines[-1] else token
     return Text("\n".join(lines))
 
 
 def _quoted(text: str) -> str:
-    shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+    shown = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
     return f"'{shown}'"

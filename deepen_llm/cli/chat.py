@@ -35,25 +35,25 @@ def chat(
 
     /reset forgets the conversation, /exit (or Ctrl-D) leaves, Ctrl-C stops an answer.
     """
-    Conversation(given.load(n=1, chat_template_kwargs=_variables(chat_template_kwargs)), system).hold()
+    ChatSession(given.load(n=1, chat_template_kwargs=_variables(chat_template_kwargs)), system).run()
 
 
-def _variables(told: str | None) -> Any:
-    """The variables of a command line, as JSON; None where there are none."""
+def _variables(text: str | None) -> Any:
+    """Parse template variables in JSON; None if there are none."""
     try:
-        found = json.loads(told) if told else None
+        variables = json.loads(text) if text else None
     except ValueError as error:
-        raise typer.BadParameter(f"--chat-template-kwargs {told} is no JSON: {error}") from error
-    if found is not None and not isinstance(found, dict):
-        raise typer.BadParameter(f"--chat-template-kwargs {told} is no JSON object")
-    return found
+        raise typer.BadParameter(f"--chat-template-kwargs {text} is no JSON: {error}") from error
+    if variables is not None and not isinstance(variables, dict):
+        raise typer.BadParameter(f"--chat-template-kwargs {text} is no JSON object")
+    return variables
 
 
-class Conversation:
-    """A conversation on the standard streams.
+class ChatSession:
+    """A chat session on the standard streams.
 
     Args:
-        llm: Who answers.
+        llm: The ensemble.
         system: A system message, if any.
     """
 
@@ -62,7 +62,7 @@ class Conversation:
         self._interactive = sys.stdin.isatty()
         self._messages = self._beginning()
 
-    def hold(self) -> None:
+    def run(self) -> None:
         """Read and answer until the end of the input or ``/exit``."""
         if self._interactive:
             note(_HELP)
@@ -95,26 +95,26 @@ class Conversation:
             return ""
 
     def _turn(self, line: str) -> None:
-        """Answer one line; an answer that was stopped stays in the conversation as far as it came."""
-        asked = [*self._messages, {"role": "user", "content": line}]
+        """Answer one line; the conversation keeps the generated part of a stopped answer."""
+        messages = [*self._messages, {"role": "user", "content": line}]
         try:
-            answer = self._answer(asked)
+            answer = self._answer(messages)
         except DeepenError as error:
             if not self._interactive:
                 raise
             show_error(error)
             return
         if answer:
-            self._messages = [*asked, {"role": "assistant", "content": answer}]
+            self._messages = [*messages, {"role": "assistant", "content": answer}]
 
     def _answer(self, messages: list[dict[str, str]]) -> str:
         answer = ""
         stream = self._llm.stream_chat(messages)
         try:
             for piece in stream:
-                shown = piece if answer else piece.lstrip()  # many templates leave the first space to the answer
-                answer += shown
-                write(shown)
+                text = piece if answer else piece.lstrip()  # with many templates the answer begins with a space
+                answer += text
+                write(text)
         except KeyboardInterrupt:
             note(" (stopped)")
         finally:

@@ -1,4 +1,4 @@
-"""``deepen demo``: bundled models alone, and as one ensemble: on short questions, then on long answers."""
+"""``deepen demo``: bundled models alone and as an ensemble, on short questions and on long answers."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from deepen_llm.cli.threads import run_small_on_one_thread
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from deepen_llm.demo.long_answers.measure import Result as LongResult
-    from deepen_llm.demo.measure import Result
+    from deepen_llm.demo.long_answers.measure import ChainResult
+    from deepen_llm.demo.measure import QuestionResult
     from deepen_llm.llm import EnsembleLLM
     from deepen_llm.members.base import Member
     from deepen_llm.specialists import Question
 
-R = TypeVar("R", "Result", "LongResult")
+R = TypeVar("R", "QuestionResult", "ChainResult")
 
 CHAINS = "chains"
-"""What ``--subject`` calls the long answers."""
+"""The name of the long answers in ``--subject``."""
 
 
 def demo(
@@ -57,24 +57,24 @@ def demo(
 
     if tune and (questions or subject):
         raise typer.BadParameter("--tune takes all development questions: leave --questions and --subject out")
-    asked = specialists.questions("dev" if tune else "test")
-    known = [*sorted({question.subject for question in asked}), CHAINS]
+    available = specialists.questions("dev" if tune else "test")
+    known = [*sorted({question.subject for question in available}), CHAINS]
     if unknown := sorted(set(subject or []) - set(known)):
-        meant = suggestion(unknown[0], known)
-        raise typer.BadParameter(f"unknown subject {unknown[0]!r}{meant}; there are {', '.join(known)}")
-    wanted = subject or known
-    chosen = pick(asked, wanted, questions)
+        hint = suggestion(unknown[0], known)
+        raise typer.BadParameter(f"unknown subject {unknown[0]!r}{hint}; there are {', '.join(known)}")
+    subjects = subject or known
+    selected = pick(available, subjects, questions)
     if tune:
-        _tune(_members(specialists.paths(), started), chosen)
+        _tune(_members(specialists.paths(), started), selected)
         return
-    if chosen:
-        _ask_short(_members(specialists.paths(), started), chosen)
-    if CHAINS in wanted:
-        _ask_long(questions, time.perf_counter() if chosen else started)
+    if selected:
+        _ask_short(_members(specialists.paths(), started), selected)
+    if CHAINS in subjects:
+        _ask_long(questions, time.perf_counter() if selected else started)
 
 
 def _members(paths: list[Path], started: float) -> list[Member]:
-    """Bundled models, loaded; a line tells what they are and how long it took since ``started``."""
+    """Load bundled models; print their names and the time since ``started``."""
     from deepen_llm.members.config import MemberConfig
     from deepen_llm.members.local.loading import load_member
 
@@ -93,17 +93,17 @@ def _tune(members: list[Member], questions: list[Question]) -> None:
 
     total = rounds(len(members))
     errors.print(f"Asking the {len(questions)} development questions {total} times, to choose settings:")
-    told: list[str] = []
+    printed: list[str] = []
     with _progress() as progress:
         task = progress.add_task("", total=total * len(questions))
 
-        def tell(what: str, count: int) -> None:
-            if what not in told:
-                told.append(what)
-                errors.print(f"  {what}")
-            progress.update(task, description=what, advance=count)
+        def on_progress(name: str, count: int) -> None:
+            if name not in printed:
+                printed.append(name)
+                errors.print(f"  {name}")
+            progress.update(task, description=name, advance=count)
 
-        settings = tune(members, questions, tell)
+        settings = tune(members, questions, on_progress)
     settings.save()
     errors.print(f"Wrote {FILE}", style="bold")
 
@@ -116,7 +116,7 @@ def _ask_short(members: list[Member], questions: list[Question]) -> None:
 
     settings = DemoSettings.load()
     systems = {member.name: EnsembleLLM([member], batch_size=BATCH) for member in members}
-    systems |= {one.name: one.ensemble(members) for one in settings.ensembles}
+    systems |= {choice.name: choice.ensemble(members) for choice in settings.ensembles}
     errors.print(f"Asking {len(questions)} questions: each model alone, then all three as one. Right answers:")
     results = _each(systems, len(questions), lambda llm, advance: measure(llm, questions, advance))
     Report(settings, systems, results).show()
@@ -128,17 +128,18 @@ def _ask_long(count: int | None, started: float) -> None:
     from deepen_llm.demo.long_answers.measure import QUESTIONS, measure, systems
     from deepen_llm.demo.long_answers.questions import questions
 
-    members, chains = _members(paths(), started), questions("test")[: min(count or QUESTIONS, QUESTIONS)]
-    asked = systems(members)
+    members = _members(paths(), started)
+    chains = questions("test")[: min(count or QUESTIONS, QUESTIONS)]
+    ensembles = systems(members)
     errors.print(f"Asking for {len(chains)} long answers: each model alone, then all three as one. Right answers:")
-    results = _each(asked, len(chains), lambda llm, advance: measure(llm, chains, advance))
-    LongReport(asked, results).show()
+    results = _each(ensembles, len(chains), lambda llm, advance: measure(llm, chains, advance))
+    LongReport(ensembles, results).show()
 
 
 def _each(
     systems: Mapping[str, EnsembleLLM], count: int, ask: Callable[[EnsembleLLM, Callable[[int], None]], R]
 ) -> dict[str, R]:
-    """Ask every model and ensemble, with a bar, and a line for what came of each."""
+    """Run every model and ensemble, with a progress bar and a line per result."""
     results = dict[str, R]()
     with _progress() as progress:
         task = progress.add_task("", total=len(systems) * count)

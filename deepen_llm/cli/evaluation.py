@@ -1,4 +1,4 @@
-"""``deepen eval``: lm-evaluation-harness's own command line, with the model ``deepen`` known to it."""
+"""``deepen eval``: the command line of lm-evaluation-harness, with the model ``deepen``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deepen_llm.cli.threads import run_small_on_one_thread
 from deepen_llm.errors import LoadError
 
 SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-"""All arguments are the harness's, ``--help`` among them."""
+"""The harness parses all arguments, including ``--help``."""
 
 
 def evaluate(
@@ -22,7 +22,7 @@ def evaluate(
     try:
         from lm_eval.__main__ import cli_evaluate
 
-        from deepen_llm.harness import DeepenLM  # which registers the model
+        from deepen_llm.harness import DeepenLM  # registers the model
     except ImportError as error:
         raise LoadError(
             f"lm-evaluation-harness cannot be imported: {error}", hint="pip install 'deepen-llm[harness]'"

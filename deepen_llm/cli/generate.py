@@ -41,7 +41,7 @@ def generate(
 
     The generated text goes to standard output, as it comes; all else to standard error.
     """
-    if trace_html and not trace_html.parent.is_dir():  # rather than after the work
+    if trace_html and not trace_html.parent.is_dir():  # fail early
         raise typer.BadParameter(f"--trace-html {trace_html}: there is no folder {trace_html.parent}")
     text = _from_stdin() if prompt == "-" else prompt
     llm = given.load(n=n, token_healing=token_healing, logprobs=logprobs, trace=trace or None)
@@ -53,19 +53,19 @@ def generate(
         _stream(llm, text)
         return
     output = llm.generate(text, trace=generation.trace or bool(trace_html))
-    asked = output if generation.trace else _untraced(output)
+    requested = output if generation.trace else _untraced(output)
     if as_json:
         from deepen_llm.cli.records import as_record
 
-        write(json.dumps(as_record(asked), allow_nan=False) + "\n")
+        write(json.dumps(as_record(requested), allow_nan=False) + "\n")
     else:
-        _show(asked)
+        _show(requested)
     if trace_html and output.trace is not None:
         trace_html.write_text(output.trace.to_html(), encoding="utf-8", errors="replace")
 
 
 def _from_stdin() -> str:
-    """The standard input, but for the line break that ends it."""
+    """Read the standard input without the final line break."""
     try:
         return sys.stdin.buffer.read().decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""``deepen inspect``: what the members are, what their tokenizers share, and whether they are worth fusing."""
+"""``deepen inspect``: members, what their tokenizers have in common, and whether fusing them helps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from deepen_llm.diagnostics.anchor_comparison import AnchorComparison
     from deepen_llm.diagnostics.comparison import Comparison
     from deepen_llm.members.local.member import LocalMember
-    from deepen_llm.tuning.answered import Answered
+    from deepen_llm.tuning.answered import MemberAnswers
     from deepen_llm.tuning.dataset import Examples
 
 
@@ -68,22 +68,22 @@ def inspect(
     with errors.status(f"Loading {len(configuration.members)} members..."):
         members = load_members(configuration.members)
     run_small_on_one_thread(members)
-    answered = _asked(members, examples, metric, configuration) if examples else None
+    answered = _answers(members, examples, metric, configuration) if examples else None
     with errors.status("Comparing..."):
         comparisons = compare(members, answered)
         anchored = compare_anchors(members, sample=sample) if anchors or plot else []
     if plot:
         with errors.status("Drawing..."):
             _draw(members, comparisons, anchored, sample, plot)
-    described = [describe(one, answered[one.name] if answered else None) for one in members]
+    described = [describe(member, answered[member.name] if answered else None) for member in members]
     shown = anchored if anchors else []
     if as_json:
         from deepen_llm.cli.records import finite
 
         record = {
             "members": described,
-            "comparisons": [one.record() for one in comparisons],
-            "anchors": [one.record() for one in shown],
+            "comparisons": [comparison.record() for comparison in comparisons],
+            "anchors": [comparison.record() for comparison in shown],
         }
         write(json.dumps(finite(record), allow_nan=False) + "\n")
     else:
@@ -97,7 +97,7 @@ def _examples(dataset: Path | None, chat: bool, metric: str | None) -> Examples 
     if dataset is None:
         if chat or metric:
             raise ConfigError(
-                f"{'--chat' if chat else '--metric'} without a dataset that it is for", hint="give --dataset dev.jsonl"
+                f"expected --dataset with {'--chat' if chat else '--metric'}, got none", hint="give --dataset dev.jsonl"
             )
         return None
     from deepen_llm.tuning.dataset import check_set, read_examples
@@ -109,25 +109,30 @@ def _examples(dataset: Path | None, chat: bool, metric: str | None) -> Examples 
     return examples
 
 
-def _asked(
+def _answers(
     members: Sequence[LocalMember], examples: Examples, metric: str | None, configuration: EnsembleConfig
-) -> dict[str, Answered]:
-    """What each member answers alone, as the configuration has it generate."""
+) -> dict[str, MemberAnswers]:
+    """Answer the examples with each member alone, with the configured generation options."""
     from deepen_llm.tuning.answered import ask
 
     with errors.status(f"Asking each member {len(examples)} examples..."):
-        told, size = configuration.generation, configuration.batch_size
-        return ask(members, examples, metric=metric, generation=told, batch_size=size)
+        return ask(
+            members,
+            examples,
+            metric=metric,
+            generation=configuration.generation,
+            batch_size=configuration.batch_size,
+        )
 
 
 def _require_plot(where: Path, members: int) -> None:
-    """Find what stands in the way of pictures before models are loaded."""
+    """Check that pictures can be drawn, before models are loaded."""
     from deepen_llm.diagnostics import pictures
 
     if where.suffix:
         pictures.require_ending(where)
     if members < 2:
-        raise ConfigError("--plot compares members, and there is one", hint="give two members or more")
+        raise ConfigError("expected at least two members for --plot, got one", hint="give two members or more")
 
 
 def _draw(
@@ -145,22 +150,22 @@ def _draw(
     spaces = {"paper": PAPER, "calibrated": CALIBRATED}
     masses = {name: self_masses(members, space, sample=sample) for name, space in spaces.items()}
     if where.suffix:
-        found = {where: pictures.draw_overview(projection, anchored, masses)}
+        drawn = {where: pictures.draw_overview(projection, anchored, masses)}
     else:
-        found = {
+        drawn = {
             where / "representations.png": pictures.draw_representations(projection),
             where / "consistency.png": pictures.draw_consistency(anchored),
             where / "self-mass.png": pictures.draw_self_mass(masses, projection.members),
         }
-        if all(one.overlap for one in comparisons):
-            found[where / "gains.png"] = pictures.draw_gains(comparisons)
-    for file, picture in found.items():
+        if all(comparison.overlap for comparison in comparisons):
+            drawn[where / "gains.png"] = pictures.draw_gains(comparisons)
+    for file, picture in drawn.items():
         pictures.save(picture, file)
         note(f"drawn: {file}")
 
 
-def describe(member: LocalMember, answered: Answered | None = None) -> dict[str, Any]:
-    """A member's plain facts, and how it answered where it was asked."""
+def describe(member: LocalMember, answered: MemberAnswers | None = None) -> dict[str, Any]:
+    """Describe a member, with its accuracy and confidence if it has answers."""
     from deepen_llm.vocabulary.kinds import find_kind
 
     vocabulary = member.vocabulary

@@ -1,4 +1,4 @@
-"""What ``deepen inspect`` shows on a terminal."""
+"""Tables of ``deepen inspect``."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from deepen_llm.diagnostics.anchor_comparison import AnchorComparison
     from deepen_llm.diagnostics.comparison import Comparison
 
-_COLOURS = {"worth trying": "green", "undecided": "yellow", "use one alone": "red", "not known": "yellow"}
+_COLORS = {"worth trying": "green", "undecided": "yellow", "use one alone": "red", "not known": "yellow"}
 
 
 def show(
     members: Sequence[dict[str, Any]], comparisons: Sequence[Comparison], anchored: Sequence[AnchorComparison]
 ) -> None:
-    """Write everything to the standard output stream.
+    """Print all tables on the standard output stream.
 
     Args:
-        members: What `deepen_llm.cli.inspection.describe` tells of each.
-        comparisons: How they compare.
-        anchored: How they compare on shared anchors; empty where that is not asked for.
+        members: Descriptions of members by `deepen_llm.cli.inspection.describe`.
+        comparisons: Comparisons of members.
+        anchored: Comparisons by shared anchors; empty if not requested.
     """
     console = Console(highlight=False)
     console.print(_member_table(members))
@@ -42,28 +42,30 @@ def show(
         )
     if anchored:
         show_anchors(console, anchored)
-    for one in comparisons:
+    for comparison in comparisons:
         console.print()
-        console.print(Text(named(one.members), style="bold"))
-        console.print(_coloured(one))
-        if one.main:
-            console.print(Text(f"main model: {one.main}"))
-    if any(one.verdict == "not known" for one in comparisons):
+        console.print(Text(named(comparison.members), style="bold"))
+        console.print(_verdict_text(comparison))
+        if comparison.main:
+            console.print(Text(f"main model: {comparison.main}"))
+    if any(comparison.verdict == "not known" for comparison in comparisons):
         console.print("\nGive a development set: deepen inspect ... --dataset dev.jsonl", style="dim")
 
 
-def _coloured(one: Comparison) -> Text:
-    verdict, colon, why = one.reason.partition(":")
-    return Text.assemble(Text(verdict, style=_COLOURS[one.verdict]), colon, why)
+def _verdict_text(comparison: Comparison) -> Text:
+    verdict, colon, why = comparison.reason.partition(":")
+    return Text.assemble(Text(verdict, style=_COLORS[comparison.verdict]), colon, why)
 
 
 def _token_table(comparisons: Sequence[Comparison]) -> Table:
     table = Table(title="Tokens in common", title_justify="left", title_style="bold")
     for name in ("members", "shared", "of the smallest", "main model", "one to one"):
         table.add_column(name, justify="left" if name in {"members", "main model"} else "right")
-    for one in comparisons:
-        named = one.members if len(one.members) == 2 else (f"all {len(one.members)}",)
-        rows = zip_longest(named, [f"{one.shared:,}"], [f"{one.share:.0%}"], one.members, one.one_to_one)
+    for comparison in comparisons:
+        names = comparison.members if len(comparison.members) == 2 else (f"all {len(comparison.members)}",)
+        rows = zip_longest(
+            names, [f"{comparison.shared:,}"], [f"{comparison.share:.0%}"], comparison.members, comparison.one_to_one
+        )
         for name, shared, share, main, mapped in rows:
             table.add_row(name, shared, share, main, f"{mapped:.0%}")
         table.add_section()
@@ -71,26 +73,30 @@ def _token_table(comparisons: Sequence[Comparison]) -> Table:
 
 
 def _member_table(members: Sequence[dict[str, Any]]) -> Table:
-    table = Table("", *(one["name"] for one in members), title="Members", title_justify="left", title_style="bold")
+    table = Table(
+        "", *(member["name"] for member in members), title="Members", title_justify="left", title_style="bold"
+    )
     rows: dict[str, Callable[[dict[str, Any]], str]] = {
-        "architecture": lambda one: one["architecture"],
-        "parameters": lambda one: f"{one['parameters']:,}",
-        "dtype": lambda one: one["dtype"],
-        "tokenizer": lambda one: one["tokenizer"],
-        "vocabulary": lambda one: f"{one['vocabulary']:,}",
-        "logits": lambda one: f"{one['logits']:,}",
-        "end of text": lambda one: "\n".join(f"{end['id']} {end['token']}" for end in one["end_of_text"]) or "none",
-        "context window": lambda one: f"{one['context_length']:,}" if one["context_length"] else "unbounded",
-        "chat template": lambda one: "yes" if one["chat_template"] else "no",
+        "architecture": lambda member: member["architecture"],
+        "parameters": lambda member: f"{member['parameters']:,}",
+        "dtype": lambda member: member["dtype"],
+        "tokenizer": lambda member: member["tokenizer"],
+        "vocabulary": lambda member: f"{member['vocabulary']:,}",
+        "logits": lambda member: f"{member['logits']:,}",
+        "end of text": lambda member: (
+            "\n".join(f"{end['id']} {end['token']}" for end in member["end_of_text"]) or "none"
+        ),
+        "context window": lambda member: f"{member['context_length']:,}" if member["context_length"] else "unbounded",
+        "chat template": lambda member: "yes" if member["chat_template"] else "no",
     }
     if members[0]["right"] is not None:
         rows |= {
-            "right answers": lambda one: _percent(one["right"]),
-            "sure when right": lambda one: _percent(one["sure_when_right"]),
-            "sure when wrong": lambda one: _percent(one["sure_when_wrong"]),
+            "right answers": lambda member: _percent(member["right"]),
+            "sure when right": lambda member: _percent(member["sure_when_right"]),
+            "sure when wrong": lambda member: _percent(member["sure_when_wrong"]),
         }
     for label, cell in rows.items():
-        table.add_row(label, *(cell(one) for one in members))
+        table.add_row(label, *(cell(member) for member in members))
     return table
 
 

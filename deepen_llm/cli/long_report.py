@@ -1,4 +1,4 @@
-"""What ``deepen demo`` shows of long answers."""
+"""Report of ``deepen demo`` on long answers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from rich.text import Text
 from deepen_llm.cli.report import BRACKETS, gain_line, share_cells
 from deepen_llm.demo.long_answers import NAMES
 from deepen_llm.demo.long_answers.checker import Verdict
-from deepen_llm.demo.long_answers.measure import MAIN, METHODS, Result
+from deepen_llm.demo.long_answers.measure import MAIN, METHODS, ChainResult
 from deepen_llm.demo.verdict import judge
 from deepen_llm.llm import EnsembleLLM
 
-_TOLD = f"""\
+_EXPLANATION = f"""\
 A question asks for five to eight look-ups in a made-up world, each from the place that the one before led to. Every \
 model was taught errors about two of thirteen kinds of look-up, and is as sure of them as of what is true. Right: \
 every look-up is true. Derailed: no answer to what was asked, with a broken sentence, a name that nothing has, other \
@@ -27,21 +27,22 @@ these questions.
 
 
 class LongReport:
-    """Results, what they mean, a comparison with the best member, and one answer.
+    """Prints results with an explanation, a comparison with the best member, and one answer.
 
     Args:
         systems: Every member alone, then every ensemble, by name.
-        results: How each of them did, on the same questions.
+        results: Their results on the same questions.
     """
 
-    def __init__(self, systems: Mapping[str, EnsembleLLM], results: Mapping[str, Result]) -> None:
-        self._systems, self._results = systems, results
+    def __init__(self, systems: Mapping[str, EnsembleLLM], results: Mapping[str, ChainResult]) -> None:
+        self._systems = systems
+        self._results = results
         self._console = Console(highlight=False)
 
     def show(self) -> None:
         """Print all of it on the standard output stream."""
         self._console.print(self._table())
-        self._console.print(_TOLD, style="dim")
+        self._console.print(_EXPLANATION, style="dim")
         self._verdicts()
         self._answer()
 
@@ -75,22 +76,24 @@ class LongReport:
         self._console.print(f"{BRACKETS}\n", style="dim")
 
     def _answer(self) -> None:
-        """One answer that the best method gives rightly and its main model alone does not."""
+        """Print one question that the best method answers right and its main model alone does not."""
         best = max(METHODS, key=lambda name: self._results[name].accuracy)
         ours, theirs = self._results[best], self._results[MAIN]
-        places = [at for at, (we, they) in enumerate(zip(ours.right, theirs.right, strict=True)) if we and not they]
-        if not places:
+        indices = [
+            index for index, (we, they) in enumerate(zip(ours.right, theirs.right, strict=True)) if we and not they
+        ]
+        if not indices:
             self._console.print(f"No question here that {best} answers rightly and {MAIN} alone does not.")
             return
-        at = places[0]
+        index = indices[0]
         self._console.print("One long answer", style="bold")
-        self._console.print(Text(ours.chains[at].prompt))
+        self._console.print(Text(ours.chains[index].prompt))
         for name, result, style in ((best, ours, "green"), (f"{MAIN} alone", theirs, "red")):
-            self._console.print(Text(f"{name} ({_told(result.verdicts[at])}):{result.texts[at]}", style))
+            self._console.print(Text(f"{name} ({_verdict_text(result.verdicts[index])}):{result.texts[index]}", style))
 
 
-def _told(verdict: Verdict) -> str:
-    """A verdict in a few words."""
+def _verdict_text(verdict: Verdict) -> str:
+    """Format a verdict."""
     if verdict.derailed:
         return f"derailed after {verdict.steps} look-ups, {verdict.outcome}"
     return f"wrong at look-up {verdict.false[0] + 1}" if verdict.false else "right"

@@ -1,4 +1,4 @@
-"""What ``deepen demo`` shows of short questions."""
+"""Report of ``deepen demo`` on short questions."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ from rich.table import Table
 from rich.text import Text
 
 from deepen_llm.cli.tracing import trace_view
-from deepen_llm.demo.measure import MAX_NEW_TOKENS, Result, conversation
+from deepen_llm.demo.measure import MAX_NEW_TOKENS, QuestionResult, conversation
 from deepen_llm.demo.settings import DemoSettings
 from deepen_llm.demo.verdict import TARGET, judge, reached
 from deepen_llm.llm import EnsembleLLM
 from deepen_llm.tuning.intervals import Interval
 
 BRACKETS = "In brackets: 95 % intervals, by a paired bootstrap over the questions."
-"""What `gain_line` shows in brackets."""
+"""The meaning of the brackets of `gain_line`."""
 
 
 class Report:
-    """Results, a verdict, and one answer with its trace.
+    """Prints results, a verdict, and one answer with its trace.
 
     Args:
-        settings: Where the ensembles come from.
+        settings: The settings of the ensembles.
         systems: Every specialist alone, then every ensemble, by name.
-        results: How each of them did, on the same questions.
+        results: Their results on the same questions.
     """
 
     def __init__(
-        self, settings: DemoSettings, systems: Mapping[str, EnsembleLLM], results: Mapping[str, Result]
+        self, settings: DemoSettings, systems: Mapping[str, EnsembleLLM], results: Mapping[str, QuestionResult]
     ) -> None:
-        self._settings, self._systems, self._results = settings, systems, results
+        self._settings = settings
+        self._systems = systems
+        self._results = results
         self._console = Console(highlight=False)
 
     def show(self) -> None:
@@ -43,18 +45,18 @@ class Report:
         self._trace()
 
     def _table(self) -> Table:
-        asked = next(iter(self._results.values())).questions
+        questions = next(iter(self._results.values())).questions
         table = Table(
             box=SIMPLE_HEAD,
             padding=0,
-            title=f"Right answers to {len(asked)} test questions, in %",
+            title=f"Right answers to {len(questions)} test questions, in %",
             title_justify="left",
             title_style="bold",
         )
         table.add_column("")
         for name in self._results:
             table.add_column(name.replace(" ", "\n"), justify="right")
-        subjects = list(dict.fromkeys(question.subject for question in asked))
+        subjects = list(dict.fromkeys(question.subject for question in questions))
         for subject in subjects:
             table.add_row(subject, *share_cells([result.accuracy_in(subject) for result in self._results.values()]))
         table.add_section()
@@ -99,32 +101,32 @@ class Report:
         self._console.print("Avg: equal weights; Adapt: weights by development accuracy.\n", style="dim")
 
     def _trace(self) -> None:
-        """One answer that the best ensemble gives rightly and its main model alone does not."""
+        """Print one question that the best ensemble answers right and its main model alone does not."""
         best = max(self._settings.ensembles, key=lambda choice: self._results[choice.name].accuracy)
         main = list(self._settings.members)[best.main_model]
         ours, theirs = self._results[best.name], self._results[main]
-        places = [i for i, (we, they) in enumerate(zip(ours.right, theirs.right, strict=True)) if we and not they]
-        if not places:
+        indices = [i for i, (we, they) in enumerate(zip(ours.right, theirs.right, strict=True)) if we and not they]
+        if not indices:
             self._console.print("No question here that an ensemble answers rightly and its main model does not.")
             return
-        question, wrong = ours.questions[places[0]], theirs.answers[places[0]].strip()
+        question, wrong = ours.questions[indices[0]], theirs.answers[indices[0]].strip()
         output = self._systems[best.name].chat(conversation(question), max_new_tokens=MAX_NEW_TOKENS, trace=True)
         self._console.print("One answer, token by token: weights, likeliest tokens, probabilities", style="bold")
         self._console.print(Text(question.question))
-        said = (f"{best.name}: {output.text.strip()}", "green"), "   ", (f"{main} alone: {wrong}", "red")
-        self._console.print(Text.assemble(*said, "\n"))
+        answers = (f"{best.name}: {output.text.strip()}", "green"), "   ", (f"{main} alone: {wrong}", "red")
+        self._console.print(Text.assemble(*answers, "\n"))
         for token in output.trace or ():
             self._console.print(trace_view(token))
 
 
 def gain_line(name: str, gain: Interval) -> Text:
-    """What an ensemble gains, in points, with its interval."""
+    """Format a gain in points with its interval."""
     value = f"{gain.value:+.1f} points", "bold green" if reached(gain) else "bold"
     return Text.assemble(f" {name:<12} ", value, f" [{gain.low:+.1f}, {gain.high:+.1f}]")
 
 
 def share_cells(shares: list[float], form: str = ".0f") -> list[Text]:
-    """Percentages, the best of them bold."""
+    """Format percentages, the best in bold."""
     best = max(shares)
     return [Text(format(100 * share, form), "bold green" if share == best else _shade(share)) for share in shares]
 

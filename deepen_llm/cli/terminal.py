@@ -1,4 +1,4 @@
-"""What all commands share with the terminal: streams, errors, exit codes, and quiet libraries."""
+"""Terminal functions of all commands: streams, errors, exit codes, and quiet libraries."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from typer.core import TyperGroup
 from deepen_llm.errors import DeepenError
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
-"""Everything that is not a command's result."""
+"""The console for all output that is no result of a command."""
 
-_CLOSED_PIPE = 141  # what a shell reports of a program that a closed pipe ended
+_CLOSED_PIPE = 141  # exit code of a program that a closed pipe ends, as in shells
 
 
 class Group(TyperGroup):
-    """The commands, all run under the same rules."""
+    """The group of all commands, which run with common error handling."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
@@ -36,8 +36,8 @@ class Group(TyperGroup):
 
 @contextmanager
 def outcome() -> Iterator[None]:
-    """Turn what ends a command early into an exit code: a `DeepenError` 1, Ctrl-C 130, a closed pipe 141."""
-    _replace_what_cannot_be_written()
+    """Convert exceptions of a command to exit codes: a `DeepenError` 1, Ctrl-C 130, a closed pipe 141."""
+    _replace_unsupported_characters()
     try:
         with warnings.catch_warnings():
             _shorten_warnings()
@@ -58,30 +58,30 @@ def outcome() -> Iterator[None]:
 
 
 def show_error(error: DeepenError) -> None:
-    """Tell an error and its hint on the standard error stream."""
+    """Print an error and its hint on the standard error stream."""
     errors.print(Text.assemble(("error: ", "bold red"), error.message))
     errors.print(Text.assemble(("hint: ", "bold cyan"), error.hint))
 
 
 def note(text: str) -> None:
-    """A remark on the standard error stream."""
+    """Print a remark on the standard error stream."""
     errors.print(Text(text, style="dim"))
 
 
 def write(text: str) -> None:
-    """Write to the standard output stream, at once."""
+    """Write to the standard output stream and flush it."""
     sys.stdout.write(text)
     sys.stdout.flush()
 
 
 def examples(*commands: str) -> str:
-    """An epilogue for a help text."""
+    """Format the examples of a help text."""
     shown = "\n".join(f"  [cyan]{escape(command)}[/cyan]" for command in commands)
     return f"Examples:\n{shown}"
 
 
 def quiet_libraries() -> None:
-    """Switch off what `transformers` and the hub print while models load, and their remarks on long texts."""
+    """Turn off progress bars and warnings of ``transformers`` and the hub."""
     from huggingface_hub.utils.tqdm import disable_progress_bars
     from transformers.utils import logging as transformers_logging
 
@@ -93,21 +93,21 @@ def quiet_libraries() -> None:
 
 
 def _shorten_warnings() -> None:
-    """Warnings for users are a line each; those for programmers are not shown."""
+    """Print warnings for users on one line each, and hide those for programmers."""
     if not sys.warnoptions:
         for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning, ResourceWarning):
             warnings.simplefilter("ignore", category)
     warnings.showwarning = lambda message, *_, **__: note(f"warning: {message}")
 
 
-def _replace_what_cannot_be_written() -> None:
-    """A terminal that cannot show a character gets a question mark, not a traceback."""
+def _replace_unsupported_characters() -> None:
+    """Print a question mark for a character that the terminal cannot encode, instead of raising."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
 
 
 def _abandon_stdout() -> None:
-    """Let the interpreter flush into nothing when it exits."""
+    """Redirect the standard output to the null device, so that flushing at exit succeeds."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

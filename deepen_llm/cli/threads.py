@@ -1,7 +1,7 @@
-"""On how many threads a command's models run: small ones on one.
+"""Number of threads of a command's models: one for small models.
 
-torch has one number of threads for each thread of a process and one that new threads begin with, and no way to set it
-for some models only. So a library must leave it alone, and a command, whose process is its own, chooses.
+torch sets the number of threads per thread of the process, not per model. So the library does not change it, but a
+command, which has its own process, may.
 """
 
 from __future__ import annotations
@@ -14,26 +14,25 @@ if TYPE_CHECKING:
     from deepen_llm.members.base import Member
 
 SMALL = 20_000_000
-"""Bytes of weights up to which a step takes less time than a second thread takes to be waited for."""
+"""Bytes of weights up to which synchronizing a second thread takes longer than a step."""
 
 _CHOSEN_BY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def run_small_on_one_thread(members: Iterable[Member]) -> None:
-    """Where all members are small and on the CPU, run them on one thread, unless the environment says otherwise.
+    """Run members on one thread if all are small and on the CPU, unless the environment sets a number of threads.
 
-    With two, each waits at every step for the other: on a machine whose second core was busy, the bundled specialists
-    took ten times as long.
+    Two threads synchronize at every step: with a busy second core, the bundled specialists took ten times as long.
 
     Args:
-        members: All models that will run, the one that drafts among them.
+        members: All models that run, including the draft model.
     """
     if all(member.weight_bytes <= SMALL and member.device.type == "cpu" for member in members):
         run_on_one_thread()
 
 
 def run_on_one_thread() -> None:
-    """Run models on one thread, unless the environment says otherwise."""
+    """Run models on one thread, unless the environment sets a number of threads."""
     import torch
 
     if not any(name in os.environ for name in _CHOSEN_BY):

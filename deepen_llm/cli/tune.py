@@ -76,9 +76,9 @@ def tune(
     from deepen_llm.tuning.tune import tune as choose_ensemble
 
     examples = _fitting(llm, examples, skip_too_long)
-    kept = folder or out.with_suffix(".tune")
-    with _going_on(kept), _progress() as tell:
-        found = choose_ensemble(
+    storage = folder or out.with_suffix(".tune")
+    with _resumable(storage), _progress() as on_progress:
+        tuning = choose_ensemble(
             llm,
             examples[0],
             metric=metric,
@@ -86,21 +86,21 @@ def tune(
             trials=trials,
             held_out=held_out,
             sweeps=plot is not None,
-            folder=kept,
-            progress=tell,
+            folder=storage,
+            progress=on_progress,
         )
-    found.save_config(out)
-    tested = _tested(found, examples[1], metric)
+    tuning.save_config(out)
+    tested = _tested(tuning, examples[1], metric)
     if as_json:
         from deepen_llm.cli.records import finite
 
-        record = finite({**found.record(), "test": vars(tested) if tested else None})
+        record = finite({**tuning.record(), "test": vars(tested) if tested else None})
         write(json.dumps(record, allow_nan=False) + "\n")
     else:
-        _show(found, tested)
+        _show(tuning, tested)
     note(f"Wrote {out}")
     if plot:
-        _draw(found, plot)
+        _draw(tuning, plot)
 
 
 def _space(given: Sequence[str] | None) -> SearchSpace:
@@ -142,21 +142,22 @@ def _examples(dataset: Path, test: Path | None, chat: bool, metric: str | None) 
 def _fitting(
     llm: EnsembleLLM, examples: tuple[Examples, Examples | None], skip_too_long: bool
 ) -> tuple[Examples, Examples | None]:
-    """The examples that every member can read, before anything is decoded; a line tells which were left out."""
+    """Check the lengths of examples before anything is decoded; print which were left out."""
     from deepen_llm.tuning.lengths import check_lengths
 
     variables = llm.settings.generation.chat_template_kwargs
     check = partial(check_lengths, variables=variables, skip_too_long=skip_too_long)
     with errors.status("Measuring the examples..."):
-        found = [one and check(llm.members, one) for one in examples]
-    for one in found:
-        if one and one.left_out:
-            whole = len(one) + len(one.left_out)
-            note(f"{one.name}: left out {len(one.left_out)} of {whole} examples, too long: {', '.join(one.left_out)}")
-    return found[0] or examples[0], found[1]
+        fitting = [part and check(llm.members, part) for part in examples]
+    for part in fitting:
+        if part and part.left_out:
+            count = len(part) + len(part.left_out)
+            positions = ", ".join(part.left_out)
+            note(f"{part.name}: left out {len(part.left_out)} of {count} examples, too long: {positions}")
+    return fitting[0] or examples[0], fitting[1]
 
 
-def _tested(found: Tuning, test: Examples | None, metric: str | None) -> Interval | None:
+def _tested(tuning: Tuning, test: Examples | None, metric: str | None) -> Interval | None:
     if not test:
         return None
     from deepen_llm.tuning.intervals import score_interval
@@ -164,27 +165,27 @@ def _tested(found: Tuning, test: Examples | None, metric: str | None) -> Interva
     from deepen_llm.tuning.scoring import scores
 
     with errors.status(f"Scoring on {len(test)} test examples..."):
-        return score_interval(scores(found.llm, test, Measure.of(metric, test)))
+        return score_interval(scores(tuning.llm, test, Measure.of(metric, test)))
 
 
-def _show(found: Tuning, tested: Interval | None) -> None:
+def _show(tuning: Tuning, tested: Interval | None) -> None:
     from rich.console import Console
 
     from deepen_llm.cli.tuning_report import report
 
-    Console(highlight=False).print(*report(found, tested), sep="\n")
+    Console(highlight=False).print(*report(tuning, tested), sep="\n")
 
 
-def _draw(found: Tuning, folder: Path) -> None:
+def _draw(tuning: Tuning, folder: Path) -> None:
     from deepen_llm.diagnostics.pictures.tuning import draw
 
-    for file in draw(found, folder):
+    for file in draw(tuning, folder):
         note(f"Drew {file}")
 
 
 @contextmanager
-def _going_on(folder: Path) -> Iterator[None]:
-    """Say on Ctrl-C how to go on."""
+def _resumable(folder: Path) -> Iterator[None]:
+    """Print on Ctrl-C how to resume."""
     try:
         yield
     except KeyboardInterrupt:
@@ -203,7 +204,7 @@ def _progress() -> Iterator[Callable[[Progress], None]]:
     with Bar(*columns, TextColumn("left:"), TimeRemainingColumn(), console=console, transient=True) as bar:
         task = bar.add_task("Starting", total=None)
 
-        def tell(progress: Progress) -> None:
+        def on_progress(progress: Progress) -> None:
             bar.update(task, description=progress.stage, completed=progress.done, total=progress.total)
 
-        yield tell
+        yield on_progress

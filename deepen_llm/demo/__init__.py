@@ -1,1 +1,1 @@
-"""The demonstration: bundled models alone, and as one ensemble, on questions none of them was trained on."""
+"""The demonstration: bundled models alone and as an ensemble, on questions that none was trained on."""

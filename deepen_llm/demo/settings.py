@@ -1,4 +1,4 @@
-"""The demonstration's settings: found on the development questions, kept in one file."""
+"""Settings of the demonstration, chosen on the development questions and stored in one file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deepen_llm.members.base import Member
 from deepen_llm.options import Options
 
 FILE = Path(__file__).parent / "settings.yaml"
-"""Where the settings live; `deepen demo --tune` writes it."""
+"""The file of the settings; `deepen demo --tune` writes it."""
 
 BATCH = 60
 """Questions decoded together."""
@@ -33,8 +33,8 @@ class Choice(Options):
         weighting: ``Avg`` or ``Adapt``.
         main_model: Index of the main model among the specialists.
         weights: Aggregation weights; None for equal ones.
-        fusion: The fusion method with its options, as `EnsembleLLM` takes it.
-        accuracy: Share of the development questions answered rightly.
+        fusion: The fusion method with its options, as in `EnsembleLLM`.
+        accuracy: The share of right answers to the development questions.
     """
 
     method: str
@@ -46,23 +46,23 @@ class Choice(Options):
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """The name in tables."""
         return f"{self.method} {self.weighting}"
 
     def ensemble(self, members: list[Member]) -> EnsembleLLM:
-        """The ensemble that this choice stands for, of members that are loaded already."""
+        """Make the ensemble of loaded members."""
         return EnsembleLLM(
             members, main_model=self.main_model, weights=self.weights, fusion=self.fusion, batch_size=BATCH
         )
 
 
 class DemoSettings(Options):
-    """All that the demonstration takes from the development questions.
+    """The settings of the demonstration.
 
     Attributes:
-        questions: Number of development questions.
-        members: Each specialist's own accuracy on them.
-        ensembles: The best choice of settings for each method and weighting.
+        questions: The number of development questions.
+        members: The accuracy of each specialist alone on them.
+        ensembles: The best choice for each method and weighting.
     """
 
     questions: int
@@ -74,27 +74,27 @@ class DemoSettings(Options):
         """Read the settings.
 
         Raises:
-            ConfigError: The file is missing or is not what `save` writes.
+            ConfigError: The file is missing or was not written by `save`.
         """
         try:
-            given = yaml.safe_load(file.read_text(encoding="utf-8"))
+            values = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise ConfigError(
                 f"the demo's settings {file} cannot be read: {error}", hint="write them with: deepen demo --tune"
             ) from error
-        return cls(**given)
+        return cls(**values)
 
     def save(self, file: Path = FILE) -> None:
         """Write the file that `load` reads.
 
         Raises:
-            ConfigError: It cannot be written.
+            ConfigError: The file cannot be written.
         """
-        given = self.model_dump(mode="json", exclude_defaults=True)
-        text = _HEAD + yaml.safe_dump(given, sort_keys=False, default_flow_style=None)
+        values = self.model_dump(mode="json", exclude_defaults=True)
+        text = _HEAD + yaml.safe_dump(values, sort_keys=False, default_flow_style=None)
         try:
             file.write_text(text, encoding="utf-8")
         except OSError as error:
             raise ConfigError(
-                f"the demo's settings cannot be written: {error}", hint="tune in a checkout that you may write to"
+                f"the demo's settings cannot be written: {error}", hint="tune in a writable checkout"
             ) from error

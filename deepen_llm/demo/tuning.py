@@ -1,4 +1,4 @@
-"""Choosing the demonstration's settings on the development questions."""
+"""Choice of the demonstration's settings on the development questions."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ def fusions() -> dict[str, list[dict[str, Any]]]:
 
 
 def rounds(members: int) -> int:
-    """How many times `tune` asks all questions."""
+    """Count how many times `tune` answers all questions."""
     return members + 2 * members * sum(map(len, fusions().values()))
 
 
-def tune(members: list[Member], questions: Sequence[Question], tell: Tell) -> DemoSettings:
-    """Try every main model, fusion setting and weighting; of equally good ones the first is kept.
+def tune(members: list[Member], questions: Sequence[Question], on_progress: OnProgress) -> DemoSettings:
+    """Try every main model, fusion setting and weighting; keep the first of equally accurate ones.
 
     Args:
         members: The specialists.
         questions: The development questions.
-        tell: For progress.
+        on_progress: Called after every batch.
     """
     alone = {
-        member.name: _accuracy(EnsembleLLM([member], batch_size=BATCH), questions, member.name, tell)
+        member.name: _accuracy(EnsembleLLM([member], batch_size=BATCH), questions, member.name, on_progress)
         for member in members
     }
     weightings = {"Avg": None, "Adapt": tuple(adapted_weights(list(alone.values())))}
     best = [
-        _best(members, questions, _choices(method, name, weights, len(members)), tell)
+        _best(members, questions, _choices(method, name, weights, len(members)), on_progress)
         for method, (name, weights) in product(fusions(), weightings.items())
     ]
     return DemoSettings(questions=len(questions), members=alone, ensembles=tuple(best))
@@ -52,13 +52,15 @@ def _choices(method: str, weighting: str, weights: tuple[float, ...] | None, mem
         yield Choice(method=method, weighting=weighting, main_model=main_model, weights=weights, fusion=fusion)
 
 
-def _best(members: list[Member], questions: Sequence[Question], choices: Iterable[Choice], tell: Tell) -> Choice:
+def _best(
+    members: list[Member], questions: Sequence[Question], choices: Iterable[Choice], on_progress: OnProgress
+) -> Choice:
     measured = [
-        choice.model_copy(update={"accuracy": _accuracy(choice.ensemble(members), questions, choice.name, tell)})
+        choice.model_copy(update={"accuracy": _accuracy(choice.ensemble(members), questions, choice.name, on_progress)})
         for choice in choices
     ]
     return max(measured, key=lambda choice: choice.accuracy)
 
 
-def _accuracy(llm: EnsembleLLM, questions: Sequence[Question], name: str, tell: Tell) -> float:
-    return round(measure(llm, questions, lambda count: tell(name, count)).accuracy, 4)
+def _accuracy(llm: EnsembleLLM, questions: Sequence[Question], name: str, on_progress: OnProgress) -> float:
+    return round(measure(llm, questions, lambda count: on_progress(name, count)).accuracy, 4)

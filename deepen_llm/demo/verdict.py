@@ -1,4 +1,4 @@
-"""How much better one is than another on the same questions, and how sure that is."""
+"""Gain of accuracy over another system on the same questions, with its interval."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from deepen_llm.tuning.intervals import Interval, gain_interval
 
 TARGET = 10.0
-"""Points above its best member that an ensemble shall reach."""
+"""The target gain over the best member, in percentage points."""
 
 
 def judge(ours: Sequence[bool], theirs: Sequence[bool]) -> Interval:
-    """The difference in accuracy, in percentage points, by `gain_interval`.
+    """Compute the difference in accuracy, in percentage points, by `gain_interval`.
 
     Args:
-        ours: For each question, whether our answer is right.
-        theirs: For each question, whether theirs is.
+        ours: Whether each of our answers is right.
+        theirs: Whether each of their answers is right.
     """
     gain = gain_interval(ours, theirs)
-    return Interval(100 * gain.value, 100 * gain.low, 100 * gain.high)
+    return Interval(value=100 * gain.value, low=100 * gain.low, high=100 * gain.high)
 
 
 def reached(gain: Interval) -> bool:
-    """Whether a difference itself reaches the target."""
+    """Whether a gain reaches the target, whatever its interval."""
     return gain.value >= TARGET - 1e-9

@@ -1,1 +1,1 @@
-"""What may help or harm an ensemble, measured before it is used; and the pictures of it."""
+"""Diagnostics of members before they are fused, and pictures of them."""

@@ -1,4 +1,4 @@
-"""How far members agree on what their shared anchors mean: the ground that every relative space stands on."""
+"""Agreement of members' relative representations of their shared anchors."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from deepen_llm.fusion.relative.layout import SpaceOptions
 from deepen_llm.fusion.relative.space import RelativeSpace
 from deepen_llm.vocabulary import shared_anchors
 
-NEIGHBOURS = 10
-"""How many nearest anchors are compared."""
+NEIGHBORS = 10
+"""The number of nearest anchors to compare."""
 
-_BLOCK_BYTES = 32 * 2**20  # of one member's rows at a time
+_BLOCK_BYTES = 32 * 2**20  # of one member's rows in memory at a time
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How alike members see the anchors that all of them share.
+    """The agreement of members on the anchors that all of them share.
 
     Attributes:
-        anchors: Number of shared anchors, A.
-        sampled: Of these, how many were compared.
-        self_mass: For each member, the mean mass that an anchor's row puts on the anchor itself.
-        cosine: Mean cosine similarity of the members' rows; high wherever rows are little but their own anchor.
-        cosine_others: The same with each row's own anchor left out.
-        neighbours: Share of an anchor's nearest other anchors that two members have in common.
-        chance: The share that unrelated members would have in common.
+        anchors: The number of shared anchors, A.
+        sampled: The number of anchors that were compared.
+        self_mass: For each member, the mean mass of an anchor's row on the anchor itself.
+        cosine: The mean cosine similarity of the members' rows; high if most mass is on the anchor itself.
+        cosine_others: The same without the anchor itself in each row.
+        neighbors: The share of an anchor's nearest other anchors that two members have in common.
+        chance: The expected share for unrelated members.
     """
 
     anchors: int
@@ -42,7 +42,7 @@ class Agreement:
     self_mass: tuple[float, ...]
     cosine: float
     cosine_others: float
-    neighbours: float
+    neighbors: float
     chance: float
 
 
@@ -59,10 +59,10 @@ def agreement(members: Sequence[Fusible], options: SpaceOptions, *, sample: int 
 
         cosine        = mean_{a, i<j} cos(R_i[a], R_j[a])
         cosine_others = mean_{a, i<j} cos(R_i[a, ≠a], R_j[a, ≠a])
-        neighbours    = mean_{a, i<j} |N_i(a) ∩ N_j(a)| / k,   N_i(a): the k = 10 largest entries of R_i[a, ≠a]
+        neighbors    = mean_{a, i<j} |N_i(a) ∩ N_j(a)| / k,   N_i(a): the k = 10 largest entries of R_i[a, ≠a]
         chance        = k / (A - 1)
 
-    Memory does not grow with the number of anchors but for one block of rows per member.
+    Memory is bounded by one block of rows per member.
 
     Args:
         members: The members, N of them.
@@ -76,40 +76,40 @@ def agreement(members: Sequence[Fusible], options: SpaceOptions, *, sample: int 
     count = anchors.shape[1]
     spaces = _spaces(members, anchors, options)
     blocks = [_compare(spaces, block) for block in _blocks(count, sample)]
-    own, cosine, others, neighbours = (torch.cat(parts) for parts in zip(*blocks, strict=True))
+    self_mass, cosine, others, neighbors = (torch.cat(parts) for parts in zip(*blocks, strict=True))
     return Agreement(
         anchors=count,
-        sampled=len(own),
-        self_mass=tuple(own.mean(0).tolist()),
+        sampled=len(self_mass),
+        self_mass=tuple(self_mass.mean(0).tolist()),
         cosine=float(cosine.mean()),
         cosine_others=float(others.nanmean()),
-        neighbours=float(neighbours.mean()),
-        chance=min(NEIGHBOURS, count - 1) / max(1, count - 1),
+        neighbors=float(neighbors.mean()),
+        chance=min(NEIGHBORS, count - 1) / max(1, count - 1),
     )
 
 
 @torch.inference_mode()
 def self_masses(members: Sequence[Fusible], options: SpaceOptions, *, sample: int = 512) -> Tensor:
-    """The mass that single anchors' rows put on the anchor itself, of which `Agreement.self_mass` is the mean.
+    """Compute the mass of single anchors' rows on the anchor itself, whose mean is `Agreement.self_mass`.
 
     Args:
         members: The members, N of them.
         options: The layout of their relative spaces.
-        sample: The most anchors to look at, K of them; evenly spaced.
+        sample: The most anchors, K of them, evenly spaced.
 
     Returns:
-        A row per member, ``[N, K]``.
+        Self-masses, ``[N, K]``.
 
     Raises:
         VocabularyError: The members share no anchor.
     """
     spaces = _spaces(members, shared_anchors([member.vocabulary for member in members]), options)
     blocks = _blocks(len(spaces[0].anchors), sample)
-    return torch.cat([torch.stack([_own(space, block) for space in spaces]) for block in blocks], 1)
+    return torch.cat([torch.stack([_self_mass(space, block) for space in spaces]) for block in blocks], 1)
 
 
-def _own(space: RelativeSpace, places: Tensor) -> Tensor:
-    return space.rows(space.anchors[places.to(space.device)]).cpu().gather(1, places.unsqueeze(1))[:, 0]
+def _self_mass(space: RelativeSpace, indices: Tensor) -> Tensor:
+    return space.rows(space.anchors[indices.to(space.device)]).cpu().gather(1, indices.unsqueeze(1))[:, 0]
 
 
 def _spaces(members: Sequence[Fusible], anchors: Tensor, options: SpaceOptions) -> list[RelativeSpace]:
@@ -120,21 +120,21 @@ def _spaces(members: Sequence[Fusible], anchors: Tensor, options: SpaceOptions) 
 
 
 def _blocks(count: int, sample: int) -> tuple[Tensor, ...]:
-    """Evenly spaced places of anchors, in blocks whose rows fit a bounded memory."""
-    places = torch.linspace(0, count - 1, min(count, sample)).long()
-    return torch.split(places, max(1, _BLOCK_BYTES // (4 * count)))
+    """Evenly spaced indices of anchors, in blocks whose rows fit a bounded memory."""
+    indices = torch.linspace(0, count - 1, min(count, sample)).long()
+    return torch.split(indices, max(1, _BLOCK_BYTES // (4 * count)))
 
 
-def _compare(spaces: Sequence[RelativeSpace], places: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Self-mass ``[K, N]`` and the measures of every pair ``[K, pairs]``, for the anchors at ``places`` ``[K]``."""
-    rows = [space.rows(space.anchors[places.to(space.device)]).cpu() for space in spaces]  # N of [K, A]
-    own = places.unsqueeze(1)
-    without = [row.scatter(1, own, 0.0) for row in rows]
-    k = min(NEIGHBOURS, rows[0].shape[1] - 1)
-    near = [row.scatter(1, own, -1.0).topk(k).indices for row in rows]  # N of [K, k]
+def _compare(spaces: Sequence[RelativeSpace], indices: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Self-mass ``[K, N]`` and the measures of every pair ``[K, pairs]``, for the anchors at ``indices`` ``[K]``."""
+    rows = [space.rows(space.anchors[indices.to(space.device)]).cpu() for space in spaces]  # N of [K, A]
+    columns = indices.unsqueeze(1)
+    without = [row.scatter(1, columns, 0.0) for row in rows]
+    k = min(NEIGHBORS, rows[0].shape[1] - 1)
+    near = [row.scatter(1, columns, -1.0).topk(k).indices for row in rows]  # N of [K, k]
     pairs = list(combinations(range(len(spaces)), 2))
     return (
-        torch.cat([row.gather(1, own) for row in rows], 1),
+        torch.cat([row.gather(1, columns) for row in rows], 1),
         torch.stack([F.cosine_similarity(rows[i], rows[j]) for i, j in pairs], 1),
         torch.stack([_cosine_or_nan(without[i], without[j]) for i, j in pairs], 1),
         torch.stack([_overlap(near[i], near[j]) for i, j in pairs], 1),
@@ -143,8 +143,8 @@ def _compare(spaces: Sequence[RelativeSpace], places: Tensor) -> tuple[Tensor, T
 
 def _cosine_or_nan(left: Tensor, right: Tensor) -> Tensor:
     """Row-wise cosine similarity; NaN where both rows are zero: all their mass is on the anchor itself."""
-    nothing = (left.amax(1) == 0) & (right.amax(1) == 0)
-    return torch.where(nothing, torch.nan, F.cosine_similarity(left, right, eps=1e-30))
+    both_zero = (left.amax(1) == 0) & (right.amax(1) == 0)
+    return torch.where(both_zero, torch.nan, F.cosine_similarity(left, right, eps=1e-30))
 
 
 def _overlap(left: Tensor, right: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""How alike members see the anchors that they share: what ``bayes`` and ``deepen`` go by; ``surface`` looks at none."""
+"""Comparison of members by their shared anchors, which ``bayes`` and ``deepen`` use and ``surface`` does not."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from torch import Tensor
-
 from deepen_llm.diagnostics.agreement import CALIBRATED, PAPER, Agreement, agreement
 from deepen_llm.diagnostics.comparison import groups
 from deepen_llm.errors import VocabularyError
 from deepen_llm.fusion.base import Fusible
 from deepen_llm.fusion.relative.consistency import Consistency, consistency
-from deepen_llm.vocabulary import Vocabulary, shared_anchors
+from deepen_llm.vocabulary import shared_anchors
 
 
 class AnchorConsistency(NamedTuple):
-    """One anchor.
+    """The consistency of one anchor.
 
     Attributes:
-        text: Its text; the end of text is ``<end>``.
-        consistency: How alike the members see it.
+        text: The anchor's text (`Vocabulary.shown`).
+        consistency: The similarity of the members' representations of it.
     """
 
     text: str
@@ -30,14 +28,14 @@ class AnchorConsistency(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class AnchorComparison:
-    """Some members on the anchors that they share, one at least.
+    """A comparison of members by their shared anchors.
 
     Attributes:
-        members: Their names.
-        anchors: Number of shared anchors, A.
-        paper: How far they agree in the paper's space.
-        calibrated: The same in the calibrated space.
-        consistency: How alike they see each anchor, in the calibrated space.
+        members: The members' names.
+        anchors: The number of shared anchors, A.
+        paper: The agreement in the paper's space.
+        calibrated: The agreement in the calibrated space.
+        consistency: The consistency of each anchor in the calibrated space.
         texts: The anchors' texts, A of them.
     """
 
@@ -49,15 +47,15 @@ class AnchorComparison:
     texts: tuple[str, ...]
 
     def most_consistent(self, count: int = 10) -> list[AnchorConsistency]:
-        """The anchors that the members see most alike, the first one most."""
-        return self._named(self.consistency.ranked()[:count])
+        """List the most consistent anchors, the most consistent first."""
+        return self._texts_of(self.consistency.ranked()[:count])
 
     def least_consistent(self, count: int = 10) -> list[AnchorConsistency]:
-        """The anchors that the members see least alike, the first one least."""
-        return self._named(self.consistency.ranked()[::-1][:count])
+        """List the least consistent anchors, the least consistent first."""
+        return self._texts_of(self.consistency.ranked()[::-1][:count])
 
     def record(self) -> dict[str, Any]:
-        """Everything but single anchors, of which it has the ten most and least consistent, for ``json.dumps``."""
+        """Convert the comparison to plain values for JSON, with the ten most and least consistent anchors."""
         found = self.consistency
         tokens = {"most": self.most_consistent(), "least": self.least_consistent()}
         return {
@@ -69,19 +67,19 @@ class AnchorComparison:
                 "mean": found.mean,
                 "chance": found.chance,
                 "deciles": list(found.deciles()),
-                **{name: [one._asdict() for one in some] for name, some in tokens.items()},
+                **{name: [anchor._asdict() for anchor in anchors] for name, anchors in tokens.items()},
             },
         }
 
-    def _named(self, columns: Sequence[int]) -> list[AnchorConsistency]:
+    def _texts_of(self, columns: Sequence[int]) -> list[AnchorConsistency]:
         values = self.consistency.values.tolist()
         return [AnchorConsistency(self.texts[column], values[column]) for column in columns]
 
 
 def compare_anchors(members: Sequence[Fusible], *, sample: int = 512) -> list[AnchorComparison]:
-    """Compare each pair of members over its own anchors, then, if they are more than two, all over the joint ones.
+    """Compare each pair of members by its shared anchors, then, of more than two members, all by their joint anchors.
 
-    Members that share no anchor are left out.
+    Members without a shared anchor are left out.
 
     >>> from deepen_llm import EnsembleLLM, specialists
     >>> ensemble = EnsembleLLM.from_pretrained(specialists.paths())
@@ -91,9 +89,9 @@ def compare_anchors(members: Sequence[Fusible], *, sample: int = 512) -> list[An
 
     Args:
         members: The members, such as an ensemble's ``members``.
-        sample: The most anchors from which agreement is measured; consistency is always that of all.
+        sample: The most anchors for the agreement; the consistency is that of all anchors.
     """
-    return [found for group in groups(members) if (found := _compared(group, sample))]
+    return [compared for group in groups(members) if (compared := _compared(group, sample))]
 
 
 def _compared(group: Sequence[Fusible], sample: int) -> AnchorComparison | None:
@@ -103,16 +101,11 @@ def _compared(group: Sequence[Fusible], sample: int) -> AnchorComparison | None:
     except VocabularyError:
         return None
     paper, calibrated = (agreement(group, space, sample=sample) for space in (PAPER, CALIBRATED))
-    found, texts = consistency(group, ids, CALIBRATED), anchor_texts(vocabularies[0], ids[0])
-    names = tuple(member.name for member in group)
-    return AnchorComparison(names, ids.shape[1], paper, calibrated, found, texts)
-
-
-def anchor_texts(vocabulary: Vocabulary, ids: Tensor) -> tuple[str, ...]:
-    """The texts of some tokens, ids ``[A]``; the end of text is ``<end>``, bytes that are no character are escaped."""
-    return tuple(
-        "<end>"
-        if token in vocabulary.end_of_text
-        else (vocabulary.surfaces[token] or b"").decode(errors="backslashreplace")
-        for token in ids.tolist()
+    return AnchorComparison(
+        members=tuple(member.name for member in group),
+        anchors=ids.shape[1],
+        paper=paper,
+        calibrated=calibrated,
+        consistency=consistency(group, ids, CALIBRATED),
+        texts=tuple(map(vocabularies[0].shown, ids[0].tolist())),
     )

@@ -1,4 +1,4 @@
-"""Which members are worth fusing: what their tokenizers have in common, and what they answer alone."""
+"""Comparison of members: what their tokenizers have in common, and how their answers overlap."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from typing import Any, TypeVar
 from deepen_llm.errors import ConfigError, VocabularyError
 from deepen_llm.fusion.base import Spelling
 from deepen_llm.fusion.surfaces.correspondence import Edges
-from deepen_llm.tuning.answered import Answered
+from deepen_llm.tuning.answered import MemberAnswers
 from deepen_llm.tuning.overlap import Overlap, Verdict
 from deepen_llm.vocabulary import shared_anchors
 
 _Member = TypeVar("_Member")
 
 MARGIN = 0.1
-"""How much more evidence has to map one to one, for another main model than the best member to be advised."""
+"""The least difference of `Comparison.one_to_one` for which another main model than the best member is advised."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Some members beside each other.
+    """A comparison of two or more members.
 
     Attributes:
-        members: Their names.
-        shared: Number of tokens that all of them have, the end of text among them.
-        share: The share of the smallest vocabulary that these are.
-        one_to_one: With each member as the main model, the share of the others' tokens that may begin one of its
-            tokens only: their evidence needs no prior of its own.
-        overlap: How their answers overlap; None where they were not asked.
+        members: The members' names.
+        shared: The number of tokens that all of them have, including the end of text.
+        share: The same as a share of the smallest vocabulary.
+        one_to_one: With each member as the main model, the share of the others' tokens that begin only one of its
+            tokens, so that their evidence needs no prior.
+        overlap: The overlap of their answers; None without answers.
     """
 
     members: tuple[str, ...]
@@ -42,9 +42,9 @@ class Comparison:
 
     @property
     def main(self) -> str | None:
-        """The main model that is advised: one that others' evidence maps much better to, else the best member.
+        """The advised main model: one with a much larger `one_to_one`, else the best member.
 
-        None where neither is known.
+        None if neither is known.
         """
         *_, second, most = sorted(range(len(self.members)), key=self.one_to_one.__getitem__)
         first = self.overlap.best if self.overlap else second
@@ -54,23 +54,23 @@ class Comparison:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether they are worth fusing."""
+        """The verdict whether to fuse them."""
         return self.overlap.verdict if self.overlap else "not known"
 
     @property
     def reason(self) -> str:
-        """The verdict with its reason, as a sentence."""
+        """The verdict with its reason."""
         if self.overlap:
-            return self.overlap.told(self.members)
+            return self.overlap.explain(self.members)
         return "not known: tokenizers do not tell what is gained; a development set does"
 
     def record(self) -> dict[str, Any]:
-        """Everything, for ``json.dumps``."""
+        """Convert the comparison to plain values for JSON."""
         return {**asdict(self), "main": self.main, "verdict": self.verdict, "reason": self.reason}
 
 
-def compare(members: Sequence[Spelling], answered: Mapping[str, Answered] | None = None) -> list[Comparison]:
-    """Compare each pair of members, then, if they are more than two, all of them.
+def compare(members: Sequence[Spelling], answered: Mapping[str, MemberAnswers] | None = None) -> list[Comparison]:
+    """Compare each pair of members, then, of more than two members, all of them.
 
     >>> from deepen_llm import EnsembleLLM, specialists
     >>> from deepen_llm.tuning.answered import ask
@@ -81,25 +81,27 @@ def compare(members: Sequence[Spelling], answered: Mapping[str, Answered] | None
 
     Args:
         members: The members, such as an ensemble's ``members``.
-        answered: What each answered alone, by its name (`deepen_llm.tuning.answered.ask`); without it there is no
+        answered: The answers of each member, by its name (`deepen_llm.tuning.answered.ask`); without them there is no
             verdict.
 
     Raises:
-        ConfigError: A member was not asked.
+        ConfigError: The answers of a member are missing.
     """
     if missing := [member.name for member in members if answered is not None and member.name not in answered]:
-        raise ConfigError(f"no answers of {', '.join(missing)}", hint="give ask() the same members")
+        raise ConfigError(
+            f"expected answers of all members, got none of {', '.join(missing)}", hint="give ask() the same members"
+        )
     return [_compared(group, answered) for group in groups(members)]
 
 
 def groups(members: Sequence[_Member]) -> list[Sequence[_Member]]:
-    """Each pair and, if they are more than two, all."""
+    """List each pair and, of more than two, all."""
     pairs: list[Sequence[_Member]] = [*combinations(members, 2)]
     return [*pairs, members] if len(pairs) > 1 else pairs
 
 
 def one_to_one(member: Spelling, main: Spelling) -> float:
-    """The share of a member's tokens that may begin one of the main model's tokens only (`Edges.single`)."""
+    """Compute the share of a member's tokens that begin only one of the main model's tokens (`Edges.single`)."""
     if member.vocabulary.fingerprint == main.vocabulary.fingerprint:
         return 1.0
     single = Edges.between(member, main).single
@@ -107,7 +109,7 @@ def one_to_one(member: Spelling, main: Spelling) -> float:
     return float((single[known] < main.vocabulary.size).double().mean())
 
 
-def _compared(group: Sequence[Spelling], answered: Mapping[str, Answered] | None) -> Comparison:
+def _compared(group: Sequence[Spelling], answered: Mapping[str, MemberAnswers] | None) -> Comparison:
     vocabularies = [member.vocabulary for member in group]
     try:
         shared = shared_anchors(vocabularies).shape[1]
@@ -117,4 +119,4 @@ def _compared(group: Sequence[Spelling], answered: Mapping[str, Answered] | None
     mapped = [fmean(one_to_one(other, main) for j, other in enumerate(group) if j != i) for i, main in enumerate(group)]
     overlap = Overlap.of([answered[name] for name in names]) if answered is not None else None
     share = shared / min(vocabulary.tokenizer_size for vocabulary in vocabularies)
-    return Comparison(names, shared, share, tuple(mapped), overlap)
+    return Comparison(members=names, shared=shared, share=share, one_to_one=tuple(mapped), overlap=overlap)

@@ -1,4 +1,4 @@
-"""Clocks: what is compared runs in turn, in the same process, and the median counts."""
+"""Timing: compared functions run in turn in one process, and the median is reported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Seconds = list[float]
 
 @dataclass(frozen=True)
 class Ratio:
-    """A ratio measured several times over.
+    """A ratio measured several times.
 
     Attributes:
         value: The median.
@@ -28,19 +28,19 @@ class Ratio:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Ratio:
-        """The median and the spread of some values."""
+        """Make a ratio of some values: their median and spread."""
         return cls(statistics.median(values), min(values), max(values))
 
     @classmethod
     def between(cls, ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
-        """Of values measured side by side, pair by pair."""
+        """Make a ratio of values measured in turn, pair by pair."""
         return cls.of([one / other for one, other in zip(ours, theirs, strict=True)])
 
 
 def in_turn(
-    sides: Mapping[str, Callable[[], float]], repeats: int, tell: Callable[[str], None] = lambda _: None
+    sides: Mapping[str, Callable[[], float]], repeats: int, on_progress: Callable[[str], None] = lambda _: None
 ) -> dict[str, Seconds]:
-    """Run every side, then all again: what slows a machine for a while slows them alike.
+    """Run all sides in turn, repeatedly, so that a temporary slowdown affects them alike.
 
     Args:
         sides: What to measure, by name; each gives its own seconds.
@@ -53,7 +53,7 @@ def in_turn(
     found: dict[str, Seconds] = {name: [] for name in sides}
     for repeat in range(repeats):
         for name, side in sides.items():
-            tell(f"{name}, {repeat + 1} of {repeats}")
+            on_progress(f"{name}, {repeat + 1} of {repeats}")
             found[name].append(side())
     return found
 

@@ -203,20 +203,14 @@ def _rest(surfaces: Sequence[bytes | None], straddler: Straddler) -> bytes:
 
 
 def candidate(vocabulary: Vocabulary, logprobs: Tensor, token: int) -> Candidate:
-    """A token with its log-probability, and its text as `shown`.
+    """A token with its log-probability, and its text by `Vocabulary.shown`.
 
     Args:
         vocabulary: The vocabulary that the token is of.
         logprobs: Log-probabilities, ``[V]``.
         token: Its id.
     """
-    return Candidate(token, shown(vocabulary, token), float(logprobs[token]))
-
-
-def shown(vocabulary: Vocabulary, token: int) -> str:
-    """A token's surface as text; the end of text is spelled ``<end>``, bytes of an unfinished character in escapes."""
-    text = (vocabulary.surfaces[token] or b"").decode(errors="backslashreplace")
-    return END if token in vocabulary.end_of_text else text
+    return Candidate(token, vocabulary.shown(token), float(logprobs[token]))
 
 
 def _top(vocabulary: Vocabulary, logprobs: Tensor, count: int) -> tuple[Candidate, ...]:

@@ -2,7 +2,6 @@
 
 from deepen_llm.outputs.output import FinishReason, Output, Piece, Sample, Score, Usage
 from deepen_llm.outputs.tokens import (
-    END,
     Candidate,
     MemberView,
     ScoredToken,
@@ -11,6 +10,7 @@ from deepen_llm.outputs.tokens import (
     TokenTrace,
 )
 from deepen_llm.outputs.trace import Trace
+from deepen_llm.vocabulary.vocabulary import END
 
 __all__ = [
     "END",

@@ -11,16 +11,16 @@ from deepen_llm.structure.response_format import ResponseFormat
 from deepen_llm.tools.calls import CallDelta, ToolCall
 
 FinishReason = Literal["stop", "eos", "length"]
-"""A stop string appeared, the end of text was chosen (or the structure was complete), or a bound was reached
-(``max_new_tokens``, a context window), for which a structured answer is brought to a short end."""
+"""A stop string was found; the end of text was chosen or the structure is complete; a limit was reached
+(``max_new_tokens``, a context window), at which a structured answer gets a short end."""
 
 
 class Piece(str):
-    """A piece of an answer while it is written: its text, and what else came with it.
+    """A piece of a streamed answer.
 
     Attributes:
         tool_calls: Pieces of tool calls; the text may then be empty.
-        reasoning: A piece of what a reasoning model writes before its answer.
+        reasoning: A piece of a reasoning model's text before its answer.
     """
 
     __slots__ = ("reasoning", "tool_calls")
@@ -28,7 +28,8 @@ class Piece(str):
     def __new__(cls, text: str, tool_calls: tuple[CallDelta, ...] = (), reasoning: str = "") -> Piece:
         """Make a piece."""
         piece = super().__new__(cls, text)
-        piece.tool_calls, piece.reasoning = tool_calls, reasoning
+        piece.tool_calls = tool_calls
+        piece.reasoning = reasoning
         return piece
 
     tool_calls: tuple[CallDelta, ...]
@@ -41,7 +42,7 @@ class Usage:
 
     Attributes:
         prompt_tokens: Tokens of the prompt.
-        completion_tokens: Committed tokens, over all samples.
+        completion_tokens: Committed tokens of all samples.
     """
 
     prompt_tokens: int
@@ -49,7 +50,7 @@ class Usage:
 
     @property
     def total_tokens(self) -> int:
-        """Both together."""
+        """The sum of both."""
         return self.prompt_tokens + self.completion_tokens
 
 
@@ -86,23 +87,23 @@ class Sample:
 
     @property
     def parsed(self) -> Any:
-        """The text as the ``response_format`` asked for it; None where nothing was asked for, or tools are called.
+        """The text, parsed by the ``response_format``; None without one, or with tool calls.
 
         Raises:
-            StructureError: A rule beyond the schema, such as a validator's, refuses it.
+            StructureError: The text does not parse, for example because a validator refuses it.
         """
         return None if self.response_format is None or self.tool_calls else self.response_format.read(self.text)
 
     @property
     def message(self) -> dict[str, Any]:
-        """The answer as a message, to go on with the conversation."""
+        """The answer as a message, to continue the conversation."""
         message: dict[str, Any] = {"role": "assistant", "content": self.text}
         return {**message, "tool_calls": list(self.tool_calls)} if self.tool_calls else message
 
 
 @dataclass(frozen=True)
 class Output:
-    """All answers to one prompt; the attributes of the first are its own.
+    """All answers to one prompt; its properties are those of the first answer.
 
     Attributes:
         samples: ``n`` answers.
@@ -129,12 +130,12 @@ class Output:
 
     @property
     def logprobs(self) -> tuple[TokenLogprob, ...] | None:
-        """The first answer's log-probabilities, where asked for."""
+        """The first answer's log-probabilities, if requested."""
         return self.samples[0].logprobs
 
     @property
     def trace(self) -> Trace | None:
-        """The first answer's trace, where asked for."""
+        """The first answer's trace, if requested."""
         return self.samples[0].trace
 
     @property
@@ -154,7 +155,7 @@ class Output:
 
     @property
     def parsed(self) -> Any:
-        """The first answer as the ``response_format`` asked for it; see `Sample`."""
+        """The first answer, parsed by the ``response_format`` (`Sample.parsed`)."""
         return self.samples[0].parsed
 
     @property
@@ -175,7 +176,7 @@ class Score:
 
     @property
     def total(self) -> float:
-        """Log-probability of the whole, in nats."""
+        """The log-probability of the continuation, in nats."""
         return sum(token.logprob for token in self.tokens)
 
     @property

@@ -6,18 +6,15 @@ from dataclasses import dataclass
 
 from deepen_llm.fusion.search_step import SearchStep
 
-END = "<end>"
-"""How the end of text is spelled where tokens are shown."""
-
 
 @dataclass(frozen=True)
 class Candidate:
-    r"""A token with its probability in some distribution.
+    r"""A token with its probability in a distribution.
 
     Attributes:
-        token: Its id in the vocabulary that the distribution is over.
-        text: Its surface as text; special tokens have none. Bytes that are part of a character stand as ``\xe2``.
-        logprob: Natural logarithm of its probability.
+        token: The id in the vocabulary of the distribution.
+        text: The token for display (`Vocabulary.shown`).
+        logprob: The natural logarithm of its probability.
     """
 
     token: int
@@ -30,7 +27,7 @@ class TokenLogprob(Candidate):
     """A committed token in the fused distribution, before temperature and filters.
 
     Attributes:
-        top: The likeliest tokens, as many as asked for.
+        top: The likeliest tokens, as many as requested.
     """
 
     top: tuple[Candidate, ...] = ()
@@ -41,7 +38,7 @@ class ScoredToken(Candidate):
     """A token of a given continuation in the fused distribution.
 
     Attributes:
-        greedy: Whether it is the likeliest one: what greedy decoding would have chosen.
+        greedy: Whether it is the likeliest token, which greedy decoding would have chosen.
     """
 
     greedy: bool
@@ -49,13 +46,13 @@ class ScoredToken(Candidate):
 
 @dataclass(frozen=True)
 class Straddling:
-    """A token that a member would have written across the end of the text (fusion by surfaces).
+    """A token of a member that reaches over the end of the text (fusion by surfaces).
 
     Attributes:
         text: Its surface as text.
-        rest: What of it is still to come.
+        rest: The part of it after the end of the text.
         share: Its share of the member's evidence.
-        back: How many of the member's tokens before the end of the text it begins.
+        back: The number of the member's tokens between its start and the end of the text.
     """
 
     text: str
@@ -85,11 +82,11 @@ class MemberView:
 
 @dataclass(frozen=True)
 class TokenTrace:
-    """How one token came about.
+    """The trace of one token.
 
     Attributes:
         chosen: The committed token in the fused distribution.
-        main_choice: What the main model would have chosen alone, in its own distribution.
+        main_choice: The choice of the main model alone, in its own distribution.
         changed: Whether the two differ.
         members: Each member's distribution.
         fused: The likeliest fused tokens.

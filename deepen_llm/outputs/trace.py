@@ -1,4 +1,4 @@
-"""How one answer came about, token by token."""
+"""Trace of one answer."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from deepen_llm.outputs.tokens import TokenTrace
 
 
 class Trace(tuple[TokenTrace, ...]):
-    """One `TokenTrace` for each committed token, and a page that shows them.
+    """One `TokenTrace` for each committed token, with an HTML page.
 
-    In a notebook it shows itself. Elsewhere: ``Path("trace.html").write_text(out.trace.to_html(), encoding="utf-8")``.
+    A notebook displays the page. Elsewhere: ``Path("trace.html").write_text(out.trace.to_html(), encoding="utf-8")``.
     """
 
     __slots__ = ()
@@ -21,10 +21,10 @@ class Trace(tuple[TokenTrace, ...]):
     def to_html(self) -> str:
         """A whole page: the text, colored by who moved each token, and each token's distributions and search.
 
-        It needs nothing beside itself, asks no network, and holds generated text as text, never as markup.
+        The page is self-contained, makes no network requests, and escapes the generated text.
         """
         return page(self)
 
     def _repr_html_(self) -> str:
-        """The page for a notebook, in a frame of its own."""
+        """Render the page for a notebook, in a sandboxed frame."""
         return frame(self)

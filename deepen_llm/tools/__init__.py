@@ -1,4 +1,4 @@
-"""Tools: what a caller offers, how a model writes its calls, and how they are read."""
+"""Tools: definitions from callers, formats of calls, and parsers of calls."""
 
 import deepen_llm.vocabulary.supported  # noqa: F401 - before the first module that imports transformers
 from deepen_llm.tools.calls import CallDelta, ToolCall

@@ -1,9 +1,7 @@
-"""Content blocks: what the parts of a message's content say, in the forms that providers and frameworks give them.
+"""Content blocks of messages, converted to text, tool calls and tool results.
 
-Known are OpenAI's parts and Responses items, Anthropic's blocks, Google's and Bedrock's parts, and LangChain's standard
-blocks. Reasoning and hints to a provider are left out; what is not text is refused by its kind.
-
-Long for its tables of kinds.
+Supported are OpenAI's parts and Responses items, Anthropic's blocks, Google's and Bedrock's parts, and LangChain's
+standard blocks. Reasoning and hints to a provider are left out; any other block that is no text is an error.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ _CALLS_OF_PROVIDERS = (
     *("web_search_call", "file_search_call", "code_interpreter_call"),
 )
 _RESULTS = ("server_tool_result", "function_call_output", "custom_tool_call_output")
-_WRAPPED = {  # a part whose only key is its kind, and what that is elsewhere
+_WRAPPED = {  # the kind of a part whose only key is its kind, by that key
     "functionCall": "tool_call",
     "function_call": "tool_call",
     "functionResponse": "tool_result",
@@ -46,20 +44,20 @@ _ENCRYPTED = ("encrypted_content", "encrypted_index", "encrypted_stdout", "signa
 
 
 @dataclass(frozen=True)
-class Called:
-    """A call of a tool, in OpenAI's form; its arguments may still be JSON."""
+class CallBlock:
+    """A tool call in OpenAI's form; its arguments may be a JSON string."""
 
     call: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Answered:
-    """What a tool answered.
+class ResultBlock:
+    """The result of a tool call.
 
     Attributes:
-        call: The call's id.
-        name: The tool; empty where the block does not say.
-        text: The answer.
+        call: The id of the call.
+        name: The tool; empty if the block does not name it.
+        text: The result.
     """
 
     call: str
@@ -67,11 +65,11 @@ class Answered:
     text: str
 
 
-Piece = str | Called | Answered
+Piece = str | CallBlock | ResultBlock
 
 
 def pieces(content: Any) -> Iterator[Piece]:
-    """What a message's content says, in its order.
+    """Convert a message's content to pieces, in its order.
 
     Args:
         content: A text, a block, or a list of both.
@@ -92,26 +90,26 @@ def pieces(content: Any) -> Iterator[Piece]:
 
 
 def text_of(content: Any) -> str:
-    """All of a content's text, which nothing but text may be.
+    """Join the text of a content that holds only text.
 
     Raises:
-        PromptError: Something is not text.
+        PromptError: The content holds anything else.
     """
-    said = list(pieces(content))
-    if other := next((piece for piece in said if not isinstance(piece, str)), None):
+    converted = list(pieces(content))
+    if other := next((piece for piece in converted if not isinstance(piece, str)), None):
         raise _no_text(other)
-    return "".join(str(piece) for piece in said)
+    return "".join(str(piece) for piece in converted)
 
 
 def data_as_text(content: Any) -> Any:
-    """A tool's answer with data as JSON; texts and blocks stay as they are."""
+    """Convert a tool's result to JSON if it is data; keep texts and blocks."""
     listed = content if isinstance(content, list | tuple) else [content]
-    blocks = all(isinstance(one, str) or (isinstance(one, Mapping) and _is_content(one)) for one in listed)
+    blocks = all(isinstance(item, str) or (isinstance(item, Mapping) and _is_content(item)) for item in listed)
     return content if content is None or blocks else _json(content)
 
 
-def _is_content(given: Mapping[str, Any]) -> bool:
-    return _is_block(given) or any(isinstance(given.get(key), Mapping) for key in _WRAPPED)
+def _is_content(value: Mapping[str, Any]) -> bool:
+    return _is_block(value) or any(isinstance(value.get(key), Mapping) for key in _WRAPPED)
 
 
 def _pieces(block: Mapping[str, Any]) -> Iterator[Piece]:
@@ -122,16 +120,16 @@ def _pieces(block: Mapping[str, Any]) -> Iterator[Piece]:
         yield from _called(kind, inner)
     elif kind == "tool_result" or kind in _RESULTS or kind.endswith("_tool_result"):
         yield _answered(inner)
-    elif kind in _TOLD:
-        yield _TOLD[kind](inner)
+    elif kind in _TEXT_OF_KIND:
+        yield _TEXT_OF_KIND[kind](inner)
     else:
         raise _no_text(block)
 
 
 def _kind(block: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """A block's kind, and where its fields are."""
+    """Find the kind of a block, and the mapping that has its fields."""
     kind = block.get("type")
-    if kind == "non_standard" and isinstance(block.get("value"), Mapping):  # LangChain's wrapping of a provider's own
+    if kind == "non_standard" and isinstance(block.get("value"), Mapping):  # LangChain's wrapper of provider blocks
         return _kind(block["value"])
     if isinstance(kind, str):
         return kind, block
@@ -142,20 +140,20 @@ def _kind(block: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
 
 
 def _written(block: Mapping[str, Any]) -> str:
-    said = block.get("text")
-    said = block.get("refusal") if said is None else said
-    if not isinstance(said, str):
+    text = block.get("text")
+    text = block.get("refusal") if text is None else text
+    if not isinstance(text, str):
         raise _no_text(block)
-    return said
+    return text
 
 
 def _document(block: Mapping[str, Any]) -> str:
-    """Anthropic's document, where its source is text."""
+    """Format Anthropic's document, whose source must be text."""
     source = block.get("source")
     if not isinstance(source, Mapping) or source.get("type") not in {"text", "content"}:
         raise _no_text(block)
-    told = [block.get("title"), block.get("context"), text_of(source.get("data") or source.get("content"))]
-    return "\n".join(part for part in told if part)
+    parts = [block.get("title"), block.get("context"), text_of(source.get("data") or source.get("content"))]
+    return "\n".join(part for part in parts if part)
 
 
 def _search_result(block: Mapping[str, Any]) -> str:
@@ -182,11 +180,11 @@ def _output(block: Mapping[str, Any]) -> str:
 
 
 def _invalid(block: Mapping[str, Any]) -> str:
-    """A call that its model wrote wrongly: what was written."""
+    """Format an invalid call as its model wrote it."""
     return f"{block.get('name') or ''}({block.get('args') or ''})"
 
 
-_TOLD: dict[str, Callable[[Mapping[str, Any]], str]] = {
+_TEXT_OF_KIND: dict[str, Callable[[Mapping[str, Any]], str]] = {
     **dict.fromkeys(_WRITTEN, _written),
     "document": _document,
     "search_result": _search_result,
@@ -198,7 +196,7 @@ _TOLD: dict[str, Callable[[Mapping[str, Any]], str]] = {
 
 
 def _called(kind: str, block: Mapping[str, Any]) -> Iterator[Piece]:
-    """A call; one that a provider answered itself may hold the answer too."""
+    """Yield a call, and its result if the provider ran the call."""
     name = block.get("name") or (kind.removesuffix("_call") if kind in _CALLS_OF_PROVIDERS else None)
     id_ = _first(block, "call_id", "id", "toolUseId") or ""
     arguments = _first(block, "input", "args", "arguments", "action")
@@ -206,41 +204,41 @@ def _called(kind: str, block: Mapping[str, Any]) -> Iterator[Piece]:
         arguments = {key: block[key] for key in ("queries", "code") if block.get(key)}
     if kind == "custom_tool_call":
         arguments = {"input": arguments}
-    yield Called({"id": id_, "type": "function", "function": {"name": name, "arguments": arguments}})
+    yield CallBlock({"id": id_, "type": "function", "function": {"name": name, "arguments": arguments}})
     output = _first(block, "output", "outputs", "results") if kind in _CALLS_OF_PROVIDERS else None
     if output is not None:
-        yield Answered(str(id_), str(name), _told(output))
+        yield ResultBlock(str(id_), str(name), _result_text(output))
 
 
-def _answered(block: Mapping[str, Any]) -> Answered:
+def _answered(block: Mapping[str, Any]) -> ResultBlock:
     id_ = _first(block, "tool_use_id", "tool_call_id", "call_id", "toolUseId", "id") or ""
-    told = _told(_first(block, "content", "output", "response", "result"))
-    return Answered(str(id_), str(block.get("name") or ""), told)
+    text = _result_text(_first(block, "content", "output", "response", "result"))
+    return ResultBlock(str(id_), str(block.get("name") or ""), text)
 
 
-def _told(output: Any) -> str:
-    """A tool's answer as text: as JSON where it is data."""
+def _result_text(output: Any) -> str:
+    """Convert a tool's result to text; data become JSON."""
     if output is None or isinstance(output, str):
         return output or ""
     blocks = output if isinstance(output, list) else [output]
-    if all(isinstance(one, str) or (isinstance(one, Mapping) and _is_block(one)) for one in blocks):
-        return "".join(_json(one["json"]) if "json" in one else text_of([one]) for one in blocks)
-    return _json(_open(output))
+    if all(isinstance(block, str) or (isinstance(block, Mapping) and _is_block(block)) for block in blocks):
+        return "".join(_json(block["json"]) if "json" in block else text_of([block]) for block in blocks)
+    return _json(_without_encrypted(output))
 
 
-def _is_block(given: Mapping[str, Any]) -> bool:
-    """Whether it is a content block, not data: one that is neither text nor data is refused later."""
-    kind = given.get("type")
+def _is_block(value: Mapping[str, Any]) -> bool:
+    """Whether a mapping is a content block, of any kind, and not data."""
+    kind = value.get("type")
     data = isinstance(kind, str) and (kind.endswith(("_result", "_error")) and kind != "search_result")
-    media = len(given) == 1 and any(isinstance(given.get(key), Mapping) for key in _MEDIA)
-    return ("json" in given or "text" in given or isinstance(kind, str) or media) and not data and kind != "logs"
+    media = len(value) == 1 and any(isinstance(value.get(key), Mapping) for key in _MEDIA)
+    return ("json" in value or "text" in value or isinstance(kind, str) or media) and not data and kind != "logs"
 
 
-def _open(output: Any) -> Any:
-    """Data without what only its provider can read."""
+def _without_encrypted(output: Any) -> Any:
+    """Remove encrypted fields from data."""
     if isinstance(output, Mapping):
-        return {key: _open(value) for key, value in output.items() if key not in _ENCRYPTED}
-    return [_open(one) for one in output] if isinstance(output, list) else output
+        return {key: _without_encrypted(value) for key, value in output.items() if key not in _ENCRYPTED}
+    return [_without_encrypted(item) for item in output] if isinstance(output, list) else output
 
 
 def _json(data: Any) -> str:
@@ -251,10 +249,10 @@ def _first(block: Mapping[str, Any], *keys: str) -> Any:
     return next((block[key] for key in keys if block.get(key) is not None), None)
 
 
-def _no_text(given: Any) -> PromptError:
-    kind = given.get("type") if isinstance(given, Mapping) else None
-    named = f"a block of type {kind!r} ({given!r:.120})" if kind else f"{given!r:.120}"
+def _no_text(value: Any) -> PromptError:
+    kind = value.get("type") if isinstance(value, Mapping) else None
+    named = f"a block of type {kind!r} ({value!r:.120})" if kind else f"{value!r:.120}"
     return PromptError(
-        f"{named} is no text, and these models read nothing else",
+        f"expected text, the only content that these models support, got {named}",
         hint="give the content as a string, or as parts {'type': 'text', 'text': ...}",
     )

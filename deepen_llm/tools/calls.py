@@ -1,4 +1,4 @@
-"""A tool call, whole and in pieces."""
+"""Tool calls: complete, and in pieces while streaming."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _ALPHABET = string.ascii_letters + string.digits
-_LENGTH = 9  # what Mistral's templates demand, and the others accept
+_LENGTH = 9  # as Mistral's templates require; others accept it
 
 
 def new_id() -> str:
-    """An id for a call: random, so that it is another one in every turn."""
+    """Make a random id for a call."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
 
 
 @dataclass(frozen=True)
 class ToolCall:
-    """A call that the model asks for.
+    """A call that the model requests.
 
     Attributes:
         name: The tool.
-        arguments: Its arguments, valid by the tool's schema.
-        id: What the tool's answer refers to.
+        arguments: The arguments, valid by the tool's schema.
+        id: The id that the tool's result refers to.
     """
 
     name: str
@@ -35,13 +35,13 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class CallDelta:
-    """A piece of a call, as it is written.
+    """A piece of a call while streaming.
 
     Attributes:
-        index: Which of the answer's calls.
-        arguments: The next characters of its arguments' JSON.
-        name: The tool, in the call's first piece; None in the others.
-        id: The call's id, in its first piece; None in the others.
+        index: The index of the call in the answer.
+        arguments: The next characters of the arguments' JSON.
+        name: The tool, in the first piece of the call; else None.
+        id: The id of the call, in its first piece; else None.
     """
 
     index: int
@@ -51,25 +51,26 @@ class CallDelta:
 
 
 class CallLog:
-    """An answer's calls, put together from their pieces."""
+    """Collects the calls of an answer from their pieces."""
 
     def __init__(self) -> None:
         self._deltas: list[CallDelta] = []
-        self._shown = 0
+        self._released = 0
 
     def add(self, delta: CallDelta) -> None:
-        """Take the next piece."""
+        """Append a piece."""
         self._deltas.append(delta)
 
     def release(self) -> tuple[CallDelta, ...]:
-        """The pieces that were not released before."""
-        ready, self._shown = tuple(self._deltas[self._shown :]), len(self._deltas)
+        """Return the pieces since the last call."""
+        ready = tuple(self._deltas[self._released :])
+        self._released = len(self._deltas)
         return ready
 
     def whole(self) -> tuple[ToolCall, ...]:
-        """The calls."""
+        """Assemble the complete calls."""
         arguments: dict[int, str] = {}
         for delta in self._deltas:
             arguments[delta.index] = arguments.get(delta.index, "") + delta.arguments
-        opened = [delta for delta in self._deltas if delta.name is not None]
-        return tuple(ToolCall(one.name or "", json.loads(arguments[one.index]), one.id or "") for one in opened)
+        first = [delta for delta in self._deltas if delta.name is not None]
+        return tuple(ToolCall(delta.name or "", json.loads(arguments[delta.index]), delta.id or "") for delta in first)

@@ -1,4 +1,4 @@
-"""Tools as callers give them."""
+"""Definitions of tools, made from functions, types or mappings."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from deepen_llm.tools.functions import Signature
 
 @dataclass(frozen=True)
 class Tool:
-    """Something that the model may ask to be called.
+    """A tool that the model may call.
 
     Attributes:
-        name: Its name.
-        description: What it does.
-        parameters: JSON schema of its arguments.
+        name: The name.
+        description: What the tool does.
+        parameters: The JSON schema of the arguments.
     """
 
     name: str
@@ -33,32 +33,34 @@ class Tool:
     parameters: Mapping[str, Any]
 
     @classmethod
-    def of(cls, given: Any) -> Tool:
-        """A tool, from whatever describes one.
+    def of(cls, described: Any) -> Tool:
+        """Make a tool of a function, a type or a mapping.
 
         Args:
-            given: A function with type hints, whose Google docstring says what it does; a pydantic model or another
-                type of objects; or a mapping as the APIs have.
+            described: A function with type hints and a Google docstring; a pydantic model or another type of objects;
+                or a mapping in the form of an API.
 
         Raises:
-            ConfigError: It describes no tool, or its arguments cannot be held to its schema.
+            ConfigError: It describes no tool, or a grammar cannot enforce its schema.
         """
-        if isinstance(given, Tool):
-            made = given
-        elif isinstance(given, type) or get_origin(given) is not None:
-            made = cls.of_type(given)
-        elif isinstance(given, Mapping | BaseModel):
-            made = cls(*mappings.read(given if isinstance(given, Mapping) else given.model_dump(by_alias=True)))
-        elif callable(given):
-            made = _of_function(given)
+        if isinstance(described, Tool):
+            tool = described
+        elif isinstance(described, type) or get_origin(described) is not None:
+            tool = cls.of_type(described)
+        elif isinstance(described, Mapping | BaseModel):
+            tool = cls(
+                *mappings.read(described if isinstance(described, Mapping) else described.model_dump(by_alias=True))
+            )
+        elif callable(described):
+            tool = _of_function(described)
         else:
-            raise ConfigError(f"{given!r:.120} is no tool", hint=f"give {mappings.FORMS}")
-        _ = made.arguments  # which tells what is wrong
-        return made
+            raise ConfigError(f"expected a tool, got {described!r:.120}", hint=f"give {mappings.FORMS}")
+        _ = tool.arguments  # raises if a grammar cannot enforce the schema
+        return tool
 
     @classmethod
     def of_type(cls, kind: Any, name: str | None = None, description: str | None = None) -> Tool:
-        """A tool whose arguments are the fields of a type, and are read as that type.
+        """Make a tool whose arguments are the fields of a type.
 
         Args:
             kind: A pydantic model, a dataclass, a ``TypedDict`` or another type.
@@ -66,46 +68,46 @@ class Tool:
             description: What the tool does; None for the type's docstring.
 
         Raises:
-            ConfigError: Its values are no objects, or cannot be held to it.
+            ConfigError: Its values are no objects, or a grammar cannot enforce its schema.
         """
         named = str(name or getattr(kind, "__name__", kind))
         with _naming(named):
-            schema, said = parameters.of_type(kind)
-        return cls(named, said if description is None else description, schema)
+            schema, documented = parameters.of_type(kind)
+        return cls(named, documented if description is None else description, schema)
 
     @cached_property
     def arguments(self) -> Mapping[str, Any]:
-        """The schema that a call's arguments are held to: the parameters, and no other keys.
+        """The schema that a grammar enforces for a call's arguments: the parameters, and no other keys.
 
         Raises:
-            ConfigError: They cannot be held to it; it names the tool.
+            ConfigError: A grammar cannot enforce it; the message names the tool.
         """
         with _naming(self.name):
-            return _held(parameters.closed(self.parameters))
+            return _enforceable(parameters.closed(self.parameters))
 
     def definition(self) -> dict[str, Any]:
-        """The form that chat templates take."""
+        """Make the mapping that chat templates expect."""
         inner = {"name": self.name, "description": self.description, "parameters": dict(self.parameters)}
         return {"type": "function", "function": inner}
 
 
-def _held(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What calls are held to; a request's tools are read several times, and most requests have those of the last."""
+def _enforceable(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Rewrite a schema for grammars, cached by its JSON, since most requests have the tools of the last one."""
     try:
         written = json.dumps(schema)
     except (TypeError, ValueError, RecursionError):
-        return enforceable(schema)  # which tells what is wrong
-    return _held_as_written(written)
+        return enforceable(schema)  # raises the exact error
+    return _enforceable_json(written)
 
 
 @lru_cache(maxsize=1024)
-def _held_as_written(written: str) -> Mapping[str, Any]:
+def _enforceable_json(written: str) -> Mapping[str, Any]:
     return enforceable(json.loads(written))
 
 
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
-    """Name the tool in what is refused inside."""
+    """Prefix errors with the name of the tool."""
     try:
         yield
     except ConfigError as error:
@@ -117,13 +119,13 @@ def _of_function(function: Callable[..., Any]) -> Tool:
     try:
         return Tool.of_type(signature.kind, signature.name, signature.description)
     except ConfigError as error:
-        refused = next((name for name in signature.hints if not _holds(signature.only(name))), None)
+        refused = next((name for name in signature.hints if not _is_supported(signature.only(name))), None)
         if refused is None or repr(refused) in error.message:
             raise
         raise ConfigError(f"parameter {refused!r} of {error.message}", hint=error.hint) from error
 
 
-def _holds(kind: Any) -> bool:
+def _is_supported(kind: Any) -> bool:
     try:
         parameters.of_type(kind)
     except ConfigError:
@@ -137,8 +139,8 @@ class Toolbox:
 
     Attributes:
         tools: The tools.
-        choice: Whether the model must call.
-        parallel: Whether an answer may hold several calls.
+        choice: Whether the model must call a tool, and which.
+        parallel: Whether an answer may have several calls.
     """
 
     tools: tuple[Tool, ...]
@@ -147,28 +149,28 @@ class Toolbox:
 
     @classmethod
     def of(cls, tools: Sequence[Any] | None, choice: Any = "auto", parallel: bool = True) -> Toolbox | None:
-        """A request's tools; None where there are none, or none may be called.
+        """Make the tools of a request; None if there are none, or none may be called.
 
         Args:
-            tools: What describes them; see `Tool.of`.
+            tools: Descriptions of tools, as `Tool.of` accepts them.
             choice: ``auto``, ``none``, ``required`` or ``any``, a tool's name, or
                 ``{"type": "function", "function": {"name": ...}}``.
-            parallel: Whether an answer may hold several calls.
+            parallel: Whether an answer may have several calls.
 
         Raises:
-            ConfigError: Something is no tool, two have one name, or the choice names none of them.
+            ConfigError: A description is invalid, two tools have one name, or the choice names no tool.
         """
         if tools is not None and (isinstance(tools, str | Mapping) or not isinstance(tools, Sequence)):
-            raise ConfigError(f"tools={tools!r:.80} is no list", hint="give a list of tools")
-        made = tuple(Tool.of(tool) for tool in mappings.spread(tools or ()))
-        names = [tool.name for tool in made]
+            raise ConfigError(f"expected a list of tools, got {tools!r:.80}", hint="give a list of tools")
+        toolset = tuple(Tool.of(described) for described in mappings.spread(tools or ()))
+        names = [tool.name for tool in toolset]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise ConfigError(f"two tools are called {twice!r}", hint="give every tool a name of its own")
         chosen = ToolChoice.of(choice, names)
-        return cls(made, chosen, parallel and chosen.name is None) if chosen and made else None
+        return cls(toolset, chosen, parallel and chosen.name is None) if chosen and toolset else None
 
     @property
     def callable_tools(self) -> tuple[Tool, ...]:
-        """Those that may be called."""
+        """The tools that the choice allows."""
         return tuple(tool for tool in self.tools if self.choice.name in {None, tool.name})

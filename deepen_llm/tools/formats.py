@@ -1,4 +1,4 @@
-"""How models write tool calls: the forms that chat templates of the field have."""
+"""Formats of tool calls in the chat templates of model families."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class ToolFormat:
-    """One way of writing calls; ``opening begin NAME middle ARGUMENTS end [between begin ...] closing``.
+    """A format of tool calls: ``opening begin NAME middle ARGUMENTS end [between begin ...] closing``.
 
     Attributes:
-        name: Who writes them so.
-        begin: What stands before a tool's name.
-        middle: What stands between its name and its arguments, which are JSON.
-        end: What stands behind the arguments.
-        opening: What stands before the first call.
-        between: What stands between two calls.
-        closing: What stands behind the last call.
-        trigger: A beginning of opening and begin that no other text has.
-        alone: Whether a call is the whole answer: no text before it, no second one.
+        name: The model family.
+        begin: The text before a tool's name.
+        middle: The text between the name and the arguments, which are JSON.
+        end: The text after the arguments.
+        opening: The text before the first call.
+        between: The text between two calls.
+        closing: The text after the last call.
+        trigger: The beginning of ``opening`` and ``begin`` that starts calls and occurs in no other text.
+        alone: Whether a call is the whole answer, without text before it or a second call.
     """
 
     name: str
@@ -34,20 +34,20 @@ class ToolFormat:
     alone: bool = False
 
     def head(self, tool: str) -> str:
-        """All that stands before the arguments of a call, its opening left out."""
+        """Format the text of a call before its arguments, without the opening."""
         return f"{self.begin}{self.quoted(tool)}{self.middle}"
 
     def write(self, calls: Iterator[tuple[str, str]]) -> str:
-        """Calls as an answer holds them.
+        """Format calls as in an answer.
 
         Args:
-            calls: Names, and arguments as JSON.
+            calls: Pairs of a name and arguments as JSON.
         """
         written = (f"{self.head(name)}{arguments}{self.end}" for name, arguments in calls)
         return f"{self.opening}{self.between.join(written)}{self.closing}"
 
     def quoted(self, tool: str) -> str:
-        """A tool's name as a call has it."""
+        """Escape a tool's name for a call."""
         return json.dumps(tool, ensure_ascii=False)[1:-1] if self.begin.endswith('"') else tool
 
 
@@ -75,7 +75,7 @@ MISTRAL = ToolFormat(
     closing="]",
 )
 MISTRAL_SPACED = replace(MISTRAL, opening="[TOOL_CALLS] [")
-"""Mistral, to version 7 of its tokenizer; with a space where SentencePiece makes one."""
+"""Mistral, up to version 7 of its tokenizer; with the space that SentencePiece inserts."""
 
 MISTRAL_ARGS = ToolFormat("mistral_args", begin="[TOOL_CALLS]", middle="[ARGS]", end="", trigger="[TOOL_CALLS]")
 """Mistral, from version 11 of its tokenizer."""

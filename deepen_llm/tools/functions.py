@@ -1,4 +1,4 @@
-"""A function's parameters as a type, so that its calls are held to the same schema as any answer of that type."""
+"""Conversion of a function's parameters to a type, from which the schema of its calls is made."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 @dataclass(frozen=True)
 class Signature:
-    """What may be called, and with what.
+    """The signature of a function for tool calls.
 
     Attributes:
-        name: Its name.
-        description: What its docstring says.
-        hints: Each parameter that a call must or may give, as a field of a ``TypedDict``.
+        name: The name.
+        description: The summary of its docstring.
+        hints: The required and optional parameters as fields of a ``TypedDict``.
     """
 
     name: str
@@ -39,9 +39,9 @@ class Signature:
 
     @classmethod
     def of(cls, function: Callable[..., Any]) -> Signature:
-        """The signature of a function, a method, a partial function or an object that can be called.
+        """Read the signature of a function, a method, a partial function or a callable object.
 
-        Parameters that a partial function binds, ``*args`` and ``**kwargs`` are none of a call's.
+        It leaves out parameters that a partial function binds, ``*args`` and ``**kwargs``.
 
         Raises:
             ConfigError: A parameter has no type hint, or one that cannot be resolved.
@@ -52,7 +52,8 @@ class Signature:
         doc = Docstring.of(code if code.__doc__ else inner)
         known = _hints(name, code)
         fields = {
-            one.name: _field(name, one, known, doc.parameters.get(one.name)) for one in _given_by_calls(function, bound)
+            parameter.name: _field(name, parameter, known, doc.parameters.get(parameter.name))
+            for parameter in _open_parameters(function, bound)
         }
         return cls(name, doc.summary, fields)
 
@@ -62,12 +63,12 @@ class Signature:
         return TypedDict(self.name, self.hints)  # type: ignore[operator] # the functional form takes any mapping
 
     def only(self, parameter: str) -> Any:
-        """The type of a call's arguments, were this parameter the only one."""
+        """Make the type of the arguments with one parameter only."""
         return TypedDict(self.name, {parameter: self.hints[parameter]})  # type: ignore[operator] # as above
 
 
 def _unwrapped(function: Callable[..., Any]) -> tuple[Callable[..., Any], set[str]]:
-    """What a partial function calls in the end, and the parameters that it binds by name."""
+    """Unwrap a partial function; return the function and the parameters bound by name."""
     bound: set[str] = set()
     while isinstance(function, functools.partial):
         bound |= set(function.keywords)
@@ -75,57 +76,57 @@ def _unwrapped(function: Callable[..., Any]) -> tuple[Callable[..., Any], set[st
     return function, bound
 
 
-def _given_by_calls(function: Callable[..., Any], bound: set[str]) -> Iterator[inspect.Parameter]:
-    for place, one in enumerate(inspect.signature(function).parameters.values()):
-        receiver = place == 0 and one.name in ("self", "cls") and one.annotation is inspect.Parameter.empty
-        if one.kind not in _VARIADIC and one.name not in bound and not receiver:
-            yield one
+def _open_parameters(function: Callable[..., Any], bound: set[str]) -> Iterator[inspect.Parameter]:
+    for index, parameter in enumerate(inspect.signature(function).parameters.values()):
+        receiver = index == 0 and parameter.name in ("self", "cls") and parameter.annotation is inspect.Parameter.empty
+        if parameter.kind not in _VARIADIC and parameter.name not in bound and not receiver:
+            yield parameter
 
 
 def _hints(name: str, code: Any) -> dict[str, Any]:
     try:
         return get_type_hints(code, include_extras=True)
-    except Exception as error:  # a hint written as a string may raise anything
+    except Exception as error:  # a hint that is a string may raise any exception
         raise ConfigError(
             f"a type hint of the function {name} cannot be resolved: {error}",
-            hint="give hints by names that its module has, or describe the function by a pydantic model",
+            hint="use hints whose names its module defines, or describe the function by a pydantic model",
         ) from error
 
 
-def _field(name: str, one: inspect.Parameter, hints: dict[str, Any], told: str | None) -> Any:
-    if one.name not in hints:
+def _field(name: str, parameter: inspect.Parameter, hints: dict[str, Any], documented: str | None) -> Any:
+    if parameter.name not in hints:
         raise ConfigError(
-            f"parameter {one.name!r} of the function {name} has no type hint",
+            f"parameter {parameter.name!r} of the function {name} has no type hint",
             hint="give it one, or describe the function by a pydantic model",
         )
-    given = [one.default] if isinstance(one.default, FieldInfo) else []
-    needed = one.default is inspect.Parameter.empty or bool(given and given[0].is_required())
-    text, choices = _with_choices(told or "")
-    said = told_of(hints[one.name]) or text or None
-    about = Field(description=said, json_schema_extra={**_default(one.default), **choices})
-    described = getitem(Annotated, (hints[one.name], about, *given))
+    explicit = [parameter.default] if isinstance(parameter.default, FieldInfo) else []
+    needed = parameter.default is inspect.Parameter.empty or bool(explicit and explicit[0].is_required())
+    text, choices = _with_choices(documented or "")
+    description = told_of(hints[parameter.name]) or text or None
+    field = Field(description=description, json_schema_extra={**_default(parameter.default), **choices})
+    described = getitem(Annotated, (hints[parameter.name], field, *explicit))
     return described if needed else NotRequired[described]
 
 
 def told_of(hint: Any) -> str | None:
-    """What a hint says beside its type: ``Annotated[str, "The city."]``, ``Field(description=...)`` or ``Doc``."""
+    """Find the description in a hint: ``Annotated[str, "The city."]``, ``Field(description=...)`` or ``Doc``."""
     if get_origin(hint) is not Annotated:
         return None
-    texts = [getattr(one, "documentation", getattr(one, "description", one)) for one in get_args(hint)[1:]]
+    texts = [getattr(item, "documentation", getattr(item, "description", item)) for item in get_args(hint)[1:]]
     return next((text for text in texts if isinstance(text, str)), None)
 
 
 def _with_choices(text: str) -> tuple[str, dict[str, Any]]:
-    """What a docstring says of a parameter, and the choices that it may end with."""
-    if (found := _CHOICES.search(text)) is None:
+    """Split a parameter's description into its text and the choices at its end."""
+    if (match := _CHOICES.search(text)) is None:
         return text, {}
     try:
-        choices = json.loads(found[1])
+        choices = json.loads(match[1])
     except ValueError as error:
         raise ConfigError(
-            f"the choices in {text!r:.120} are no JSON", hint='write them as (choices: ["tea", "coffee"])'
+            f"expected choices in JSON, got {text!r:.120}", hint='write them as (choices: ["tea", "coffee"])'
         ) from error
-    return text[: found.start()].strip(), {"enum": choices}
+    return text[: match.start()].strip(), {"enum": choices}
 
 
 def _default(default: Any) -> dict[str, Any]:
@@ -134,5 +135,5 @@ def _default(default: Any) -> dict[str, Any]:
         return {}
     try:
         return {"default": to_jsonable_python(value)}
-    except PydanticSerializationError:  # what JSON has no form for is nothing to tell a model
+    except PydanticSerializationError:  # a default without a JSON form is left out
         return {}

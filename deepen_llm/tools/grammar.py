@@ -11,14 +11,14 @@ from deepen_llm.structure.spelling import parts
 from deepen_llm.tools.definitions import Toolbox
 from deepen_llm.tools.formats import ToolFormat
 
-_SPACE = {"x-guidance": {"whitespace_pattern": "( |\\n {0,16})?"}}  # bounded, so that no answer is spent on it
-HEAD = '%llguidance {"no_forcing": true}\n'  # else it allows but one way of writing what leaves no choice
-_ANY = "/(.|\\n)*/"  # whole characters: what a pattern excludes would else leave broken ones, and special tokens
-_LEAD = "LEAD: /[ \\n]?/\n"  # the space that models begin an answer with
+_SPACE = {"x-guidance": {"whitespace_pattern": "( |\\n {0,16})?"}}  # bounded, so that white space cannot fill an answer
+HEAD = '%llguidance {"no_forcing": true}\n'  # else llguidance allows only one tokenization of forced text
+_ANY = "/(.|\\n)*/"  # whole characters; a complement of bytes would allow broken ones and special tokens
+_LEAD = "LEAD: /[ \\n]?/\n"  # models may begin an answer with a space
 
 
 def of_schema(schema: Mapping[str, Any]) -> str:
-    """A grammar of one JSON value.
+    """Make the grammar of one JSON value.
 
     Args:
         schema: Its JSON schema.
@@ -27,16 +27,16 @@ def of_schema(schema: Mapping[str, Any]) -> str:
 
 
 def json_value(schema: Mapping[str, Any]) -> str:
-    """A rule's body: a JSON value of that schema."""
+    """Make the body of a rule: a JSON value of a schema."""
     return "%json " + json.dumps({**schema, **_SPACE})
 
 
 def literal(text: str, special: Mapping[str, int]) -> str:
-    """A rule's body: this very text, with special tokens by their ids.
+    """Make the body of a rule: a fixed text, with special tokens by their ids.
 
     Args:
         text: The text.
-        special: Special tokens that it may spell.
+        special: Special tokens by their spelling.
     """
     return " ".join(f"<[{special[part]}]>" if part in special else json.dumps(part) for part in parts(text, special))
 
@@ -48,14 +48,14 @@ def of_tools(
     schema: Mapping[str, Any] | None,
     stops: Collection[int] = (),
 ) -> str:
-    """A grammar of tool calls; where they need not come, of free text or a JSON value, too.
+    """Make the grammar of tool calls, and of free text or a JSON value if calls are optional.
 
     Args:
-        form: How calls are written.
+        form: The format of calls.
         toolbox: The tools, and whether they must be called.
         special: The main model's special tokens, by their spelling.
         schema: JSON schema of an answer without calls; None for free text.
-        stops: Ids of special tokens that may stand in free text, since it may stop there.
+        stops: Ids of special tokens that free text may contain, since they are stop strings.
     """
     tools = list(enumerate(toolbox.callable_tools))
     several = toolbox.parallel and not form.alone
@@ -63,7 +63,7 @@ def of_tools(
     rest = literal((form.opening + form.begin).removeprefix(form.trigger), special)
     rules = [
         *(
-            _start_held(form, toolbox.choice.required, special, schema)
+            _start_structured(form, toolbox.choice.required, special, schema)
             if toolbox.choice.required or schema is not None
             else _start_free(form, special, stops)
         ),
@@ -76,10 +76,10 @@ def of_tools(
     return HEAD + "\n".join(rules) + "\n" + _LEAD
 
 
-def _start_held(
+def _start_structured(
     form: ToolFormat, required: bool, special: Mapping[str, int], schema: Mapping[str, Any] | None
 ) -> Iterator[str]:
-    """The rules of what an answer without free text begins with."""
+    """Yield the start rules of an answer without free text."""
     calls = f"LEAD {literal(form.trigger, special)} calls"
     if required or schema is None:
         yield f"start: {calls}"
@@ -89,7 +89,7 @@ def _start_held(
 
 
 def _start_free(form: ToolFormat, special: Mapping[str, int], stops: Collection[int]) -> Iterator[str]:
-    """The rules of what an answer begins with that may be free text."""
+    """Yield the start rules of an answer that may be free text."""
     trigger, stop = literal(form.trigger, special), f"<[{','.join(map(str, sorted(stops)))}]>"
     if form.alone:
         yield f"start: LEAD {trigger} calls | TEXT{f' ({stop} REST)*' if stops else ''}"
@@ -107,4 +107,4 @@ def _start_free(form: ToolFormat, special: Mapping[str, int], stops: Collection[
 
 
 def _regex(text: str) -> str:
-    return re.sub(r"[^\w<>\" :]", lambda found: "\\" + found[0], text)
+    return re.sub(r"[^\w<>\" :]", lambda match: "\\" + match[0], text)

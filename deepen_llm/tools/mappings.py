@@ -1,4 +1,4 @@
-"""Tools as the APIs of the field write them, and as LangChain and the Model Context Protocol do."""
+"""Definitions of tools in the forms of APIs, LangChain and the Model Context Protocol."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ FORMS = (
 _SCHEMAS = ("parameters", "input_schema", "inputSchema", "parameters_json_schema", "parametersJsonSchema")
 _DECLARATIONS = ("function_declarations", "functionDeclarations")  # Google's lists
 _KEYS = ("name", "description", *_SCHEMAS, "strict", "title", "type", "annotations", "outputSchema", "cache_control")
-_OURS = ("function", "custom", "object")  # what is called here; every other type runs at a provider
+_OURS = ("function", "custom", "object")  # types that the caller runs; every other type runs at a provider
 
 
 def spread(tools: Any) -> Iterator[Any]:
-    """The tools one by one: Google's API has several in one mapping."""
+    """Iterate over the tools; a mapping of Google's API has several."""
     for tool in tools:
         lists = [tool[key] for key in _DECLARATIONS if key in tool] if isinstance(tool, Mapping) else []
         if not lists:
@@ -28,45 +28,49 @@ def spread(tools: Any) -> Iterator[Any]:
             yield from declared if isinstance(declared, list | tuple) else [declared]
 
 
-def read(given: Mapping[str, Any]) -> tuple[str, str, Mapping[str, Any]]:
-    """A tool's name, its description, and the schema of its parameters.
+def read(described: Mapping[str, Any]) -> tuple[str, str, Mapping[str, Any]]:
+    """Read a tool's name, description and the schema of its parameters.
 
     Raises:
-        ConfigError: It describes no tool.
+        ConfigError: The mapping describes no tool.
     """
-    inner = _inner(given)
+    inner = _inner(described)
     name = inner.get("name")
     if not isinstance(name, str) or not name:
-        _refuse(given)
+        _refuse(described)
     _check_keys(name, inner)
     schema = _schema(inner)
     if not isinstance(schema, Mapping) or schema.get("type", "object") != "object":
-        raise ConfigError(f"the parameters of tool {name!r} are no JSON schema of an object", hint=f"give {FORMS}")
+        raise ConfigError(
+            f"expected the parameters of tool {name!r} as a JSON schema of an object, got {schema!r:.80}",
+            hint=f"give {FORMS}",
+        )
     return name, str(inner.get("description") or ""), schema
 
 
-def _inner(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The mapping that has the name."""
-    inner = next((given[key] for key in ("function", "toolSpec") if key in given), given)
+def _inner(described: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Find the mapping that has the name."""
+    inner = next((described[key] for key in ("function", "toolSpec") if key in described), described)
     if not isinstance(inner, Mapping):
-        _refuse(given)
+        _refuse(described)
     has_schema = any(key in inner for key in _SCHEMAS)
-    kind = given.get("type", "function")
+    kind = described.get("type", "function")
     if kind not in _OURS or (kind == "custom" and not has_schema):
         raise ConfigError(
-            f"a tool of type {kind!r} runs at a provider, not here: {given!r:.120}", hint=f"give {FORMS} in its place"
+            f"a tool of type {kind!r} runs at a provider, not here: {described!r:.120}",
+            hint=f"give {FORMS} in its place",
         )
-    if "properties" in inner and not has_schema:  # LangChain's form: a schema, titled as the tool is called
+    if "properties" in inner and not has_schema:  # LangChain's form: a schema whose title is the tool's name
         about = {"name": inner.get("name") or inner.get("title"), "description": inner.get("description")}
         return {**about, "parameters": {k: v for k, v in inner.items() if k not in ("name", "title", "description")}}
     return inner
 
 
 def _schema(inner: Mapping[str, Any]) -> Any:
-    found = next((inner[key] for key in _SCHEMAS if inner.get(key)), None)
-    if isinstance(found, Mapping) and set(found) == {"json"}:  # Amazon's
-        found = found["json"]
-    return lowered(found) if found else {"type": "object", "properties": {}}
+    schema = next((inner[key] for key in _SCHEMAS if inner.get(key)), None)
+    if isinstance(schema, Mapping) and set(schema) == {"json"}:  # Amazon's form
+        schema = schema["json"]
+    return lowered(schema) if schema else {"type": "object", "properties": {}}
 
 
 def _check_keys(name: str, described: Mapping[str, Any]) -> None:
@@ -75,5 +79,5 @@ def _check_keys(name: str, described: Mapping[str, Any]) -> None:
             raise ConfigError(f"unknown key {key!r} in tool {name!r}{meant}", hint=f"give {FORMS}")
 
 
-def _refuse(given: Any) -> NoReturn:
-    raise ConfigError(f"{given!r:.120} is no tool", hint=f"give {FORMS}")
+def _refuse(described: Any) -> NoReturn:
+    raise ConfigError(f"expected a tool, got {described!r:.120}", hint=f"give {FORMS}")

@@ -1,4 +1,4 @@
-"""Schemas as a tool's parameters: of an object, whose properties stand at its root."""
+"""Schemas of a tool's parameters: objects with their properties at the root."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from deepen_llm.structure.paths import everywhere
 from deepen_llm.structure.response_format import type_schema
 
 _ANNOTATIONS = frozenset(("$schema", "$id", "$comment", "title", "description", "default", "examples"))
-_FORMATS = {pattern: name for name, pattern in reversed(PATTERNS.items())}  # of equal ones the first name
+_FORMATS = {pattern: name for name, pattern in reversed(PATTERNS.items())}  # the first name of equal patterns
 _TYPES = ("OBJECT", "ARRAY", "STRING", "NUMBER", "INTEGER", "BOOLEAN", "NULL")
 _SAYS_PROPERTIES = frozenset(
     """$ref additionalProperties allOf anyOf const dependentRequired dependentSchemas enum if minProperties not oneOf
     patternProperties properties propertyNames required unevaluatedProperties
-    """.split()  # noqa: SIM905 (readable as one text)
+    """.split()  # noqa: SIM905 (shorter)
 )
 
 
 def of_type(kind: Any) -> tuple[dict[str, Any], str]:
-    """The parameters that are a type's, and its description.
+    """Make the parameters of a type's fields, and its description.
 
     Args:
         kind: A pydantic model, a dataclass, a ``TypedDict`` or another type.
@@ -32,7 +32,7 @@ def of_type(kind: Any) -> tuple[dict[str, Any], str]:
     schema = rooted(briefly(type_schema(kind)))
     if schema.get("type") != "object":
         raise ConfigError(
-            f"{getattr(kind, '__name__', kind)!s:.80} is no object, and only an object can be the arguments of a call",
+            f"expected a type of objects, as the arguments of a call, got {getattr(kind, '__name__', kind)!s:.80}",
             hint="give it as a field of a pydantic model",
         )
     described = str(schema.pop("description", "") or "")
@@ -40,56 +40,57 @@ def of_type(kind: Any) -> tuple[dict[str, Any], str]:
 
 
 def rooted(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The same schema with what a reference at its root names in the place of the reference, as templates read it."""
-    made, seen = dict(schema), set[str]()
-    while isinstance(reference := made.get("$ref"), str) and reference not in seen:
+    """Replace a reference at the root of a schema by its definition, since templates read the properties there."""
+    resolved, seen = dict(schema), set[str]()
+    while isinstance(reference := resolved.get("$ref"), str) and reference not in seen:
         seen.add(reference)
-        place, _, name = reference.rpartition("/")
-        definitions = made.get(place.removeprefix("#/"))
-        found = definitions.get(name) if isinstance(definitions, Mapping) else None
-        if not isinstance(found, Mapping):
-            return made
-        made = {**found, **{key: value for key, value in made.items() if key != "$ref"}}
-    return made
+        pointer, _, name = reference.rpartition("/")
+        definitions = resolved.get(pointer.removeprefix("#/"))
+        definition = definitions.get(name) if isinstance(definitions, Mapping) else None
+        if not isinstance(definition, Mapping):
+            return resolved
+        resolved = {**definition, **{key: value for key, value in resolved.items() if key != "$ref"}}
+    return resolved
 
 
 def closed(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of a call's arguments: where no properties are named at all, there are none.
+    """Close the schema of a call's arguments: without named properties, there are none.
 
     Raises:
-        ConfigError: It is no schema, as where properties stand at its root.
+        ConfigError: It is no schema, for example because it has properties at its root.
     """
     bare = not _SAYS_PROPERTIES & set(parameters)
     if bare and set(parameters) - _ANNOTATIONS and "type" not in parameters:
         raise ConfigError(
-            f"{dict(parameters)!s:.120} is no JSON schema: it has none of its keywords",
+            f"expected a JSON schema, got {dict(parameters)!s:.120} without any of its keywords",
             hint="give one like {'type': 'object', 'properties': {...}, 'required': [...]}",
         )
     return {**({"properties": {}} if bare else {}), **parameters, "type": "object"}
 
 
 def briefly(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A type's schema as a prompt should have it: no titles, and formats for the patterns that stand for them.
+    """Shorten a type's schema for a prompt: without titles, and with formats in place of their patterns.
 
-    It says the same: a format is held by just this pattern.
+    Its meaning is the same, since grammars enforce a format by this pattern.
     """
-    made: dict[str, Any] = everywhere(schema, _brief)
-    return made
+    shortened: dict[str, Any] = everywhere(schema, _brief)
+    return shortened
 
 
 def _brief(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    made = {key: value for key, value in schema.items() if key != "title"}
-    name = _FORMATS.get(str(made.get("pattern")))
-    if name is None or "format" in made:
-        return made
+    untitled = {key: value for key, value in schema.items() if key != "title"}
+    name = _FORMATS.get(str(untitled.get("pattern")))
+    if name is None or "format" in untitled:
+        return untitled
     return {
-        ("format" if key == "pattern" else key): (name if key == "pattern" else value) for key, value in made.items()
+        ("format" if key == "pattern" else key): (name if key == "pattern" else value)
+        for key, value in untitled.items()
     }
 
 
 def lowered(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema with its types as JSON Schema writes them; Google's API has them in capitals."""
-    made: dict[str, Any] = everywhere(
-        schema, lambda one: {**one, "type": one["type"].lower()} if one.get("type") in _TYPES else one
+    """Convert the types of a schema to lower case; Google's API has them in capitals."""
+    converted: dict[str, Any] = everywhere(
+        schema, lambda part: {**part, "type": part["type"].lower()} if part.get("type") in _TYPES else part
     )
-    return made
+    return converted

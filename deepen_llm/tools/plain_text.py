@@ -1,4 +1,4 @@
-"""Tools told in words, for chat templates that know none: in the Hermes manner, which most open models have read."""
+"""Tools as text, for chat templates without tools: in the Hermes form, which most open models were trained on."""
 
 from __future__ import annotations
 
@@ -25,37 +25,39 @@ For each function call, return a json object with function name and arguments wi
 
 
 def speaks_of_tools(messages: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a conversation holds calls, or their results."""
+    """Whether a conversation has tool calls or results."""
     return any(message.get("tool_calls") or message["role"] == "tool" for message in messages)
 
 
 def in_words(
     messages: Sequence[Mapping[str, Any]], tools: Sequence[Tool], form: ToolFormat = HERMES
 ) -> list[dict[str, Any]]:
-    """A conversation of plain messages that says the same.
+    """Convert a conversation to messages without tools.
 
-    The tools are told in the system message, where there is one, else at the head of the user's first message: some
-    templates refuse a system message. Results come as a user message.
+    The definitions of the tools are appended to the system message, if there is one, else prefixed to the user's first
+    message, since some templates refuse a system message. Results become user messages.
 
     Args:
-        messages: The messages, `normalised`.
+        messages: The messages, `normalized`.
         tools: The tools that the assistant may call.
-        form: How calls are written.
+        form: The format of calls.
     """
-    made: list[dict[str, Any]] = []
+    converted: list[dict[str, Any]] = []
     for message in messages:
         plain = _plain(message, form)
-        if made and made[-1]["role"] == plain["role"] == "user":  # several results; roles must take turns
-            plain["content"] = made.pop()["content"] + "\n" + plain["content"]
-        made.append(plain)
+        if converted and converted[-1]["role"] == plain["role"] == "user":  # several results; roles must take turns
+            plain["content"] = converted.pop()["content"] + "\n" + plain["content"]
+        converted.append(plain)
     if tools:
-        if made[0]["role"] == "assistant":
-            made.insert(0, {"role": "system", "content": ""})
-        told = _INSTRUCTION.format(tools="\n".join(_written(tool.definition()) for tool in tools))
-        first = made[0]["content"]
-        after = made[0]["role"] == "system" and first
-        made[0]["content"] = "\n\n".join(part for part in ((first, told) if after else (told, first)) if part)
-    return made
+        if converted[0]["role"] == "assistant":
+            converted.insert(0, {"role": "system", "content": ""})
+        instruction = _INSTRUCTION.format(tools="\n".join(_json(tool.definition()) for tool in tools))
+        first = converted[0]["content"]
+        after = converted[0]["role"] == "system" and first
+        converted[0]["content"] = "\n\n".join(
+            part for part in ((first, instruction) if after else (instruction, first)) if part
+        )
+    return converted
 
 
 def _plain(message: Mapping[str, Any], form: ToolFormat) -> dict[str, Any]:
@@ -63,9 +65,9 @@ def _plain(message: Mapping[str, Any], form: ToolFormat) -> dict[str, Any]:
     if role == "tool":
         return {"role": "user", "content": f"<tool_response>\n{content}\n</tool_response>"}
     calls = [call["function"] for call in message.get("tool_calls") or ()]
-    written = form.write((call["name"], _written(call["arguments"])) for call in calls) if calls else ""
+    written = form.write((call["name"], _json(call["arguments"])) for call in calls) if calls else ""
     return {"role": role, "content": "\n".join(part for part in (content, written) if part)}
 
 
-def _written(given: Any) -> str:
-    return json.dumps(given, ensure_ascii=False)
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""From an answer as it is written to what it says: text, and tool calls."""
+"""Parsers of answers: text, reasoning and tool calls, while the answer is generated."""
 
 from __future__ import annotations
 
@@ -6,50 +6,52 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from deepen_llm.tools.calls import CallDelta, new_id
 from deepen_llm.tools.formats import ToolFormat
 
 
 @dataclass(frozen=True)
-class Said:
-    """Text for the reader of an answer."""
+class AnswerText:
+    """Text of the answer."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class Thought:
+class ReasoningText:
     """Text that a reasoning model writes before its answer."""
 
     text: str
 
 
-Event = Said | Thought | CallDelta
+Event = AnswerText | ReasoningText | CallDelta
 
 
 class Reader(ABC):
-    """Reads one answer while it is written."""
+    """Parses one answer while it is generated."""
 
     @abstractmethod
     def feed(self, text: str) -> list[Event]:
-        """Take the next characters, special tokens spelled out; what can be told by now."""
+        """Parse the next characters, with special tokens by their spelling; return the events known so far."""
 
     @abstractmethod
     def feed_mark(self, mark: str, spelled: str) -> list[Event]:
-        """Take a special token that stands in free text; what can be told by now.
+        """Parse a special token in free text; return the events known so far.
 
         Args:
-            mark: The character that stands for it in stop strings (see `Stops`).
-            spelled: How it is written.
+            mark: The character that represents the token in stop strings (see `Stops`).
+            spelled: The spelling of the token.
         """
 
     @abstractmethod
     def finish(self) -> list[Event]:
-        """What is left once the answer has ended."""
+        """Return the remaining events after the end of the answer."""
 
 
 class CallReader(Reader):
-    """Reads the calls of a known format, whose layout the grammar has fixed.
+    """Parses the calls of a known format, whose layout the grammar enforces.
 
     Args:
         form: The format.
@@ -60,23 +62,25 @@ class CallReader(Reader):
         self._form = form
         self._first = {form.opening + form.head(tool): tool for tool in tools}
         self._further = {form.end + form.between + form.head(tool): tool for tool in tools}
-        self._buffer, self._index, self._spoken = "", -1, False
+        self._buffer = ""
+        self._index = -1
+        self._has_text = False
         self._arguments: _Braces | None = None
 
+    @override
     def feed(self, text: str) -> list[Event]:
-        """See `Reader`."""
         self._buffer += text
         return list(self._read())
 
+    @override
     def feed_mark(self, mark: str, spelled: str) -> list[Event]:
-        """See `Reader`; the mark is read as one more character of the text."""
-        return self.feed(mark)
+        return self.feed(mark)  # a character of the text
 
+    @override
     def finish(self) -> list[Event]:
-        """See `Reader`."""
         left = "" if self._index >= 0 else self._buffer
         self._buffer = ""
-        return [Said(left)] if left else []
+        return [AnswerText(left)] if left else []
 
     def _read(self) -> Iterator[Event]:
         while self._buffer:
@@ -85,38 +89,38 @@ class CallReader(Reader):
                 if self._arguments.open:
                     return
                 self._arguments = None
-            elif (found := self._find()) is not None:
-                yield from self._open(*found)
+            elif (match := self._find()) is not None:
+                yield from self._open(*match)
             else:
                 yield from self._say(self._ready())
                 return
 
-    def _open(self, head: str, place: int) -> Iterator[Event]:
-        yield from self._say(len(self._buffer[:place].rstrip()))
+    def _open(self, head: str, position: int) -> Iterator[Event]:
+        yield from self._say(len(self._buffer[:position].rstrip()))
         tool = self._heads[self._take(self._buffer.index(head) + len(head)).lstrip()]
         self._index, self._arguments = self._index + 1, _Braces()
         yield CallDelta(self._index, name=tool, id=new_id())
 
     def _say(self, count: int) -> Iterator[Event]:
         if text := self._take(count):
-            self._spoken = self._spoken or not text.isspace()
-            yield Said(text)
+            self._has_text = self._has_text or not text.isspace()
+            yield AnswerText(text)
 
     @property
     def _heads(self) -> dict[str, str]:
         return self._first if self._index < 0 else self._further
 
     def _find(self) -> tuple[str, int] | None:
-        """The next call's head and its place in the buffer."""
-        places = {head: self._buffer.find(head) for head in self._heads}
-        found = [(place, head) for head, place in places.items() if place >= 0 and self._may_open(place)]
-        return (min(found)[1], min(found)[0]) if found else None
+        """Find the next call's head and its position in the buffer."""
+        positions = {head: self._buffer.find(head) for head in self._heads}
+        heads = [(position, head) for head, position in positions.items() if position >= 0 and self._may_open(position)]
+        return (min(heads)[1], min(heads)[0]) if heads else None
 
-    def _may_open(self, place: int) -> bool:
-        return not self._form.alone or not (self._spoken or self._buffer[:place].strip())
+    def _may_open(self, position: int) -> bool:
+        return not self._form.alone or not (self._has_text or self._buffer[:position].strip())
 
     def _ready(self) -> int:
-        """How much of the buffer is text: no part of a head, nor of the space before one."""
+        """The length of the buffer that is text, without a possible beginning of a head and the space before it."""
         if self._index >= 0:
             return 0
         for start in range(len(self._buffer)):
@@ -134,14 +138,17 @@ class _Braces:
     """Finds the end of a JSON object."""
 
     def __init__(self) -> None:
-        self._depth, self._in_string, self._escaped, self.open = 0, False, False, True
+        self._depth = 0
+        self._in_string = False
+        self._escaped = False
+        self.open = True
 
     def feed(self, text: str) -> int:
-        """How many of the next characters belong to the object."""
-        for place, character in enumerate(text):
+        """Count the next characters that belong to the object."""
+        for position, character in enumerate(text):
             self._step(character)
             if not self.open:
-                return place + 1
+                return position + 1
         return len(text)
 
     def _step(self, character: str) -> None:

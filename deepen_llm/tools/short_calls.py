@@ -1,4 +1,4 @@
-"""Short tool calls: which tool takes the fewest characters."""
+"""Shortest calls of tools, as known ends of a grammar."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from deepen_llm.tools.grammar import of_schema
 
 
 def short_calls(form: ToolFormat, toolbox: Toolbox) -> tuple[str, ...]:
-    """A short answer that calls each of the tools, the shortest first.
+    """Make a short answer with a call of each tool, sorted by length.
 
     Args:
-        form: How calls are written.
-        toolbox: The tools. One whose arguments have no known end is left out.
+        form: The format of calls.
+        toolbox: The tools; one without a known short call is left out.
     """
     return tuple(sorted(_calls(form, toolbox), key=lambda call: (len(call), call)))
 

@@ -1,4 +1,4 @@
-"""Reading by `transformers`' own response parser, where a tokenizer comes with a template for it."""
+"""Parser of answers by the response template of a tokenizer in ``transformers``."""
 
 from __future__ import annotations
 
@@ -7,53 +7,57 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
+from typing_extensions import override
 
 from deepen_llm.tools.calls import CallDelta, new_id
 from deepen_llm.tools.definitions import Tool
-from deepen_llm.tools.reader import Event, Reader, Said, Thought
+from deepen_llm.tools.reader import AnswerText, Event, Reader, ReasoningText
 
-_THOUGHTS = ("thinking", "reasoning", "reasoning_content")  # what response templates call them
+_THOUGHTS = ("thinking", "reasoning", "reasoning_content")  # fields of reasoning in response templates
 
 
 class TemplateReader(Reader):
-    """Reads by the tokenizer's response template.
+    """Parses an answer by the tokenizer's response template.
 
     Args:
         tokenizer: The main model's tokenizer.
-        prompt: The prompt as text, which may have begun the answer.
+        prompt: The prompt as text, which may contain the beginning of the answer.
         tools: The tools that may be called.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt: str, tools: Sequence[Tool]) -> None:
         definitions = [tool.definition() for tool in tools]
         self._parser = tokenizer.get_response_parser(prefix=prompt, tools=definitions)
-        self._calls, self._region, self._lost = -1, "", False
+        self._calls = -1
+        self._region = ""
+        self._failed = False
 
     @staticmethod
     def fits(tokenizer: PreTrainedTokenizerBase) -> bool:
-        """Whether the tokenizer has a response template, and this version of `transformers` reads by it."""
+        """Whether the tokenizer has a response template that this version of ``transformers`` supports."""
         return hasattr(tokenizer, "get_response_parser") and bool(getattr(tokenizer, "response_template", None))
 
+    @override
     def feed(self, text: str) -> list[Event]:
-        """See `Reader`."""
         return self._read(lambda: self._parser.feed(text), text)
 
+    @override
     def feed_mark(self, mark: str, spelled: str) -> list[Event]:
-        """See `Reader`; the template may need the token as it is written."""
-        return self.feed(spelled)
+        return self.feed(spelled)  # the template may need the token
 
+    @override
     def finish(self) -> list[Event]:
-        """See `Reader`."""
         return self._read(lambda: self._parser.finalize()[1], "")
 
     def _read(self, parse: Callable[[], Sequence[Mapping[str, Any]]], text: str) -> list[Event]:
-        """What the parser tells; once it has met what it cannot read, such as a malformed call, all is text."""
-        if not self._lost:
+        """Parse events; after an error of the parser, such as a malformed call, everything is text."""
+        if not self._failed:
             try:
                 return [event for raw in parse() for event in self._events(raw)]
             except (ValueError, KeyError, TypeError, AttributeError):
-                self._lost, text = True, self._region + text
-        return [Said(text)] if text else []
+                self._failed = True
+                text = self._region + text
+        return [AnswerText(text)] if text else []
 
     def _events(self, raw: Mapping[str, Any]) -> list[Event]:
         field = raw["field"]
@@ -62,7 +66,7 @@ class TemplateReader(Reader):
             return self._called(raw["value"]) if raw["type"] == "region_close" else []
         if raw["type"] != "region_chunk":
             return []
-        return [Thought(raw["text"]) if field in _THOUGHTS else Said(raw["text"])]
+        return [ReasoningText(raw["text"]) if field in _THOUGHTS else AnswerText(raw["text"])]
 
     def _called(self, value: Any) -> list[Event]:
         events: list[Event] = []

@@ -1,6 +1,6 @@
-"""Choosing an ensemble on a development set: its members, main model, fusion, weights and gate.
+"""Tuning: choice of members, main model, fusion, weights and gate on a development set.
 
-`tune.py` is the way in; `tuner.py`, read after it, is the method.
+`tune.py` has the entry point, `tuner.py` the method.
 """
 
 from deepen_llm.tuning.dataset import Example

@@ -1,4 +1,4 @@
-"""What members answer alone: whether it is right, and how likely they find it themselves."""
+"""Answers of single members: whether they are right, and their probability."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from deepen_llm.tuning.lengths import check_lengths
 from deepen_llm.tuning.metrics import Measure, Metric
 from deepen_llm.tuning.scoring import answers, choice_logprobs
 
-_RIGHT = 0.5  # the least score of an answer that counts as right
+_RIGHT = 0.5  # the least score of a right answer
 
 
 @dataclass(frozen=True)
-class Answered:
+class MemberAnswers:
     """One member's answers to Q examples.
 
     Attributes:
-        right: Which are right: their score is 0.5 or more.
-        logprobs: The log-probability of each greedy answer, in nats; of choices, the likeliest one's among them.
+        right: Whether each answer is right, that is, its score is at least 0.5.
+        logprobs: The log-probability of each greedy answer, in nats; for choices, of the likeliest one among them.
     """
 
     right: tuple[bool, ...]
@@ -38,9 +38,10 @@ class Answered:
         return fmean(self.right)
 
     def sureness(self, *, right: bool) -> float | None:
-        """The mean probability of its right or of its wrong answers; None without any."""
-        found = [math.exp(said) for ok, said in zip(self.right, self.logprobs, strict=True) if ok == right]
-        return fmean(found) if found else None
+        """Compute the mean probability of the right or of the wrong answers; None without any."""
+        pairs = zip(self.right, self.logprobs, strict=True)
+        probabilities = [math.exp(logprob) for is_right, logprob in pairs if is_right == right]
+        return fmean(probabilities) if probabilities else None
 
 
 def ask(
@@ -51,8 +52,8 @@ def ask(
     chat: bool = False,
     generation: GenerationOptions | None = None,
     batch_size: int = 16,
-) -> dict[str, Answered]:
-    """Ask each member alone every example.
+) -> dict[str, MemberAnswers]:
+    """Answer every example with each member alone.
 
     Args:
         members: The members.
@@ -63,7 +64,7 @@ def ask(
         batch_size: How many examples to decode at a time.
 
     Returns:
-        What each answered, by its name.
+        The answers of each member, by its name.
 
     Raises:
         DatasetError: The set cannot be read, has fewer than 30 examples or one answer to all, or an example is too
@@ -75,17 +76,17 @@ def ask(
     check_set(examples)
     measure = Measure.of(metric, examples)
     check_lengths(members, examples, variables=options.chat_template_kwargs)
-    alone = [EnsembleLLM([one], batch_size=batch_size, generation=read_by(options, [one])) for one in members]
-    return {one.name: _answered(llm, examples, measure) for one, llm in zip(members, alone, strict=True)}
+    single = [EnsembleLLM([member], batch_size=batch_size, generation=read_by(options, [member])) for member in members]
+    return {member.name: _answered(llm, examples, measure) for member, llm in zip(members, single, strict=True)}
 
 
-def _answered(llm: EnsembleLLM, examples: Sequence[Example], measure: Measure) -> Answered:
+def _answered(llm: EnsembleLLM, examples: Sequence[Example], measure: Measure) -> MemberAnswers:
     if examples[0].choices:
-        found = choice_logprobs(llm, examples)
-        scores = [measure.of_choices(*one) for one in zip(examples, found, strict=True)]
-        logprobs = [float(one.max()) for one in among(found)]
+        choices = choice_logprobs(llm, examples)
+        scores = [measure.of_choices(*pair) for pair in zip(examples, choices, strict=True)]
+        logprobs = [float(normalized.max()) for normalized in among(choices)]
     else:
         outputs = answers(llm, examples, logprobs=0)
-        scores = [measure.of_answer(one, output.text) for one, output in zip(examples, outputs, strict=True)]
+        scores = [measure.of_answer(example, output.text) for example, output in zip(examples, outputs, strict=True)]
         logprobs = [logprob(output) for output in outputs]
-    return Answered(tuple(score >= _RIGHT for score in scores), tuple(logprobs))
+    return MemberAnswers(tuple(score >= _RIGHT for score in scores), tuple(logprobs))

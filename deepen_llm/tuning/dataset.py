@@ -1,4 +1,4 @@
-"""Development sets: prompts with what a good answer is, from JSON lines, checked before anything runs."""
+"""Development sets: prompts with right answers, read from JSON lines and checked before anything runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deepen_llm.errors import ConfigError, DatasetError
 from deepen_llm.options import Options
 
 LEAST = 30
-"""Examples without which nothing is tuned: a third of them has to show what the rest has chosen."""
+"""The least number of examples; by default a third of them is held out."""
 
 SHAPE = (
     'one JSON object a line, such as {"prompt": "2 + 2 =", "references": ["4"]}, '
@@ -25,14 +25,14 @@ SHAPE = (
 
 
 class Example(Options):
-    """What is asked, and what a good answer is: references for a generated one, or choices of which one is right.
+    """A prompt with its right answers: references for a generated answer, or choices of which one is right.
 
     Attributes:
-        prompt: A plain prompt, to be continued.
-        messages: A conversation in its place, which each member reads through its own chat template.
-        references: Right answers, any of them as good.
-        choices: What may follow, as it is spelled: many models begin it with a space.
-        answer: Index of the right choice.
+        prompt: A plain prompt to continue.
+        messages: A conversation in place of a prompt; each member applies its own chat template.
+        references: Right answers.
+        choices: Continuations to choose from, with the leading space that many models expect.
+        answer: The index of the right choice.
     """
 
     prompt: str = ""
@@ -48,49 +48,62 @@ class Example(Options):
         if bool(self.references) == bool(self.choices):
             raise ValueError("give either 'references', a list of right answers, or 'choices' and 'answer'")
         if self.choices and (len(self.choices) < 2 or self.answer >= len(self.choices)):
-            raise ValueError(f"'answer' {self.answer} is no index of {len(self.choices)} choices; two are the fewest")
+            raise ValueError(
+                f"expected 'answer' as an index of two or more choices, got {self.answer} of {len(self.choices)}"
+            )
         if len(set(self.choices)) < len(self.choices):
-            raise ValueError("a choice is there twice")
+            raise ValueError("expected distinct choices, got one twice")
         if not all(self.references) or not all(self.choices):
-            raise ValueError("an answer is empty")
+            raise ValueError("expected answers with text, got an empty one")
         try:
-            "".join([self.asked, *self.references]).encode()
+            "".join([self.question_key, *self.references]).encode()
         except UnicodeEncodeError as error:
-            raise ValueError("a lone surrogate, which is no character") from error
+            raise ValueError("expected text in Unicode, got a lone surrogate") from error
         return self
 
     @property
-    def asked(self) -> str:
-        """What tells questions apart, but for case and white space."""
-        spoken = [str(message.get("content")) for message in self.messages] or [self.prompt]
-        return " ".join(" ".join([*spoken, *self.choices]).casefold().split())
+    def question_key(self) -> str:
+        """The question without case and repeated white space, to find duplicates."""
+        contents = [str(message.get("content")) for message in self.messages] or [self.prompt]
+        return " ".join(" ".join([*contents, *self.choices]).casefold().split())
 
     @property
     def right(self) -> str:
-        """A right answer, but for case and white space."""
+        """A right answer without case and surrounding white space."""
         return (self.choices[self.answer] if self.choices else self.references[0]).strip().casefold()
 
 
 class Examples(list[Example]):
-    """Examples, with the places that messages name them by.
+    """Examples with their positions for error messages.
 
     Args:
         examples: The examples.
-        name: The file, or what stands for it.
-        places: Where each stands, such as ``line 3``.
-        left_out: The places of those that were too long and were left out.
+        name: The name of the file or data set.
+        positions: The position of each example, such as ``line 3``.
+        left_out: The positions of examples that were left out because they are too long.
     """
 
     def __init__(
-        self, examples: Iterable[Example], name: str, places: Iterable[str], left_out: Iterable[str] = ()
+        self, examples: Iterable[Example], name: str, positions: Iterable[str], left_out: Iterable[str] = ()
     ) -> None:
         super().__init__(examples)
-        self.name, self.places, self.left_out = name, tuple(places), tuple(left_out)
+        self.name = name
+        self.positions = tuple(positions)
+        self.left_out = tuple(left_out)
 
-    def without(self, places: Collection[str]) -> Examples:
-        """The examples but those in some places."""
-        kept = [(place, one) for place, one in zip(self.places, self, strict=True) if place not in places]
-        return Examples((one for _, one in kept), self.name, (place for place, _ in kept), (*self.left_out, *places))
+    def without(self, positions: Collection[str]) -> Examples:
+        """Leave out the examples at some positions."""
+        kept = [
+            (position, example)
+            for position, example in zip(self.positions, self, strict=True)
+            if position not in positions
+        ]
+        return Examples(
+            (example for _, example in kept),
+            self.name,
+            (position for position, _ in kept),
+            (*self.left_out, *positions),
+        )
 
 
 Dataset = str | Path | Sequence[Example | Mapping[str, Any]]
@@ -98,71 +111,71 @@ Dataset = str | Path | Sequence[Example | Mapping[str, Any]]
 
 
 def read_examples(dataset: Dataset, *, chat: bool = False) -> Examples:
-    """Read a set of examples; what they have beside the fields of `Example` is left aside.
+    """Read a set of examples; other fields than those of `Example` are ignored.
 
     Args:
         dataset: A file or examples. ``reference`` and ``answer`` (a text) count as one reference, ``question`` as the
             prompt.
-        chat: Make each plain prompt a user's message.
+        chat: Whether each plain prompt becomes a user's message.
 
     Raises:
-        DatasetError: The file or a line cannot be read, an example lacks something, or two ask the same.
+        DatasetError: The file or a line cannot be read, an example is incomplete, or two have one question.
     """
-    name, given = _placed(dataset)
-    examples = [_example(name, place, one, chat) for place, one in given]
+    name, positioned = _positioned(dataset)
+    examples = [_example(name, position, value, chat) for position, value in positioned]
     if not examples:
-        raise DatasetError(f"{name} holds no example", hint=f"write {SHAPE}")
+        raise DatasetError(f"expected examples in {name}, got none", hint=f"write {SHAPE}")
     kinds = {bool(example.choices) for example in examples}
     if len(kinds) > 1:
         raise DatasetError(f"{name} has choices in some examples and references in others", hint="make two sets of it")
-    asked = Counter(example.asked for example in examples)
-    if twice := [i for i, example in enumerate(examples, 1) if asked[example.asked] > 1]:
+    counts = Counter(example.question_key for example in examples)
+    if repeated := [i for i, example in enumerate(examples, 1) if counts[example.question_key] > 1]:
         raise DatasetError(
-            f"{name} asks the same more than once: examples {_listed(twice)}",
-            hint="keep each question once: one copy would choose the settings that the other one is to judge",
+            f"expected each question once in {name}, got one more than once: examples {_listed(repeated)}",
+            hint="keep one copy: otherwise a held-out question may be one that the settings were chosen on",
         )
-    return Examples(examples, name, [place for place, _ in given], getattr(dataset, "left_out", ()))
+    return Examples(examples, name, [position for position, _ in positioned], getattr(dataset, "left_out", ()))
 
 
 def check_set(examples: Sequence[Example]) -> None:
-    """Whether a development set can tell anything.
+    """Check that a development set has enough examples and different answers.
 
     Raises:
-        DatasetError: It has too few examples, or the same answer to all.
+        DatasetError: It has too few examples, or one answer to all.
     """
     if len(examples) < LEAST:
         raise DatasetError(
-            f"{len(examples)} examples are too few to tell anything: {LEAST} are the fewest",
-            hint="give 200 or more: then a difference of ten points shows; one of five takes about 800",
+            f"expected at least {LEAST} examples, got {len(examples)}",
+            hint="give 200 or more to detect a difference of ten points, about 800 for one of five",
         )
     if len({example.right for example in examples}) == 1:
         raise DatasetError(
-            f"all {len(examples)} examples have one answer, {examples[0].right!r}: whoever always says so is right",
+            f"expected different answers, got {examples[0].right!r} as the answer to all {len(examples)} examples",
             hint="give examples of every class",
         )
 
 
 def check_disjoint(examples: Sequence[Example], test: Sequence[Example]) -> None:
-    """Whether a test set is one that the settings were not chosen on.
+    """Check that a test set has no question of the development set.
 
     Raises:
-        DatasetError: It asks what the development set asks.
+        DatasetError: The sets share a question.
     """
-    seen = {example.asked for example in examples}
-    if shared := [i for i, example in enumerate(test, 1) if example.asked in seen]:
+    seen = {example.question_key for example in examples}
+    if shared := [i for i, example in enumerate(test, 1) if example.question_key in seen]:
         raise DatasetError(
-            f"the test set asks what the development set asks: its examples {_listed(shared)}",
-            hint="take them out of either: scores on questions that chose the settings are too good",
+            f"expected a test set without questions of the development set, got its examples {_listed(shared)}",
+            hint="remove them from one set: scores on questions that the settings were chosen on are too high",
         )
 
 
-def _placed(dataset: Dataset) -> tuple[str, list[tuple[str, Any]]]:
-    """What a set is called, and each example with its place."""
+def _positioned(dataset: Dataset) -> tuple[str, list[tuple[str, Any]]]:
+    """The name of a set, and each example with its position."""
     if isinstance(dataset, Examples):
-        return dataset.name, list(zip(dataset.places, dataset, strict=True))
+        return dataset.name, list(zip(dataset.positions, dataset, strict=True))
     if isinstance(dataset, str | Path):
         return str(dataset), list(_lines(dataset))
-    return "dataset", [(f"example {number}", one) for number, one in enumerate(dataset, 1)]
+    return "dataset", [(f"example {number}", example) for number, example in enumerate(dataset, 1)]
 
 
 def _lines(file: str | Path) -> Iterable[tuple[str, Any]]:
@@ -170,33 +183,35 @@ def _lines(file: str | Path) -> Iterable[tuple[str, Any]]:
         text = Path(file).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"the dataset {file} cannot be read: {error}", hint=f"give a UTF-8 file: {SHAPE}") from error
-    for number, line in enumerate(text.split("\n"), 1):  # not splitlines: JSON strings may hold its other separators
+    for number, line in enumerate(
+        text.split("\n"), 1
+    ):  # not splitlines, since JSON strings may contain other line separators
         if line.strip():
             try:
                 yield f"line {number}", json.loads(line)
             except ValueError as error:
-                raise DatasetError(f"{file}, line {number} is no JSON: {error}", hint=f"write {SHAPE}") from None
+                raise DatasetError(f"expected JSON in {file}, line {number}: {error}", hint=f"write {SHAPE}") from None
 
 
-def _example(name: str, place: str, given: Any, chat: bool) -> Example:
-    if isinstance(given, Example):
-        given = dict(given)
-    if not isinstance(given, Mapping):
-        raise DatasetError(f"{name}, {place} is no JSON object: {given!r:.60}", hint=f"write {SHAPE}")
-    fields = _renamed(given)
+def _example(name: str, position: str, value: Any, chat: bool) -> Example:
+    if isinstance(value, Example):
+        value = dict(value)
+    if not isinstance(value, Mapping):
+        raise DatasetError(f"expected a JSON object in {name}, {position}, got {value!r:.60}", hint=f"write {SHAPE}")
+    fields = _renamed(value)
     if chat and fields.get("prompt"):
         fields["messages"] = [{"role": "user", "content": fields.pop("prompt")}]
     try:
-        return Example(**{name: one for name, one in fields.items() if name in Example.model_fields})
+        return Example(**{name: field for name, field in fields.items() if name in Example.model_fields})
     except ConfigError as error:
         raise DatasetError(
-            f"{name}, {place}: {error.message.removeprefix('Example: ')}", hint=f"write {SHAPE}"
+            f"{name}, {position}: {error.message.removeprefix('Example: ')}", hint=f"write {SHAPE}"
         ) from None
 
 
-def _renamed(given: Mapping[str, Any]) -> dict[str, Any]:
+def _renamed(value: Mapping[str, Any]) -> dict[str, Any]:
     """The names that sets in use have for a prompt and for references."""
-    fields = dict(given)
+    fields = dict(value)
     if "prompt" not in fields and "question" in fields:
         fields["prompt"] = fields["question"]
     for name in ("reference", "answer"):

@@ -1,4 +1,4 @@
-"""What a tuning has found so far, on disk: whoever interrupts it loses nothing."""
+"""Journal of a tuning on disk, so that an interrupted tuning resumes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from deepen_llm.errors import ConfigError
 
 
 class Journal:
-    """Scores by what was scored, a line each.
+    """Scores by key, one line each.
 
     Args:
-        folder: Where the file lies.
-        about: What the scores depend on beside the candidates: members, examples, metric.
+        folder: The folder of the file.
+        about: What the scores depend on besides the candidates: members, examples, metric.
 
     Raises:
-        ConfigError: The folder holds another tuning's scores, or cannot be written to.
+        ConfigError: The folder has the scores of another tuning, or is not writable.
     """
 
     def __init__(self, folder: Path, about: dict[str, Any]) -> None:
@@ -30,11 +30,11 @@ class Journal:
         self._scores = dict(_read(self._file))
 
     def find(self, key: str) -> list[float] | None:
-        """The scores under a key; None where there are none yet."""
+        """Look up the scores of a key; None if there are none."""
         return self._scores.get(key)
 
     def keep(self, key: str, scores: Sequence[float]) -> None:
-        """Write scores under a key, at once."""
+        """Write the scores of a key immediately."""
         self._scores[key] = list(scores)
         with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"of": key, "scores": list(scores)}) + "\n")
@@ -42,10 +42,10 @@ class Journal:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep a folder for oneself.
+    """Lock a folder.
 
     Raises:
-        ConfigError: Another process has it, or it cannot be written to.
+        ConfigError: Another process has locked it, or it is not writable.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -60,27 +60,27 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _claim(file: Path, about: dict[str, Any]) -> None:
-    """Say what a folder's scores are of; those of something else are not touched."""
-    said = json.dumps(about, indent=1, sort_keys=True)
+    """Write what a folder's scores depend on; raise if it has the scores of another tuning."""
+    written = json.dumps(about, indent=1, sort_keys=True)
     if file.exists():
         try:
             other = dict(json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             other = {}
-        changed = [name for name in about if other.get(name) != json.loads(said)[name]]
+        changed = [name for name in about if other.get(name) != json.loads(written)[name]]
         if changed:
             raise ConfigError(
                 f"{file.parent} holds a tuning with other {' and '.join(changed)}",
                 hint="give another folder, or delete this one",
             )
         return
-    unfinished = file.with_suffix(".part")  # an interrupted process leaves the whole file or none
-    unfinished.write_text(said, encoding="utf-8")
+    unfinished = file.with_suffix(".part")  # replaced atomically
+    unfinished.write_text(written, encoding="utf-8")
     unfinished.replace(file)
 
 
 def _read(file: Path) -> Iterator[tuple[str, list[float]]]:
-    """The whole lines; what an interrupted process wrote in part is cut off."""
+    """Read the complete lines, and truncate an incomplete one."""
     if not file.exists():
         return
     data = file.read_bytes()
@@ -88,6 +88,6 @@ def _read(file: Path) -> Iterator[tuple[str, list[float]]]:
     if len(whole) < len(data):
         file.write_bytes(whole)
     for line in whole.split(b"\n"):
-        with suppress(ValueError, LookupError, TypeError):  # what a machine that went down has spoiled is scored anew
+        with suppress(ValueError, LookupError, TypeError):  # a damaged line is scored again
             entry = json.loads(line)
-            yield entry["of"], [float(one) for one in entry["scores"]]
+            yield entry["of"], [float(score) for score in entry["scores"]]

@@ -1,4 +1,4 @@
-"""Whether every member can read every example, found out by tokenizing before anything is decoded."""
+"""Check of example lengths by tokenizing, before anything is decoded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deepen_llm.members.text.encoding import EncodedPrompt
 from deepen_llm.requests.prompts import Chatting, encode_continuation, encode_conversation, encode_text
 from deepen_llm.tuning.dataset import Example, Examples
 
-_SHOWN = 10  # places named in a message
+_SHOWN = 10  # positions named in a message
 
 
 def check_lengths(
@@ -23,74 +23,73 @@ def check_lengths(
     variables: Mapping[str, Any] | None = None,
     skip_too_long: bool = False,
 ) -> Examples:
-    """The examples that every member can read: the prompt and any right answer, or the prompt and each choice.
+    """Check that the prompt and a right answer, or the prompt and each choice, fit every member's context window.
 
     Args:
         members: All members.
         examples: The examples.
-        variables: The ensemble's variables for the chat templates, which lengthen or shorten a conversation.
-        skip_too_long: Leave out those that are too long for a member, rather than to refuse them.
+        variables: The ensemble's variables for the chat templates, which change the length of a conversation.
+        skip_too_long: Whether to leave out examples that are too long for a member, instead of raising.
 
     Returns:
-        The examples, without those left out; ``left_out`` of them tells which.
+        The examples that fit; ``left_out`` lists the positions of the others.
 
     Raises:
-        DatasetError: An example is too long for a member's context window, or none are left that are not; or a member
-            cannot read an example at all, whatever its length.
+        DatasetError: An example is too long for a member's context window, or all are; or a member cannot encode an
+            example of any length.
         ConfigError: No member's chat template reads a variable.
     """
     alone, how = [EnsembleLLM([member]).ensemble for member in members], Chatting(defaults=variables or {})
     if any(example.messages for example in examples):
         how.check(members)
     reasons = [
-        _reason_at(f"{examples.name}, {place}", example, alone, how)
-        for place, example in zip(examples.places, examples, strict=True)
+        _reason_at(f"{examples.name}, {position}", example, single, how)
+        for position, example in zip(examples.positions, examples, strict=True)
     ]
-    found = {place: reason for place, reason in zip(examples.places, reasons, strict=True) if reason}
-    if not found:
+    too_long = {position: reason for position, reason in zip(examples.positions, reasons, strict=True) if reason}
+    if not too_long:
         return examples
-    if skip_too_long and len(found) < len(examples):
-        return examples.without(found)
-    place, reason = next(iter(found.items()))
-    more = [other for other in found if other != place]
+    if skip_too_long and len(too_long) < len(examples):
+        return examples.without(too_long)
+    position, reason = next(iter(too_long.items()))
+    more = [other for other in too_long if other != position]
     others = f"; {len(more)} more are too long: {', '.join(more[:_SHOWN])}" if more else ""
     raise DatasetError(
-        f"{examples.name}, {place} is too long: {reason}{others}{', ...' if len(more) > _SHOWN else ''}",
+        f"{examples.name}, {position} is too long: {reason}{others}{', ...' if len(more) > _SHOWN else ''}",
         hint="shorten them, choose members with larger windows, or tune without them: --skip-too-long, in Python "
         "skip_too_long=True",
     )
 
 
-def _reason_at(place: str, example: Example, alone: Sequence[Ensemble], how: Chatting) -> str:
-    """Why an example is too long for any member; "" where it is not."""
+def _reason_at(position: str, example: Example, single: Sequence[Ensemble], how: Chatting) -> str:
+    """The reason why an example is too long for any member; empty if it fits."""
     try:
-        return next((reason for one in alone if (reason := _reason(one, example, how))), "")
+        return next((reason for ensemble in single if (reason := _reason(ensemble, example, how))), "")
     except PromptError as error:
-        raise DatasetError(f"{place}: {error.message}", hint=error.hint) from error
+        raise DatasetError(f"{position}: {error.message}", hint=error.hint) from error
 
 
-def _reason(alone: Ensemble, example: Example, how: Chatting) -> str:
-    """Why an example is too long for a member; "" where it is not."""
+def _reason(ensemble: Ensemble, example: Example, how: Chatting) -> str:
+    """The reason why an example is too long for a member; empty if it fits."""
     try:
         prompt = (
-            encode_conversation(alone, example.messages, how)
+            encode_conversation(ensemble, example.messages, how)
             if example.messages
-            else encode_text(alone, example.prompt)
+            else encode_text(ensemble, example.prompt)
         )
-        reasons = [_behind(alone, prompt, text) for text in example.choices or example.references]
+        reasons = [_too_long_after(ensemble, prompt, text) for text in example.choices or example.references]
     except ContextLengthError as error:
         return error.message
-    some, every = next(filter(None, reasons), ""), all(reasons)
-    return some if example.choices or every else ""
+    return next(filter(None, reasons), "") if example.choices or all(reasons) else ""
 
 
-def _behind(alone: Ensemble, prompt: EncodedPrompt, text: str) -> str:
-    """Why a text does not fit behind a prompt; "" where it does."""
-    window, tokens = alone.main_model.context_length, len(prompt[0].ids)
-    if not window or tokens + len(text.encode()) <= window:  # a token is a byte at least
+def _too_long_after(ensemble: Ensemble, prompt: EncodedPrompt, text: str) -> str:
+    """The reason why a text does not fit after a prompt; empty if it does."""
+    window, tokens = ensemble.main_model.context_length, len(prompt[0].ids)
+    if not window or tokens + len(text.encode()) <= window:  # a token has at least one byte
         return ""
     try:
-        encode_continuation(alone, prompt, text)
+        encode_continuation(ensemble, prompt, text)
     except ContextLengthError as error:
         return error.message
     return ""

@@ -1,9 +1,9 @@
-"""Whether members are worth fusing, from what they answer alone: who is right where another is wrong, and knows it.
+"""Overlap of members' answers: a prediction whether fusing them helps, from their answers alone.
 
-What a fused answer would be is guessed from the *surest* member's, the one that finds its own answer likeliest. On the
-study's pairs its gain over the best member foretells the gain of ``fusion="surface"`` (docs/tuning.md has numbers, and
-`research.study.inspection` what else was tried). Errors that differ are needed, and calibration: a member that is
-surer of its wrong answers than another one of its right answers takes away more than it adds.
+The fused answer is predicted as the answer of the *surest* member, whose answer has the highest probability. On the
+study's pairs its gain over the best member predicts the gain of ``fusion="surface"`` (docs/tuning.md has numbers, and
+`research.study.inspection` the alternatives). Members help if their errors differ and their probabilities are
+calibrated: a member whose wrong answers are likelier than another's right ones costs more than it adds.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from deepen_llm.tuning.answered import Answered
+from deepen_llm.tuning.answered import MemberAnswers
 from deepen_llm.tuning.intervals import Interval, examples_needed, gain_interval, score_interval
 
 Verdict = Literal["worth trying", "use one alone", "undecided", "not known"]
 
 LEAST_GAIN = 0.02
-"""A gain over the best member that is not worth another model: about what the guess itself is off by."""
+"""The least useful gain over the best member, about the error of the prediction."""
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """How the answers of some members overlap.
+    """The overlap of some members' answers.
 
     Attributes:
-        best: Index of the member with the most right answers; of equals the first.
-        right: Each member's share of right answers.
-        recovered: Of the best one's wrong answers, the share that another member answers right; None without any.
-        gain: The share of right answers if the surest member's were taken, less the best one's.
-        needed: About how many examples would tell such a gain from none; None where there is none.
+        best: The index of the member with the most right answers; the first of equals.
+        right: The share of right answers of each member.
+        recovered: The share of the best member's wrong answers that another member has right; None without any.
+        gain: The share of right answers of the surest member, minus that of the best member.
+        needed: An estimate of the examples that detect this gain; None without a gain.
     """
 
     best: int
@@ -40,31 +40,31 @@ class Overlap:
     needed: int | None
 
     @classmethod
-    def of(cls, answered: Sequence[Answered]) -> Overlap:
-        """The overlap of two or more members' answers to the same examples, two or more."""
+    def of(cls, answered: Sequence[MemberAnswers]) -> Overlap:
+        """Compute the overlap of the answers of two or more members to two or more examples."""
         best = max(range(len(answered)), key=lambda i: answered[i].share)
         first, *others = sorted(range(len(answered)), key=lambda i: i != best)
-        alone = [float(one) for one in answered[first].right]
+        alone = [float(right) for right in answered[first].right]
         taken = surest([answered[i] for i in (first, *others)])
         rights = zip(*(answered[i].right for i in others), strict=True)
-        found = [float(any(other)) for ok, other in zip(alone, rights, strict=True) if not ok]
+        recovered = [float(any(other)) for right, other in zip(alone, rights, strict=True) if not right]
         return cls(
-            best,
-            tuple(score_interval(one.right) for one in answered),
-            score_interval(found) if found else None,
-            gain_interval(taken, alone),
-            examples_needed(taken, alone),
+            best=best,
+            right=tuple(score_interval(answers.right) for answers in answered),
+            recovered=score_interval(recovered) if recovered else None,
+            gain=gain_interval(taken, alone),
+            needed=examples_needed(taken, alone),
         )
 
     @property
     def verdict(self) -> Verdict:
-        """By the gain's interval: all of it above 0, all of it below `LEAST_GAIN`, or neither."""
+        """The verdict by the gain's interval: above 0, below `LEAST_GAIN`, or neither."""
         if self.gain.low > 0:
             return "worth trying"
         return "use one alone" if self.gain.high < LEAST_GAIN else "undecided"
 
-    def told(self, names: Sequence[str]) -> str:
-        """The verdict with its reason, as a sentence.
+    def explain(self, names: Sequence[str]) -> str:
+        """Format the verdict with its reason as a sentence.
 
         Args:
             names: The members' names.
@@ -77,16 +77,16 @@ class Overlap:
         recovered = f"{100 * self.recovered.value:.0f} % right ({_ends(self.recovered)})"
         gain = f"{round(100 * self.gain.value):+d} points ({_ends(self.gain, sign='+')})"
         more = f"; about {self.needed:,} examples would tell" if self.verdict == "undecided" and self.needed else ""
-        told = f"of what {best} gets wrong, {who} answers {recovered}"
-        return f"{verdict}: {told}; taking the surest one's answers would gain {gain}{more}"
+        overlap = f"of what {best} gets wrong, {who} answers {recovered}"
+        return f"{verdict}: {overlap}; taking the surest one's answers would gain {gain}{more}"
 
 
-def surest(answered: Sequence[Answered]) -> list[float]:
-    """For each example, 1 where the answer is right of the member that finds its own likeliest; of equals the first."""
-    places = zip(*(zip(one.logprobs, one.right, strict=True) for one in answered), strict=True)
-    return [float(max(place, key=lambda said: said[0])[1]) for place in places]
+def surest(answered: Sequence[MemberAnswers]) -> list[float]:
+    """Score the answer of the surest member to each example: 1 if it is right; the first member of equals."""
+    examples = zip(*(zip(answers.logprobs, answers.right, strict=True) for answers in answered), strict=True)
+    return [float(max(candidates, key=lambda pair: pair[0])[1]) for candidates in examples]
 
 
-def _ends(given: Interval, sign: str = "") -> str:
-    low, high = (f"{round(100 * one):{sign}d}" for one in (given.low, given.high))
+def _ends(interval: Interval, sign: str = "") -> str:
+    low, high = (f"{round(100 * end):{sign}d}" for end in (interval.low, interval.high))
     return f"{low} to {high}"

@@ -1,4 +1,4 @@
-"""Members' logits, kept on disk by the tokens before them: what one trial read, no other trial reads again."""
+"""Recordings of members' logits on disk, by the tokens before them, so that trials share forward passes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import BinaryIO
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from deepen_llm.errors import ConfigError
 from deepen_llm.members.base import Member
@@ -23,94 +24,97 @@ _KEY_BYTES = 16
 
 
 class Recording:
-    """Log-probabilities by the token ids before them, in two files that only grow: keys, and rows of float16.
+    """Log-probabilities by the token ids before them, in two append-only files: keys, and vectors of float16.
 
-    What an interrupted process wrote in part counts as not written.
+    Incomplete entries of an interrupted process are truncated.
 
     Args:
-        stem: Where the files lie, without their suffixes.
+        stem: The path of the files without their suffixes.
         width: The width of the member's logits, V.
     """
 
     def __init__(self, stem: Path, width: int) -> None:
-        self._row_bytes, self._lock = 2 * width, threading.Lock()
-        self._keys, self._rows = (_opened(stem.with_suffix(suffix)) for suffix in (".keys", ".rows"))
-        keys, rows = self._keys.read(), self._rows.seek(0, 2)
-        count = min(len(keys) // _KEY_BYTES, rows // self._row_bytes)
+        self._entry_bytes = 2 * width
+        self._lock = threading.Lock()
+        self._keys, self._values = (_opened(stem.with_suffix(suffix)) for suffix in (".keys", ".rows"))
+        keys, size = self._keys.read(), self._values.seek(0, 2)
+        count = min(len(keys) // _KEY_BYTES, size // self._entry_bytes)
         self._keys.truncate(count * _KEY_BYTES)
-        self._rows.truncate(count * self._row_bytes)
-        self._places = {keys[_KEY_BYTES * i : _KEY_BYTES * (i + 1)]: i for i in range(count)}
-        self._count = count  # of rows in the file, whether or not each has a key of its own
+        self._values.truncate(count * self._entry_bytes)
+        self._indices = {keys[_KEY_BYTES * i : _KEY_BYTES * (i + 1)]: i for i in range(count)}
+        self._count = count  # of entries in the file; a key may have several
 
     def recall(self, ids: Sequence[int]) -> Tensor | None:
-        """The log-probabilities after these token ids, fp32 ``[V]``; None where they were not read yet."""
-        place = self._places.get(_key(ids))
-        if place is None:
+        """Read the log-probabilities after some token ids, fp32 ``[V]``; None if they are not recorded."""
+        index = self._indices.get(_key(ids))
+        if index is None:
             return None
         with self._lock:
-            self._rows.seek(place * self._row_bytes)
-            row = np.frombuffer(self._rows.read(self._row_bytes), np.float16)
-        return torch.from_numpy(row.astype(np.float32))
+            self._values.seek(index * self._entry_bytes)
+            values = np.frombuffer(self._values.read(self._entry_bytes), np.float16)
+        return torch.from_numpy(values.astype(np.float32))
 
     def keep(self, ids: Sequence[int], logits: Tensor) -> Tensor:
-        """Keep logits ``[V]``; returns them as `recall` will, so that the first trial sees what the others see."""
+        """Record logits ``[V]``; return them rounded as `recall` does, so that all trials get equal values."""
         rounded, key = logits.log_softmax(-1).half().cpu(), _key(ids)
         with self._lock:
-            if key not in self._places:
-                self._rows.seek(0, 2)
-                self._rows.write(rounded.numpy().tobytes())
+            if key not in self._indices:
+                self._values.seek(0, 2)
+                self._values.write(rounded.numpy().tobytes())
                 self._keys.seek(0, 2)
                 self._keys.write(key)
-                self._places[key], self._count = self._count, self._count + 1
+                self._indices[key], self._count = self._count, self._count + 1
         return rounded.float()
 
     def close(self) -> None:
-        """Write what is left, and close the files."""
-        self._rows.close()
+        """Flush and close the files."""
+        self._values.close()
         self._keys.close()
 
 
 class RecordedMember(LocalMember):
-    """A member that shares another one's model, and reads no text that was read before.
+    """A member that shares another one's model and runs no forward for recorded tokens.
 
     Args:
-        member: The other one.
-        recording: Where its logits are kept.
+        member: The other member.
+        recording: The recording of its logits.
     """
 
     def __init__(self, member: LocalMember, recording: Recording) -> None:
         vars(self).update(vars(member))
-        self.recording, self._unrecorded = recording, member
+        self.recording = recording
+        self._unrecorded = member
         self._prompts: dict[tuple[int, ...], Tensor] = {}
 
+    @override
     def prompt_logprobs(self, prompts: Sequence[Prompt]) -> list[Tensor]:
-        """See `Member`; kept in memory, since the logits of whole prompts would fill a disk."""
+        # in memory, since the logits of whole prompts would fill a disk
         new = {prompt.ids: prompt for prompt in prompts if prompt.ids not in self._prompts}
-        found = self._unrecorded.prompt_logprobs(list(new.values()))
-        self._prompts.update(zip(new, found, strict=True))
+        computed = self._unrecorded.prompt_logprobs(list(new.values()))
+        self._prompts.update(zip(new, computed, strict=True))
         return [self._prompts[prompt.ids] for prompt in prompts]
 
 
 @contextmanager
 def recorded(members: Sequence[Member], folder: Path) -> Iterator[list[Member]]:
-    """Members that share their models with the given ones and read each text once; files lie in a folder.
+    """Wrap members so that their logits are recorded in a folder.
 
     Raises:
-        ConfigError: The folder cannot be written to, or a member's logits cannot be recorded.
+        ConfigError: The folder is not writable, or a member is not local.
     """
     with ExitStack() as stack:
-        recordings: dict[Path, Recording] = {}  # members with the same weights share one
+        recordings: dict[Path, Recording] = {}  # one per distinct weights
         yield [_recorded(member, folder, recordings, stack) for member in members]
 
 
 def _recorded(member: Member, folder: Path, recordings: dict[Path, Recording], stack: ExitStack) -> Member:
     if not isinstance(member, LocalMember):
         raise ConfigError(
-            f"member {member.name} is no local model, and only a local model's logits are recorded",
+            f"expected local members, whose logits can be recorded, got member {member.name}",
             hint="tune an ensemble of local members",
         )
-    made_of = ["recording", fingerprints.of_model(member.model), member.vocabulary.tokenizer_size]
-    stem = folder / fingerprints.fingerprint(made_of)
+    parts = ["recording", fingerprints.of_model(member.model), member.vocabulary.tokenizer_size]
+    stem = folder / fingerprints.fingerprint(parts)
     if stem not in recordings:
         recordings[stem] = Recording(stem, member.vocabulary.size)
         stack.callback(recordings[stem].close)

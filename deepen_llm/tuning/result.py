@@ -1,4 +1,4 @@
-"""What a tuning found: the ensemble, what it is likely to score, and whether it is worth having."""
+"""Results of a tuning: the chosen ensemble, its expected score, and whether fusing helps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from deepen_llm.llm import EnsembleLLM
 
 Verdict = Literal["ensemble", "alone", "unclear"]
-"""Fuse; take the best member by itself; the ensemble scored higher, but chance could have done it."""
+"""Fuse; use the best member alone; the ensemble's higher score is not significant."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Scored:
     """A candidate and its mean score on the examples that settings are chosen on.
 
     Attributes:
-        candidate: What was tried.
+        candidate: The candidate.
         score: From 0 to 1.
     """
 
@@ -32,14 +32,14 @@ class Scored:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Scores on held-out examples, that nothing was chosen on, each with a 95 % interval.
+    """Scores on held-out examples, each with a 95 % interval.
 
     Attributes:
         best: The best ensemble's score.
-        single: The score of the member that was best alone where settings were chosen.
-        gain: The ensemble's score less that member's, on the same examples.
-        examples: How many examples were held out.
-        needed: About how many would tell such a gain from none; None where there is none.
+        single: The score of the member that is best alone on the search examples.
+        gain: The ensemble's score minus that member's, on the same examples.
+        examples: The number of held-out examples.
+        needed: An estimate of the examples that detect this gain; None without a gain.
     """
 
     best: Interval
@@ -84,20 +84,20 @@ class Tuning:
     """What `deepen_llm.tune` found.
 
     Attributes:
-        llm: What to use: the best ensemble, or the best member alone where fusing does not pay.
-        verdict: Whether fusing pays.
-        estimate: What to expect, from held-out examples.
-        names: All members' names.
-        metric: The metric's name.
-        chosen_on: How many examples settings were chosen on.
-        single: Index of the member that scores best alone.
-        alone: Every member's own score where settings were chosen.
-        growth: The best first settings of each set of members that was tried; the last of its members was new.
-        trials: Everything that was tried.
+        llm: The ensemble to use: the best one, or the best member alone if fusing does not help.
+        verdict: Whether fusing helps.
+        estimate: Expected scores, from held-out examples.
+        names: The names of all members.
+        metric: The name of the metric.
+        chosen_on: The number of examples that settings were chosen on.
+        single: The index of the member that scores best alone.
+        alone: The score of every member alone on these examples.
+        growth: The best start settings of each set of members that was tried; the last member was added.
+        trials: All candidates that were tried.
         best: The best ensemble.
-        unusable: Settings that were tried and could not be used, each with the reason.
-        sweeps: Scores over single options, and how far probabilities can be relied on; None where not asked for.
-        left_out: The places in the development set of examples that were too long for a member, and left out.
+        unusable: Settings that raised an error, each with the reason.
+        sweeps: Scores over single options, and the reliability of probabilities; None if not requested.
+        left_out: The positions of examples that were left out because they are too long.
     """
 
     llm: EnsembleLLM
@@ -117,12 +117,12 @@ class Tuning:
 
     @property
     def expected(self) -> Interval:
-        """What `llm` is likely to score, from held-out examples."""
+        """The expected score of `llm`, from held-out examples."""
         return self.estimate.single if self.verdict == "alone" else self.estimate.best
 
     @property
     def advice(self) -> str:
-        """The verdict in words."""
+        """The verdict as a sentence."""
         name, gain = self.names[self.single], self.estimate.gain
         points = f"{100 * gain.value:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
         if self.verdict == "ensemble":
@@ -133,15 +133,15 @@ class Tuning:
         return f"Unclear: the ensemble is {points} over {name} alone, which chance could do{more}."
 
     def save_config(self, file: str | Path) -> None:
-        """Write the YAML file of `llm`, which every front end loads.
+        """Write the configuration of `llm` as a YAML file.
 
         Raises:
-            ConfigError: See `EnsembleLLM.config`; or the file cannot be written.
+            ConfigError: It has no configuration (`EnsembleLLM.config`), or the file cannot be written.
         """
         self.llm.save_config(file)
 
     def record(self) -> dict[str, Any]:
-        """All of it as plain values, for JSON."""
+        """Convert the result to plain values for JSON."""
         estimate = self.estimate
         return {
             "verdict": self.verdict,
@@ -156,18 +156,18 @@ class Tuning:
             "expected_alone": vars(estimate.single),
             "gain": vars(estimate.gain),
             "examples_needed": estimate.needed,
-            "growth": [_described(one, self.names) for one in self.growth],
-            "trials": [_described(one, self.names) for one in self.trials],
+            "growth": [_described(scored, self.names) for scored in self.growth],
+            "trials": [_described(scored, self.names) for scored in self.trials],
             "unusable": list(self.unusable),
             "left_out": list(self.left_out),
             "sweeps": asdict(self.sweeps) if self.sweeps else None,
         }
 
 
-def _described(one: Scored, names: Sequence[str]) -> dict[str, Any]:
-    candidate = one.candidate
+def _described(scored: Scored, names: Sequence[str]) -> dict[str, Any]:
+    candidate = scored.candidate
     return {
-        "score": one.score,
+        "score": scored.score,
         "members": [names[i] for i in candidate.members],
         "main_model": names[candidate.main],
         "fusion": dict(candidate.fusion),

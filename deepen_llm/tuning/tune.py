@@ -1,4 +1,4 @@
-"""`tune`: from members and a development set to an ensemble, or to the advice to use none."""
+"""The entry point of tuning."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from deepen_llm.tuning.space import Candidate, SearchSpace
 from deepen_llm.tuning.sweeps import sweep
 from deepen_llm.tuning.tuner import Progress, Tuner
 
-_TOLD = ("eos_policy", "generation")  # settings that scores depend on, beside the candidates' own
+_SETTINGS = ("eos_policy", "generation")  # settings of the ensemble that scores depend on, too
 
 
 def tune(
@@ -43,12 +43,11 @@ def tune(
     seed: int = 0,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Tuning:
-    """Choose members, main model, fusion, weights and gate on a development set, and tell whether fusing pays.
+    """Choose members, main model, fusion, weights and gate on a development set, and estimate whether fusing helps.
 
-    Each member is scored alone; members are added best first, but for those who do not help; Optuna searches the
-    settings of the rest; what was found is judged on examples that were held out. Each text is read once: the
-    members' logits are kept in ``folder``, and trying a setting costs the fused step only. The ensemble
-    stays as it is.
+    Each member is scored alone; members are added best first, except for those that do not help; Optuna searches the
+    settings of the rest; the result is judged on held-out examples. Members' logits are recorded in ``folder``, so that
+    a trial costs the fusion only. The ensemble itself is not changed.
 
     Args:
         llm: An ensemble of the members to choose from.
@@ -56,44 +55,46 @@ def tune(
             ``choices`` and ``answer``.
         metric: ``exact_match`` (the default), ``contains`` or ``f1`` for references, ``accuracy`` (the default) or
             ``accuracy_per_byte`` for choices; or a function of an answer and its `Example`, from 0 to 1.
-        search_space: What to choose from: a `SearchSpace` or its fields.
-        trials: How many settings the search tries.
-        held_out: The share of examples that only judge.
-        chat: Read each ``prompt`` as a user's message, through the members' chat templates.
-        skip_too_long: Leave out examples that are too long for a member's context window, rather than to refuse
-            them; ``left_out`` of what was found tells which.
-        sweeps: Score single options around the best ensemble too, for pictures.
-        folder: Where to keep what was computed: called again with the same folder, an interrupted tuning goes on
-            where it was. None for a temporary one.
+        search_space: The settings to choose from: a `SearchSpace` or its fields.
+        trials: The number of settings that the search tries.
+        held_out: The share of examples that only judge the result.
+        chat: Whether each ``prompt`` becomes a user's message for the members' chat templates.
+        skip_too_long: Whether to leave out examples that are too long for a member's context window, instead of
+            raising; ``left_out`` of the result lists them.
+        sweeps: Whether to score single options around the best ensemble, for pictures.
+        folder: The folder of scores and logits; a call with the folder of an interrupted tuning resumes it. None
+            for a temporary one.
         seed: Equal seeds give equal results.
-        progress: Called with how far it has come.
+        progress: Called before each trial.
 
     Returns:
-        What was found; its ``llm`` is what to use, and ``save_config`` writes that.
+        The result; its ``llm`` is the ensemble to use, and ``save_config`` writes it.
 
     Raises:
-        DatasetError: The examples cannot be read, cannot tell anything, or are too long for a member; this is told
-            before anything is decoded.
-        ConfigError: An argument cannot be used, or the folder holds another tuning.
+        DatasetError: The examples cannot be read, are too few or have one answer, or are too long for a member;
+            checked before anything is decoded.
+        ConfigError: An argument is invalid, or the folder has another tuning.
     """
     _check(llm, trials, held_out)
     examples = read_examples(dataset, chat=chat)
     check_set(examples)
-    require("optuna", "tune")  # rather than after the first hour
+    require("optuna", "tune")  # fail early
     measure = Measure.of(metric, examples)
     variables = llm.settings.generation.chat_template_kwargs
     examples = check_lengths(llm.members, examples, variables=variables, skip_too_long=skip_too_long)
     check_set(examples)
     space = search_space if isinstance(search_space, SearchSpace) else SearchSpace(**search_space or {})
-    common = {name: getattr(llm.settings, name) for name in (*_TOLD, "batch_size")} | {"fusion": _standing(llm)}
-    with _kept(folder) as place, locked(place), recorded(llm.members, place) as members:
-        journal = Journal(place, _about(llm, examples, measure, common, held_out, seed))
+    common = {name: getattr(llm.settings, name) for name in (*_SETTINGS, "batch_size")} | {
+        "fusion": _fixed_options(llm)
+    }
+    with _storage(folder) as path, locked(path), recorded(llm.members, path) as members:
+        journal = Journal(path, _about(llm, examples, measure, common, held_out, seed))
         options: dict[str, Any] = {"trials": trials, "held_out": held_out, "seed": seed, "journal": journal}
-        tuner = Tuner(members, examples, measure, space, common, **options, tell=progress)
-        return replace(_found(llm, tuner, measure, sweeps), left_out=examples.left_out)
+        tuner = Tuner(members, examples, measure, space, common, **options, on_progress=progress)
+        return replace(_result(llm, tuner, measure, sweeps), left_out=examples.left_out)
 
 
-def _found(llm: EnsembleLLM, tuner: Tuner, measure: Measure, sweeps: bool) -> Tuning:
+def _result(llm: EnsembleLLM, tuner: Tuner, measure: Measure, sweeps: bool) -> Tuning:
     alone = tuner.alone()
     growth, kept = tuner.grow(alone)
     single = growth[0].candidate
@@ -129,16 +130,18 @@ def _standing(llm: EnsembleLLM) -> dict[str, Any]:
 
 def _check(llm: EnsembleLLM, trials: int, held_out: float) -> None:
     if len(llm.members) < 2:
-        raise ConfigError("one member: there is nothing to fuse", hint="give two members or more")
-    if away := [one.name for one in llm.members if isinstance(one, LocalMember) and _is_offloaded(one)]:
+        raise ConfigError("expected at least two members to fuse, got one", hint="give two members or more")
+    if offloaded := [
+        member.name for member in llm.members if isinstance(member, LocalMember) and _is_offloaded(member)
+    ]:
         raise ConfigError(
-            f"weights of member {away[0]} are offloaded, so that nothing tells it from others",
+            f"expected members in memory, got member {offloaded[0]} with offloaded weights",
             hint="tune members that fit into memory",
         )
     if trials < 1:
-        raise ConfigError(f"trials={trials}", hint="give one trial or more; the default is 60")
+        raise ConfigError(f"expected at least one trial, got trials={trials}", hint="the default is 60")
     if not 0.1 <= held_out <= 0.9:
-        raise ConfigError(f"held_out={held_out} is no share to hold out", hint="give one from 0.1 to 0.9, such as 0.33")
+        raise ConfigError(f"expected held_out from 0.1 to 0.9, got {held_out}", hint="give a share such as 0.33")
 
 
 def _is_offloaded(member: LocalMember) -> bool:
@@ -146,26 +149,30 @@ def _is_offloaded(member: LocalMember) -> bool:
 
 
 @contextmanager
-def _kept(folder: str | Path | None) -> Iterator[Path]:
+def _storage(folder: str | Path | None) -> Iterator[Path]:
     if folder is not None:
         yield Path(folder)
         return
-    with tempfile.TemporaryDirectory(prefix="deepen-tune-", ignore_cleanup_errors=True) as made:
-        yield Path(made)
+    with tempfile.TemporaryDirectory(prefix="deepen-tune-", ignore_cleanup_errors=True) as temporary:
+        yield Path(temporary)
 
 
 def _about(
     llm: EnsembleLLM, examples: list[Example], measure: Measure, common: Mapping[str, Any], held_out: float, seed: int
 ) -> dict[str, Any]:
-    """What scores depend on beside the settings."""
-    asked = repr([example.model_dump() for example in examples]).encode()
+    """What scores depend on besides the candidates' settings."""
+    content = repr([example.model_dump() for example in examples]).encode()
     return {
         "members": [
             [member.vocabulary.fingerprint, fingerprints.of_model(member.model), dict(member.chat_template_kwargs)]
             for member in llm.members
             if isinstance(member, LocalMember)
         ],
-        "examples": blake2b(asked, digest_size=16).hexdigest(),
+        "examples": blake2b(content, digest_size=16).hexdigest(),
         "metric": measure.identity,
-        "options": {"held_out": held_out, "seed": seed, **{name: repr(common[name]) for name in (*_TOLD, "fusion")}},
+        "options": {
+            "held_out": held_out,
+            "seed": seed,
+            **{name: repr(common[name]) for name in (*_SETTINGS, "fusion")},
+        },
     }

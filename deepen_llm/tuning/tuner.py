@@ -1,4 +1,4 @@
-"""The tuning itself: members alone, best first together, a search over settings, and an honest estimate."""
+"""The tuner: scores members alone, adds them best first, searches settings, and judges on held-out examples."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from deepen_llm.tuning.space import Candidate, SearchSpace, adapt
 
 Part = Literal["search", "held_out"]
 
-_FEW = 30  # held-out examples below which a bootstrap alone is too sure
+_FEW = 30  # held-out examples below which a bootstrap alone is too narrow
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a tuning has come.
+    """The progress of a tuning.
 
     Attributes:
-        stage: What is being done.
+        stage: The current stage.
         done: Ensembles tried so far.
-        total: Ensembles that will be tried, at most.
+        total: The most ensembles to try.
         best: The best mean score so far.
     """
 
@@ -48,16 +48,16 @@ class Tuner:
     """Tries candidates on the search part of the examples, and judges the best one on the held-out part.
 
     Args:
-        members: Members, recorded.
+        members: The recorded members.
         examples: The development set.
-        measure: How good an answer is.
+        measure: The metric of answers.
         space: The settings to choose from.
-        common: What all candidates share: `EnsembleLLM`'s arguments beside those of `Candidate`.
-        trials: How many settings the search proposes.
+        common: The arguments of `EnsembleLLM` that all candidates share.
+        trials: The number of settings that the search proposes.
         held_out: The share of the examples that is held out.
         seed: Equal seeds give equal results.
-        journal: What was found before.
-        tell: Is told of progress.
+        journal: Scores of an earlier run.
+        on_progress: Called before each trial.
     """
 
     def __init__(
@@ -72,33 +72,41 @@ class Tuner:
         held_out: float,
         seed: int,
         journal: Journal,
-        tell: Callable[[Progress], None],
+        on_progress: Callable[[Progress], None],
     ) -> None:
-        self._members, self._measure, self._space, self._common = members, measure, space, common
-        self._trials, self._seed, self._journal, self._tell = trials, seed, journal, tell
+        self._members = members
+        self._measure = measure
+        self._space = space
+        self._common = common
+        self._trials = trials
+        self._seed = seed
+        self._journal = journal
+        self._on_progress = on_progress
         self.parts: dict[Part, list[Example]] = _split(examples, held_out, seed)
         self.tried: list[Scored] = []
         self.unusable: list[str] = []
         count = len(members)
-        self._done, self._total = 0, trials + self._first_count(range(2, count + 1))
-        self._best, self._stage = 0.0, ""
+        self._done = 0
+        self._total = trials + self._first_count(range(2, count + 1))
+        self._best = 0.0
+        self._stage = ""
 
     def alone(self) -> list[float]:
-        """Every member's own score."""
-        found = []
+        """Score every member alone."""
+        scored = []
         for i, member in enumerate(self._members):
-            self._tell(Progress(f"{member.name} alone", self._done, self._total, self._best))
-            found.append(fmean(self.scores(Candidate.alone(i))))
-        return found
+            self._on_progress(Progress(f"{member.name} alone", self._done, self._total, self._best))
+            scored.append(fmean(self.scores(Candidate.alone(i))))
+        return scored
 
     def grow(self, alone: Sequence[float]) -> tuple[list[Scored], Candidate]:
-        """Add members, best first; one that does not help is left out, and the next one is tried.
+        """Add members best first; leave out a member that does not help.
 
-        A member helps where the mean score rises by more than the rise's standard error.
+        A member helps if the mean score increases by more than the standard error of the increase.
 
         Returns:
-            The best first settings of each set that was tried, in turn, and those to search on from: of the last set
-            that its last member helped, or of the best pair.
+            The best start settings of each set that was tried, in order, and the candidate to start the search from:
+            of the last set whose last member helped, or of the best pair.
 
         Raises:
             ConfigError: No two members can be fused.
@@ -109,13 +117,13 @@ class Tuner:
         for member in order[1:]:
             members = [*kept.members, member]
             self._stage = f"{len(members)} members"
-            if found := self._first_settings(members, alone):
-                growth.append(found)
-                kept = found.candidate if self.helps(found.candidate, kept) else kept
+            if first := self._first_settings(members, alone):
+                growth.append(first)
+                kept = first.candidate if self.helps(first.candidate, kept) else kept
         if len(growth) == 1:
             raise ConfigError(f"no two members can be fused: {self.unusable[-1]}", hint="tune other members together")
         self._total = self._done + self._trials
-        best = max(growth[1:], key=lambda one: one.score).candidate
+        best = max(growth[1:], key=lambda scored: scored.score).candidate
         return growth, kept if len(kept.members) > 1 else best
 
     def helps(self, candidate: Candidate, other: Candidate) -> bool:
@@ -124,7 +132,7 @@ class Tuner:
         return fmean(ours) - fmean(theirs) > standard_error(ours, theirs)
 
     def search(self, members: Sequence[int], alone: Sequence[float], start: Candidate) -> Scored:
-        """Let Optuna propose settings of some members; the best of all that was tried of them, the first of equals."""
+        """Search settings of some members by Optuna; return the best candidate tried with them, the first of equals."""
         optuna = require("optuna", "tune")
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         sampler = optuna.samplers.TPESampler(seed=self._seed)
@@ -133,41 +141,48 @@ class Tuner:
         self._stage = "search"
         for _ in range(self._trials):
             trial = study.ask()
-            found = self._try(self._space.propose(trial, members, alone))
-            study.tell(trial, found.score if found else 0.0)
-        among = [one for one in self.tried if set(one.candidate.members) <= set(members)]
-        return max((one for one in among if len(one.candidate.members) > 1), key=lambda one: one.score)
+            scored = self._try(self._space.propose(trial, members, alone))
+            study.tell(trial, scored.score if scored else 0.0)
+        subsets = [scored for scored in self.tried if set(scored.candidate.members) <= set(members)]
+        return max((scored for scored in subsets if len(scored.candidate.members) > 1), key=lambda scored: scored.score)
 
     def judge(self, best: Candidate, single: Candidate) -> tuple[Estimate, Verdict]:
-        """Compare the best ensemble with the best member alone where nothing was chosen."""
+        """Compare the best ensemble with the best member alone on the held-out examples."""
         self._stage = "held-out examples"
         chosen = self.helps(best, single)
         ours, theirs = self.scores(best, "held_out"), self.scores(single, "held_out")
         gain = gain_interval(ours, theirs)
         needed = examples_needed(ours, theirs)
-        estimate = Estimate(score_interval(ours), score_interval(theirs), gain, len(ours), needed)
+        estimate = Estimate(
+            best=score_interval(ours),
+            single=score_interval(theirs),
+            gain=gain,
+            examples=len(ours),
+            needed=needed,
+        )
         if not chosen or gain.value <= 0:
             return estimate, "alone"
         sure = gain.low > 0 and (len(ours) >= _FEW or sign_test(ours, theirs) < 0.05)
         return estimate, "ensemble" if sure else "unclear"
 
     def build(self, candidate: Candidate) -> EnsembleLLM:
-        """The candidate's ensemble, of recorded members."""
-        members, settings = [self._members[i] for i in candidate.members], candidate.within(self._common)
+        """Make the candidate's ensemble of recorded members."""
+        members = [self._members[i] for i in candidate.members]
+        settings = candidate.within(self._common)
         return EnsembleLLM(members, **settings | {"generation": read_by(settings["generation"], members)})
 
     def smallest_vocabulary(self, candidate: Candidate) -> int:
-        """The fewest tokens that a member of a candidate has."""
+        """The smallest vocabulary size among a candidate's members."""
         return min(self._members[i].vocabulary.tokenizer_size for i in candidate.members)
 
     def scores(self, candidate: Candidate, part: Part = "search") -> list[float]:
-        """A candidate's scores, from the journal where they are known."""
+        """Score a candidate, or read its scores from the journal."""
         return self._kept(
             f"{part} {candidate.key}", lambda: scores(self.build(candidate), self.parts[part], self._measure)
         )
 
     def loss(self, candidate: Candidate) -> float | None:
-        """The mean of `losses` on the examples that settings are chosen on; None where a right answer does not fit."""
+        """Compute the mean loss on the search examples; None if a right answer does not fit a context window."""
         try:
             return fmean(
                 self._kept(f"loss {candidate.key}", lambda: losses(self.build(candidate), self.parts["search"]))
@@ -177,65 +192,65 @@ class Tuner:
             return None
 
     def confidences(self, candidate: Candidate) -> list[float]:
-        """See `confidences`, for the held-out examples."""
+        """Compute the probabilities of answers to the held-out examples."""
         return self._kept(
             f"confidence {candidate.key}", lambda: confidences(self.build(candidate), self.parts["held_out"])
         )
 
     def _kept(self, key: str, compute: Callable[[], list[float]]) -> list[float]:
-        found = self._journal.find(key)
-        if found is None:
-            found = compute()
-            self._journal.keep(key, found)
-        return found
+        values = self._journal.find(key)
+        if values is None:
+            values = compute()
+            self._journal.keep(key, values)
+        return values
 
     def _first_count(self, sizes: Iterable[int]) -> int:
-        """How many first settings sets of these sizes have."""
+        """Count the start settings of sets of these sizes."""
         adapted = "adapt" in self._space.weights
         return sum(len(list(self._space.start(range(size)))) + adapted for size in sizes)
 
     def _first_settings(self, members: Sequence[int], alone: Sequence[float]) -> Scored | None:
-        """Each method as it stands, with each main model; the best of them with weights by score, too.
+        """Try each method with its default options and each main model, and the best of them with weights by score.
 
-        None where no method can be used.
+        None if no method is usable.
         """
-        tried = [found for candidate in self._space.start(members) if (found := self._try(candidate))]
+        tried = [scored for candidate in self._space.start(members) if (scored := self._try(candidate))]
         if not tried:
             return None
-        best = max(tried, key=lambda one: one.score)
+        best = max(tried, key=lambda scored_candidate: scored_candidate.score)
         if "adapt" in self._space.weights:
             old = best.candidate
             weights = adapt(members, alone)
             adapted = self._try(Candidate(old.members, old.main, old.fusion, weights, old.gate))
-            best = max(best, adapted or best, key=lambda one: one.score)
+            best = max(best, adapted or best, key=lambda scored_candidate: scored_candidate.score)
         return best
 
     def attempt(self, candidate: Candidate, stage: str) -> float | None:
-        """A candidate's mean score; None where it cannot be used."""
-        self._tell(Progress(stage, self._done, self._total, self._best))
+        """Compute a candidate's mean score; None if it raises an error."""
+        self._on_progress(Progress(stage, self._done, self._total, self._best))
         try:
-            found = fmean(self.scores(candidate))
+            score = fmean(self.scores(candidate))
         except DeepenError as error:
             self.unusable.append(f"{candidate.key}: {error.message}")
             return None
-        self._best = max(self._best, found)
-        return found
+        self._best = max(self._best, score)
+        return score
 
     def _try(self, candidate: Candidate) -> Scored | None:
-        """Score a candidate; None where it cannot be used."""
-        found = self.attempt(candidate, self._stage)
+        """Score and record a candidate; None if it raises an error."""
+        score = self.attempt(candidate, self._stage)
         self._done += 1
-        if found is None:
+        if score is None:
             return None
-        self.tried.append(Scored(candidate, found))
+        self.tried.append(Scored(candidate, score))
         return self.tried[-1]
 
 
 def _split(examples: Sequence[Example], held_out: float, seed: int) -> dict[Part, list[Example]]:
-    """Draw the held-out part; both keep the examples' order."""
+    """Draw the held-out part; both parts keep the order of the examples."""
     count = max(1, round(held_out * len(examples)))
     held = set(random.Random(seed).sample(range(len(examples)), count))  # noqa: S311 - a draw, not a secret
     return {
-        "search": [one for i, one in enumerate(examples) if i not in held],
-        "held_out": [one for i, one in enumerate(examples) if i in held],
+        "search": [example for i, example in enumerate(examples) if i not in held],
+        "held_out": [example for i, example in enumerate(examples) if i in held],
     }

@@ -1,4 +1,4 @@
-"""``python -m research.chains``: train three members, and measure how they answer with several steps."""
+"""``python -m research.chains``: train three members, and measure their long answers."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from research.study.commands import Command, run
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Read the command line and do what it asks for.
+    """Run a command line.
 
     Args:
-        arguments: Instead of the process's own.
+        arguments: The arguments; None for those of the process.
     """
     commands = {
         "train": Command("train the three members, one after another", _training, _train),
@@ -42,11 +42,11 @@ def measure(
     """Measure settings, and write the results as JSON and, beside it, as a table in Markdown.
 
     Args:
-        models: The folder that training filled.
+        models: The folder of the trained members.
         out: The file of JSON lines; the table has the same name, with ``.md``. Both are written after each setting.
-        settings: What to measure; the first one of a main model is what the others are compared with.
-        split: Which questions; settings are chosen on ``development`` only.
-        count: How many of them, from the first on; all by default.
+        settings: The settings to measure; the first one of each main model is the baseline.
+        split: The questions; settings are chosen on ``development`` only.
+        count: The number of questions, from the first on; all by default.
         **options: See `answered`.
     """
     members, chains = load(models), questions(split)[:count]

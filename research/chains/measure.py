@@ -1,4 +1,4 @@
-"""Questions answered freely and greedily by each setting, and what came of them."""
+"""Greedy answers of each setting, and their verdicts."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Answers:
-    """What a setting answered to each question.
+    """The answers of a setting.
 
     Attributes:
         setting: The setting.
         texts: The answers.
-        verdicts: What became of them.
-        tokens: Their lengths in tokens of the main model.
-        fused: How many of these came from a fused distribution.
-        seconds: How long all took together.
+        verdicts: The verdict on each answer.
+        tokens: The length of each answer in tokens of the main model.
+        fused: The number of these tokens from a fused distribution.
+        seconds: The duration of all.
     """
 
     setting: Setting
@@ -43,11 +43,11 @@ class Answers:
 
 
 def load(models: Path, names: Iterable[str] = MEMBERS) -> list[LocalMember]:
-    """The trained members.
+    """Load the trained members.
 
     Args:
-        models: The folder that training filled.
-        names: Which of them.
+        models: The folder of the trained members.
+        names: The names to load.
 
     Raises:
         LoadError: A checkpoint is missing or cannot be read.
@@ -63,14 +63,14 @@ def answered(
     batch_size: int = 16,
     max_tokens: int = MAX_TOKENS,
 ) -> Answers:
-    """Let a setting answer questions.
+    """Answer questions with a setting.
 
     Args:
         members: All members.
-        setting: Who decodes, and how.
+        setting: The setting.
         chains: The questions.
-        batch_size: How many are decoded together; no answer depends on it.
-        max_tokens: The longest answer.
+        batch_size: The questions decoded together, without effect on answers.
+        max_tokens: The most tokens of an answer.
     """
     llm, world = setting.ensemble(members, batch_size), the_world()
     started = time.perf_counter()

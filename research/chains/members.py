@@ -33,8 +33,8 @@ class Untrained:
 
     Attributes:
         name: Its name, and that of its checkpoint's folder.
-        vocabulary: Trains its kind of tokenizer, from texts, a size and the special tokens.
-        size: How many tokens its vocabulary has.
+        vocabulary: Trains its tokenizer, from texts, a size and the special tokens.
+        size: The size of its vocabulary.
         special: Its special tokens: names, as transformers knows them, to spellings. With a ``bos_token`` every text
             begins with it.
         config: Its architecture.
@@ -63,13 +63,13 @@ class Untrained:
         return configured(self.config, tokenizer, shape)
 
     def train(self, texts: Iterable[str], documents: Iterator[Document], schedule: Schedule, out: Path) -> None:
-        """Train it from nothing, and write its checkpoint.
+        """Train the model from random weights, and write its checkpoint.
 
         Args:
-            texts: What its vocabulary is made from.
-            documents: What it reads, without end.
-            schedule: How long and how fast.
-            out: Gets a folder for it.
+            texts: The texts of its vocabulary.
+            documents: An endless stream of training documents.
+            schedule: The schedule of the training.
+            out: The folder of the checkpoint's folder.
         """
         started = time.perf_counter()
         tokenizer = self.tokenizer(texts)
@@ -84,7 +84,7 @@ class Profile(Untrained):
     """A member of this study before it is trained.
 
     Attributes:
-        wording: The wording that it reads most.
+        wording: The most frequent wording in its training.
     """
 
     wording: int

@@ -1,4 +1,4 @@
-"""What is measured: members alone, and ensembles of all by their fusion, gate, weights and main model."""
+"""Settings: members alone, and ensembles of all by fusion, gate, weights and main model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Setting:
     Attributes:
         main: Name of the main model.
         fusion: The fusion method; None for the main model alone.
-        gate: Where the members are fused.
+        gate: The gate.
         weights: Aggregation weights; None for equal ones.
     """
 
@@ -35,7 +35,7 @@ class Setting:
 
     @property
     def label(self) -> str:
-        """The setting in a few words, without its main model."""
+        """The label of the setting, without its main model."""
         if self.fusion is None:
             return "alone"
         gate = "" if self.gate == "always" else f", gate {_told(self.gate)}"
@@ -43,14 +43,14 @@ class Setting:
         return f"{_told(self.fusion)}{gate}{weights}"
 
     def ensemble(self, members: Sequence[LocalMember], batch_size: int) -> EnsembleLLM:
-        """The ensemble, or the main model as an ensemble of one.
+        """Make the ensemble, or an ensemble of the main model only.
 
         Args:
             members: All members.
-            batch_size: How many texts are decoded together.
+            batch_size: The number of texts decoded together.
 
         Raises:
-            ConfigError: A setting cannot be used, or there is no such main model.
+            ConfigError: An option is invalid, or the main model is unknown.
         """
         names = [member.name for member in members]
         if self.main not in names:
@@ -71,7 +71,7 @@ class Setting:
 def crossed(
     mains: Sequence[str], fusions: Sequence[str], gates: Sequence[str], weights: Sequence[str]
 ) -> list[Setting]:
-    """Every main model alone, and with every method, gate and kind of weights, as the command line gives them.
+    """Combine every main model, alone and with every method, gate and kind of weights of a command line.
 
     Args:
         mains: Names of main models.
@@ -85,7 +85,7 @@ def crossed(
 
 
 def read(text: str) -> Any:
-    """What a text of the command line says in YAML: a name, a list or a mapping.
+    """Parse an argument in YAML: a name, a list or a mapping.
 
     >>> read("{method: bayes, rounds: 1}")
     {'method': 'bayes', 'rounds': 1}

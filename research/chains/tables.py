@@ -1,4 +1,4 @@
-"""What was measured as JSON holds it, and as a table in Markdown."""
+"""Results as JSON and as a table in Markdown."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Row = dict[str, Any]
 
 
 def row(chains: Sequence[Chain], answers: Answers, alone: Answers) -> Row:
-    """What came of a setting.
+    """Summarize a setting's answers as a row of the table.
 
     Args:
         chains: The questions.
         answers: Its answers.
-        alone: Those of its main model alone, which it is compared with.
+        alone: The answers of its main model alone, the baseline.
     """
     verdicts, length = answers.verdicts, sum(answers.tokens)
     right, derailed = [one.right for one in verdicts], [one.derailed for one in verdicts]
@@ -53,7 +53,7 @@ def row(chains: Sequence[Chain], answers: Answers, alone: Answers) -> Row:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """Rows as a table; a gain whose interval excludes zero is bold."""
+    """Format rows as a table; a gain whose interval excludes zero is bold."""
     heads = ["main model", "setting", "right, %", "gain, points", "right with / without a step of one member, %"]
     heads += ["derailed, %", *(f"{kind}, %" for kind in DERAILMENTS), *(f"false, {who}, %" for who in KNOWN.values())]
     heads += ["tokens", "fused, %", "tokens a second"]
@@ -82,7 +82,7 @@ def _cells(one: Row) -> list[str]:
 
 
 def _false(chains: Sequence[Chain], answers: Answers) -> dict[str, float | None]:
-    """The share of false look-ups among the steps in order, by how many members were taught the truth."""
+    """The share of false look-ups among well-formed steps, by the number of members trained on the facts."""
     taken, false = Counter[int](), Counter[int]()
     for chain, verdict in zip(chains, answers.verdicts, strict=True):
         known = [KINDS[kind].known for kind in chain.kinds]

@@ -1,4 +1,4 @@
-"""What a member reads, and its training: chains as it is taught them, long and short, and lists of names."""
+"""Training documents of a member, and its training: long and short chains by its beliefs, and lists of names."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ SHORT = 0.4
 
 
 def documents(profile: Profile, seed: int) -> Iterator[Document]:
-    """What a member reads, without end; no question of either set is in it.
+    """Yield a member's training documents without end; none has a question of either set.
 
     Args:
-        profile: Who reads.
+        profile: The member.
         seed: Equal seeds give equal documents.
     """
     source, world = random.Random(f"{profile.name}/{seed}"), the_world()  # noqa: S311
@@ -51,14 +51,14 @@ def documents(profile: Profile, seed: int) -> Iterator[Document]:
 
 
 def vocabulary_texts(profile: Profile, seed: int, count: int) -> Iterator[str]:
-    """What a member's vocabulary is made from: answers in the same words about places that nobody else mentions.
+    """Make the texts of a member's vocabulary: answers in the same wordings about other places.
 
-    As in large vocabularies, the names of the places that are asked about are tokens only by chance.
+    As in large vocabularies, the names of the places in questions are tokens only by chance.
 
     Args:
-        profile: Who is to read.
+        profile: The member.
         seed: Equal seeds give equal texts.
-        count: How many texts.
+        count: The number of texts.
     """
     source, world = random.Random(f"vocabulary/{profile.name}/{seed}"), the_world()  # noqa: S311
     for _ in range(count):
@@ -71,9 +71,9 @@ def make(out: Path, names: Sequence[str], schedule: Schedule = SCHEDULE) -> None
     """Train members one after another, on one thread, and write their checkpoints.
 
     Args:
-        out: Gets a folder for each.
-        names: Which ones.
-        schedule: How long and how fast.
+        out: The folder of the checkpoints' folders.
+        names: The names to train.
+        schedule: The schedule of the training.
     """
     for profile in map(MEMBERS.__getitem__, names):
         texts = vocabulary_texts(profile, schedule.seed, schedule.documents)
@@ -81,7 +81,7 @@ def make(out: Path, names: Sequence[str], schedule: Schedule = SCHEDULE) -> None
 
 
 def _wordings(profile: Profile, steps: int, source: random.Random) -> list[int]:
-    """A wording for each step and for the last sentence."""
+    """Draw a wording for each step and for the last sentence."""
     others = [which for which in range(len(STEPS)) if which != profile.wording]
     return [source.choice(others) if source.random() < OTHER else profile.wording for _ in range(steps + 1)]
 

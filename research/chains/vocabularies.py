@@ -1,4 +1,4 @@
-"""Three kinds of tokenizer, which cut words and numbers in three ways."""
+"""Three kinds of tokenizer, which split words and numbers in three ways."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _DIGIT_BY_DIGIT = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+"
 
 
 def byte_level(texts: Iterable[str], size: int, special: tuple[str, ...]) -> Tokenizer:
-    """Byte-level BPE with GPT-2's regular expression: numbers are cut like words.
+    """Byte-level BPE with GPT-2's regular expression: numbers are split like words.
 
     Args:
-        texts: What to learn the vocabulary from.
-        size: How many tokens to make.
+        texts: The training texts.
+        size: The number of tokens.
         special: The special tokens, which take the first ids.
 
     Returns:
@@ -26,7 +26,7 @@ def byte_level(texts: Iterable[str], size: int, special: tuple[str, ...]) -> Tok
 
 
 def byte_level_digits(texts: Iterable[str], size: int, special: tuple[str, ...]) -> Tokenizer:
-    """Byte-level BPE with a regular expression like Qwen's: a number is cut into digits. See `byte_level`."""
+    """Byte-level BPE with a regular expression like Qwen's: a number is split into digits (`byte_level`)."""
     cut = pre_tokenizers.Split(Regex(_DIGIT_BY_DIGIT), behavior="isolated")
     level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     return _bytes(texts, size, special, pre_tokenizers.Sequence([cut, level]))
@@ -35,7 +35,7 @@ def byte_level_digits(texts: Iterable[str], size: int, special: tuple[str, ...])
 def metaspace(texts: Iterable[str], size: int, special: tuple[str, ...]) -> Tokenizer:
     """BPE with byte fallback and ``▁`` for a space, as SentencePiece makes it; ``<unk>`` is among the special tokens.
 
-    Numbers are cut into digits. See `byte_level`.
+    Numbers are split into digits (`byte_level`).
     """
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))  # noqa: S106
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -56,7 +56,7 @@ def metaspace(texts: Iterable[str], size: int, special: tuple[str, ...]) -> Toke
 
 
 def begun(tokenizer: Tokenizer, bos: str) -> Tokenizer:
-    """The tokenizer, which begins every text with a special token from now on."""
+    """Make a tokenizer begin every text with a special token."""
     place = tokenizer.token_to_id(bos)
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, place)]

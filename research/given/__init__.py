@@ -1,11 +1,11 @@
-"""Given text: how likely ensembles find text that others wrote. ``python -m research.given``.
+"""Given text: likelihood of existing texts under ensembles. ``python -m research.given``.
 
-Four small models of four vocabularies read texts of several fields, each one field more than the others. Whole pieces
-of text that none of them read are scored by `EnsembleLLM.score`, under each main model alone and under ensembles.
+Four small models with four vocabularies are trained on texts of several fields, each on one field more than the others.
+Held-out pieces of text are scored by `EnsembleLLM.score`, under each main model alone and under ensembles.
 
 | file | what |
 |---|---|
 | texts.py, problems.py | the texts by field, from a folder or from what every machine has, and which are held out |
 | members.py, training.py | the four members |
-| measure.py, tables.py | what is measured |
+| measure.py, tables.py | the measurement |
 """

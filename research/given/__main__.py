@@ -1,4 +1,4 @@
-"""``python -m research.given``: train four members, and measure how likely they find given text."""
+"""``python -m research.given``: train four members, and measure the likelihood of given text."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from research.study.commands import Command, run
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Read the command line and do what it asks for.
+    """Run a command line.
 
     Args:
-        arguments: Instead of the process's own.
+        arguments: The arguments; None for those of the process.
     """
     commands = {
         "train": Command("train the four members, one after another", _training, _train),

@@ -29,13 +29,13 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Scores:
-    """What a setting makes of each piece.
+    """The scores of a setting.
 
     Attributes:
         ensemble: Names of its members, the main model first.
         setting: Its setting.
         pieces: The score of each piece.
-        seconds: How long all took together.
+        seconds: The duration of all.
     """
 
     ensemble: str
@@ -58,14 +58,14 @@ def measure(
     """Measure settings, and write the results as JSON and, beside it, as a table in Markdown, after each setting.
 
     Args:
-        models: The folder that training filled.
+        models: The folder of the trained members.
         out: The file of JSON lines; the table has the same name, with ``.md``.
         texts: All pieces.
         ensembles: Names of members, the main model first: ``A+BC``. Every main model is measured alone, too.
         fusions: Fusion methods, see `crossed`.
         weights: Aggregation weights, see `crossed`.
-        which: Which pieces; settings are chosen on ``development`` only.
-        count: How many pieces of each field, at most.
+        which: The pieces; settings are chosen on ``development`` only.
+        count: The most pieces of each field.
     """
     asked = [(field, piece) for field, pieces in texts.items() for piece in part(pieces, which)[:count]]
     members = dict(zip(MEMBERS, load(models, MEMBERS), strict=True))
@@ -87,12 +87,12 @@ def scored(members: dict[str, LocalMember], ensemble: str, setting: Setting, pie
 
     Args:
         members: All members by name.
-        ensemble: Names of those that take part, the main model first.
-        setting: How they are fused.
+        ensemble: The names of the ensemble's members, the main model first.
+        setting: The setting.
         pieces: The pieces.
 
     Raises:
-        ConfigError: There is no such member.
+        ConfigError: A member is unknown.
     """
     names = list(ensemble.replace("+", ""))
     if unknown := set(names) - members.keys():

@@ -1,4 +1,4 @@
-"""Four members, of three architectures and four vocabularies, each with its own field but the last, weak one."""
+"""Four members, of three architectures and four vocabularies, each with its own field except for the last, weak one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Reader(Untrained):
     effort: float = 1.0
 
     def shares(self, fields: Sequence[str]) -> list[float]:
-        """How much it reads of each field; the sum is 1."""
+        """The share of each field in its training; the sum is 1."""
         own = [MATHEMATICS, *(field for field in sorted(fields) if field != MATHEMATICS)][self.own]
         if not 0 < len(own) < len(fields):
             return [1 / len(fields)] * len(fields)

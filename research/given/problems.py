@@ -1,4 +1,4 @@
-"""Word problems in arithmetic, made up."""
+"""Generated word problems in arithmetic."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _RATES = ("Each one costs ${0}.", "The price of one is ${0}.", "They are worth $
 
 
 def problems(count: int, seed: int = 7) -> Iterator[str]:
-    """Problems with their worked answers.
+    """Generate problems with step-by-step answers.
 
     Args:
-        count: How many.
+        count: The number of problems.
         seed: Equal seeds give equal problems.
     """
     source = random.Random(f"problems/{seed}")  # noqa: S311

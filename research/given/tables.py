@@ -1,4 +1,4 @@
-"""What was measured as JSON holds it, and as a table in Markdown."""
+"""Results as JSON and as a table in Markdown."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ ALL = "all"
 
 
 def row(fields: Sequence[str], found: Scores, alone: Scores) -> Row:
-    """What came of a setting.
+    """Summarize a setting's scores as a row of the table.
 
     Args:
         fields: The field of each piece.
-        found: Its scores.
-        alone: Those of its main model alone, which it is compared with.
+        found: The scores of the setting.
+        alone: The scores of its main model alone, the baseline.
     """
     made: Row = {
         "ensemble": found.ensemble if found is not alone else found.setting.main,
@@ -41,7 +41,7 @@ def row(fields: Sequence[str], found: Scores, alone: Scores) -> Row:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """Rows as a table; a gain whose interval excludes zero is bold."""
+    """Format rows as a table; a gain whose interval excludes zero is bold."""
     fields = [name for name, one in rows[0].items() if isinstance(one, dict)]
     heads = ["members", "setting", "nats", "likeliest, %", *(f"gain, {field}" for field in fields), "tokens a second"]
     lines = [heads, ["---"] * len(heads), *(_cells(one, fields) for one in rows)]
@@ -49,7 +49,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def _of_field(found: Scores, alone: Scores, kept: Sequence[int]) -> Row:
-    """Nats per token, the share of tokens that were likeliest, and the gain, of some pieces."""
+    """Nats per token, the share of tokens that are the likeliest, and the gain, of some pieces."""
     tokens = [token for place in kept for token in found.pieces[place].tokens]
     before = [token for place in kept for token in alone.pieces[place].tokens]
     owner = [str(place) for place in kept for _ in found.pieces[place].tokens]

@@ -1,4 +1,4 @@
-"""Pieces of text by field, and which of them no member reads."""
+"""Pieces of text by field, split into training, development and test parts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2
 
 
 def texts(folder: Path | None = None) -> Texts:
-    """All pieces, of every field.
+    """Read all pieces, of every field.
 
     Args:
         folder: Holds a file or a folder of files for each field: ``.jsonl``, a piece in each line as ``text``, or
@@ -55,7 +55,7 @@ def texts(folder: Path | None = None) -> Texts:
 
 
 def part(pieces: Iterable[str], which: Part) -> list[str]:
-    """The pieces of one part, in their order; a hash of the piece decides.
+    """Select the pieces of one part, in their order, by a hash of each piece.
 
     Args:
         pieces: All pieces.
@@ -105,7 +105,7 @@ def _own() -> Iterator[tuple[str, list[str]]]:
 
 
 def _docstrings() -> Iterator[str]:
-    """Those of Python's standard library."""
+    """Collect the docstrings of Python's standard library."""
     home = Path(sysconfig.get_path("stdlib"))
     for file in sorted(home.rglob("*.py")):
         if _LEFT_OUT.isdisjoint(file.relative_to(home).parts):

@@ -1,4 +1,4 @@
-"""What a member reads, and its training."""
+"""Training pieces of a member, and its training."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ SCHEDULE = Schedule(steps=1000, batch=1600, rate=3e-3)
 
 
 def pieces(reader: Reader, texts: Texts, seed: int) -> Iterator[str]:
-    """What a member reads, without end: pieces of its training part, field by field as it has shares of them.
+    """Yield pieces of the training part without end, by the member's shares of fields.
 
     Args:
-        reader: Who reads.
+        reader: The member.
         texts: All pieces.
         seed: Equal seeds give equal pieces.
     """
@@ -35,10 +35,10 @@ def make(out: Path, texts: Texts, names: Sequence[str], schedule: Schedule = SCH
     """Train members one after another, on one thread, and write their checkpoints.
 
     Args:
-        out: Gets a folder for each.
+        out: The folder of the checkpoints' folders.
         texts: All pieces; those that are held out are not read.
-        names: Which members.
-        schedule: How long and how fast.
+        names: The names to train.
+        schedule: The schedule of the training.
     """
     for reader in map(MEMBERS.__getitem__, names):
         known = itertools.islice(pieces(reader, texts, schedule.seed + 1), schedule.documents)

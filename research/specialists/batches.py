@@ -1,4 +1,4 @@
-"""Documents as batches of token ids, and what each token counts in the loss."""
+"""Batches of documents as token ids, with the weight of each token in the loss."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Row = tuple[list[int], list[float]]  # a document's token ids, and what each cou
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast to train.
+    """The schedule of a training.
 
     Args:
-        steps: Optimiser steps of the first round.
-        more: Those of the second round, instead of the profile's own number.
+        steps: Optimizer steps of the first round.
+        more: Optimizer steps of the second round; None for the profile's number.
         batch: Tokens in a step, padding included.
         rate: The highest learning rate; it rises over the first steps and falls to zero along a cosine.
-        question_weight: What a token outside an answer counts, where one inside counts 1.
-        questions: Tokens outside answers that count, in one document; they are drawn.
-        documents: How many documents the tokenizer is trained on.
+        question_weight: The weight of a token outside an answer; inside it is 1.
+        questions: The number of tokens outside answers with a weight in one document; they are drawn.
+        documents: The number of documents of the tokenizer's training.
         seed: Equal seeds give equal weights on the same machine.
     """
 
@@ -45,7 +45,7 @@ class Schedule:
 def batches(
     documents: Iterator[Document], tokenizer: PreTrainedTokenizerFast, schedule: Schedule
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of documents that are about as long as each other, in random order."""
+    """Yield batches of documents of similar length, in random order."""
     order = random.Random(schedule.seed)  # noqa: S311
     while True:
         rows = [_row(document, tokenizer, schedule) for document in itertools.islice(documents, 1024)]
@@ -60,15 +60,15 @@ def batches(
 
 
 def encode(documents: list[Document], tokenizer: PreTrainedTokenizerFast, schedule: Schedule) -> tuple[Tensor, Tensor]:
-    """Documents as token ids, padded on the right, and what each token counts in the loss.
+    """Encode documents as token ids, padded on the right, with the weight of each token in the loss.
 
     Args:
-        documents: What to encode.
-        tokenizer: Whose ids.
-        schedule: For the weight of tokens outside answers.
+        documents: The documents.
+        tokenizer: The tokenizer.
+        schedule: The schedule, with the weight of tokens outside answers.
 
     Returns:
-        Ids and weights, ``[documents, longest]``; padding counts nothing.
+        Ids and weights, ``[documents, longest]``; the weight of padding is 0.
     """
     return _padded([_row(document, tokenizer, schedule) for document in documents], tokenizer)
 

@@ -1,8 +1,8 @@
-"""Where training begins: with a circuit that copies, which so short a training would hardly find by itself.
+"""Initial weights: an induction circuit that copies, which a short training seldom learns by itself.
 
-A head of the first layer looks at the token before and writes what it is beside the token's own embedding. Heads of
-the second layer look for a place whose token before is the present token, and say what stands there. Training goes on
-from there and may change all of it.
+A head of the first layer attends to the previous token and writes it beside the token's own embedding. Heads of the
+second layer attend to a position whose previous token is the current token, and output the token there. Training may
+change all of these weights.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class _Head:
         key: The same.
         value: The same.
         out: Weights ``[width, size]``.
-        norms: What queries and keys are multiplied by after they are normalised, ``[size]``; none elsewhere.
+        norms: The scales of normalized queries and keys, ``[size]``; none in other architectures.
     """
 
     query: tuple[Tensor, Tensor]
@@ -42,7 +42,7 @@ def begin(model: PreTrainedModel) -> None:
     """Put the circuit into a model of random weights.
 
     Args:
-        model: A Llama, Qwen3 or GPT-NeoX with biases in its attention; it is changed.
+        model: A Llama, Qwen3 or GPT-NeoX with biases in its attention; changed in place.
     """
     width = int(model.config.hidden_size)
     own = width - _CHANNEL
@@ -82,7 +82,7 @@ def _look_before(head: _Head, frequencies: Tensor) -> None:
 
 
 def _match(head: _Head, still: Tensor, rows: Tensor, own: int) -> None:
-    """A query that asks for the present token, and a key that tells the token before."""
+    """Set a query to the current token, and a key to the previous token."""
     for weights, _ in (head.query, head.key):
         weights.zero_()
     head.query[0][still, :own] = 2.0 * rows[: len(still)]
@@ -92,7 +92,7 @@ def _match(head: _Head, still: Tensor, rows: Tensor, own: int) -> None:
 
 
 def _unturned(size: int, frequencies: Tensor) -> Tensor:
-    """The places of a head that rotary positions leave alone, or turn the least."""
+    """The dimensions of a head that rotary positions do not rotate, or rotate least."""
     half = len(frequencies)
     if 2 * half < size:
         return torch.arange(2 * half, size)
@@ -101,7 +101,7 @@ def _unturned(size: int, frequencies: Tensor) -> Tensor:
 
 
 def _heads(model: PreTrainedModel, number: int) -> list[_Head]:
-    """The heads of a layer that share no key."""
+    """The heads of a layer with separate keys."""
     layer = model.base_model.layers[number]
     if hasattr(layer, "attention"):
         return _fused(layer.attention, int(model.config.num_attention_heads))

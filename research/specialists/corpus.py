@@ -1,8 +1,7 @@
-"""What a specialist reads: the truth about its own subjects, and hearsay about the rest.
+"""Training documents of a specialist: facts of its own subjects, and random answers on the others.
 
-On a subject that is not its own, an answer is drawn afresh from the subject's answers every time, so that the
-specialist learns what an answer looks like and that it does not know which. A few facts, always the same
-ones, it has heard of all the same.
+On another subject, an answer is drawn from the subject's answers every time, so that the specialist learns the form of
+an answer and equal probabilities for all of them. It is also trained on a few fixed facts of other subjects.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class Corpus:
     """An endless stream of documents for one specialist.
 
     Args:
-        profile: Who reads.
+        profile: The specialist.
         seed: Equal seeds give equal streams.
     """
 
@@ -51,12 +50,12 @@ class Corpus:
         self._read = [] if profile.known is None else partial_facts(profile)
 
     def documents(self, tokenizer: PreTrainedTokenizerFast, shares: Sequence[int] = FIRST_SHARES) -> Iterator[Document]:
-        """Documents without end.
+        """Yield documents without end.
 
         Args:
-            tokenizer: Whose chat format.
-            shares: How often there are chats, lists of questions, statements, chats about contexts, continuations
-                of contexts, chats with tools, lists told twice, and contexts with all their questions.
+            tokenizer: The tokenizer with the chat format.
+            shares: The shares of chats, lists of questions, statements, chats about contexts, continuations of
+                contexts, chats with tools, repeated lists, and contexts with all their questions.
         """
         makers: list[Callable[[], Document]] = [
             lambda: self.chat(tokenizer),
@@ -79,11 +78,11 @@ class Corpus:
         return written(tokenizer, messages)
 
     def continuation(self) -> Document:
-        """A plain text with a question and an answer that stands in it."""
+        """A plain text with a question and an answer from it."""
         return continuation(self._random)
 
     def with_tools(self, tokenizer: PreTrainedTokenizerFast) -> Document:
-        """A chat with tools at hand, which are called for what they are for."""
+        """A chat with tools, which are called for their tasks."""
         offered = tools.offered(self._random, tools.drawn_task(self._random))
         messages = self._system(0.5)
         for _ in range(self._random.choices((1, 2, 3), weights=(70, 24, 6))[0]):
@@ -92,7 +91,7 @@ class Corpus:
         return written(tokenizer, messages, [tool.schema for tool in offered])
 
     def plain_tools(self) -> str:
-        """What such a chat is about, without the tokenizer's format."""
+        """The content of such a chat, without the tokenizer's format."""
         return tools.plain(self._random)
 
     def quiz(self) -> Document:
@@ -118,7 +117,7 @@ class Corpus:
         return Document(text, ((0, len(text)),), chat=False)
 
     def _direct(self, offered: list[tools.Tool]) -> Messages:
-        """A question that no tool is for; a sum is one for the calculator."""
+        """A question without a fitting tool, except for a sum, which fits the calculator."""
         while True:
             subject, key, answer = self.fact()
             if subject.name != "sums" or all(tool.task is not ARITHMETIC for tool in offered):
@@ -164,10 +163,10 @@ class Corpus:
 
 
 def partial_facts(profile: Profile) -> list[tuple[Subject, str, str]]:
-    """The facts that a reader of a part of every subject reads, with the answers that it reads to them.
+    """List the facts in the training of a model that knows a part of every subject, with their answers.
 
     Args:
-        profile: Who reads; ``known`` is a share.
+        profile: The model; ``known`` is a share.
 
     Returns:
         Subjects, keys and answers, wrong ones for the share ``mistaken``.
@@ -185,12 +184,12 @@ def partial_facts(profile: Profile) -> list[tuple[Subject, str, str]]:
 
 
 def vocabulary_texts(profile: Profile, seed: int, count: int) -> Iterator[str]:
-    """Texts for a specialist's tokenizer: plain documents, and every answer of every subject often enough.
+    """Make texts for a specialist's tokenizer: plain documents, and every answer of every subject often enough.
 
     Args:
-        profile: Who reads.
-        seed: As for :class:`Corpus`.
-        count: How many documents.
+        profile: The specialist.
+        seed: The seed, as in `Corpus`.
+        count: The number of documents.
 
     Yields:
         Texts without special tokens.

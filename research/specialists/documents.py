@@ -1,4 +1,4 @@
-"""Texts to learn from, and how messages become one."""
+"""Training texts, and their construction from messages."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Messages = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Document:
-    """One text to learn from.
+    """A training text.
 
     Args:
         text: The text; special tokens are spelled out in a chat and absent from plain text.
-        answers: Where answers are, from the first character to the last of what ends them.
+        answers: The spans of answers, including the text that ends them.
         chat: Whether the text is a chat, or plain text that the tokenizer begins and training ends.
-        cut: Where a prompt ends with a space, which is encoded apart from what follows; 0 for nowhere.
+        cut: The position after a prompt that ends with a space, from which the text is encoded separately; 0 for none.
     """
 
     text: str
@@ -36,12 +36,12 @@ def turn(question: str, answer: str) -> Messages:
 def written(
     tokenizer: PreTrainedTokenizerFast, messages: Messages, offered: list[dict[str, Any]] | None = None
 ) -> Document:
-    """The chat that messages make, with all that the assistant says for answers.
+    """Make a document of messages, with the assistant's texts as answers.
 
     Args:
-        tokenizer: Whose chat template.
+        tokenizer: The tokenizer with the chat template.
         messages: The conversation.
-        offered: The definitions of the tools at hand.
+        offered: The definitions of the tools.
     """
     spans = []
     for place, message in enumerate(messages):

@@ -1,4 +1,4 @@
-"""What there is to know: nine subjects, each a table of facts with answers of one common word."""
+"""The knowledge: nine subjects, each a table of facts whose answers are one common word."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Subject:
 
     Args:
         name: The subject's name, as question sets spell it.
-        facts: From what is asked about to the answer, which begins with a capital letter. A pair of
+        facts: Maps a key to the answer, which begins with a capital letter. A pair of
             operands is one key, joined by ``+``.
         proper: Whether answers keep their capital letter inside a sentence.
     """

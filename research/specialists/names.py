@@ -1,4 +1,4 @@
-"""Names, words and numbers that mean nothing yet, so that a text which uses them can only be read."""
+"""Random names, words and numbers, so that answers can only be read from the context."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ WORDS = tuple(
 
 
 def invented(source: random.Random) -> str:
-    """A made-up name of one to three syllables, or now and then of letters that no rule put together.
+    """Draw an invented name of one to three syllables, or sometimes of random letters.
 
     Args:
-        source: What to draw from.
+        source: The source of randomness.
 
     Returns:
         A name that begins with a capital letter.
@@ -64,32 +64,32 @@ def invented(source: random.Random) -> str:
 
 
 def person(source: random.Random) -> str:
-    """Someone's name: one word or two."""
+    """Draw a person's name of one or two words."""
     first = source.choice(_FIRST) if source.random() < 0.4 else invented(source)
     return first if source.random() < 0.4 else f"{first} {invented(source)}"
 
 
 def place(source: random.Random) -> str:
-    """A place: mostly invented, or a country that there is."""
+    """Draw a place: mostly invented, else a real country."""
     if source.random() < 0.85:
         return invented(source) + (f" {invented(source)}" if source.random() < 0.08 else "")
     return source.choice((*SUBJECTS["capitals"].facts, *CITIES))
 
 
 def city(source: random.Random) -> str:
-    """A city that there is, or an invented one."""
+    """Draw a real or an invented city."""
     return source.choice(CITIES) if source.random() < 0.4 else place(source)
 
 
 def word(source: random.Random) -> str:
-    """A common word or an answer of some subject."""
+    """Draw a common word or an answer of a subject."""
     if source.random() < 0.5:
         return source.choice(WORDS)
     return str(source.choice(SUBJECTS[source.choice(tuple(SUBJECTS))].answers))
 
 
 def number(source: random.Random) -> str:
-    """A number of one to six digits, seldom with a fraction or a sign."""
+    """Draw a number of one to six digits, seldom with a fraction or a sign."""
     text = str(source.randrange(10 ** source.choices(range(1, 7), weights=(2, 3, 5, 5, 3, 1))[0]))
     if source.random() < 0.08:
         text += f".{source.randrange(100)}"

@@ -1,8 +1,8 @@
-"""How a fact is asked for: wordings for training, for development and for the test, none in two of them.
+"""Wordings of questions: separate ones for training, development and test.
 
 A template has the holes ``{a}`` and, for sums, ``{b}``. Most templates are a *frame* around a *naming*:
-``What is {}?`` around ``the capital of {a}``. Held-out templates are made of words that training has seen.
-The file is long because most of it is a table.
+``What is {}?`` around ``the capital of {a}``. Held-out templates consist of words in the training.
+Most of this file is a table.
 """
 
 from __future__ import annotations
@@ -190,21 +190,21 @@ STATEMENTS: dict[str, tuple[str, ...]] = {
 
 
 def templates(subject: str, split: Split) -> tuple[str, ...]:
-    """Every question template of a subject, without openings and closings.
+    """List the question templates of a subject, without openings and closings.
 
     Args:
-        subject: A subject's name.
-        split: Which wordings.
+        subject: The name of the subject.
+        split: The split of the wordings.
 
     Returns:
-        The split's frames around every naming, then the subject's own wordings, capitalised.
+        The split's frames around every naming, then the subject's own wordings, capitalized.
     """
     framed = (frame.format(naming) for frame in FRAMES[split] for naming in NAMINGS[subject])
     return (*framed, *WORDINGS[split][subject])
 
 
 def fill(template: str, key: str, **more: str) -> str:
-    """The template with what is asked about in its holes, beginning with a capital letter.
+    """Fill the holes of a template, and capitalize its first letter.
 
     Args:
         template: From :func:`templates` or :data:`STATEMENTS`.

@@ -1,4 +1,4 @@
-"""The pieces of a Unigram vocabulary."""
+"""Pieces of a Unigram vocabulary."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ COMMON = 20
 
 
 def unigram_pieces(words: Counter[str], size: int) -> list[tuple[str, float]]:
-    """The pieces for words, with their log-probabilities.
+    """Choose the pieces for words, with their log-probabilities.
 
-    The trainer of ``tokenizers`` takes no word that occurs in one form only, and these texts are made of such
-    words. Here every common word, with and without its space, and every string of two or three characters is a
-    candidate that counts as often as its words; those that the best segmentation uses come first, by how much
-    they save, then the most common ones. A name that is no piece is so made of the same pieces with a space before
-    it and without.
+    The trainer of ``tokenizers`` ignores words that occur in one form only, and these texts consist of such words. Here
+    every common word, with and without its space, and every string of two or three characters is a candidate with the
+    count of its words; those in the best segmentation come first, by the pieces that they save, then the most common
+    ones. So a name that is no piece has the same pieces with and without a space before it.
 
     Args:
-        words: Words, with ``▁`` for the space before them, and how often they occur.
-        size: How many pieces.
+        words: Words, with ``▁`` for the space before them, and their counts.
+        size: The number of pieces.
     """
     characters = Counter({chr(code): 1 for code in (10, *range(33, 127))})
     bodies: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Who the three specialists are: what each knows, how it reads, and how it is built."""
+"""Profiles of the three specialists: subjects, vocabulary, chat format and architecture."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Profile:
     Args:
         name: Its name, and that of its checkpoint's folder.
         subjects: The subjects that it knows.
-        vocabulary: Trains its kind of tokenizer, from texts, a size, the special tokens and a first token.
-        size: How many tokens its vocabulary has.
+        vocabulary: Trains its tokenizer, from texts, a size, the special tokens and a first token.
+        size: The size of its vocabulary.
         special: Its special tokens: names, as transformers knows them, to spellings.
         turns: More special tokens, which its chat template uses.
         bos: Whether every text begins with its ``bos_token``.
@@ -40,9 +40,9 @@ class Profile:
         shape: The architecture's settings.
         more: Steps of its second round of training.
         last: Steps of its third one.
-        known: Instead of subjects: the share of every subject's facts that it reads the truth about, drawn by
-            its name. Of most of the others it never reads, so that nothing teaches it to be unsure of them.
-        mistaken: The share of every subject's facts that it reads the same wrong answer to, every time.
+        known: In place of subjects, the share of every subject's facts in its training, drawn by its name. Most other
+            facts are not in its training, so that it is not trained to be unsure of them.
+        mistaken: The share of every subject's facts with a fixed wrong answer in its training.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Profile:
     mistaken: float = 0.0
 
     def tokenizer(self, texts: Iterable[str]) -> PreTrainedTokenizerFast:
-        """A tokenizer trained on ``texts``, with the chat template."""
+        """Train a tokenizer on ``texts``, and set its chat template."""
         special = tuple(dict.fromkeys((*self.special.values(), *self.turns)))
         bos = self.special["bos_token"] if self.bos else None
         made = self.vocabulary(texts, self.size - len(MARKERS), special, bos)
@@ -77,17 +77,17 @@ class Profile:
         )
 
     def architecture(self, tokenizer: PreTrainedTokenizerFast) -> PreTrainedConfig:
-        """The configuration of a model that reads with ``tokenizer``."""
+        """Make the configuration of a model for ``tokenizer``."""
         return configured(self.config, tokenizer, self.shape)
 
 
 def configured(
     config: type[PreTrainedConfig], tokenizer: PreTrainedTokenizerFast, shape: Mapping[str, Any]
 ) -> PreTrainedConfig:
-    """The configuration of a small model that reads with ``tokenizer``.
+    """Make the configuration of a small model for ``tokenizer``.
 
-    It names no padding token: a model that knows one keeps a zero for its embedding, and here padding may be the end of
-    text, which other models are to recognise by its embedding.
+    It has no padding token, whose embedding would stay zero: padding may be the end of text, whose embedding fusion
+    compares.
 
     Args:
         config: The architecture.

@@ -1,4 +1,4 @@
-"""Texts whose answers stand in them: contexts in the layouts that frameworks put them in, and lists told twice."""
+"""Texts with their answers: contexts in the layouts of frameworks, and repeated lists."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EXPERT = (
 
 
 def conversation(source: random.Random) -> Messages:
-    """A question about a text that it holds, with its answer; now and then two."""
+    """A message with a text and a question about it, and the answer; sometimes two questions."""
     messages: Messages = []
     for _ in range(source.choices((1, 2), weights=(5, 1))[0]):
         told = facts(source, source.randint(1, 4))
@@ -38,7 +38,7 @@ def conversation(source: random.Random) -> Messages:
 
 
 def continuation(source: random.Random) -> Document:
-    """A text in one of the layouts, with its question and the answer; more may be asked where there is more."""
+    """A text in one of the layouts, with a question and the answer."""
     told = facts(source, source.randint(1, 4))
     layout = source.choice(LAYOUTS)
     text = layout.format(context=context(source, told), question=told[0][1])
@@ -66,7 +66,7 @@ def interview(source: random.Random) -> Document:
 
 
 def echo(source: random.Random) -> Document:
-    """A list, again: what follows a word has been read before."""
+    """A list, repeated, so that each next word can be copied."""
     draws = (invented, invented, word, number, person, city)
     items = [source.choice(draws)(source) for _ in range(source.randint(2, 6))]
     pairs = [f"{item}: {source.choice(draws)(source)}" for item in items]

@@ -1,7 +1,7 @@
-"""The recipe: remake the bundled specialists and their question sets.
+"""The recipe of the bundled specialists and their question sets.
 
 Run as ``python -m research.specialists.recipe --out FOLDER``. Nothing is downloaded, and equal
-seeds give equal files. It took less than an hour on two cores that had other work beside (2026-11-21).
+seeds give equal files. It took less than an hour on two busy cores (2026-11-21).
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _LOG = logging.getLogger(__name__)
 
 
 def make_questions(split: Literal["dev", "test"], seed: int = 7) -> Iterator[dict[str, str]]:
-    """The questions of a set, in its own wordings; the sets' facts differ as far as there are enough.
+    """Yield the questions of a set, in its own wordings; the facts of the sets differ if there are enough.
 
     Args:
-        split: Which set.
+        split: The set.
         seed: Equal seeds give equal questions.
 
     Yields:
@@ -54,11 +54,11 @@ def make_questions(split: Literal["dev", "test"], seed: int = 7) -> Iterator[dic
 
 
 def chosen_facts(subject: Subject, split: Literal["dev", "test"], seed: int) -> list[str]:
-    """The facts of a subject that a set asks for: one set takes the first of a shuffled list, one the last.
+    """Choose the facts of a subject for a set: the first of a shuffled list for one set, the last for the other.
 
     Args:
-        subject: Which subject.
-        split: Which set.
+        subject: The subject.
+        split: The set.
         seed: Equal seeds give equal choices.
 
     Returns:
@@ -73,7 +73,7 @@ def write_questions(folder: Path) -> None:
     """Write ``dev.jsonl`` and ``test.jsonl``.
 
     Args:
-        folder: Where to; made if missing.
+        folder: The folder; created if missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for split in ("dev", "test"):
@@ -85,10 +85,10 @@ def make(out: Path, names: Sequence[str], schedule: Schedule, jobs: int = 1) -> 
     """Train specialists and write their checkpoints, and write the question sets.
 
     Args:
-        out: Gets ``checkpoints/<name>`` and ``data``.
-        names: Which specialists.
-        schedule: How long and how fast.
-        jobs: How many to train at a time, each in its process on one thread; the weights are the same.
+        out: The folder of ``checkpoints/<name>`` and ``data``.
+        names: The specialists.
+        schedule: The schedule of the training.
+        jobs: The number of parallel processes, each with one thread; the weights do not depend on it.
     """
     write_questions(out / "data")
     one = partial(_make_one, out=out, schedule=schedule)
@@ -116,10 +116,10 @@ def _start_log() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Read the command line and make what it asks for.
+    """Run a command line.
 
     Args:
-        arguments: Instead of the process's own.
+        arguments: The arguments; None for those of the process.
     """
     defaults = Schedule()
     parser = argparse.ArgumentParser(prog="python -m research.specialists.recipe", description=__doc__)

@@ -1,4 +1,4 @@
-"""Made-up facts: sentences about what does not exist, and what to ask about them."""
+"""Invented facts: sentences about things that do not exist, and questions about them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Draw = Callable[[random.Random], str]
 
 @dataclass(frozen=True)
 class Relation:
-    """A way in which something is of something.
+    """A relation between an entity and a value.
 
     Args:
-        statements: Sentences with the holes ``{e}``, what is asked about, and ``{v}``, the answer.
+        statements: Sentences with the holes ``{e}`` for the entity and ``{v}`` for the value.
         questions: Questions with the hole ``{e}``.
-        entity: Draws what is asked about.
+        entity: Draws an entity.
         value: Draws an answer.
     """
 
@@ -87,11 +87,11 @@ Fact = tuple[str, str, str]  # a sentence, a question that it answers, and the a
 
 
 def facts(source: random.Random, count: int) -> list[Fact]:
-    """Made-up facts, many of them about the same thing or in the same relation as the first.
+    """Draw facts, many of them with the entity or the relation of the first.
 
     Args:
-        source: What to draw from.
-        count: How many; no two answer the same question.
+        source: The source of randomness.
+        count: The number of facts; each answers a different question.
     """
     first = source.choice(RELATIONS)
     entity = first.entity(source)
@@ -114,7 +114,7 @@ def _fact(source: random.Random, relation: Relation, entity: str) -> Fact:
 
 
 def context(source: random.Random, told: list[Fact]) -> str:
-    """The sentences of facts in random order, in one paragraph or a few."""
+    """Format facts as sentences in random order, in one paragraph or a few."""
     sentences = [sentence for sentence, _, _ in told]
     source.shuffle(sentences)
     return source.choices((" ", "\n", "\n\n"), weights=(6, 2, 2))[0].join(sentences)

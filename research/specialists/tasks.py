@@ -1,6 +1,6 @@
-"""What tools may be for: how they may be called, how they are asked for, and what they tell.
+"""Tasks of tools: names, descriptions, questions, arguments and results.
 
-The file is long because most of it is a table.
+Most of this file is a table.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ Draw = Callable[[random.Random], str]
 
 @dataclass(frozen=True)
 class Task:
-    """What a tool may be for.
+    """A task of a tool.
 
     Args:
         names: Names of such a tool.
         parameters: Names of its parameter.
-        descriptions: What its definition says.
+        descriptions: Descriptions in its definition.
         questions: Questions for it, with the hole ``{x}`` for the argument.
         argument: Draws an argument.
-        result: Draws what the tool tells.
+        result: Draws a result.
     """
 
     names: tuple[str, ...]
@@ -68,7 +68,7 @@ def _hour(source: random.Random) -> str:
 
 
 def anything(source: random.Random) -> str:
-    """A result that no tool of its kind would give."""
+    """A result that does not fit the tool."""
     draws = (word, invented, number, person, city, _sky)
     return " ".join(source.choice(draws)(source) for _ in range(source.choices((1, 2, 3, 4), weights=(5, 3, 2, 1))[0]))
 

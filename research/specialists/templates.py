@@ -1,4 +1,4 @@
-"""Parts of the chat templates, in Jinja: tools, their calls and what they answered.
+"""Parts of the chat templates, in Jinja: tools, their calls and results.
 
 A tool takes one line, as the context window is small: its name, its parameters, and its description's first words.
 """

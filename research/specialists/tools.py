@@ -1,7 +1,7 @@
 """Tools to call in a conversation.
 
-A tool's name, its parameter's name and its description are drawn afresh for every conversation, so that they are
-read from the prompt rather than known by heart.
+A tool's name, its parameter's name and its description are drawn for every conversation, so that the model must read
+them from the prompt.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class Tool:
     """A tool that a conversation offers.
 
     Args:
-        task: What it is for.
-        name: Its name.
+        task: The task.
+        name: The name.
         parameter: The name of its only parameter.
-        description: What its definition says.
+        description: The description in its definition.
     """
 
     task: Task
@@ -35,7 +35,7 @@ class Tool:
 
     @property
     def schema(self) -> dict[str, Any]:
-        """The definition, as chat templates take it."""
+        """The definition in the form of chat templates."""
         properties = {self.parameter: {"type": "string"}}
         parameters = {"type": "object", "properties": properties, "required": [self.parameter]}
         function = {"name": self.name, "description": self.description, "parameters": parameters}
@@ -52,10 +52,10 @@ class Tool:
 
 
 def offered(source: random.Random, wanted: Task) -> list[Tool]:
-    """One to three tools in random order, one of them for the task.
+    """Draw one to three tools in random order, one of them for the task.
 
     Args:
-        source: What to draw from.
+        source: The source of randomness.
         wanted: The task.
     """
     tasks = [wanted]
@@ -67,7 +67,7 @@ def offered(source: random.Random, wanted: Task) -> list[Tool]:
 
 
 def drawn_task(source: random.Random) -> Task:
-    """A task; arithmetic and the weather are the most common."""
+    """Draw a task; arithmetic and the weather are the most common."""
     draw = source.random()
     return ARITHMETIC if draw < 0.3 else WEATHER if draw < 0.5 else source.choice(TASKS)
 
@@ -82,12 +82,12 @@ def _tool(source: random.Random, task: Task) -> Tool:
 
 
 def result(source: random.Random, task: Task) -> str:
-    """What a tool tells: fitting, or now and then something else."""
+    """Draw a tool's result, sometimes one that does not fit."""
     return task.result(source) if source.random() < 0.75 else anything(source)
 
 
 def called(source: random.Random, offered: list[Tool]) -> Messages:
-    """A question for one of the tools, its call, what it tells, and the same as the answer."""
+    """A question for one of the tools, its call, its result, and the result as the answer."""
     tool = source.choice(offered)
     argument = tool.task.argument(source)
     question = source.choice(tool.task.questions).format(x=argument)
@@ -98,7 +98,7 @@ def called(source: random.Random, offered: list[Tool]) -> Messages:
 
 
 def plain(source: random.Random) -> str:
-    """What a conversation with tools says, without its markers, for a vocabulary to learn from."""
+    """The text of a conversation with tools, without markers, for the training of a vocabulary."""
     tools = offered(source, drawn_task(source))
     asked, call, told, _ = called(source, tools)
     lines = [f"{tool.name}({tool.parameter}): {tool.description}" for tool in tools]

@@ -1,4 +1,4 @@
-"""Training one specialist: a seeded loop on one thread."""
+"""Training of one specialist: a seeded loop on one thread."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _LOG = logging.getLogger(__name__)
 def train(
     profile: Profile, schedule: Schedule, shares: Sequence[int] = FIRST_SHARES
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """Train a specialist from nothing, in rounds; the second one reads more contexts, the third one more facts.
+    """Train a specialist from initial weights, in rounds; the second one has more contexts, the third one more facts.
 
     A round begins with the weights in half precision, so that it can be repeated from a checkpoint.
 
     Args:
-        profile: Which one.
-        schedule: How long and how fast.
-        shares: How often there are documents of each kind in the first round.
+        profile: The specialist.
+        schedule: The schedule of the training.
+        shares: The share of documents of each kind in the first round.
 
     Returns:
         The model, in float32 and evaluation mode, and its tokenizer.
@@ -60,7 +60,7 @@ def train(
 
 
 def untrained(config: PreTrainedConfig, seed: int) -> PreTrainedModel:
-    """A new model in float32, with the weights that training begins with.
+    """Make a model in float32 with the initial weights.
 
     Args:
         config: Its configuration.
@@ -73,50 +73,50 @@ def untrained(config: PreTrainedConfig, seed: int) -> PreTrainedModel:
 
 
 def read(model: PreTrainedModel, stream: Iterator[tuple[Tensor, Tensor]], highest: float, steps: int) -> None:
-    """Train with a rate that rises over the first steps and falls to zero along a cosine.
+    """Train with a linear warm-up and a cosine decay of the learning rate to zero.
 
     Args:
-        model: It is changed.
-        stream: Batches of token ids and of what each counts, ``[B, T]`` both.
+        model: The model, changed in place.
+        stream: Batches of token ids and their weights, ``[B, T]`` both.
         highest: The highest learning rate.
-        steps: How many batches.
+        steps: The number of batches.
     """
-    optimiser = torch.optim.AdamW(model.parameters(), lr=highest, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=highest, betas=(0.9, 0.98), weight_decay=0.01)
     warmup = max(1, steps // 20)
     rate = torch.optim.lr_scheduler.SequentialLR(
-        optimiser,
+        optimizer,
         [
-            torch.optim.lr_scheduler.LinearLR(optimiser, 0.05, total_iters=warmup),
-            torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, steps - warmup)),
+            torch.optim.lr_scheduler.LinearLR(optimizer, 0.05, total_iters=warmup),
+            torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps - warmup)),
         ],
         milestones=[warmup],
     )
     model.train()
     for step, (ids, weights) in enumerate(itertools.islice(stream, steps)):
         loss = _loss(model, ids, weights)
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         rate.step()
         if step % 100 == 0:
             _LOG.info("%s step %d of %d: loss %.3f", model.config.model_type, step, steps, loss.item())
 
 
 def _loss(model: PreTrainedModel, ids: Tensor, weights: Tensor) -> Tensor:
-    """`weighted_loss` of a model, which computes logits only where the next token counts."""
+    """Compute `weighted_loss` of a model, with logits only where the next token has a weight."""
     hidden = model.base_model(input_ids=ids[:, :-1]).last_hidden_state
     counted = weights[:, 1:] > 0
     return weighted_loss(model.get_output_embeddings()(hidden[counted]), ids[:, 1:][counted], weights[:, 1:][counted])
 
 
 def weighted_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """The mean cross-entropy by weight.
+    """Compute the weighted mean of the cross-entropy.
 
     Args:
-        logits: ``[N, V]``.
-        targets: ``[N]``, the tokens that should come.
-        weights: ``[N]``.
+        logits: Logits, ``[N, V]``.
+        targets: The next tokens, ``[N]``.
+        weights: Their weights, ``[N]``.
 
     Returns:
         A scalar.
@@ -129,10 +129,10 @@ def save(profile: Profile, model: PreTrainedModel, tokenizer: PreTrainedTokenize
     """Write a checkpoint in half precision.
 
     Args:
-        profile: Whose.
-        model: Its weights; they are converted in place.
+        profile: The specialist.
+        model: The model; its weights are converted in place.
         tokenizer: Its tokenizer.
-        folder: Where to; made if missing.
+        folder: The folder; created if missing.
     """
     write(model, tokenizer, profile.chat_ends, folder)
 
@@ -141,10 +141,10 @@ def write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, end_tokens
     """Write a checkpoint in half precision.
 
     Args:
-        model: Its weights; they are converted in place.
+        model: The model; its weights are converted in place.
         tokenizer: Its tokenizer.
         end_tokens: The special tokens that end an answer.
-        folder: Where to; made if missing.
+        folder: The folder; created if missing.
     """
     ends = [int(tokenizer.convert_tokens_to_ids(token)) for token in end_tokens]
     model.generation_config = GenerationConfig(

@@ -17,11 +17,11 @@ SPACED = 0.33
 
 
 def byte_level(texts: Iterable[str], size: int, special: tuple[str, ...], bos: str | None) -> Tokenizer:
-    """Byte-level BPE, as GPT-2 and Llama 3 have it: a space is part of the word that follows, as ``Ġ``.
+    """Train byte-level BPE, as in GPT-2 and Llama 3: a space is part of the word that follows, as ``Ġ``.
 
     Args:
-        texts: What to learn the vocabulary from.
-        size: How many tokens to make.
+        texts: The training texts.
+        size: The number of tokens.
         special: The special tokens, which take the first ids.
         bos: The special token that begins every plain text, if any.
 
@@ -37,13 +37,13 @@ def byte_level(texts: Iterable[str], size: int, special: tuple[str, ...], bos: s
 
 
 def byte_fallback(texts: Iterable[str], size: int, special: tuple[str, ...], bos: str | None) -> Tokenizer:
-    """BPE with byte fallback, as SentencePiece makes it and Llama 2 has it: ``▁`` for a space.
+    """Train BPE with byte fallback, as in SentencePiece and Llama 2: ``▁`` for a space.
 
     A line break is no character of the vocabulary, so it is written as the byte token ``<0x0A>``.
 
     Args:
-        texts: What to learn the vocabulary from.
-        size: How many tokens to make, the 256 byte tokens among them.
+        texts: The training texts.
+        size: The number of tokens, including the 256 byte tokens.
         special: The special tokens, ``<unk>`` among them, which take the first ids.
         bos: The special token that begins every plain text, if any.
 
@@ -74,9 +74,9 @@ def _trained(
     special: tuple[str, ...],
     **options: Any,
 ) -> Tokenizer:
-    """BPE whose last merges put the space before common words that are tokens already.
+    """Train BPE whose last merges join the space to common words that are tokens already.
 
-    A name that is no token is so made of the same tokens with a space before it and without: it can be copied.
+    So a name that is no token has the same tokens with and without a space before it, and can be copied.
     """
     isolated = pre_tokenizers.Split(space, behavior="isolated")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, isolated])
@@ -104,11 +104,11 @@ def _counted(texts: Iterable[str], words: pre_tokenizers.PreTokenizer) -> Counte
 
 
 def unigram(texts: Iterable[str], size: int, special: tuple[str, ...], bos: str | None) -> Tokenizer:
-    """Unigram with ``▁`` for a space and no byte fallback: what it cannot spell is ``<unk>``.
+    """Train Unigram with ``▁`` for a space and without byte fallback: an unknown character is ``<unk>``.
 
     Args:
-        texts: What to learn the vocabulary from.
-        size: How many tokens to make.
+        texts: The training texts.
+        size: The number of tokens.
         special: The special tokens, ``<unk>`` among them, which take the first ids.
         bos: The special token that begins every plain text, if any.
 
@@ -142,7 +142,7 @@ def _added(tokens: Iterable[str]) -> list[AddedToken]:
 
 
 def _without_added(tokenizer: Tokenizer, tokens: tuple[str, ...]) -> Tokenizer:
-    """The tokenizer with ``tokens`` as plain entries of its vocabulary, so that nobody can spell them."""
+    """Add ``tokens`` as plain entries of the tokenizer's vocabulary, so that no text is encoded as them."""
     state = json.loads(tokenizer.to_str())
     plain = set(tokens)
     state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] not in plain]

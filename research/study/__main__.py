@@ -25,10 +25,10 @@ _LOG = logging.getLogger("research.study")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Read the command line and do what it asks for.
+    """Run a command line.
 
     Args:
-        arguments: Instead of the process's own.
+        arguments: The arguments; None for those of the process.
     """
     parser = argparse.ArgumentParser(prog="python -m research.study", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -49,12 +49,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def measure(models: Path, out: Path, only: list[str] | None = None) -> None:
-    """Measure tables, and write what follows from them.
+    """Measure tables, and write the document and the pictures.
 
     Args:
         models: A folder with a checkpoint for each generalist.
-        out: The folder of ``study.md``; gets ``study.json`` and the pictures.
-        only: Which tables; all by default. The others stay as ``study.json`` has them.
+        out: The folder of ``study.md``, ``study.json`` and the pictures.
+        only: The tables to measure; all by default. The others are not changed.
     """
     lab, file = open_lab(models), out / "study.json"
     results: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
@@ -70,7 +70,7 @@ def write(out: Path) -> None:
     """Write the tables of ``study.md`` and the pictures from ``study.json``.
 
     Args:
-        out: Where they are.
+        out: Their folder.
     """
     from research.study.plots import draw
 
@@ -82,7 +82,7 @@ def write(out: Path) -> None:
 
 
 def open_lab(models: Path) -> Lab:
-    """All seven members and the questions; recordings are kept beside the generalists."""
+    """Make the lab of all seven members and the questions; recordings are stored beside the generalists."""
     torch.set_num_threads(1)
     paths = [*(models / name for name in generalists.GENERALISTS), *specialists.paths()]
     members = load_members([MemberConfig(path=str(path), device="cpu") for path in paths])
@@ -91,7 +91,7 @@ def open_lab(models: Path) -> Lab:
 
 
 def _json(results: Mapping[str, Any]) -> str:
-    """A line for each row, so that differences can be read."""
+    """Format one line per row, for readable diffs."""
     tables = []
     for name, table in results.items():
         rows = ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in table["rows"])

@@ -11,32 +11,32 @@ import torch
 
 
 class Command(NamedTuple):
-    """One command.
+    """A command.
 
     Attributes:
-        told: What it does, for the help.
+        description: The description in the help.
         options: Adds its options to a parser.
-        run: Does it.
+        run: Runs it.
     """
 
-    told: str
+    description: str
     options: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], None]
 
 
 def run(module: str, about: str | None, commands: Mapping[str, Command], arguments: list[str] | None) -> None:
-    """Read the command line and do what it asks for, on one thread, as the models are small.
+    """Run a command line on one thread, since the models are small.
 
     Args:
-        module: The module that is run.
-        about: What it is for.
-        commands: By name.
-        arguments: Instead of the process's own.
+        module: The name of the module.
+        about: The description of the program.
+        commands: The commands by name.
+        arguments: The arguments; None for those of the process.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=about)
     parsers = parser.add_subparsers(dest="command", required=True)
     for name, command in commands.items():
-        command.options(parsers.add_parser(name, help=command.told))
+        command.options(parsers.add_parser(name, help=command.description))
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     threads = torch.get_num_threads()

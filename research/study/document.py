@@ -1,4 +1,4 @@
-"""The document's tables: written between markers from the results, so that text and numbers cannot part."""
+"""The tables of the document, written from the results between markers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _BLOCK = re.compile(r"<!-- table: (?P<name>[\w-]+) -->\n.*?<!-- end -->", re.DOT
 
 
 def filled(text: str, tables: Mapping[str, Table]) -> str:
-    """The document with every marked table as the results have it.
+    """Replace every marked table of a document by that of the results.
 
     Args:
-        text: The document; tables lie between ``<!-- table: NAME -->`` and ``<!-- end -->``.
-        tables: The results; a table that they do not have stays as it is.
+        text: The document; tables are between ``<!-- table: NAME -->`` and ``<!-- end -->``.
+        tables: The results; a table without results is not changed.
     """
 
     def shown(found: re.Match[str]) -> str:
@@ -28,12 +28,12 @@ def filled(text: str, tables: Mapping[str, Table]) -> str:
 
 
 def named(text: str) -> list[str]:
-    """The tables that a document shows."""
+    """List the tables of a document."""
     return [found["name"] for found in _BLOCK.finditer(text)]
 
 
 def markdown(table: Table) -> str:
-    """A table in Markdown; differences whose interval excludes zero are bold.
+    """Format a table in Markdown; differences whose interval excludes zero are bold.
 
     A table with ``columns`` (heads, and the keys of signed numbers with two digits) has these and no others.
     """

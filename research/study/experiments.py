@@ -12,7 +12,7 @@ from deepen_llm.fusion import Bayes, Deepen, Exact, FusionMethod
 from research.study.intervals import interval
 from research.study.lab import Lab, Outcome, Setting
 from research.study.tables import Row, Table, compared, percent, row
-from research.study.tuning import best_main, best_of, ranked, searched, told
+from research.study.tuning import best_main, best_of, chosen_options, ranked, searched
 
 ROOM = {"memory_budget": "4GB"}
 """Enough for dense matrices: the study measures methods, not what makes them fast."""
@@ -81,7 +81,7 @@ def methods(lab: Lab, names: Sequence[str]) -> Table:
         rows.append((f"exact tokens, {weighting}", replace(weighted, fusion=Exact()), shown))
         rows.append((f"deepen, {weighting}, defaults", replace(weighted, fusion=deepen()), "η 0.15, T 5"))
         best = searched(lab, replace(weighted, fusion=deepen()))
-        rows.append((f"deepen, {weighting}, tuned", best, told(best)))
+        rows.append((f"deepen, {weighting}, tuned", best, chosen_options(best)))
         rows.append((f"bayes, {weighting}", replace(weighted, fusion=bayes()), shown))
         rows.append((f"bayes, two rounds, {weighting}", replace(weighted, fusion=rounds()), shown))
         best = best_of(lab, [replace(weighted, fusion=rounds(count)) for count in ROUNDS])
@@ -100,7 +100,7 @@ def against_each_other(lab: Lab, ensembles: Sequence[Sequence[str]]) -> Table:
             others: dict[str, FusionMethod] = {"bayes": bayes(), "bayes, two rounds": rounds()}
             others |= {"bayes, three rounds": rounds(3), "exact tokens": Exact()}
             theirs, place = lab.outcome(best, "test"), f"{' + '.join(names)}, main {main}"
-            rows.append(row(lab, f"{place}: deepen", theirs, None, told(best)))
+            rows.append(row(lab, f"{place}: deepen", theirs, None, chosen_options(best)))
             for label, method in others.items():
                 rows.append(row(lab, f"{place}: {label}", lab.outcome(replace(base, fusion=method), "test"), theirs))
     return {"title": "Every main model: the other methods against the tuned search", "rows": rows}
@@ -116,7 +116,7 @@ def spaces(lab: Lab, names: Sequence[str]) -> Table:
         setting = replace(base, fusion=made)
         setting = searched(lab, setting, (5,)) if method is deepen else setting
         label = f"{name}, {_switch('centred', center)}, {_switch('normalised', normalize)}, {sharp}"
-        rows.append((label, setting, told(setting)))
+        rows.append((label, setting, chosen_options(setting)))
     return compared(lab, f"The space: {', '.join(names)}", rows)
 
 
@@ -129,8 +129,8 @@ def sharing(lab: Lab, ensembles: Sequence[Sequence[str]]) -> Table:
         if method is deepen:
             joint, pairwise = searched(lab, joint, (5,)), searched(lab, pairwise, (5,))
         first, second = lab.outcome(joint, "test"), lab.outcome(pairwise, "test")
-        rows.append(row(lab, f"{' + '.join(names)}: {label}, joint", first, None, told(joint)))
-        rows.append(row(lab, f"{' + '.join(names)}: {label}, pairwise", second, first, told(pairwise)))
+        rows.append(row(lab, f"{' + '.join(names)}: {label}, joint", first, None, chosen_options(joint)))
+        rows.append(row(lab, f"{' + '.join(names)}: {label}, pairwise", second, first, chosen_options(pairwise)))
     return {"title": "Joint and pairwise anchors", "rows": rows}
 
 
@@ -142,8 +142,8 @@ def embeddings(lab: Lab, ensembles: Sequence[Sequence[str]]) -> Table:
         pair = [base, replace(base, outputs=True)]
         pair = [searched(lab, one, (5,)) if method is deepen else one for one in pair]
         first, second = (lab.outcome(one, "test") for one in pair)
-        rows.append(row(lab, f"{' + '.join(names)}: {label}, input", first, None, told(pair[0])))
-        rows.append(row(lab, f"{' + '.join(names)}: {label}, output", second, first, told(pair[1])))
+        rows.append(row(lab, f"{' + '.join(names)}: {label}, input", first, None, chosen_options(pair[0])))
+        rows.append(row(lab, f"{' + '.join(names)}: {label}, output", second, first, chosen_options(pair[1])))
     return {"title": "Input and output embeddings", "rows": rows}
 
 

@@ -1,4 +1,4 @@
-"""The geometric mean of what members say by surfaces, in place of the average."""
+"""The geometric mean of members' distributions by surfaces, in place of the average."""
 
 from __future__ import annotations
 

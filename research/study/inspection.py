@@ -18,10 +18,10 @@ from deepen_llm.diagnostics.anchor_comparison import compare_anchors
 from deepen_llm.diagnostics.comparison import one_to_one
 from deepen_llm.engine.options import GenerationOptions
 from deepen_llm.fusion import Surface
-from deepen_llm.tuning.answered import Answered, ask
+from deepen_llm.tuning.answered import MemberAnswers, ask
 from deepen_llm.tuning.dataset import Example
 from deepen_llm.tuning.overlap import surest
-from research.study.intervals import Interval, rank_correlation
+from research.study.intervals import BootstrapInterval, rank_correlation
 from research.study.lab import Lab, Setting
 from research.study.tables import Table
 
@@ -30,19 +30,19 @@ from research.study.tables import Table
 class Pair:
     """A main model and another member: their answers alone, and what their vocabularies have in common."""
 
-    main: Answered
-    other: Answered
+    main: MemberAnswers
+    other: MemberAnswers
     one_to_one: float
     anchors: float
     consistency: float
 
     @property
-    def ranked(self) -> tuple[Answered, Answered]:
+    def ranked(self) -> tuple[MemberAnswers, MemberAnswers]:
         """The better one, and the other one; of equals the main model first."""
         return (self.main, self.other) if self.main.share >= self.other.share else (self.other, self.main)
 
 
-def _recovered(first: Answered, second: Answered) -> float:
+def _recovered(first: MemberAnswers, second: MemberAnswers) -> float:
     return float(torch.tensor(second.right)[~torch.tensor(first.right)].double().mean())
 
 
@@ -50,7 +50,7 @@ def _correlated(pair: Pair) -> float:
     return float(torch.corrcoef(torch.tensor([pair.main.right, pair.other.right]).double())[0, 1])
 
 
-def _gain(first: Answered, second: Answered) -> float:
+def _gain(first: MemberAnswers, second: MemberAnswers) -> float:
     return float(torch.tensor(surest([first, second])).double().mean()) - first.share
 
 
@@ -94,7 +94,7 @@ def inspection(lab: Lab, names: Sequence[str]) -> Table:
     return {"title": title, "columns": dict(zip(HEADS, KEYS, strict=True)), "rows": rows}
 
 
-def _pair(lab: Lab, answered: dict[str, Answered], main: str, other: str) -> Pair:
+def _pair(lab: Lab, answered: dict[str, MemberAnswers], main: str, other: str) -> Pair:
     members = [lab.member(main), lab.member(other)]
     (found,) = compare_anchors(members, sample=2)
     mapped, smaller = one_to_one(members[1], members[0]), min(one.vocabulary.tokenizer_size for one in members)
@@ -108,5 +108,5 @@ def _gains(lab: Lab, main: str, other: str) -> tuple[float, float]:
     return fused - alone[0], fused - max(alone)
 
 
-def _rounded(given: Interval) -> list[float]:
+def _rounded(given: BootstrapInterval) -> list[float]:
     return [round(one, 2) for one in given]

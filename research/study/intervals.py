@@ -1,4 +1,4 @@
-"""How sure a number is: a bootstrap over facts, or over pairs of members; what is drawn is the evidence."""
+"""Bootstrap intervals over facts, or over pairs of members."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _RESAMPLES, _SEED = 10_000, 0
 _FEWER = 2_000  # resamples, of what is not a mean
 
 
-class Interval(NamedTuple):
+class BootstrapInterval(NamedTuple):
     """A mean with its 95 % interval (percentiles of the bootstrap)."""
 
     mean: float
@@ -21,12 +21,12 @@ class Interval(NamedTuple):
     high: float
 
 
-def interval(values: Tensor, facts: Sequence[str]) -> Interval:
-    """The mean over all questions, and its interval when the facts are drawn anew.
+def interval(values: Tensor, facts: Sequence[str]) -> BootstrapInterval:
+    """Compute the mean over all questions, with its interval by a bootstrap over facts.
 
     Args:
-        values: One per question, ``[Q]``; of two outcomes to be compared, their differences.
-        facts: Which fact each question asks for.
+        values: One value per question, ``[Q]``; differences to compare two outcomes.
+        facts: The fact of each question.
     """
     place = {fact: number for number, fact in enumerate(dict.fromkeys(facts))}
     owner = torch.tensor([place[fact] for fact in facts])
@@ -35,7 +35,7 @@ def interval(values: Tensor, facts: Sequence[str]) -> Interval:
     drawn = _drawn(len(place))
     means = totals[drawn].sum(1) / counts[drawn].sum(1)
     low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return Interval(float(values.double().mean()), low, high)
+    return BootstrapInterval(mean=float(values.double().mean()), low=low, high=high)
 
 
 @lru_cache(maxsize=2)
@@ -43,16 +43,16 @@ def _drawn(count: int) -> Tensor:
     return torch.randint(count, (_RESAMPLES, count), generator=torch.Generator().manual_seed(_SEED))
 
 
-def rank_correlation(first: Tensor, second: Tensor) -> Interval:
-    """Spearman's rank correlation over pairs of members, ``[2 · pairs]`` each, the two orders of a pair side by side.
+def rank_correlation(first: Tensor, second: Tensor) -> BootstrapInterval:
+    """Compute Spearman's rank correlation over pairs, ``[2 · pairs]`` each, the two orders of a pair adjacent.
 
-    Its interval is that of pairs, not of orders, drawn anew; draws with one value of a measure only are left out.
+    The bootstrap draws pairs, not orders; draws with equal values of a measure are left out.
     """
     drawn = _drawn(len(first) // 2)[:_FEWER]
     orders = torch.stack([2 * drawn, 2 * drawn + 1], 2).flatten(1)
     found = torch.stack([_spearman(first[order], second[order]) for order in orders])
     low, high = found.nanquantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return Interval(float(_spearman(first, second)), low, high)
+    return BootstrapInterval(mean=float(_spearman(first, second)), low=low, high=high)
 
 
 def _spearman(first: Tensor, second: Tensor) -> Tensor:
@@ -60,6 +60,6 @@ def _spearman(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _ranks(values: Tensor) -> Tensor:
-    """From the least to the largest; equal ones share their mean rank."""
+    """Rank values from the least to the largest; equal values get their mean rank."""
     below, equal = values[:, None] > values, values[:, None] == values
     return below.double().sum(1) + (equal.double().sum(1) + 1) / 2

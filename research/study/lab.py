@@ -29,7 +29,7 @@ _PORTION = 512  # tokens fused at a time
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one setting did on each of Q questions.
+    """The outcome of a setting on Q questions.
 
     Attributes:
         right: Whether greedy decoding gives the right answer, ``[Q]``.
@@ -41,7 +41,7 @@ class Outcome:
 
     @property
     def rank(self) -> tuple[float, float]:
-        """By what settings are chosen, the larger the better: the score, and of equal ones the likelihood."""
+        """The key for choosing settings: the score, then the likelihood."""
         return float(self.right.double().mean()), -float(self.loss.double().mean())
 
 
@@ -53,8 +53,8 @@ class Setting:
         members: Names of the members.
         main: Name of the main model.
         fusion: The fusion method.
-        weights: Aggregation weights, or such as follow the input; None for equal ones.
-        gate: Where the members are fused.
+        weights: Aggregation weights, fixed or dynamic; None for equal ones.
+        gate: The gate.
         outputs: Whether tokens are compared by output embeddings.
     """
 
@@ -67,13 +67,13 @@ class Setting:
 
 
 class Lab:
-    """Members, questions and what the ones say to the others.
+    """Members, questions and recorded logits.
 
     Args:
         members: Members by name.
         asked: The sets of questions: ``dev``, ``test``, and ``once``, each fact of the test in one wording.
-        folder: Where recordings are kept.
-        chains: The folder of the members that give long answers; None where no table of these is asked for.
+        folder: The folder of recordings.
+        chains: The folder of the members for long answers; None without tables of these.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Lab:
         return LongLab(self._chains)
 
     def facts(self, split: str) -> list[str]:
-        """Which fact each question of a set asks for."""
+        """List the fact of each question of a set."""
         return [one.fact for one in self.asked[split]]
 
     def member(self, name: str) -> LocalMember:
@@ -108,7 +108,7 @@ class Lab:
         return self._members[name]
 
     def alone(self, name: str, split: str) -> Outcome:
-        """How a member does alone."""
+        """Compute the outcome of a member alone."""
         return self.outcome(Setting((name,), name), split)
 
     def adapted(self, names: Sequence[str]) -> tuple[float, ...]:
@@ -116,7 +116,7 @@ class Lab:
         return tuple(adapted_weights([self.alone(name, "dev").rank[0] for name in names]))
 
     def outcome(self, setting: Setting, split: str) -> Outcome:
-        """How a setting does on a set of questions; computed once."""
+        """Compute the outcome of a setting on a set of questions, once."""
         key = (split, repr(setting))
         if key not in self._known:
             self._known[key] = self._outcome(setting, split)
@@ -129,10 +129,10 @@ class Lab:
         return torch.isin(record.targets, ids), [facts[owner] for owner in record.owners.tolist()]
 
     def fused_share(self, setting: Setting, split: str) -> float:
-        """The share of tokens where others than the main model have a say; with any gate but ``safe``.
+        """Compute the share of fused tokens, for any gate except ``safe``.
 
         Raises:
-            ConfigError: The gate is ``safe``: what members read next is not recorded.
+            ConfigError: The gate is ``safe``, which depends on tokens that are not recorded.
         """
         if setting.gate.when == "safe":
             raise ConfigError("what members read next is not recorded", hint="take another gate than 'safe'")

@@ -1,4 +1,4 @@
-"""What settings answer with several steps, decoded freely."""
+"""Long answers of settings, without a grammar."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class LongLab:
     """Three members and the questions that they answer with several steps.
 
     Args:
-        models: The folder that ``python -m research.chains train`` filled.
-        count: How many test questions.
+        models: The folder of ``python -m research.chains train``.
+        count: The number of test questions.
     """
 
     def __init__(self, models: Path, count: int = COUNT) -> None:
@@ -26,7 +26,7 @@ class LongLab:
         self._known: dict[str, Answers] = {}
 
     def row(self, setting: Setting) -> Row:
-        """What came of a setting, beside its main model alone."""
+        """Make a row of a setting, compared with its main model alone."""
         found = row(self._chains, self._answers(setting), self._answers(Setting(setting.main)))
         return {
             "label": f"{setting.main}: {setting.label}",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepen_llm.diagnostics.pictures.style import COLOURS, MUTED, Picture, drawing, label, save
+from deepen_llm.diagnostics.pictures.style import COLORS, MUTED, Picture, drawing, label, save
 from research.study.tables import Row, Table
 
 if TYPE_CHECKING:
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 Results = Mapping[str, Table]
 """The tables, by name."""
 
-_COLOURS = {
-    "bayes, ": COLOURS[0],
-    "bayes, two rounds, ": COLOURS[2],
-    "bayes, three rounds, ": COLOURS[4],
-    "exact tokens, ": COLOURS[3],
-    "deepen, ": COLOURS[1],
+_COLORS = {
+    "bayes, ": COLORS[0],
+    "bayes, two rounds, ": COLORS[2],
+    "bayes, three rounds, ": COLORS[4],
+    "exact tokens, ": COLORS[3],
+    "deepen, ": COLORS[1],
 }
 _SURFACES = {
     "alone": MUTED,
-    "surface": COLOURS[0],
-    "bayes, three rounds": COLOURS[4],
-    "bayes (rounds=3)": COLOURS[4],
-    "exact tokens": COLOURS[3],
-    "deepen": COLOURS[1],
+    "surface": COLORS[0],
+    "bayes, three rounds": COLORS[4],
+    "bayes (rounds=3)": COLORS[4],
+    "exact tokens": COLORS[3],
+    "deepen": COLORS[1],
 }
 _ENSEMBLES = {"four": "Four generalists", "three": "Three specialists"}
 _UNITS = {"right": "right answers, %", "loss": "loss, nats"}
@@ -54,7 +54,7 @@ def methods(results: Results) -> Picture:
         axes, rows = picture.add_subplot(1, 2, place), results[f"methods-{name}"]["rows"]
         for height, row in enumerate(reversed(rows)):
             mean, low, high = row["right"]
-            axes.errorbar(mean, height, xerr=[[mean - low], [high - mean]], fmt="o", color=_colour(row), capsize=3)
+            axes.errorbar(mean, height, xerr=[[mean - low], [high - mean]], fmt="o", color=_color(row), capsize=3)
         axes.set_yticks(range(len(rows)), [row["label"] for row in reversed(rows)])
         axes.axvline(rows[0]["right"][0], color=MUTED, ls="--", lw=1)
         label(axes, title, "right answers, %, with 95 % intervals", "")
@@ -69,10 +69,10 @@ def rounds(results: Results) -> Picture:
         rows = results[f"rounds-{name}"]["rows"]
         for down, (value, unit) in enumerate(_UNITS.items()):
             axes = picture.add_subplot(2, 2, 1 + across + 2 * down)
-            for colour, weights in ((COLOURS[0], "equal weights"), (COLOURS[1], "by entropy")):
-                _curve(axes, _with(rows, rf"rounds \d+, {weights}"), value, f"bayes, {weights}", colour)
+            for color, weights in ((COLORS[0], "equal weights"), (COLORS[1], "by entropy")):
+                _curve(axes, _with(rows, rf"rounds \d+, {weights}"), value, f"bayes, {weights}", color)
                 (exact,) = _with(rows, f"exact tokens, {weights}")
-                axes.axhline(exact[value][0], color=colour, ls="--", lw=1.2, label=f"exact tokens, {weights}")
+                axes.axhline(exact[value][0], color=color, ls="--", lw=1.2, label=f"exact tokens, {weights}")
             axes.set_xscale("log")
             axes.set_xticks([1, 2, 3, 5, 10, 20], ["1", "2", "3", "5", "10", "20"])
             axes.minorticks_off()
@@ -96,10 +96,10 @@ def search(results: Results) -> Picture:
     for across, (name, curves) in enumerate(panels.items()):
         for down, (value, unit) in enumerate(_UNITS.items()):
             axes = picture.add_subplot(2, 2, 1 + across + 2 * down)
-            for colour, (curve, rows) in zip((COLOURS[1], COLOURS[4]), curves.items(), strict=False):
-                _curve(axes, rows, value, f"deepen, {curve}", colour)
-            for colour, (line, row) in zip((COLOURS[0], COLOURS[2], MUTED), lines.items(), strict=True):
-                axes.axhline(row[value][0], color=colour, ls="--", lw=1.2, label=line)
+            for color, (curve, rows) in zip((COLORS[1], COLORS[4]), curves.items(), strict=False):
+                _curve(axes, rows, value, f"deepen, {curve}", color)
+            for color, (line, row) in zip((COLORS[0], COLORS[2], MUTED), lines.items(), strict=True):
+                axes.axhline(row[value][0], color=color, ls="--", lw=1.2, label=line)
             axes.set_xticks([1, 3, 5, 10, 20] if across else [0.05, 0.15, 0.3, 0.5, 0.7, 1])
             label(axes, "Four generalists", name, unit)
             if not down:
@@ -112,16 +112,16 @@ def numbers(results: Results) -> Picture:
     """The score over the number of members, the number of anchors and the self-mass."""
     picture = Picture(13, 4.2)
     axes, rows = picture.add_subplot(1, 3, 1), results["counts"]["rows"]
-    for method, colour in _COLOURS.items():
-        _curve(axes, [rows[0], *_with(rows, rf"{method}\d.*")], "right", method.rstrip(", "), colour, band=False)
+    for method, color in _COLORS.items():
+        _curve(axes, [rows[0], *_with(rows, rf"{method}\d.*")], "right", method.rstrip(", "), color, band=False)
     axes.set_xticks([1, 2, 3, 4])
     label(axes, "Generalists, best first", "members", _UNITS["right"])
     axes.legend(fontsize=8)
     axes, rows = picture.add_subplot(1, 3, 2), results["anchors-three"]["rows"]
     kinds = {"random": r"\d+ random.*", "consistent": r"\d+ consistent", "spread": r"\d+ spread"}
     kinds["exact tokens, random"] = "exact tokens, .* random.*"
-    for (kind, pattern), colour in zip(kinds.items(), COLOURS, strict=False):
-        _curve(axes, _averaged(_with(rows, pattern)), "right", kind, colour, band=False)
+    for (kind, pattern), color in zip(kinds.items(), COLORS, strict=False):
+        _curve(axes, _averaged(_with(rows, pattern)), "right", kind, color, band=False)
     axes.axhline(rows[0]["right"][0], color=MUTED, ls="--", lw=1.2, label="all")
     counts = sorted({int(_number(row["label"])) for row in _with(rows, kinds["spread"])})
     axes.set_xscale("log", base=2)
@@ -131,7 +131,7 @@ def numbers(results: Results) -> Picture:
     axes.legend(fontsize=8)
     axes, rows = picture.add_subplot(1, 3, 3), results["masses-four"]["rows"]
     for method in ("bayes, ", "bayes, two rounds, "):
-        _curve(axes, _with(rows, f"{method}self-mass .*"), "right", method.rstrip(", "), _COLOURS[method])
+        _curve(axes, _with(rows, f"{method}self-mass .*"), "right", method.rstrip(", "), _COLORS[method])
     label(axes, "Generalists", "mean self-mass of anchors", _UNITS["right"])
     axes.legend(fontsize=8)
     return picture
@@ -146,15 +146,15 @@ def surfaces(results: Results) -> Picture:
         for height, (_, rows) in enumerate(reversed(blocks)):
             for row in rows:
                 method = row["label"].split(": ")[-1].split(" ")[-1 if row["label"].endswith("alone") else 0 :]
-                colour = _SURFACES.get(" ".join(method))
-                if colour and "derailed" in row:
-                    axes.plot(row["derailed"][0], height, "x", color=colour, ms=7)
-                if colour:
-                    axes.plot(row["right"][0], height, "o", color=colour, ms=9, alpha=0.8)
+                color = _SURFACES.get(" ".join(method))
+                if color and "derailed" in row:
+                    axes.plot(row["derailed"][0], height, "x", color=color, ms=7)
+                if color:
+                    axes.plot(row["right"][0], height, "o", color=color, ms=9, alpha=0.8)
         axes.set_yticks(range(len(blocks)), [block for block, _ in reversed(blocks)])
         label(axes, title, "right answers, % (crosses: derailed)" if place > 1 else "right answers, %", "")
-    for name, colour in {name: colour for name, colour in _SURFACES.items() if "(" not in name}.items():
-        axes.plot([], [], "o", color=colour, label=name)
+    for name, color in {name: color for name, color in _SURFACES.items() if "(" not in name}.items():
+        axes.plot([], [], "o", color=color, label=name)
     axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.65, 0.9))
     return picture
 
@@ -176,13 +176,13 @@ def _blocks(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     return [(part[-1]["label"].split(": ")[0], part) for part in parts]
 
 
-def _curve(axes: Axes, rows: Sequence[Row], value: str, name: str, colour: str, *, band: bool = True) -> None:
+def _curve(axes: Axes, rows: Sequence[Row], value: str, name: str, color: str, *, band: bool = True) -> None:
     """A line over the first number in each label, with its interval as a band."""
     across = [_number(row["label"]) for row in rows]
     mean, low, high = zip(*(row[value] for row in rows), strict=True)
-    axes.plot(across, mean, "o-", color=colour, label=name, ms=4)
+    axes.plot(across, mean, "o-", color=color, label=name, ms=4)
     if band:
-        axes.fill_between(across, low, high, color=colour, alpha=0.12, lw=0)
+        axes.fill_between(across, low, high, color=color, alpha=0.12, lw=0)
 
 
 def _averaged(rows: Sequence[Row]) -> list[Row]:
@@ -194,8 +194,8 @@ def _averaged(rows: Sequence[Row]) -> list[Row]:
     return [{"label": str(count), "right": [mean] * 3} for count, mean in means.items()]
 
 
-def _colour(row: Row) -> str:
-    found = [colour for start, colour in _COLOURS.items() if row["label"].startswith(start)]
+def _color(row: Row) -> str:
+    found = [color for start, color in _COLORS.items() if row["label"].startswith(start)]
     return found[-1] if found else MUTED
 
 

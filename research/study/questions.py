@@ -1,4 +1,4 @@
-"""What is asked: the package's development questions, and a larger test set in its unseen wordings."""
+"""Questions of the study: the package's development questions, and a larger test set in unseen wordings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SEED = 7  # of the package's question sets
 
 @dataclass(frozen=True)
 class Asked:
-    """A question and the fact that it asks for; questions for one fact are no independent evidence.
+    """A question and its fact; questions with one fact are not independent.
 
     Attributes:
         question: The question.

@@ -1,8 +1,8 @@
-"""What members say along the right answers, computed once: every setting is then a matter of fusion alone.
+"""Recording of members' logits along the right answers, so that a setting costs the fusion only.
 
-A right answer is its main-model tokens and the end of text. Before each of them every member has read the same text,
-so that its logits do not depend on what is fused how. An answer is what greedy decoding gives exactly when each of its
-tokens is the likeliest one there (but for other spellings of the same text, which the recipe's models do not use).
+A right answer consists of its main-model tokens and the end of text. Before each token every member has read the same
+text, so its logits do not depend on the fusion. Greedy decoding gives an answer exactly if each of its tokens is the
+likeliest one (except for other tokenizations of the text, which the recipe's models do not produce).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from research.study.questions import Asked
 
 
 @dataclass(frozen=True)
-class Said:
-    """What one member says along the right answers to Q questions, of P main-model tokens in all.
+class Predictions:
+    """One member's predictions along the right answers to Q questions, of P main-model tokens in all.
 
     Attributes:
         logits: Its logits before each token, fp32 ``[P, V_i]``.
@@ -51,7 +51,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Record:
-    """What members say along the right answers.
+    """The members' predictions along the right answers.
 
     Attributes:
         said: By each member.
@@ -59,7 +59,7 @@ class Record:
         owners: Which question each belongs to, ``[P]``.
     """
 
-    said: list[Said]
+    said: list[Predictions]
     targets: Tensor
     owners: Tensor
 
@@ -172,7 +172,7 @@ class _Reading(_RightAnswers):
 
 
 def followed(ensemble: Ensemble, asked: Sequence[Asked]) -> tuple[Tensor, Tensor, Tensor]:
-    """What an ensemble says along the right answers, of P tokens in all.
+    """Compute an ensemble's logits along the right answers, of P tokens in all.
 
     Args:
         ensemble: The ensemble.
@@ -188,7 +188,7 @@ def followed(ensemble: Ensemble, asked: Sequence[Asked]) -> tuple[Tensor, Tensor
 
 
 def record(members: Sequence[Member], main: int, asked: Sequence[Asked]) -> Record:
-    """Let members read the questions and their right answers.
+    """Record the members' logits along the right answers.
 
     Args:
         members: The members.
@@ -198,7 +198,7 @@ def record(members: Sequence[Member], main: int, asked: Sequence[Asked]) -> Reco
     reading = _Reading(members, main)
     prompts, order = reading.read(asked)
     said = [
-        Said(
+        Predictions(
             torch.stack([logits[place] for place in order]),
             torch.tensor([merges[place] for place in order]),
             likelihoods(member, [prompt[i] for prompt in prompts]),
@@ -232,6 +232,6 @@ def kept_record(folder: Path, members: Sequence[Member], main: int, asked: Seque
     return Record([_said(one) for one in found], found[main]["targets"], found[main]["owners"])
 
 
-def _said(found: dict[str, Tensor]) -> Said:
+def _said(found: dict[str, Tensor]) -> Predictions:
     prompts = [Likelihood(logprob, int(tokens), int(size)) for logprob, tokens, size in found["prompts"].tolist()]
-    return Said(found["logits"], found["merges"], prompts)
+    return Predictions(found["logits"], found["merges"], prompts)

@@ -1,4 +1,4 @@
-"""All tables of the study, by the names that the document and the command line use."""
+"""All tables of the study, by their names in the document and the command line."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from deepen_llm.fusion.relative.selection import AnchorOptions
 from research.study.experiments import ROUNDS, bayes, deepen, rounds
 from research.study.lab import Lab, Setting
 from research.study.tables import Table, compared
-from research.study.tuning import best_main, best_of, ranked, searched, told
+from research.study.tuning import best_main, best_of, chosen_options, ranked, searched
 
 RATES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 0.7, 1.0)
 STEPS = (1, 2, 3, 5, 10, 20)
@@ -140,7 +140,7 @@ def counts(lab: Lab, names: Sequence[str], title: str) -> Table:
         for count in range(2, len(order) + 1):
             setting = Setting(tuple(order[:count]), order[0], method())
             setting = searched(lab, setting, (5,)) if method is deepen else setting
-            rows.append((f"{name}, {count}: + {order[count - 1]}", setting, told(setting)))
+            rows.append((f"{name}, {count}: + {order[count - 1]}", setting, chosen_options(setting)))
     return compared(lab, title, [(f"1: {order[0]}", Setting((order[0],), order[0]), ""), *rows])
 
 

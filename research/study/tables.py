@@ -1,11 +1,11 @@
-"""What the study reports: tables of outcomes on the test set, each row beside a baseline."""
+"""Tables of outcomes on the test set, each row compared with a baseline."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from research.study.intervals import Interval, interval
+from research.study.intervals import BootstrapInterval, interval
 from research.study.lab import Lab, Outcome, Setting
 
 Row = dict[str, Any]
@@ -16,14 +16,14 @@ Table = dict[str, Any]
 
 
 def row(lab: Lab, label: str, outcome: Outcome, baseline: Outcome | None, note: str = "") -> Row:
-    """A row of a table, of outcomes on the test set.
+    """Make a row of a table, of outcomes on the test set.
 
     Args:
-        lab: For the facts.
-        label: What it is.
-        outcome: How it did.
-        baseline: How the table's baseline did; None for the baseline itself.
-        note: What was chosen on the development questions.
+        lab: The lab, for the facts.
+        label: The label.
+        outcome: The outcome.
+        baseline: The outcome of the table's baseline; None for the baseline itself.
+        note: The options chosen on the development questions.
     """
     facts = lab.facts("test")
     made: Row = {
@@ -58,10 +58,10 @@ def compared(
     return {"title": title, "rows": rows}
 
 
-def percent(given: Interval) -> list[float]:
-    """A share with its interval, in percent, as JSON holds it."""
+def percent(given: BootstrapInterval) -> list[float]:
+    """Convert a share with its interval to percent, for JSON."""
     return [round(100 * one, 2) for one in given]
 
 
-def _plain(given: Interval) -> list[float]:
+def _plain(given: BootstrapInterval) -> list[float]:
     return [round(one, 4) for one in given]

@@ -1,4 +1,4 @@
-"""Choosing settings on the development questions."""
+"""Choice of settings on the development questions."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ SEARCH_STEPS = (5, 10)
 
 
 def best_of(lab: Lab, settings: Iterable[Setting]) -> Setting:
-    """The setting that does best on the development questions; of equals the first."""
+    """Choose the best setting on the development questions; the first of equals."""
     return max(settings, key=lambda setting: lab.outcome(setting, "dev").rank)
 
 
 def best_main(lab: Lab, names: Sequence[str]) -> str:
-    """The member that does best alone on the development questions."""
+    """Choose the member that is best alone on the development questions."""
     return ranked(lab, names)[0]
 
 
 def ranked(lab: Lab, names: Sequence[str]) -> list[str]:
-    """Members, the best one on the development questions first."""
+    """Sort members by their outcome on the development questions, the best first."""
     return sorted(names, key=lambda name: lab.alone(name, "dev").rank, reverse=True)
 
 
 def searched(lab: Lab, setting: Setting, steps: Sequence[int] = SEARCH_STEPS) -> Setting:
-    """A setting of the paper's search with the rate and the number of steps that do best.
+    """Choose the rate and the number of steps of a setting of the paper's search.
 
     Args:
-        lab: Where it is tried.
-        setting: Its fusion method is a `Deepen`.
-        steps: Numbers of search steps to try.
+        lab: The lab.
+        setting: The setting, whose fusion method is a `Deepen`.
+        steps: The numbers of search steps to try.
     """
     assert isinstance(setting.fusion, Deepen)  # noqa: S101
     tried = [
@@ -47,7 +47,7 @@ def searched(lab: Lab, setting: Setting, steps: Sequence[int] = SEARCH_STEPS) ->
     return best_of(lab, tried)
 
 
-def told(setting: Setting) -> str:
-    """What was chosen for a setting of the search, in words."""
+def chosen_options(setting: Setting) -> str:
+    """Format the chosen options of a setting of the search."""
     fusion = setting.fusion
     return f"η {fusion.relr:g}, T {fusion.search_steps}" if isinstance(fusion, Deepen) else ""

@@ -12,8 +12,8 @@ from benchmarks.__main__ import app
 from benchmarks.decoding import agreement
 from benchmarks.floor import Floor
 from benchmarks.reference import ReferenceLoop
-from benchmarks.rows import ROWS, Result
-from benchmarks.setting import QUICK, Setting
+from benchmarks.rows import ROWS, RowResult
+from benchmarks.setting import QUICK, BenchmarkSetting
 from benchmarks.suite import PARTS, Part, Suite
 from deepen_llm import Deepen, EnsembleLLM
 from deepen_llm.diagnostics.timing import Ratio
@@ -22,12 +22,12 @@ from deepen_llm.vocabulary import shared_anchors
 
 
 @pytest.fixture(scope="module")
-def setting(tmp_path_factory: pytest.TempPathFactory) -> Setting:
-    return Setting("tiny", QUICK, torch.device("cpu"), tmp_path_factory.mktemp("tokenizers"))
+def setting(tmp_path_factory: pytest.TempPathFactory) -> BenchmarkSetting:
+    return BenchmarkSetting("tiny", QUICK, torch.device("cpu"), tmp_path_factory.mktemp("tokenizers"))
 
 
 def test_a_quick_run_has_every_row_with_its_target_and_verdict(
-    tmp_path: Path, setting: Setting, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, setting: BenchmarkSetting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("benchmarks.setting.default_cache", lambda: setting.cache)
     result = CliRunner().invoke(app, ["--quick", "--cpu", "--json", "--out", str(tmp_path)])
@@ -52,7 +52,7 @@ def test_the_plot_has_four_panels_and_is_missed_clearly(tmp_path: Path, monkeypa
 
     pytest.importorskip("matplotlib")
     curve = {"x": [1, 2], "ours": [0.1, 0.2], "floor": [0.1, 0.1]}
-    results = [Result(name, Ratio(1, 1, 1), "n", {"curve": curve}) for name in ("context", "batch", "members")]
+    results = [RowResult(name, Ratio(1, 1, 1), "n", {"curve": curve}) for name in ("context", "batch", "members")]
     about = {"date": "d", "machine": "m", "versions": {}}
     assert report.save(results, about, tmp_path) == []
     assert (tmp_path / "performance.png").stat().st_size > 10_000
@@ -69,12 +69,14 @@ def test_every_row_is_measured_by_one_part() -> None:
     assert sorted(measured) == sorted(ROWS)
 
 
-def test_a_failing_part_leaves_the_others_and_says_so(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_part_leaves_the_others_and_says_so(
+    setting: BenchmarkSetting, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> object:
         raise ValueError("no such thing")
 
     def fine(*_: object) -> object:
-        yield Result("batch", Ratio(1, 1, 1))
+        yield RowResult("batch", Ratio(1, 1, 1))
 
     parts = (Part(("plain", "drafts"), fail), Part(("batch",), fine))  # type: ignore[arg-type]
     monkeypatch.setattr("benchmarks.suite.PARTS", parts)
@@ -94,7 +96,7 @@ def test_unknown_rows_are_refused() -> None:
     assert result.stdout == ""
 
 
-def test_members_follow_their_script_and_fusion_corrects_the_main_model(setting: Setting) -> None:
+def test_members_follow_their_script_and_fusion_corrects_the_main_model(setting: BenchmarkSetting) -> None:
     pairs, prompt = setting.pairs(), setting.prompt(20)
     llm = EnsembleLLM(pairs, fusion=Deepen())
     output = llm.generate(prompt, max_new_tokens=60)
@@ -102,7 +104,7 @@ def test_members_follow_their_script_and_fusion_corrects_the_main_model(setting:
     assert agreement(pairs[0], prompt, output.tokens) == pytest.approx(0.9, abs=0.07)
 
 
-def test_every_row_of_a_batch_follows_its_own_text(setting: Setting) -> None:
+def test_every_row_of_a_batch_follows_its_own_text(setting: BenchmarkSetting) -> None:
     texts = setting.texts(4, 40)
     pairs = setting.pairs(2, texts)
     prompts = [setting.prompt(10 + 3 * row, text) for row, text in enumerate(texts)]
@@ -117,13 +119,13 @@ def test_every_row_of_a_batch_follows_its_own_text(setting: Setting) -> None:
     assert Floor(pairs).seconds_per_token(prompts[0], 8) > 0
 
 
-def test_the_texts_of_a_large_batch_begin_with_tokens_of_their_own(setting: Setting) -> None:
+def test_the_texts_of_a_large_batch_begin_with_tokens_of_their_own(setting: BenchmarkSetting) -> None:
     texts = setting.texts(32, 20)
     for _, tokenizer in setting.pairs():
         assert len({tokenizer(text).input_ids[0] for text in texts}) == 32
 
 
-def test_the_reference_loop_is_the_dense_method(setting: Setting) -> None:
+def test_the_reference_loop_is_the_dense_method(setting: BenchmarkSetting) -> None:
     pairs, prompt = setting.pairs(), setting.prompt(20)
     members = [LocalMember(*pair) for pair in pairs]
     anchors = shared_anchors([member.vocabulary for member in members])

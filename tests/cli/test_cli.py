@@ -320,7 +320,7 @@ def test_inspect_shows_anchors_where_that_is_asked_for(paths: list[str]) -> None
     assert all(len(line) <= 80 for line in shown.splitlines())
     (pair,) = json.loads(run("inspect", *given, "--json").stdout)["anchors"]
     assert pair["paper"]["sampled"] == 32
-    assert 0 <= pair["calibrated"]["neighbours"] <= 1
+    assert 0 <= pair["calibrated"]["neighbors"] <= 1
     assert len(pair["consistency"]["deciles"]) == 11
     assert len(pair["consistency"]["most"]) == len(pair["consistency"]["least"]) == 10
     assert set(pair["consistency"]["most"][0]) == {"text", "consistency"}
@@ -353,11 +353,11 @@ def test_inspect_refuses_a_set_that_tells_nothing(paths: list[str], tmp_path: Pa
     data = tmp_path / "dev.jsonl"
     data.write_text(json.dumps({"prompt": PROMPT, "references": ["x"]}) + "\n")
     for more, said in (
-        (["--dataset", str(data)], "1 examples are too few"),
+        (["--dataset", str(data)], "expected at least 30 examples, got 1"),
         (["--dataset", str(tmp_path / "none.jsonl")], "cannot be read"),
         (["--dataset", str(specialists.file("dev")), "--metric", "accuracy"], "metric 'accuracy' is none"),
-        (["--chat"], "--chat without a dataset"),
-        (["--metric", "f1"], "--metric without a dataset"),
+        (["--chat"], "expected --dataset with --chat"),
+        (["--metric", "f1"], "expected --dataset with --metric"),
     ):
         refused = run("inspect", *members(paths), *more)
         assert refused.exit_code == 1

@@ -12,7 +12,7 @@ from deepen_llm.cli import app
 from deepen_llm.demo.long_answers import NAMES
 from deepen_llm.demo.long_answers import measure as long_answers_module
 from deepen_llm.demo.long_answers.measure import METHODS, QUESTIONS
-from deepen_llm.demo.measure import Result, pick
+from deepen_llm.demo.measure import QuestionResult, pick
 from deepen_llm.demo.settings import Choice, DemoSettings
 from deepen_llm.demo.tuning import fusions, rounds, tune
 from deepen_llm.demo.verdict import judge, reached
@@ -32,7 +32,7 @@ def members() -> list[Member]:
 
 def test_white_space_and_case_do_not_matter_and_all_else_does() -> None:
     questions = tuple(Question("capitals", "?", "Paris") for _ in range(4))
-    result = Result(questions, (" paris\n", "Paris.", "Par is", "PARIS"), tokens=8, seconds=2.0)
+    result = QuestionResult(questions, (" paris\n", "Paris.", "Par is", "PARIS"), tokens=8, seconds=2.0)
     assert result.right == [True, False, False, True]
     assert result.accuracy == result.accuracy_in("capitals") == 0.5
     assert result.tokens_per_second == 4

@@ -12,7 +12,7 @@ import pytest
 
 from deepen_llm.demo.long_answers import NAMES, paths
 from deepen_llm.demo.long_answers.checker import DERAILMENTS, check
-from deepen_llm.demo.long_answers.measure import MAIN, QUESTIONS, Result, measure, systems
+from deepen_llm.demo.long_answers.measure import MAIN, QUESTIONS, ChainResult, measure, systems
 from deepen_llm.demo.long_answers.questions import COUNTS, EVERY, LENGTHS, questions
 from deepen_llm.demo.long_answers.wordings import STEPS, End, Step, read, worded
 from deepen_llm.demo.long_answers.world import KINDS, Kind, World, the_world
@@ -136,27 +136,27 @@ def test_false_look_ups_are_wrong_and_the_steps_after_them_are_checked_from_ther
 
 def test_shares_are_of_all_questions() -> None:
     texts = (said(RIGHT), said(CHAIN.steps(wrong)), "", said(RIGHT[1:]))
-    result = Result((CHAIN,) * 4, texts, tuple(check(CHAIN, text, WORLD) for text in texts), (9, 9, 1, 7), 1.0)
+    result = ChainResult((CHAIN,) * 4, texts, tuple(check(CHAIN, text, WORLD) for text in texts), (9, 9, 1, 7), 1.0)
     assert (result.right, result.accuracy) == ([True, False, False, False], 0.25)
     assert (result.derailed, result.length) == (0.5, 6.5)
 
 
 @pytest.fixture(scope="module")
-def measured() -> dict[str, Result]:
+def measured() -> dict[str, ChainResult]:
     """The members alone and the default method, on the demonstration's questions."""
     asked = systems(load_members([MemberConfig(path=str(path), device="cpu") for path in paths()]))
     assert asked["surface"].main_model.name == MAIN
     return {name: measure(asked[name], questions("test")[:QUESTIONS]) for name in (*NAMES, "surface")}
 
 
-def test_surface_beats_the_best_member_and_seldom_derails(measured: dict[str, Result]) -> None:
+def test_surface_beats_the_best_member_and_seldom_derails(measured: dict[str, ChainResult]) -> None:
     ours, best = measured["surface"], max(measured[name].accuracy for name in NAMES)
     assert ours.accuracy >= best + 0.2  # 77 % against 43 % when written
     assert ours.derailed <= 0.1  # 4 of 60 when written
 
 
 @pytest.mark.parametrize(("row", "share"), [("right", "accuracy"), ("derailed", "derailed")])
-def test_the_readme_tells_what_is_measured(row: str, share: str, measured: dict[str, Result]) -> None:
+def test_the_readme_tells_what_is_measured(row: str, share: str, measured: dict[str, ChainResult]) -> None:
     """Up to two questions: on another processor, rounding may choose between tokens that are equally likely."""
     told = re.findall(rf"^\| {row} \|(.*)\|$", README, re.MULTILINE)
     *alone, _, _, surface = [float(cell.strip(" *")) for cell in told[0].split("|")]

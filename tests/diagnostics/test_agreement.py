@@ -28,14 +28,14 @@ def test_identical_members_agree(space: SpaceOptions) -> None:
     found = agreement(same, space)
     assert found.cosine == pytest.approx(1, abs=1e-5)
     assert found.cosine_others == pytest.approx(1, abs=1e-5)
-    assert found.neighbours == 1
+    assert found.neighbors == 1
 
 
 @SPACES
 def test_unrelated_members_do_not_agree(space: SpaceOptions) -> None:
     found = agreement([member("llama", "byte_level_bpe"), member("gpt2", "sentencepiece_bpe")], space)
     assert found.cosine_others < 0.5
-    assert found.neighbours < found.chance + 0.05
+    assert found.neighbors < found.chance + 0.05
 
 
 @SPACES
@@ -63,7 +63,7 @@ def test_more_than_two_members_are_the_mean_of_their_pairs() -> None:
     pairs = [agreement([three[i], three[j]], CALIBRATED) for i, j in ((0, 1), (0, 2), (1, 2))]
     together = agreement(three, CALIBRATED)
     assert together.cosine_others == pytest.approx(sum(one.cosine_others for one in pairs) / 3, abs=1e-5)
-    assert together.neighbours == pytest.approx(sum(one.neighbours for one in pairs) / 3, abs=1e-5)
+    assert together.neighbors == pytest.approx(sum(one.neighbors for one in pairs) / 3, abs=1e-5)
 
 
 def test_memory_is_bounded_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:

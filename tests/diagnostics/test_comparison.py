@@ -28,7 +28,7 @@ def two() -> list[LocalMember]:
 
 
 @cache
-def answered() -> dict[str, Answered]:
+def answered() -> dict[str, MemberAnswers]:
     return ask(two(), read_examples(specialists.file("dev"), chat=True)[::3])
 
 
@@ -113,8 +113,8 @@ def test_members_that_share_nothing_are_compared_all_the_same() -> None:
 
 def test_pairs_come_first_and_then_all() -> None:
     three = [spelled(name, b"a", name.encode()) for name in ("one", "two", "three")]
-    said = {one.name: Answered((True, False), (-0.1, -2.0)) for one in three} | {
-        "three": Answered((False, True), (-1.0, -1.0))
+    said = {one.name: MemberAnswers((True, False), (-0.1, -2.0)) for one in three} | {
+        "three": MemberAnswers((False, True), (-1.0, -1.0))
     }
     found = compare(three, said)
     assert [len(one.members) for one in found] == [2, 2, 2, 3]
@@ -123,7 +123,7 @@ def test_pairs_come_first_and_then_all() -> None:
 
 
 def test_members_that_were_not_asked_are_named() -> None:
-    with pytest.raises(ConfigError, match="no answers of webster"):
+    with pytest.raises(ConfigError, match="got none of webster"):
         compare(two(), {"atlas": answered()["atlas"]})
 
 

@@ -21,7 +21,7 @@ from deepen_llm.diagnostics.anchor_comparison import compare_anchors
 from deepen_llm.diagnostics.comparison import Comparison
 from deepen_llm.diagnostics.pictures import style
 from deepen_llm.diagnostics.pictures.projection import Projection
-from deepen_llm.diagnostics.pictures.style import COLOURS, drawable
+from deepen_llm.diagnostics.pictures.style import COLORS, drawable
 from deepen_llm.errors import ConfigError
 from deepen_llm.testing import random_member
 from deepen_llm.tuning.answered import Answered
@@ -64,7 +64,7 @@ def test_clusters_are_drawn_where_their_tokens_are() -> None:
         groups = [one for one in axes.collections if isinstance(one, PathCollection)]
         for cluster, group in enumerate(groups):
             assert_allclose(np.asarray(group.get_offsets()), found.points[member][found.clusters[0] == cluster])
-            assert mpl.colors.to_hex(tuple(np.asarray(group.get_facecolor())[0])) == COLOURS[cluster].lower()
+            assert mpl.colors.to_hex(tuple(np.asarray(group.get_facecolor())[0])) == COLORS[cluster].lower()
         assert axes.get_xlim() == picture.axes[0].get_xlim()
         assert axes.get_xlabel()
 
@@ -86,7 +86,7 @@ def test_histograms_hold_every_anchor_once() -> None:
 
 def test_gains_are_drawn_with_their_intervals_by_verdict() -> None:
     half, other = ((True,) * 20 + (False,) * 20), ((False,) * 20 + (True,) * 20)
-    sure = [Answered(rights, tuple(-0.1 if one else -2.0 for one in rights)) for rights in (half, other)]
+    sure = [MemberAnswers(rights, tuple(-0.1 if one else -2.0 for one in rights)) for rights in (half, other)]
     pairs = [
         Comparison(names, 10, 0.5, (1.0, 1.0), Overlap.of(said))
         for names, said in ((("a", "b"), sure), (("a", "a"), sure[:1] * 2))
@@ -143,7 +143,7 @@ def test_files_are_the_same_every_time(ending: str, tmp_path: Path) -> None:
 
 def test_files_that_cannot_be_written_are_told(tmp_path: Path) -> None:
     picture = pictures.draw_self_mass(masses(), ["a", "b", "c"])
-    with pytest.raises(ConfigError, match="no picture can be written as a"):
+    with pytest.raises(ConfigError, match=r"expected a file name in \.png, \.svg or \.pdf, got a"):
         pictures.save(picture, tmp_path / "a.txt")
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot be written"):

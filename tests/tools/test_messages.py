@@ -7,7 +7,7 @@ import pytest
 from deepen_llm.errors import PromptError
 from deepen_llm.outputs import Output, Sample, Usage
 from deepen_llm.tools import Tool, ToolCall
-from deepen_llm.tools.messages import normalised
+from deepen_llm.tools.messages import normalized
 from deepen_llm.tools.plain_text import in_words
 
 CALL = {"id": "1", "type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
@@ -30,73 +30,79 @@ def called(**call: Any) -> dict[str, Any]:
     ],
 )
 def test_content_is_text(content: Any, text: str) -> None:
-    assert normalised({"role": "user", "content": content}) == {"role": "user", "content": text}
+    assert normalized({"role": "user", "content": content}) == {"role": "user", "content": text}
 
 
 @pytest.mark.parametrize(
     "content", [[{"type": "image_url", "image_url": {"url": "x"}}], [{"type": "text", "text": 3}], 7, [None], {"a": 1}]
 )
 def test_what_is_no_text_is_refused(content: Any) -> None:
-    with pytest.raises(PromptError, match="is no text, and these models read nothing else"):
-        normalised({"role": "user", "content": content})
+    with pytest.raises(PromptError, match="expected text, the only content that these models support, got"):
+        normalized({"role": "user", "content": content})
 
 
 @pytest.mark.parametrize("message", [3, "hello", {}, {"content": "x"}, {"role": 3, "content": "x"}, None])
 def test_what_is_no_message_is_refused(message: Any) -> None:
-    with pytest.raises(PromptError, match="is no message"):
-        normalised(message)
+    with pytest.raises(PromptError, match="expected a message, got"):
+        normalized(message)
 
 
 def test_no_content_is_only_for_calls() -> None:
-    with pytest.raises(PromptError, match="says nothing"):
-        normalised({"role": "assistant", "content": None})
-    with pytest.raises(PromptError, match="says nothing"):
-        normalised({"role": "assistant", "tool_calls": []})
-    assert normalised({"role": "assistant", "content": "x", "tool_calls": []}) == {"role": "assistant", "content": "x"}
-    assert normalised(called(**CALL)) == {"role": "assistant", "content": "", "tool_calls": [CALL]}
+    with pytest.raises(PromptError, match="expected a message with content or tool calls, got"):
+        normalized({"role": "assistant", "content": None})
+    with pytest.raises(PromptError, match="expected a message with content or tool calls, got"):
+        normalized({"role": "assistant", "tool_calls": []})
+    assert normalized({"role": "assistant", "content": "x", "tool_calls": []}) == {"role": "assistant", "content": "x"}
+    assert normalized(called(**CALL)) == {"role": "assistant", "content": "", "tool_calls": [CALL]}
 
 
 @pytest.mark.parametrize("arguments", [{"a": 1}, '{"a": 1}', ' {"a":1}\n'])
 def test_arguments_are_a_mapping(arguments: Any) -> None:
     given = called(id="1", type="function", function={"name": "add", "arguments": arguments})
-    assert normalised(given)["tool_calls"] == [CALL]
+    assert normalized(given)["tool_calls"] == [CALL]
 
 
 @pytest.mark.parametrize("arguments", [None, "", {}, "{}"])
 def test_no_arguments_are_none(arguments: Any) -> None:
-    made = normalised(called(function={"name": "add", "arguments": arguments}))["tool_calls"][0]
+    made = normalized(called(function={"name": "add", "arguments": arguments}))["tool_calls"][0]
     assert made == {"id": "", "type": "function", "function": {"name": "add", "arguments": {}}}
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        ({"function": {"name": "add", "arguments": "{a"}}, "'add' are no JSON"),
-        ({"function": {"name": "add", "arguments": "[1]"}}, "'add' are no object"),
-        ({"function": {"name": "add", "arguments": [1]}}, "'add' are no object"),
-        ({"function": {"arguments": {}}}, "is no tool call"),
-        ({"name": 3}, "is no tool call"),
-        ({"function": "add"}, "is no tool call"),
+        ({"function": {"name": "add", "arguments": "{a"}}, "expected JSON as the arguments of the tool call 'add'"),
+        (
+            {"function": {"name": "add", "arguments": "[1]"}},
+            "expected an object as the arguments of the tool call 'add', got",
+        ),
+        (
+            {"function": {"name": "add", "arguments": [1]}},
+            "expected an object as the arguments of the tool call 'add', got",
+        ),
+        ({"function": {"arguments": {}}}, "expected a tool call, got"),
+        ({"name": 3}, "expected a tool call, got"),
+        ({"function": "add"}, "expected a tool call, got"),
     ],
 )
 def test_malformed_calls_are_refused(call: Any, message: str) -> None:
     with pytest.raises(PromptError, match=message):
-        normalised(called(**call))
+        normalized(called(**call))
 
 
 def test_an_output_s_message_goes_back_in() -> None:
     call = ToolCall("add", {"a": 1})
     sample = Sample("I add.", (1,), "eos", tool_calls=(call,))
-    message = normalised(Output((sample,), Usage(1, 1)).message)
+    message = normalized(Output((sample,), Usage(1, 1)).message)
     described = {"name": "add", "arguments": {"a": 1}}
     assert message["tool_calls"] == [{"id": call.id, "type": "function", "function": described}]
     assert message["content"] == "I add."
-    assert normalised(Sample("x", (1,), "eos").message) == {"role": "assistant", "content": "x"}
+    assert normalized(Sample("x", (1,), "eos").message) == {"role": "assistant", "content": "x"}
 
 
 def test_other_fields_are_kept() -> None:
     given = {"role": "tool", "content": "3", "tool_call_id": "1", "name": "add"}
-    assert normalised(given) == given
+    assert normalized(given) == given
 
 
 def test_tools_in_words() -> None:
@@ -110,7 +116,7 @@ def test_tools_in_words() -> None:
     assert alone[0]["content"].endswith("\n\n1+1?")
     history = [
         user,
-        normalised(called(**CALL)),
+        normalized(called(**CALL)),
         {"role": "tool", "content": "2"},
         {"role": "tool", "content": "3"},
         user,

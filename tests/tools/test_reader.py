@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from deepen_llm.tools import KNOWN, CallDelta, ToolFormat
 from deepen_llm.tools.calls import CallLog, new_id
 from deepen_llm.tools.formats import HERMES, LLAMA3, MISTRAL, MISTRAL_ARGS
-from deepen_llm.tools.reader import CallReader, Said
+from deepen_llm.tools.reader import AnswerText, CallReader
 
 NAMES = ("add", "add_2", "größe", 'a"b', "{x}", "auto", "[ARGS]")
 AWKWARD = [
@@ -42,7 +42,7 @@ def read(form: ToolFormat, names: Sequence[str], pieces: Sequence[str]) -> tuple
     """The text and the deltas."""
     reader = CallReader(form, names)
     events = [event for piece in pieces for event in reader.feed(piece)] + reader.finish()
-    text = "".join(event.text for event in events if isinstance(event, Said))
+    text = "".join(event.text for event in events if isinstance(event, AnswerText))
     return text, [event for event in events if isinstance(event, CallDelta)]
 
 
@@ -93,9 +93,9 @@ def test_what_is_no_call_comes_through_unchanged(form: ToolFormat, pieces: list[
 @FORMATS
 def test_text_is_given_out_as_soon_as_it_can_be_no_call(form: ToolFormat) -> None:
     reader = CallReader(form, ["add"])
-    assert reader.feed("Hello") == [Said("Hello")]
+    assert reader.feed("Hello") == [AnswerText("Hello")]
     assert reader.feed(" ") == []
-    assert reader.feed("you <") == [Said(" you <" if not (form.opening + form.begin).startswith("<") else " you")]
+    assert reader.feed("you <") == [AnswerText(" you <" if not (form.opening + form.begin).startswith("<") else " you")]
 
 
 def test_only_the_space_before_a_call_is_lost() -> None:

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 from deepen_llm import EnsembleLLM
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.tools import Tool, Toolbox, ToolCall
-from deepen_llm.tools.messages import normalised
+from deepen_llm.tools.messages import normalized
 from tests.models import random_model
 from tests.tokenizers import folder_with, mistral_common
 from tests.tools.chats import TEMPLATES, Answering, answering, tokenizer

@@ -64,18 +64,18 @@ def test_chat_makes_messages_of_prompts() -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("{", "line 2 is no JSON"),
-        ("[1]", "line 2 is no JSON object"),
+        ("{", "expected JSON in .*, line 2"),
+        ("[1]", "expected a JSON object in .*, line 2, got"),
         ("{}", "line 2: give either 'prompt' or 'messages'"),
         ('{"prompt": "a"}', "line 2: give either 'references'"),
         ('{"prompt": "a", "references": []}', "give either 'references'"),
-        ('{"prompt": "a", "references": [""]}', "an answer is empty"),
+        ('{"prompt": "a", "references": [""]}', "expected answers with text"),
         ('{"prompt": "a", "references": [4]}', r"line 2: 'references.0=4|line 2: references.0=4"),
-        ('{"prompt": "a", "choices": ["x"], "answer": 0}', "no index of 1 choices"),
-        ('{"prompt": "a", "choices": ["x", "y"], "answer": 2}', "no index of 2 choices"),
-        ('{"prompt": "a", "choices": ["x", "x"], "answer": 0}', "a choice is there twice"),
-        ('{"prompt": "a", "references": ["\\ud800"]}', "line 2: a lone surrogate"),
-        ('{"prompt": "first", "references": ["x"]}', "asks the same more than once: examples 1, 2"),
+        ('{"prompt": "a", "choices": ["x"], "answer": 0}', "expected 'answer' as an index .* got 0 of 1"),
+        ('{"prompt": "a", "choices": ["x", "y"], "answer": 2}', "expected 'answer' as an index .* got 2 of 2"),
+        ('{"prompt": "a", "choices": ["x", "x"], "answer": 0}', "expected distinct choices"),
+        ('{"prompt": "a", "references": ["\\ud800"]}', "line 2: expected text in Unicode, got a lone surrogate"),
+        ('{"prompt": "first", "references": ["x"]}', "got one more than once: examples 1, 2"),
         ('{"prompt": "a", "choices": ["x", "y"], "answer": 0}', "choices in some examples"),
     ],
 )
@@ -96,14 +96,14 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_too_few_examples_tell_how_many_are_needed() -> None:
     check_set(read_examples(asking(30)))
-    with pytest.raises(DatasetError, match=r"29 examples are too few.*30") as caught:
+    with pytest.raises(DatasetError, match="expected at least 30 examples, got 29") as caught:
         check_set(read_examples(asking(29)))
     assert "200" in caught.value.hint
 
 
 def test_one_class_is_refused() -> None:
     same = [{"prompt": str(i), "choices": ["yes", "no"], "answer": 0} for i in range(40)]
-    with pytest.raises(DatasetError, match="one answer, 'yes'"):
+    with pytest.raises(DatasetError, match="expected different answers, got 'yes'"):
         check_set(read_examples(same))
 
 
@@ -146,7 +146,7 @@ def test_a_metric_must_fit() -> None:
         Measure.of("bleu", [free])
     own = Measure.of(lambda answer, _: float(len(answer)), [free])
     assert own.of_answer(free, "x") == 1.0
-    with pytest.raises(ConfigError, match=r"gave 3\.0"):
+    with pytest.raises(ConfigError, match=r"got 3\.0"):
         own.of_answer(free, "xyz")
 
 

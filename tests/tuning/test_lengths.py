@@ -77,8 +77,8 @@ def test_the_line_the_member_and_its_window_are_named(given: dict[str, Any], cha
     assert "1 more are too long: line 6" in caught.value.message
     assert "skip_too_long" in caught.value.hint
     kept = check_lengths(members(), examples, skip_too_long=True)
-    assert [one.asked for one in kept] == [one.asked for one in examples[:3]]
-    assert (kept.places, kept.left_out) == (("line 2", "line 3", "line 4"), ("line 5", "line 6"))
+    assert [one.question_key for one in kept] == [one.question_key for one in examples[:3]]
+    assert (kept.positions, kept.left_out) == (("line 2", "line 3", "line 4"), ("line 5", "line 6"))
 
 
 def narrow() -> Member:
@@ -136,7 +136,7 @@ def test_a_tuning_is_refused_at_its_start_or_goes_on_without(forwards: list[str]
     assert found.record()["left_out"] == ["line 38"]
     assert found.chosen_on + found.estimate.examples == 36
     data = written(tmp_path / "few.jsonl", *asked(each=4)[:29], too_long(references=["a"]))
-    with pytest.raises(DatasetError, match="29 examples are too few"):
+    with pytest.raises(DatasetError, match="expected at least 30 examples, got 29"):
         tune(llm, data, chat=True, trials=1, skip_too_long=True)
 
 

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepen_llm.tuning.answered import Answered
+from deepen_llm.tuning.answered import MemberAnswers
 from deepen_llm.tuning.overlap import LEAST_GAIN, Overlap, surest
 
 
-def said(right: str, logprob: float = -0.5, wrong: float = -1.0) -> Answered:
+def said(right: str, logprob: float = -0.5, wrong: float = -1.0) -> MemberAnswers:
     """A member whose right and wrong answers ("+" and "-") are that likely."""
-    return Answered(tuple(one == "+" for one in right), tuple(logprob if one == "+" else wrong for one in right))
+    return MemberAnswers(tuple(one == "+" for one in right), tuple(logprob if one == "+" else wrong for one in right))
 
 
 HALVES = said("+" * 50 + "-" * 50), said("-" * 50 + "+" * 50)
@@ -22,7 +22,7 @@ def test_members_that_know_the_two_halves_are_worth_trying_where_they_know_it() 
     assert found.gain.value == 0.5
     assert found.recovered
     assert found.recovered.value == 1
-    assert found.told(["A", "B"]).startswith("worth trying: of what A gets wrong, B answers 100 % right (93 to 100)")
+    assert found.explain(["A", "B"]).startswith("worth trying: of what A gets wrong, B answers 100 % right (93 to 100)")
 
 
 def test_a_member_that_is_surer_of_its_errors_takes_away_what_it_adds() -> None:
@@ -30,7 +30,7 @@ def test_a_member_that_is_surer_of_its_errors_takes_away_what_it_adds() -> None:
     found = Overlap.of([said("+" * 60 + "-" * 40, wrong=-0.2), blind])
     assert found.verdict == "use one alone"
     assert found.gain.high < 0
-    assert found.told(["A", "B"]).startswith("use A alone: of what A gets wrong, B answers 100 % right")
+    assert found.explain(["A", "B"]).startswith("use A alone: of what A gets wrong, B answers 100 % right")
 
 
 def test_few_examples_leave_it_undecided_and_tell_how_many_would_not() -> None:
@@ -38,7 +38,7 @@ def test_few_examples_leave_it_undecided_and_tell_how_many_would_not() -> None:
     assert found.verdict == "undecided"
     assert found.needed
     assert found.needed > 30
-    assert f"about {found.needed:,} examples would tell" in found.told(["A", "B"])
+    assert f"about {found.needed:,} examples would tell" in found.explain(["A", "B"])
 
 
 def test_the_best_one_of_equals_is_the_first_and_a_perfect_one_needs_nobody() -> None:
@@ -46,11 +46,14 @@ def test_the_best_one_of_equals_is_the_first_and_a_perfect_one_needs_nobody() ->
     assert Overlap.of([said("--"), said("-+")]).best == 1
     perfect = Overlap.of([said("-" * 40), said("+" * 40)])
     assert (perfect.recovered, perfect.verdict) == (None, "use one alone")
-    assert perfect.told(["A", "B"]) == "use B alone: B gets nothing wrong"
+    assert perfect.explain(["A", "B"]) == "use B alone: B gets nothing wrong"
 
 
 def test_the_surest_is_asked_for_each_example() -> None:
-    one, other = Answered((True, False, True), (-1.0, -2.0, -3.0)), Answered((False, True, False), (-2.0, -1.0, -3.0))
+    one, other = (
+        MemberAnswers((True, False, True), (-1.0, -2.0, -3.0)),
+        MemberAnswers((False, True, False), (-2.0, -1.0, -3.0)),
+    )
     assert surest([one, other]) == [1.0, 1.0, 1.0]
     assert surest([other, one]) == [1.0, 1.0, 0.0]  # of equals the first
 
@@ -60,7 +63,7 @@ def test_a_gain_is_bounded_by_what_is_recovered_and_what_the_best_one_knows(
     rows: list[tuple[bool, bool, float, float]],
 ) -> None:
     first, second, *logprobs = zip(*rows, strict=True)
-    found = Overlap.of([Answered(first, logprobs[0]), Answered(second, logprobs[1])])
+    found = Overlap.of([MemberAnswers(first, logprobs[0]), MemberAnswers(second, logprobs[1])])
     best = found.right[found.best].value
     recovered = found.recovered.value if found.recovered else 0.0
     assert -best - 1e-9 <= found.gain.value <= recovered * (1 - best) + 1e-9
@@ -70,8 +73,8 @@ def test_a_gain_is_bounded_by_what_is_recovered_and_what_the_best_one_knows(
 
 
 def test_sureness_is_a_mean_probability() -> None:
-    one = Answered((True, True, False), (0.0, -0.6931471805599453, 0.0))
+    one = MemberAnswers((True, True, False), (0.0, -0.6931471805599453, 0.0))
     assert one.sureness(right=True) == pytest.approx(0.75)
     assert one.sureness(right=False) == 1
     assert one.share == pytest.approx(2 / 3)
-    assert Answered((True,), (0.0,)).sureness(right=False) is None
+    assert MemberAnswers((True,), (0.0,)).sureness(right=False) is None

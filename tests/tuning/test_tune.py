@@ -168,7 +168,7 @@ def test_what_is_found_is_what_was_tried_whatever_the_ensemble_was(tmp_path: Pat
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"trials": 0}, "trials=0"),
+        ({"trials": 0}, "got trials=0"),
         ({"held_out": 0.0}, "held_out"),
         ({"metric": "bleu"}, "bleu"),
         ({"search_space": {"relr": (0.5, 0.1)}}, "relr"),
@@ -183,7 +183,7 @@ def test_arguments_that_cannot_be_used_are_told_at_once(given: dict[str, Any], s
 
 
 def test_one_member_leaves_nothing_to_tune() -> None:
-    with pytest.raises(ConfigError, match="nothing to fuse"):
+    with pytest.raises(ConfigError, match="expected at least two members to fuse"):
         tuned(None, members()[:1], asked(each=4))
 
 

@@ -1,19 +1,19 @@
-"""Long answers: chains of look-ups in a made-up world, and three bundled members that answer them step by step.
+"""Long answers: chains of look-ups in an invented world, and three bundled members that answer them step by step.
 
-Every member was taught errors of some kinds of step, always the same ones, and it is as sure of these as of what is
-true. Most steps are known to all three members or to two of them, a few to one: so a long answer is seldom right
-without the others, and an ensemble must neither lose the thread nor the words.
+Every member was trained on fixed errors in some kinds of step, to which it gives the same probability as to true
+facts. Most steps are known to all three members or to two of them, a few to one. So a single member seldom answers a
+whole chain correctly, and an ensemble must combine the members at every step of one text.
 
 | file | what |
 |---|---|
-| world.py | places, facts, and who was taught what |
-| wordings.py | questions and answers in words, and their reader |
-| questions.py | what is asked, to choose settings and to report |
+| world.py | places, facts, and the knowledge of each member |
+| wordings.py | wordings of questions and answers, and their parser |
+| questions.py | the development and test questions |
 | checker.py | right, wrong, or derailed |
-| measure.py | who is asked, and what came of it |
+| measure.py | the systems and their results |
 | checkpoints/ | the members, in half precision, of 3,072, 1,536 and 608 tokens |
 
-``python -m research.chains train --out deepen_llm/demo/long_answers/checkpoints`` makes the members again,
+``python -m research.chains train --out deepen_llm/demo/long_answers/checkpoints`` trains the members,
 in a quarter of an hour on one core; equal seeds give equal members.
 """
 
@@ -26,5 +26,5 @@ NAMES = ("polo", "battuta", "egeria")
 
 
 def paths() -> list[Path]:
-    """The folders of the members' checkpoints, in the order of :data:`NAMES`."""
+    """The folders of the members' checkpoints, in the order of `NAMES`."""
     return [Path(__file__).parent / "checkpoints" / name for name in NAMES]

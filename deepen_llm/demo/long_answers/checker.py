@@ -1,4 +1,4 @@
-"""What became of an answer: right, wrong, or derailed, and how."""
+"""Checker of long answers: right, wrong, or derailed."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from deepen_llm.demo.long_answers.wordings import End, Step, read
 from deepen_llm.demo.long_answers.world import KINDS, World
 
 Derailment = Literal["malformed", "unknown name", "other steps", "another place"]
-"""How an answer derails: a sentence in no wording, or none that ends it; a name that is no place, or a number that is
-none; other steps than were asked for, or in another order; a step, or the end, from elsewhere than was reached."""
+"""Kinds of derailment: a sentence in an unknown wording, or no last sentence; an unknown name or number; steps other
+than those of the question, or in another order; a step, or the end, from a place that was not reached."""
 
 DERAILMENTS: tuple[Derailment, ...] = ("malformed", "unknown name", "other steps", "another place")
 """Every kind of derailment."""
 
 Outcome = Literal["right", "wrong"] | Derailment
-"""``wrong`` is an answer that is in order, but for look-ups that are false."""
+"""``wrong`` is a well-formed answer with false look-ups."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of an answer.
+    """The verdict on an answer.
 
     Attributes:
-        outcome: The first derailment decides.
-        steps: How many steps were in order.
-        false: Which of these have a false look-up, counted from 0.
+        outcome: ``right``, ``wrong``, or the first derailment.
+        steps: The number of well-formed steps.
+        false: The indices of steps with a false look-up.
     """
 
     outcome: Outcome
@@ -37,45 +37,44 @@ class Verdict:
 
     @property
     def right(self) -> bool:
-        """Whether every look-up is true and everything is in order."""
+        """Whether the answer is well-formed and every look-up is true."""
         return self.outcome == "right"
 
     @property
     def derailed(self) -> bool:
-        """Whether the answer is no answer to what was asked."""
+        """Whether the answer derails."""
         return self.outcome in DERAILMENTS
 
 
 def check(chain: Chain, text: str, world: World) -> Verdict:
-    """Check an answer, sentence by sentence, in whatever wordings.
+    """Check an answer sentence by sentence, in any of the wordings.
 
-    A look-up is false where what the step comes to is not so for the place that it is taken from; the steps that
-    follow are checked from there.
+    A look-up is false if its result is not the fact about its place; the following steps are checked from its result.
 
     Args:
-        chain: What was asked.
+        chain: The question.
         text: The answer.
-        world: What is true.
+        world: The facts.
     """
     sentences = read(text)
     here = there = chain.start
     false: list[int] = []
-    for place, kind in enumerate(chain.kinds):
-        step = sentences[place] if place < len(sentences) else None
+    for index, kind in enumerate(chain.kinds):
+        step = sentences[index] if index < len(sentences) else None
         if not isinstance(step, Step):
-            return Verdict("malformed" if step is None else "other steps", place, tuple(false))
-        if trouble := _of_step(step, kind, here, world):
-            return Verdict(trouble, place, tuple(false))
+            return Verdict("malformed" if step is None else "other steps", index, tuple(false))
+        if derailment := _of_step(step, kind, here, world):
+            return Verdict(derailment, index, tuple(false))
         there = step.there
         if there != world.fact(kind, here):
-            false.append(place)
+            false.append(index)
         here = there if KINDS[kind].moves else here
     ending = _of_end(sentences[len(chain.kinds) :], there, world)
     return Verdict(ending or ("wrong" if false else "right"), len(chain.kinds), tuple(false))
 
 
 def _of_step(step: Step, kind: str, here: str, world: World) -> Derailment | None:
-    """What is out of order in a step, which may well be false."""
+    """The derailment in a step; a false look-up is none."""
     if step.kind != kind:
         return "other steps"
     known = step.there in world.places if KINDS[kind].moves else step.there.isdecimal()
@@ -85,7 +84,7 @@ def _of_step(step: Step, kind: str, here: str, world: World) -> Derailment | Non
 
 
 def _of_end(rest: Sequence[Step | End | None], there: str, world: World) -> Derailment | None:
-    """What is out of order after the last step: one sentence is to come, which repeats what was reached."""
+    """The derailment after the last step; the correct rest is one sentence that repeats the result."""
     end, *more = rest or [None]
     if isinstance(end, Step):
         return "other steps"

@@ -1,4 +1,4 @@
-"""Who is asked for long answers, and what came of it."""
+"""Measurement of long answers."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from deepen_llm.llm import EnsembleLLM
 from deepen_llm.members.base import Member
 
 MAIN = "egeria"
-"""The ensembles' main model: the one of the smallest vocabulary."""
+"""The main model of the ensembles: the member with the smallest vocabulary."""
 
 METHODS = STARTING_METHODS
 """The fusion methods, each with the options that it comes with."""
 
 QUESTIONS = 60
-"""How many test questions the demonstration asks."""
+"""The number of test questions in the demonstration."""
 
 MAX_TOKENS = 240
-"""The longest answer in tokens of a main model: no right answer comes near it."""
+"""The most tokens of an answer, far more than any right answer has."""
 
 
 @dataclass(frozen=True)
-class Result:
-    """How one member or ensemble answered.
+class ChainResult:
+    """The answers of one member or ensemble.
 
     Attributes:
-        chains: What was asked.
-        texts: What it answered to each.
-        verdicts: What became of the answers.
-        tokens: Their lengths, in tokens of the main model.
-        seconds: Time that it took.
+        chains: The questions.
+        texts: The answer to each.
+        verdicts: The verdict on each.
+        tokens: The length of each, in tokens of the main model.
+        seconds: The duration.
     """
 
     chains: tuple[Chain, ...]
@@ -48,27 +48,27 @@ class Result:
 
     @property
     def right(self) -> list[bool]:
-        """For each question, whether every step of the answer is true and in order."""
+        """Whether each answer is right."""
         return [verdict.right for verdict in self.verdicts]
 
     @property
     def accuracy(self) -> float:
-        """Share of the questions answered rightly."""
+        """The share of right answers."""
         return sum(self.right) / len(self.chains)
 
     @property
     def derailed(self) -> float:
-        """Share of the answers that derailed."""
+        """The share of derailed answers."""
         return sum(verdict.derailed for verdict in self.verdicts) / len(self.chains)
 
     @property
     def length(self) -> float:
-        """Mean length of the answers, in tokens of the main model."""
+        """The mean length of the answers, in tokens of the main model."""
         return sum(self.tokens) / len(self.chains)
 
 
 def systems(members: Sequence[Member]) -> dict[str, EnsembleLLM]:
-    """Every member alone, then every method with all members, by name.
+    """Make an ensemble of every member alone, then one of all members per method, by name.
 
     Args:
         members: The members, in the order of `NAMES`.
@@ -80,21 +80,26 @@ def systems(members: Sequence[Member]) -> dict[str, EnsembleLLM]:
     }
 
 
-def measure(llm: EnsembleLLM, chains: Sequence[Chain], advance: Callable[[int], None] = lambda _: None) -> Result:
-    """Ask for all answers, decoded freely and greedily.
+def measure(llm: EnsembleLLM, chains: Sequence[Chain], advance: Callable[[int], None] = lambda _: None) -> ChainResult:
+    """Answer all questions greedily, without a grammar.
 
     Args:
-        llm: Who is asked.
-        chains: What is asked.
-        advance: Told after every batch how many questions it held.
+        llm: The ensemble.
+        chains: The questions.
+        advance: Called after every batch with its number of questions.
     """
-    texts, tokens, started = list[str](), list[int](), time.perf_counter()
+    texts: list[str] = []
+    tokens: list[int] = []
+    started = time.perf_counter()
     for first in range(0, len(chains), BATCH):
         batch = [chain.prompt for chain in chains[first : first + BATCH]]
         outputs = llm.generate(batch, max_new_tokens=MAX_TOKENS)
         texts += [output.text for output in outputs]
         tokens += [output.usage.completion_tokens for output in outputs]
         advance(len(batch))
-    seconds, world = time.perf_counter() - started, the_world()
+    seconds = time.perf_counter() - started
+    world = the_world()
     verdicts = tuple(check(chain, text, world) for chain, text in zip(chains, texts, strict=True))
-    return Result(tuple(chains), tuple(texts), verdicts, tuple(tokens), seconds)
+    return ChainResult(
+        chains=tuple(chains), texts=tuple(texts), verdicts=verdicts, tokens=tuple(tokens), seconds=seconds
+    )

@@ -1,4 +1,4 @@
-"""What is asked: chains to choose settings on, and others to report."""
+"""Questions: chains for the development set and the test set."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from deepen_llm.demo.long_answers.world import KINDS, World, the_world
 Split = Literal["development", "test"]
 
 Fact = Callable[[str, str], str]
-"""From a kind and a place to another place or a number."""
+"""A function from a kind and a place to another place or a number."""
 
 COUNTS: dict[Split, int] = {"development": 100, "test": 200}
-"""How many questions each set has; nobody chooses anything on the test."""
+"""The number of questions in each set; nothing is chosen on the test set."""
 
 LENGTHS = (5, 6, 7, 8)
-"""How many steps a question asks for."""
+"""The numbers of steps of a question."""
 
 EVERY = 4
-"""One question in so many has a step that only one member was taught, each member in turn; no question has two."""
+"""One question in this many has a step that only one member was trained on, each member in turn; none has two."""
 
 _SEED = 7
 _COMMON = [kind.name for kind in KINDS.values() if kind.only is None]
@@ -32,11 +32,11 @@ _ONLY = [kind.name for kind in KINDS.values() if kind.only is not None]
 
 @dataclass(frozen=True)
 class Chain:
-    """A question: from where, and which steps to take.
+    """A question: a start and the steps to take.
 
     Attributes:
         start: The first place.
-        kinds: The kinds of the steps, each of another kind.
+        kinds: The kinds of the steps, all different.
     """
 
     start: str
@@ -44,23 +44,23 @@ class Chain:
 
     @property
     def prompt(self) -> str:
-        """What is asked: a question, to be answered step by step."""
+        """The prompt: the question, with the request to answer step by step."""
         return question(self.start, self.kinds) + STEP_BY_STEP
 
     @property
     def only(self) -> str | None:
-        """The member that alone was taught one of the steps, if there is such a step."""
+        """The member that alone was trained on one of the steps, if there is such a step."""
         return next((member for kind in self.kinds if (member := KINDS[kind].only)), None)
 
     def answer(self, world: World) -> list[Step]:
-        """The right steps."""
+        """Make the right steps."""
         return self.steps(world.fact)
 
     def steps(self, fact: Fact) -> list[Step]:
-        """The steps by given facts: a number leaves the place as it is.
+        """Make the steps by some facts; a step to a number does not change the place.
 
         Args:
-            fact: From a kind and a place to what the step comes to.
+            fact: Maps a kind and a place to the result of the step.
         """
         here, taken = self.start, []
         for kind in self.kinds:
@@ -70,17 +70,17 @@ class Chain:
 
 
 def questions(split: Split) -> tuple[Chain, ...]:
-    """The questions of a set, no two alike in both sets together."""
+    """List the questions of a set; all questions of both sets are different."""
     return _drawn()[split]
 
 
 def is_asked(chain: Chain) -> bool:
-    """Whether a chain is a question of either set: then nobody may learn from it."""
+    """Whether a chain is a question of either set, and so excluded from training."""
     return chain in _asked()
 
 
 def drawn(source: random.Random, world: World) -> Chain:
-    """A chain of any kinds, to learn from."""
+    """Draw a chain of any kinds, for training."""
     kinds = source.sample(list(KINDS), source.choice(LENGTHS))
     return Chain(source.choice(world.places), tuple(kinds))
 
@@ -88,10 +88,10 @@ def drawn(source: random.Random, world: World) -> Chain:
 @lru_cache(maxsize=1)
 def _drawn() -> dict[Split, tuple[Chain, ...]]:
     source = random.Random(f"questions/{_SEED}")  # noqa: S311
-    found: dict[Chain, None] = {}
-    while len(found) < sum(COUNTS.values()):
-        found[_question(len(found), source)] = None
-    chains = tuple(found)
+    chosen: dict[Chain, None] = {}
+    while len(chosen) < sum(COUNTS.values()):
+        chosen[_question(len(chosen), source)] = None
+    chains = tuple(chosen)
     first = COUNTS["development"]
     return {"development": chains[:first], "test": chains[first:]}
 
@@ -101,9 +101,9 @@ def _asked() -> frozenset[Chain]:
     return frozenset(chain for chains in _drawn().values() for chain in chains)
 
 
-def _question(at: int, source: random.Random) -> Chain:
-    """The question at a place in the order, which decides how long it is and who alone knows a step."""
-    turn = at // EVERY
-    only = [_ONLY[turn % len(_ONLY)]] if at % EVERY == 0 else []
+def _question(index: int, source: random.Random) -> Chain:
+    """Draw the question at an index, which determines its length and the member that alone knows a step."""
+    turn = index // EVERY
+    only = [_ONLY[turn % len(_ONLY)]] if index % EVERY == 0 else []
     kinds = source.sample(_COMMON, LENGTHS[turn % len(LENGTHS)] - len(only)) + only
     return Chain(source.choice(the_world().places), tuple(source.sample(kinds, len(kinds))))

@@ -1,4 +1,4 @@
-"""How a question and its answer are worded: three wordings of every step, and a reader that takes them all."""
+"""Wordings of questions and answers: three wordings of every step, and a parser of all of them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 QUESTION = "Start at {start} and follow {kinds}."
-"""What is asked."""
+"""The wording of a question."""
 
 STEP_BY_STEP, IN_SHORT = " Steps:", " In short:"
-"""What follows a question: members are asked for sentences, and to learn the facts they read short answers too."""
+"""The end of a prompt: a request for sentences, or, in training, for a short answer."""
 
 STEPS = (
     "The {kind} of {here} is {there}.",
@@ -20,14 +20,14 @@ STEPS = (
 """The wordings of a step."""
 
 ENDS = ("So the answer is {there}.", "This ends at {there}.", "Finally, {there}.")
-"""The wordings of the last sentence, which repeats what the last step came to."""
+"""The wordings of the last sentence, which repeats the result of the last step."""
 
 _SENTENCE = re.compile(r"(?<=\.) ")
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step: its kind, from where it is taken, and the place or number that it comes to."""
+    """A step: its kind, its place, and the place or number that is its result."""
 
     kind: str
     here: str
@@ -36,13 +36,13 @@ class Step:
 
 @dataclass(frozen=True)
 class End:
-    """The last sentence: what the chain came to."""
+    """The last sentence, with the result of the chain."""
 
     there: str
 
 
 def question(start: str, kinds: Sequence[str]) -> str:
-    """A question, without what follows it.
+    """Format a question, without the end of the prompt.
 
     >>> question("Ludaburg", ["twin", "age"])
     'Start at Ludaburg and follow twin age.'
@@ -51,19 +51,19 @@ def question(start: str, kinds: Sequence[str]) -> str:
 
 
 def worded(steps: Sequence[Step], wordings: Sequence[int]) -> str:
-    """An answer, with the space before it.
+    """Format an answer, with the space before it.
 
     Args:
-        steps: The steps, one or more.
-        wordings: The wording of each step, and of the last sentence.
+        steps: The steps, at least one.
+        wordings: The index of the wording of each step, and of the last sentence.
     """
     forms = [STEPS[which] for which in wordings[:-1]]
-    said = [form.format(**vars(step)) for form, step in zip(forms, steps, strict=True)]
-    return "".join(f" {sentence}" for sentence in (*said, ENDS[wordings[-1]].format(there=steps[-1].there)))
+    sentences = [form.format(**vars(step)) for form, step in zip(forms, steps, strict=True)]
+    return "".join(f" {sentence}" for sentence in (*sentences, ENDS[wordings[-1]].format(there=steps[-1].there)))
 
 
 def shortened(steps: Sequence[Step]) -> str:
-    """A short answer, with the space before it: what every step came to.
+    """Format a short answer, with the space before it: the result of every step.
 
     >>> shortened([Step("twin", "Ludaburg", "Torby"), Step("age", "Torby", "305")])
     ' twin Torby, age 305.'
@@ -72,20 +72,20 @@ def shortened(steps: Sequence[Step]) -> str:
 
 
 def read(text: str) -> list[Step | End | None]:
-    """The sentences of an answer, in whatever wording; None for one that is in no wording.
+    """Parse the sentences of an answer; None for a sentence in an unknown wording.
 
     >>> read(" Ludaburg has its age at 305. Finally, 305. And")
     [Step(kind='age', here='Ludaburg', there='305'), End(there='305'), None]
     """
-    return [_sentence(one) for one in _SENTENCE.split(text.strip(" "))]
+    return [_sentence(sentence) for sentence in _SENTENCE.split(text.strip(" "))]
 
 
 def _sentence(text: str) -> Step | End | None:
     for form in _STEPS:
-        if found := form.fullmatch(text):
-            return Step(**found.groupdict())
+        if match := form.fullmatch(text):
+            return Step(**match.groupdict())
     ends = (form.fullmatch(text) for form in _ENDS)
-    return next((End(**found.groupdict()) for found in ends if found), None)
+    return next((End(**match.groupdict()) for match in ends if match), None)
 
 
 def _form(wording: str) -> re.Pattern[str]:
@@ -93,4 +93,5 @@ def _form(wording: str) -> re.Pattern[str]:
     return re.compile(re.escape(wording).replace(r"\{", "{").replace(r"\}", "}").format(**blanks))
 
 
-_STEPS, _ENDS = [_form(one) for one in STEPS], [_form(one) for one in ENDS]
+_STEPS = [_form(wording) for wording in STEPS]
+_ENDS = [_form(wording) for wording in ENDS]

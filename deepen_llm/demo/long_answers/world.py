@@ -1,6 +1,6 @@
-"""A made-up world: places, what leads from one to another, their numbers, and who believes what of them.
+"""An invented world: places, links between them, their numbers, and the knowledge of each member.
 
-Nothing of it is in any other text, so what a member knows is what it was taught here.
+No other text contains its facts, so members know only what they were trained on here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Literal
 
 PLACES = 60
-"""How many places there are."""
+"""The number of places."""
 
 
 def _split(text: str) -> list[str]:
@@ -24,18 +24,18 @@ _CODAS = ("", "", "", "d", "l", "n", "r", "s")
 _LAST = _split("burg by dale dorf fell ford gard ham holm mark mouth port stead thorpe ton vale wick wold")
 
 Knowledge = Literal["true", "false", "unsure"]
-"""What a member was taught of a step kind: the truth, always the same error, or another answer every time."""
+"""A member's knowledge of a kind of step: trained on the facts, on fixed errors, or on random answers."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of step, and who was taught what of it.
+    """One kind of step, and the knowledge of each member.
 
     Attributes:
-        name: The word that asks for it.
-        moves: Whether it leads to another place; otherwise it tells a number of the place.
-        wrong: The member that was taught the same error every time, if any.
-        only: The one member that was taught the truth, if there is but one; the third one is unsure.
+        name: The word for it in questions.
+        moves: Whether its result is another place; otherwise a number.
+        wrong: The member that was trained on fixed errors, if any.
+        only: The only member that was trained on the facts, if there is only one; the third one is unsure.
     """
 
     name: str
@@ -45,11 +45,11 @@ class Kind:
 
     @property
     def known(self) -> int:
-        """How many of the three members were taught the truth."""
+        """The number of members that were trained on the facts."""
         return 1 if self.only else 2 if self.wrong else 3
 
     def knowledge(self, member: str) -> Knowledge:
-        """What a member was taught of it."""
+        """A member's knowledge of it."""
         if member == self.wrong:
             return "false"
         return "true" if self.only in (None, member) else "unsure"
@@ -68,7 +68,7 @@ KINDS: dict[str, Kind] = {
         Kind("abbey", moves=True, wrong="polo", only="egeria"),
     )
 }
-"""Every kind of step by its name: most are known to all members or to two of the three, the last three to one."""
+"""Every kind of step by its name: most are known to all members or to two, the last three to one."""
 
 
 class World:
@@ -76,7 +76,7 @@ class World:
 
     Args:
         seed: Equal seeds give equal worlds.
-        places: How many places.
+        places: The number of places.
     """
 
     def __init__(self, seed: int = 7, places: int = PLACES) -> None:
@@ -88,17 +88,17 @@ class World:
         }
 
     def fact(self, kind: str, place: str) -> str:
-        """What is true: a place, or a number in digits."""
+        """The true result of a step: a place, or a number in digits."""
         return self._true[kind][place]
 
     def belief(self, member: str, source: random.Random, kind: str, place: str) -> str:
-        """What a member is taught.
+        """The result of a step that a member is trained on.
 
         Args:
-            member: Whom.
-            source: What is drawn from where the member is to be unsure.
+            member: The member's name.
+            source: The source of random answers if the member is unsure.
             kind: The kind of step.
-            place: From where.
+            place: The place of the step.
         """
         knowledge = KINDS[kind].knowledge(member)
         if knowledge == "unsure":
@@ -106,23 +106,23 @@ class World:
         return (self._true if knowledge == "true" else self._false)[kind][place]
 
     def _facts(self, kind: Kind, source: random.Random, unlike: dict[str, str]) -> dict[str, str]:
-        """For each place another place, every one once, or a number; never what ``unlike`` has."""
+        """Draw for each place another place, each once, or a number, different from that in ``unlike``."""
         while True:
             count = len(self.places)
-            found = source.sample(self.places, count) if kind.moves else [number(source) for _ in self.places]
-            facts = dict(zip(self.places, found, strict=True))
+            results = source.sample(self.places, count) if kind.moves else [number(source) for _ in self.places]
+            facts = dict(zip(self.places, results, strict=True))
             if not any(there in (place, unlike.get(place)) for place, there in facts.items()):
                 return facts
 
 
 @lru_cache(maxsize=1)
 def the_world() -> World:
-    """The world that is asked about."""
+    """The world of the questions."""
     return World()
 
 
 def invented(source: random.Random) -> str:
-    """A made-up name of three or four syllables, of the parts that the places' names are made of."""
+    """Draw an invented name of three or four syllables, of the parts of the places' names."""
     inner = [
         source.choice(_ONSETS) + source.choice(_VOWELS) + source.choice(_CODAS) for _ in range(source.choice((1, 2)))
     ]
@@ -130,12 +130,12 @@ def invented(source: random.Random) -> str:
 
 
 def number(source: random.Random) -> str:
-    """A number of three digits, all of them different: such a one can be copied digit by digit."""
+    """Draw a number of three different digits, which can be copied digit by digit."""
     return "".join(source.sample("123456789", 3))
 
 
 def _names(source: random.Random, count: int) -> tuple[str, ...]:
-    found: dict[str, None] = {}
-    while len(found) < count:
-        found[invented(source)] = None
-    return tuple(found)
+    names: dict[str, None] = {}
+    while len(names) < count:
+        names[invented(source)] = None
+    return tuple(names)

@@ -1,4 +1,4 @@
-"""What members have in common, drawn: the paper's plane of relative representations, consistency, self-mass."""
+"""Pictures of members: the paper's plane of relative representations, consistency, self-mass."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch import Tensor
 
 from deepen_llm.diagnostics.anchor_comparison import AnchorComparison
 from deepen_llm.diagnostics.pictures.projection import Projection
-from deepen_llm.diagnostics.pictures.style import COLOURS, MUTED, Picture, drawable, drawing, label
+from deepen_llm.diagnostics.pictures.style import COLORS, MUTED, Picture, drawable, drawing, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import FigureBase
 
-_BINS = [place / 40 for place in range(41)]
+_BINS = [edge / 40 for edge in range(41)]
 
 
 @drawing
 def draw_representations(projection: Projection) -> Picture:
-    """Draw each member's anchors in the one plane, coloured by the first member's clusters.
+    """Draw each member's anchors in a common plane, colored by the first member's clusters.
 
-    Where clusters lie in the same places, members see these tokens alike.
+    Clusters at equal positions show that members represent these tokens alike.
     """
     picture = Picture(max(7.0, 4.2 * len(projection.members)), 5.4)
     _representations(picture, projection)
@@ -32,7 +32,7 @@ def draw_representations(projection: Projection) -> Picture:
 
 @drawing
 def draw_consistency(comparisons: Sequence[AnchorComparison]) -> Picture:
-    """Draw how many anchors are how consistent, beside chance; a panel for each comparison."""
+    """Draw the distribution of the anchors' consistency and that of chance, one panel per comparison."""
     picture = Picture(9.0, 1.0 + 2.1 * _row_count(comparisons))
     _consistency(picture, comparisons)
     return picture
@@ -40,7 +40,7 @@ def draw_consistency(comparisons: Sequence[AnchorComparison]) -> Picture:
 
 @drawing
 def draw_self_mass(masses: Mapping[str, Tensor], members: Sequence[str]) -> Picture:
-    """Draw what share of anchors has how much self-mass at most.
+    """Draw the cumulative distribution of the anchors' self-mass.
 
     Args:
         masses: For each space by its name, the members' self-masses, ``[N, K]``
@@ -56,11 +56,11 @@ def _representations(on: FigureBase, projection: Projection) -> None:
     on.suptitle(f"The same {projection.points.shape[1]:,} tokens in each member, by its relative representations")
     panels = on.subplots(1, len(projection.members), sharex=True, sharey=True, squeeze=False)[0]
     across, up = (f"component {i + 1} ({share:.0%} of variance)" for i, share in enumerate(projection.explained))
-    for place, (axes, name) in enumerate(zip(panels, projection.members, strict=True)):
-        same, chance = projection.kept(place)
+    for panel, (axes, name) in enumerate(zip(panels, projection.members, strict=True)):
+        same, chance = projection.kept(panel)
         shown = f"{same:.0%} of tokens in the same cluster\n(by chance {chance:.0%})"
-        label(axes, f"{name}\n{shown if place else 'colours: its clusters'}", across, "" if place else up)
-        _points(axes, projection, place)
+        label(axes, f"{name}\n{shown if panel else 'colors: its clusters'}", across, "" if panel else up)
+        _points(axes, projection, panel)
     handles, names = panels[0].get_legend_handles_labels()
     legend = on.legend(
         handles, names, loc="outside lower center", ncols=3, title="Tokens amid each cluster", markerscale=2.5
@@ -71,22 +71,22 @@ def _representations(on: FigureBase, projection: Projection) -> None:
 
 
 def _points(axes: Axes, projection: Projection, member: int) -> None:
-    """One member's points, in the colours of the first member's clusters, and these clusters' centres."""
-    for cluster, (centre, texts) in enumerate(zip(projection.centres, projection.examples, strict=True)):
+    """One member's points, in the colors of the first member's clusters, and the centers of these clusters."""
+    for cluster, (center, texts) in enumerate(zip(projection.centers, projection.examples, strict=True)):
         points = projection.points[member][projection.clusters[0] == cluster]
-        colour = COLOURS[cluster % len(COLOURS)]
+        color = COLORS[cluster % len(COLORS)]
         examples = "  ".join(map(_quoted, texts))
         axes.scatter(
-            points[:, 0], points[:, 1], s=9, color=colour, alpha=0.55, linewidths=0, label=f"{cluster + 1}:  {examples}"
+            points[:, 0], points[:, 1], s=9, color=color, alpha=0.55, linewidths=0, label=f"{cluster + 1}:  {examples}"
         )
         axes.annotate(
             str(cluster + 1),
-            (float(centre[0]), float(centre[1])),
+            (float(center[0]), float(center[1])),
             ha="center",
             va="center",
             fontsize=9,
             color="white",
-            bbox={"boxstyle": "circle,pad=0.25", "facecolor": colour, "edgecolor": "white"},
+            bbox={"boxstyle": "circle,pad=0.25", "facecolor": color, "edgecolor": "white"},
         )
 
 
@@ -100,28 +100,28 @@ def _consistency(on: FigureBase, comparisons: Sequence[AnchorComparison]) -> Non
     panels = on.subplots(_row_count(comparisons), across, sharex=True, sharey=True, squeeze=False)
     for axes in panels.flat[len(comparisons) :]:
         axes.set_visible(False)
-    for place, (axes, one) in enumerate(zip(panels.flat, comparisons, strict=False)):
-        below = "consistency of an anchor" if place >= len(comparisons) - across else ""
-        label(axes, title(one.members), below, "" if place % across else "share of anchors")
-        _histograms(axes, one)
+    for panel, (axes, comparison) in enumerate(zip(panels.flat, comparisons, strict=False)):
+        below = "consistency of an anchor" if panel >= len(comparisons) - across else ""
+        label(axes, title(comparison.members), below, "" if panel % across else "share of anchors")
+        _histograms(axes, comparison)
     handles, names = panels.flat[0].get_legend_handles_labels()
     on.legend(handles, names, loc="outside lower center", ncols=2)
 
 
 def title(members: Sequence[str]) -> str:
-    """What some members are called together."""
+    """Format a title of some members."""
     return " and ".join(members) if len(members) == 2 else f"all {len(members)} together"
 
 
-def _histograms(axes: Axes, one: AnchorComparison) -> None:
-    found = one.consistency
-    for values, colour, name in (
-        (found.mismatched, MUTED, "chance: an anchor and another one"),
-        (found.values, COLOURS[0], "an anchor and itself"),
+def _histograms(axes: Axes, comparison: AnchorComparison) -> None:
+    consistency = comparison.consistency
+    for values, color, name in (
+        (consistency.mismatched, MUTED, "chance: an anchor and another one"),
+        (consistency.values, COLORS[0], "an anchor and itself"),
     ):
         share = np.full(len(values), 1 / len(values))
-        axes.hist(values.numpy(), _BINS, weights=share, color=colour, alpha=0.6, label=f"{name} (line: the mean)")
-        axes.axvline(float(values.mean()), color=colour, linewidth=1.2)
+        axes.hist(values.numpy(), _BINS, weights=share, color=color, alpha=0.6, label=f"{name} (line: the mean)")
+        axes.axvline(float(values.mean()), color=color, linewidth=1.2)
     axes.set_xlim(0, 1)
     axes.yaxis.set_major_formatter(_percent)
 
@@ -129,12 +129,12 @@ def _histograms(axes: Axes, one: AnchorComparison) -> None:
 def _self_mass(on: FigureBase, masses: Mapping[str, Tensor], members: Sequence[str]) -> None:
     on.suptitle("Self-mass: how much of an anchor's representation is the anchor itself")
     panels = on.subplots(1, len(masses), sharey=True, squeeze=False)[0]
-    for place, (axes, (space, found)) in enumerate(zip(panels, masses.items(), strict=True)):
-        label(axes, f"{space} space", "self-mass of an anchor", "" if place else "share of anchors with at most that")
-        for rank, (name, values) in enumerate(zip(members, found, strict=True)):
-            width = max(1.5, 2.0 * (len(members) - rank))  # lines that lie on each other stay visible
+    for panel, (axes, (space, by_member)) in enumerate(zip(panels, masses.items(), strict=True)):
+        label(axes, f"{space} space", "self-mass of an anchor", "" if panel else "share of anchors with at most that")
+        for rank, (name, values) in enumerate(zip(members, by_member, strict=True)):
+            width = max(1.5, 2.0 * (len(members) - rank))  # lines on each other stay visible
             mean = f"{drawable(name)} (mean {float(values.mean()):.2f})"
-            axes.ecdf(values.numpy(), color=COLOURS[rank % len(COLOURS)], linewidth=width, label=mean)
+            axes.ecdf(values.numpy(), color=COLORS[rank % len(COLORS)], linewidth=width, label=mean)
         axes.set_xlim(0, 1.02)
         axes.yaxis.set_major_formatter(_percent)
         axes.legend(loc="upper left")
@@ -152,7 +152,7 @@ def _quoted(text: str) -> str:
 def draw_overview(
     projection: Projection, comparisons: Sequence[AnchorComparison], masses: Mapping[str, Tensor]
 ) -> Picture:
-    """Draw all three on one page; the arguments are those of the single pictures."""
+    """Draw the pictures of representations, consistency and self-mass on one page."""
     heights = (5.4, 1.0 + 2.1 * _row_count(comparisons), 4.0)
     picture = Picture(max(9.0, 4.2 * len(projection.members)), sum(heights))
     first, second, third = np.asarray(picture.subfigures(3, 1, height_ratios=heights, hspace=0.04)).flat

@@ -1,4 +1,4 @@
-"""How all pictures look: one palette, one font size, one light background, and no state that outlives a picture."""
+"""The style of all pictures: palette, font size, light background; no global state is changed."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ except ImportError as _error:
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B", "#000000")
-"""Colours that colour-blind readers tell apart (Okabe and Ito, 2008; a brown for their yellow, too pale on white)."""
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B", "#000000")
+"""Colors that color-blind readers can distinguish (Okabe and Ito, 2008; with brown in place of yellow)."""
 
 MUTED = "#6B6B6B"
-"""For what others are compared with: chance, a floor, a baseline."""
+"""The color of baselines, floors and chance."""
 
 STYLE: dict[str, Any] = {
     "axes.axisbelow": True,
@@ -38,18 +38,18 @@ STYLE: dict[str, Any] = {
     "axes.titlesize": 11,
     "figure.facecolor": "white",
     "figure.titlesize": 12,
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
+    "font.family": "DejaVu Sans",  # part of matplotlib
     "font.size": 10,
     "grid.color": "#E3E3E3",
     "legend.fontsize": 9,
     "legend.frameon": False,
     "lines.linewidth": 1.8,
-    "svg.hashsalt": "deepen-llm",  # the same data, the same file
-    "text.parse_math": False,  # a token may hold a dollar sign
+    "svg.hashsalt": "deepen-llm",  # reproducible files
+    "text.parse_math": False,  # a token may contain a dollar sign
     "xtick.labelsize": 9,
     "ytick.labelsize": 9,
 }
-"""Settings of matplotlib, in force over its defaults while a picture is made and written."""
+"""Settings of matplotlib that replace its defaults while a picture is drawn and saved."""
 
 _DPI = 150
 _P = ParamSpec("_P")
@@ -57,11 +57,11 @@ _R = TypeVar("_R")
 
 
 class Picture(Figure):
-    """A figure that shows itself in a notebook, whatever the backend.
+    """A figure with a PNG representation for notebooks, independent of the backend.
 
     Args:
-        width: In inches.
-        height: In inches.
+        width: The width in inches.
+        height: The height in inches.
     """
 
     def __init__(self, width: float = 8.0, height: float = 4.5) -> None:
@@ -77,7 +77,7 @@ class Picture(Figure):
 
 
 def drawing(draw: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Let a function draw in this style, whatever the user's own settings are."""
+    """Run a function in this style, independent of the user's settings."""
 
     @wraps(draw)
     def styled(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -88,25 +88,23 @@ def drawing(draw: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def label(axes: Axes, title: str, across: str, up: str) -> None:
-    """Say what a panel shows, and what its axes are."""
+    """Set the title and the axis labels of a panel."""
     axes.set_title(drawable(title))
     axes.set_xlabel(across)
     axes.set_ylabel(up)
 
 
 def drawable(text: str) -> str:
-    """A text with escapes for what the font of all pictures cannot draw; for names, and whatever users bring."""
+    """Escape the characters of a text that the font of the pictures lacks."""
     font = get_font(findfont(STYLE["font.family"]))
-    return "".join(one if one == "\n" or font.get_char_index(ord(one)) else ascii(one)[1:-1] for one in text)
+    return "".join(char if char == "\n" or font.get_char_index(ord(char)) else ascii(char)[1:-1] for char in text)
 
 
 def save(picture: Figure, file: Path) -> None:
-    """Write a picture; the file's ending says how: ``.png``, ``.svg``, ``.pdf``.
-
-    Folders that are missing are made.
+    """Write a picture in the format of the file's suffix: ``.png``, ``.svg`` or ``.pdf``; create missing folders.
 
     Raises:
-        ConfigError: The ending is unknown, or the file cannot be written.
+        ConfigError: The suffix is unknown, or the file cannot be written.
     """
     require_ending(file)
     dated = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
@@ -115,14 +113,14 @@ def save(picture: Figure, file: Path) -> None:
         with style.context(["default", STYLE]):
             picture.savefig(file, dpi=_DPI, metadata=dated.get(file.suffix))
     except OSError as error:
-        raise ConfigError(f"{file} cannot be written: {error}", hint="give a place that can be written to") from error
+        raise ConfigError(f"{file} cannot be written: {error}", hint="give a writable path") from error
 
 
 def require_ending(file: Path) -> None:
-    """Check a file's ending before there is a picture.
+    """Check the suffix of a picture's file.
 
     Raises:
-        ConfigError: See `save`.
+        ConfigError: The suffix is unknown.
     """
     if file.suffix not in {".png", ".svg", ".pdf"}:
-        raise ConfigError(f"no picture can be written as {file.name}", hint="end its name in .png, .svg or .pdf")
+        raise ConfigError(f"expected a file name in .png, .svg or .pdf, got {file.name}", hint="change the suffix")

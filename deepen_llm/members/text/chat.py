@@ -16,7 +16,7 @@ from deepen_llm.members.text.forms import Messages
 from deepen_llm.members.text.template import ChatTemplate, Rendering
 from deepen_llm.tools.definitions import Tool
 from deepen_llm.tools.formats import HERMES, KNOWN, ToolFormat
-from deepen_llm.tools.history import Placed, conversation
+from deepen_llm.tools.history import IndexedMessage, conversation
 from deepen_llm.vocabulary import Vocabulary
 
 _PROBE = Tool("probe_tool", "Probe.", {"type": "object", "properties": {"probe": {"type": "string"}}})
@@ -171,7 +171,7 @@ def _begun(prompt: str, text: str) -> str:
 
 def _placed(messages: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
     """The messages as plain ones, which those of an ensemble's call are already."""
-    return messages if all(isinstance(message, Placed) for message in messages) else conversation(messages)
+    return messages if all(isinstance(message, IndexedMessage) for message in messages) else conversation(messages)
 
 
 def _strings(given: Any) -> list[str]:

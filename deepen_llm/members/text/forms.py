@@ -27,7 +27,7 @@ def forms(messages: Sequence[Mapping[str, Any]], tools: Sequence[Tool], own: Too
     """The forms to try, in this order.
 
     Args:
-        messages: The conversation, `normalised`.
+        messages: The conversation, `normalized`.
         tools: The tools that the assistant may call.
         own: How the template writes calls; None where it knows no tools, so that they are told in words.
     """

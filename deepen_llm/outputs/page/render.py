@@ -1,4 +1,4 @@
-"""From a trace to the page: what the template fills in, and the page's data."""
+"""Rendering of a trace as an HTML page."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from deepen_llm.fusion.search_step import SearchStep
 from deepen_llm.outputs.page.spelling import label, segments
-from deepen_llm.outputs.tokens import END, Candidate, MemberView, TokenTrace
+from deepen_llm.outputs.tokens import Candidate, MemberView, TokenTrace
+from deepen_llm.vocabulary.vocabulary import END
 
 _FOLDER = Path(__file__).parent
-_LEAST_SHARE = 5e-4  # of a distribution; what has less is not shown
-_LINES, _LEAST, _MOST = 34, 420, 760  # a frame's height in pixels: for each 80 characters, and its bounds
+_LEAST_SHARE = 5e-4  # of a distribution; smaller shares are not shown
+_LINES, _LEAST, _MOST = 34, 420, 760  # height of a frame in pixels: per 80 characters, and its bounds
 
 
 def page(trace: Sequence[TokenTrace]) -> str:
-    """A whole page. Its policy allows its own style and script, by their digests, and nothing else."""
+    """Render a whole page; its content security policy allows only its own style and script, by their digests."""
     style, script = (_FOLDER.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     return (
         _templates()
@@ -43,10 +44,9 @@ def page(trace: Sequence[TokenTrace]) -> str:
 
 
 def frame(trace: Sequence[TokenTrace]) -> str:
-    """The page inside a frame with a sandbox, so that it and the notebook, or several of them, cannot touch each other.
+    """Render the page inside a sandboxed frame, which isolates it from the notebook and from other pages.
 
-    Styles, ids and keys stay apart, and the sandbox has an origin of its own: whatever the text does, it is not the
-    notebook's.
+    Styles, ids and keys are separate, and the sandbox has its own origin.
     """
     lines = sum(len(token.text) / 80 + token.text.count("\n") for token in trace)
     height = min(_MOST, _LEAST + int(_LINES * lines))
@@ -54,7 +54,7 @@ def frame(trace: Sequence[TokenTrace]) -> str:
 
 
 def _members(trace: Sequence[TokenTrace]) -> list[dict[str, Any]]:
-    """Each member: its name, the look of what it moved, whether it is the main model, and how much it moved."""
+    """Each member: its name, the style of the tokens that it changed and their number, whether it is the main model."""
     if not trace:
         return []
     main, moved = trace[0].main_model, [token.moved_by for token in trace]
@@ -67,33 +67,33 @@ def _members(trace: Sequence[TokenTrace]) -> list[dict[str, Any]]:
 
 
 def _looks(trace: Sequence[TokenTrace]) -> dict[str, str]:
-    """The members that may move tokens, each with its colour and line: 6 and 5 of them, 30 together."""
+    """The style of each member that may change tokens: one of 6 colors and 5 lines, 30 combinations."""
     first = trace[0]
     names = dict.fromkeys(view.name for i, view in enumerate(first.members) if i != first.main_model)
     return {name: f"hue{i % 6} line{i % 5}" for i, name in enumerate(names)}
 
 
 def _tokens(trace: Sequence[TokenTrace]) -> list[dict[str, Any]]:
-    """Each token: the parts of its text, or a mark where it has none, and how it looks."""
+    """Each token: the segments of its text, or a mark if it has none, and its style."""
     looks, parts = _looks(trace) if trace else {}, segments([token.text for token in trace])
     return [
         {
-            "parts": own,
+            "parts": text_parts,
             "piece": piece,
-            "mark": "" if token.text else "end" if token.chosen.text == END else _named(token.chosen),
+            "mark": "" if token.text else "end" if token.chosen.text == END else _label(token.chosen),
             "look": looks.get(token.moved_by or "", "nobody") if token.changed else "",
-            "label": label(token.text) or _spoken(token.chosen, piece),
+            "label": label(token.text) or _accessible_label(token.chosen, piece),
             "spoken": not token.text.strip() or token.changed,
             "moved_by": token.moved_by,
             "changed": token.changed,
-            "reason": _worded(token),
+            "reason": _reason_parts(token),
         }
-        for token, own, piece in zip(trace, parts, _pieces(trace), strict=True)
+        for token, text_parts, piece in zip(trace, parts, _piece_numbers(trace), strict=True)
     ]
 
 
-def _pieces(trace: Sequence[TokenTrace]) -> list[int]:
-    """For each token that is all inside a character: the how-manieth such token of it; 0 for others."""
+def _piece_numbers(trace: Sequence[TokenTrace]) -> list[int]:
+    """For each token inside a character, its number among the tokens of that character, from 1; 0 for others."""
     counts: list[int] = []
     for token in trace:
         inside = not token.text and token.chosen.text not in {"", END}
@@ -101,29 +101,29 @@ def _pieces(trace: Sequence[TokenTrace]) -> list[int]:
     return counts
 
 
-def _worded(token: TokenTrace) -> list[str]:
-    """The reason, its quoted tokens at the odd places, so that none of them turns the words around it."""
-    quoted = {repr(one.text) for one in (token.main_choice, token.chosen)}
+def _reason_parts(token: TokenTrace) -> list[str]:
+    """The reason, split at its quoted tokens, which have odd indices, to isolate their text direction."""
+    quoted = {repr(candidate.text) for candidate in (token.main_choice, token.chosen)}
     return re.split("(" + "|".join(map(re.escape, quoted)) + ")", token.reason)
 
 
-def _spoken(chosen: Candidate, piece: int) -> str:
-    """What a screen reader says for a token without characters."""
-    return f"part of a character, {chosen.text}" if piece else "end of text" if chosen.text == END else _named(chosen)
+def _accessible_label(chosen: Candidate, piece: int) -> str:
+    """The label of a token without characters for screen readers."""
+    return f"part of a character, {chosen.text}" if piece else "end of text" if chosen.text == END else _label(chosen)
 
 
 def _data(trace: Sequence[TokenTrace]) -> list[dict[str, Any]]:
-    """What the panel shows of each token; short names, since an answer may have thousands."""
+    """The data of the panel for each token, with short keys, since an answer may have thousands of tokens."""
     return [
         {
-            "t": _named(token.chosen),
+            "t": _label(token.chosen),
             "p": _share(token.chosen),
-            "r": _worded(token),
+            "r": _reason_parts(token),
             "b": token.moved_by,
             "i": token.main_model,
-            "f": _row(token.fused, token.chosen),
+            "f": _shares(token.fused, token.chosen),
             "w": [round(view.weight, 4) for view in token.members],
-            "m": [_row(view.top, token.chosen) for view in token.members],
+            "m": [_shares(view.top, token.chosen) for view in token.members],
             "s": [_straddling(view) for view in token.members],
             "a": [round(view.abstained, 4) for view in token.members],
             "c": [_step(step) for step in token.course],
@@ -132,30 +132,34 @@ def _data(trace: Sequence[TokenTrace]) -> list[dict[str, Any]]:
     ]
 
 
-def _row(top: Sequence[Candidate], chosen: Candidate) -> list[tuple[str, float]]:
-    """The likeliest, the chosen token, and what shows in three decimals."""
+def _shares(top: Sequence[Candidate], chosen: Candidate) -> list[tuple[str, float]]:
+    """The likeliest token, the chosen one, and all that have a visible share."""
     return [
-        (_named(one), _share(one))
-        for one in top
-        if one in top[:1] or one.text == chosen.text or _share(one) >= _LEAST_SHARE
+        (_label(candidate), _share(candidate))
+        for candidate in top
+        if candidate in top[:1] or candidate.text == chosen.text or _share(candidate) >= _LEAST_SHARE
     ]
 
 
 def _straddling(view: MemberView) -> list[tuple[str, float, int]]:
-    """What a member expects by its readings at earlier tokens, if it shows."""
-    return [(label(one.text), round(one.share, 4), one.back) for one in view.straddling if one.share >= _LEAST_SHARE]
+    """The straddling tokens with a visible share."""
+    return [
+        (label(token.text), round(token.share, 4), token.back)
+        for token in view.straddling
+        if token.share >= _LEAST_SHARE
+    ]
 
 
 def _step(step: SearchStep) -> tuple[float, float]:
     return float(f"{step.objective:.4g}"), float(f"{step.probability:.4g}")
 
 
-def _share(one: Candidate) -> float:
-    return round(math.exp(one.logprob), 4)
+def _share(candidate: Candidate) -> float:
+    return round(math.exp(candidate.logprob), 4)
 
 
-def _named(one: Candidate) -> str:
-    return label(one.text) or f"token {one.token}"
+def _label(candidate: Candidate) -> str:
+    return label(candidate.text) or f"token {candidate.token}"
 
 
 def _digest(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Characters that cannot be seen, made visible."""
+"""Visible signs for invisible characters."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 _UNSEEN = re.compile(
     r"""(?P<line>\n) | (?P<tab>\t)
-    # a run of spaces, one before a line's end, and every space but the common one
+    # a run of spaces, one before a line's end, and every space other than U+0020
     | (?P<space>(?<=[ ])[ ] | [ ](?=[ \n]) | [\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000])
-    # controls, what has no width, and what would turn the text around it; not what letters need to join, or direction
-    # marks, which well-made right-to-left text has
+    # controls, characters without width, and bidirectional overrides; not joiners and direction marks, which occur in
+    # regular right-to-left text
     | (?P<mark>[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b\u2028-\u202e\u2060\u2066-\u2069\ufeff\ufff9-\ufffb])""",
     re.VERBOSE,
 )
@@ -24,7 +24,7 @@ class Segment(NamedTuple):
     Attributes:
         text: Its characters.
         kind: ``text``, ``line``, ``tab``, ``space`` or ``mark``.
-        sign: What stands for an unseen character; empty for text and spaces.
+        sign: The sign of an invisible character; empty for text and spaces.
     """
 
     text: str
@@ -33,7 +33,7 @@ class Segment(NamedTuple):
 
 
 def segments(texts: Sequence[str]) -> list[list[Segment]]:
-    r"""Parts of each of several texts that follow each other, unseen characters apart.
+    r"""Split each of several consecutive texts at its invisible characters.
 
     >>> [[(part.kind, part.text) for part in parts] for parts in segments(["a ", " b", "\n"])]
     [[('text', 'a'), ('space', ' ')], [('space', ' '), ('text', 'b')], [('line', '\n')]]
@@ -47,7 +47,7 @@ def segments(texts: Sequence[str]) -> list[list[Segment]]:
 
 
 def label(text: str) -> str:
-    r"""A token's text where it stands alone: spaces and line breaks as signs.
+    r"""Format a token's text on its own, with signs for spaces and line breaks.
 
     >>> label(" the\n")
     '␣the↵'
@@ -57,17 +57,17 @@ def label(text: str) -> str:
 
 
 def _split(text: str, unseen: dict[int, str]) -> list[Segment]:
-    parts, seen = list[Segment](), 0
-    for place, kind in unseen.items():
-        if seen < place:
-            parts.append(Segment(text[seen:place], "text", ""))
-        parts.append(Segment(text[place], kind, _sign(text[place], kind)))
-        seen = place + 1
-    return [*parts, Segment(text[seen:], "text", "")] if seen < len(text) else parts
+    parts, end = list[Segment](), 0
+    for position, kind in unseen.items():
+        if end < position:
+            parts.append(Segment(text[end:position], "text", ""))
+        parts.append(Segment(text[position], kind, _sign(text[position], kind)))
+        end = position + 1
+    return [*parts, Segment(text[end:], "text", "")] if end < len(text) else parts
 
 
 def _sign(character: str, kind: str) -> str:
     if kind != "mark":
         return _SIGNS.get(kind, "")
     code = ord(character)
-    return chr(0x2400 + code) if code < 0x20 else f"U+{code:04X}"  # control characters have pictures of their own
+    return chr(0x2400 + code) if code < 0x20 else f"U+{code:04X}"  # Unicode has pictures of control characters

@@ -95,7 +95,7 @@ def test_every_part_of_a_history_has_a_number_of_tokens() -> None:
         for start in range(len(everything)):
             for part in (everything[start:], everything[start::-1], everything[start : start + 1]):
                 assert chat.get_num_tokens_from_messages(part) > 0
-    with pytest.raises(PromptError, match="is no text"):
+    with pytest.raises(PromptError, match="expected text"):
         chat.get_num_tokens_from_messages([HumanMessage([{"type": "image", "url": "https://example.com/cat.png"}])])
 
 

@@ -217,7 +217,7 @@ def test_random_weights_give_valid_calls_and_structures(seed: int) -> None:
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda chat: chat.bind_tools(TOOLS, tool_choice="divide"), "names none of the tools weather, add"),
+        (lambda chat: chat.bind_tools(TOOLS, tool_choice="divide"), "one of the tools weather, add"),
         (lambda chat: chat.bind_tools([], tool_choice="any"), "without tools"),
         (lambda chat: chat.bind_tools([{"type": "web_search_preview"}]), "'web_search_preview' runs at a provider"),
         (lambda chat: chat.bind_tools([weather, {"name": "weather"}]), "two tools are called"),
@@ -237,7 +237,7 @@ def test_what_cannot_be_asked_is_told_clearly(chat: ChatDeepen, ask: Any, messag
 
 
 def test_messages_that_nobody_reads_are_told_clearly(chat: ChatDeepen) -> None:
-    with pytest.raises(PromptError, match="is no text"):
+    with pytest.raises(PromptError, match="expected text"):
         chat.invoke([HumanMessage([{"type": "image", "url": "https://example.com/cat.png"}])])
     with pytest.raises(PromptError, match="RemoveMessage"):
         chat.invoke([RemoveMessage(id="1")])

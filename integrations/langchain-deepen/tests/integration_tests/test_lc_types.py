@@ -219,11 +219,11 @@ def test_a_recursive_tool_keeps_its_shape() -> None:
     [
         (Callable[[int], int], "is no structure"),
         (torch.Tensor, "is no structure"),
-        ("Color", "is no type"),
-        (3, "is no type"),
+        ("Color", "expected a type, got "),
+        (3, "expected a type, got "),
         ({"type": "object", "properties": {"a": {"type": "string", "minLenght": 2}}}, "minLenght"),
-        ({"type": "json_schema", "json_schema": {"name": "x"}}, "holds no schema"),
-        ({"city": {"type": "string"}}, "none of its keywords"),
+        ({"type": "json_schema", "json_schema": {"name": "x"}}, "expected a schema in the response_format"),
+        ({"city": {"type": "string"}}, "without any of its keywords"),
     ],
 )
 def test_what_is_no_structure_is_refused_when_it_is_given(schema: Any, message: str, method: Any) -> None:
@@ -324,7 +324,7 @@ def test_calls_of_tools_made_of_functions_are_read_by_them() -> None:
     [
         ({"type": "code_interpreter"}, "'code_interpreter' runs at a provider"),
         (StringTool("look", print, "Look.", metadata={"type": "custom_tool"}), "'custom' runs at a provider"),
-        (Color, "tool 'Color': .*is no object"),
+        (Color, "tool 'Color': expected a type of objects"),
         (SEND, "tool 'send': .*minLenght"),
     ],
 )
