@@ -8,8 +8,8 @@ from functools import partial
 
 from benchmarks.decoding import ensemble, per_token
 from benchmarks.floor import Floor
-from benchmarks.rows import Result
-from benchmarks.setting import Setting, Tell
+from benchmarks.rows import RowResult
+from benchmarks.setting import BenchmarkSetting, OnProgress
 from deepen_llm.diagnostics.timing import Ratio, in_turn
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from benchmarks.floor import Floor, Pair
-from benchmarks.rows import Result
-from benchmarks.setting import Setting, Tell
+from benchmarks.rows import RowResult
+from benchmarks.setting import BenchmarkSetting, OnProgress
 from deepen_llm import EnsembleLLM
 from deepen_llm.diagnostics.timing import Ratio, Seconds, in_turn, seconds
 from deepen_llm.fusion import Deepen

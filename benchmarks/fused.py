@@ -16,8 +16,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks.rows import Result
-from benchmarks.setting import Setting, Tell
+from benchmarks.rows import RowResult
+from benchmarks.setting import BenchmarkSetting, OnProgress
 from deepen_llm import EnsembleLLM
 from deepen_llm.diagnostics.timing import Ratio, seconds
 from deepen_llm.fusion import Bayes, Deepen, FusionMethod, Surface

@@ -11,8 +11,8 @@ from transformers import PreTrainedModel
 
 from benchmarks.decoding import PROMPT, ensemble
 from benchmarks.fused import Distributions, Step
-from benchmarks.rows import Result
-from benchmarks.setting import Setting, Tell
+from benchmarks.rows import RowResult
+from benchmarks.setting import BenchmarkSetting, OnProgress
 from deepen_llm import EnsembleLLM
 from deepen_llm.diagnostics.timing import Ratio, in_turn, seconds, synchronize
 from deepen_llm.fusion import Deepen

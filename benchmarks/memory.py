@@ -26,7 +26,7 @@ from deepen_llm.vocabulary import Vocabulary, shared_anchors
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def measure(setting: Setting, tell: Tell) -> Iterator[Result]:
+def measure(setting: BenchmarkSetting, on_progress: OnProgress) -> Iterator[RowResult]:
     """Anchors, spaces and fused steps, in a process of its own."""
     *vocabularies, width = setting.sizes.vocabularies
     for vocabulary in vocabularies:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from benchmarks.decoding import PROMPT, ensemble
 from benchmarks.reference import ReferenceLoop
-from benchmarks.rows import Result
-from benchmarks.setting import Setting, Tell
+from benchmarks.rows import RowResult
+from benchmarks.setting import BenchmarkSetting, OnProgress
 from deepen_llm.diagnostics.timing import Ratio, in_turn, seconds
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.members.memory import free_memory

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.floor import Floor
-from benchmarks.rows import Result
-from benchmarks.setting import Setting, Tell
+from benchmarks.rows import RowResult
+from benchmarks.setting import BenchmarkSetting, OnProgress
 from deepen_llm import EnsembleLLM, specialists
 from deepen_llm.diagnostics.timing import Ratio, in_turn, seconds
 

@@ -18,8 +18,8 @@ from transformers import logging as transformers_logging
 
 from benchmarks.apart import run_apart
 from benchmarks.models import Shape, build
-from benchmarks.rows import Result
-from benchmarks.setting import Setting, Tell
+from benchmarks.rows import RowResult
+from benchmarks.setting import BenchmarkSetting, OnProgress
 from deepen_llm import EnsembleLLM, specialists
 from deepen_llm.diagnostics.timing import Ratio, seconds
 from deepen_llm.members.local.member import LocalMember

@@ -13,8 +13,8 @@ from deepen_llm.llm import EnsembleLLM
 from deepen_llm.members.base import Member
 from deepen_llm.specialists import Question
 
-Tell = Callable[[str, int], None]
-"""Is told what goes on, and how many questions were answered just now."""
+OnProgress = Callable[[str, int], None]
+"""A callback: the name of the ensemble, and the number of questions of the last batch."""
 
 
 def fusions() -> dict[str, list[dict[str, Any]]]:

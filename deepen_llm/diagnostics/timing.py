@@ -45,7 +45,7 @@ def in_turn(
     Args:
         sides: What to measure, by name; each gives its own seconds.
         repeats: How often.
-        tell: Called with a line that names the side which is about to run.
+        on_progress: Called with a line that names the side which is about to run.
 
     Returns:
         Each side's seconds, a number for each time that it ran.

@@ -8,7 +8,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from deepen_llm.engine.answer_text import AnswerText
+from deepen_llm.engine.answer_text import AnswerInProgress
 from deepen_llm.engine.options import GenerationOptions
 from deepen_llm.engine.report import StepReport
 from deepen_llm.engine.sampling import Sampling
@@ -60,7 +60,7 @@ class Answer(TokenSequence):
         self.tokens: list[int] = []
         self._vocabulary, self._options, self._guide, self._stops = vocabulary, options, guide, stops
         self._prompt_ids = prompt_ids
-        self._text = AnswerText(vocabulary, stops, reader)
+        self._text = AnswerInProgress(vocabulary, stops, reader)
         self._bytes = 0 if healing else None  # of the tokens, where the prompt's end is healed
         self._fused_tokens = 0
         self._was_free, self._is_free = True, True  # whether free text stands before the last token, and behind it

@@ -8,11 +8,11 @@ from deepen_llm.engine.stops import Stops
 from deepen_llm.engine.text import TextAssembler
 from deepen_llm.outputs import Piece
 from deepen_llm.tools.calls import CallLog, ToolCall
-from deepen_llm.tools.reader import Event, Reader, Said, Thought
+from deepen_llm.tools.reader import AnswerText, Event, Reader, ReasoningText
 from deepen_llm.vocabulary import Vocabulary
 
 
-class AnswerText:
+class AnswerInProgress:
     """Text, reasoning and tool calls, as the tokens spell them.
 
     Args:
@@ -115,9 +115,9 @@ class AnswerText:
 
     def _handle(self, events: list[Event]) -> None:
         for event in events:
-            if isinstance(event, Said):
+            if isinstance(event, AnswerText):
                 self._assembler.append(event.text)
-            elif isinstance(event, Thought):
+            elif isinstance(event, ReasoningText):
                 self.reasoning += event.text
             else:
                 self._calls.add(event)

@@ -8,7 +8,6 @@ from functools import cached_property
 from torch import Tensor
 
 from deepen_llm.engine.contexts import Contexts
-from deepen_llm.engine.report import shown
 from deepen_llm.engine.sequence import TokenSequence
 from deepen_llm.engine.text import TextAssembler
 from deepen_llm.engine.tokens import Boundary, Token
@@ -112,6 +111,6 @@ def scored(vocabulary: Vocabulary, logits: Tensor, ids: Sequence[int]) -> list[S
     logprobs = logits.log_softmax(-1).gather(1, chosen)[:, 0].tolist()
     greedy = (logits.argmax(-1) == chosen[:, 0]).tolist()
     return [
-        ScoredToken(id_, shown(vocabulary, id_), logprob, likeliest)
+        ScoredToken(id_, vocabulary.shown(id_), logprob, likeliest)
         for id_, logprob, likeliest in zip(ids, logprobs, greedy, strict=True)
     ]

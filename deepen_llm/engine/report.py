@@ -12,7 +12,7 @@ from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.fusion.past import Past
 from deepen_llm.fusion.search_step import SearchStep
 from deepen_llm.fusion.surfaces.expected import Evidence, Straddler
-from deepen_llm.outputs import END, Candidate, MemberView, Straddling, TokenLogprob, TokenTrace
+from deepen_llm.outputs import Candidate, MemberView, Straddling, TokenLogprob, TokenTrace
 from deepen_llm.vocabulary import Vocabulary
 
 _TOP = 5  # candidates that a trace shows of each distribution
@@ -176,7 +176,7 @@ class StepReport:
     def _origin(self, member: int, position: int, token: int) -> str:
         """Of the likeliest straddling token that goes on with a main token: its text, in words; "" for none."""
         for straddler in self._straddlers(member, position, token)[:1]:
-            text, back = shown(self._ensemble.members[member].vocabulary, straddler.token), straddler.back
+            text, back = self._ensemble.members[member].vocabulary.shown(straddler.token), straddler.back
             return f", as {text!r} begun {back} {'token' if back == 1 else 'tokens'} back"
         return ""
 
@@ -188,7 +188,7 @@ class StepReport:
         likeliest = sorted(evidence.straddlers, key=lambda straddler: -straddler.share)[:_TOP]
         return tuple(
             Straddling(
-                text=shown(vocabulary, straddler.token),
+                text=vocabulary.shown(straddler.token),
                 rest=_rest(vocabulary.surfaces, straddler).decode(errors="backslashreplace"),
                 share=straddler.share,
                 back=straddler.back,

@@ -39,7 +39,8 @@ def check_lengths(
             example of any length.
         ConfigError: No member's chat template reads a variable.
     """
-    alone, how = [EnsembleLLM([member]).ensemble for member in members], Chatting(defaults=variables or {})
+    single = [EnsembleLLM([member]).ensemble for member in members]
+    how = Chatting(defaults=variables or {})
     if any(example.messages for example in examples):
         how.check(members)
     reasons = [

@@ -119,10 +119,10 @@ def _result(llm: EnsembleLLM, tuner: Tuner, measure: Measure, sweeps: bool) -> T
 
 def _loaded(llm: EnsembleLLM, candidate: Candidate) -> EnsembleLLM:
     """The candidate's ensemble of the members as they were loaded, all else as it was."""
-    return llm.subset(candidate.members, **candidate.within({"fusion": _standing(llm)}))
+    return llm.subset(candidate.members, **candidate.within({"fusion": _fixed_options(llm)}))
 
 
-def _standing(llm: EnsembleLLM) -> dict[str, Any]:
+def _fixed_options(llm: EnsembleLLM) -> dict[str, Any]:
     """The options of the ensemble's own fusion method that no candidate changes."""
     fusion = llm.settings.fusion
     return {name: value for name, value in fusion if name in fusion.untuned}

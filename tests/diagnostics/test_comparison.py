@@ -15,7 +15,7 @@ from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.loading import load_members
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.testing import SpellingMember, vocabulary_of
-from deepen_llm.tuning.answered import Answered, ask
+from deepen_llm.tuning.answered import MemberAnswers, ask
 from deepen_llm.tuning.dataset import read_examples
 from deepen_llm.tuning.metrics import Measure
 from deepen_llm.tuning.scoring import scores

@@ -24,7 +24,7 @@ from deepen_llm.diagnostics.pictures.projection import Projection
 from deepen_llm.diagnostics.pictures.style import COLORS, drawable
 from deepen_llm.errors import ConfigError
 from deepen_llm.testing import random_member
-from deepen_llm.tuning.answered import Answered
+from deepen_llm.tuning.answered import MemberAnswers
 from deepen_llm.tuning.overlap import Overlap
 
 THREE = [random_member(seed, 160, 120, 24, end_of_text=1) for seed in (1, 2, 3)]

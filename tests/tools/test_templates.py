@@ -51,11 +51,11 @@ def test_mistral_s_own_tokenizers_write_calls_their_way() -> None:
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_every_prompt_tells_of_tools_calls_and_results(template: str) -> None:
     one = member(tokenizer("byte_level_bpe", template))
-    prompt = one.chat.spelled(one.encode_chat([normalised(message) for message in HISTORY], [ADD]).ids)
+    prompt = one.chat.spelled(one.encode_chat([normalized(message) for message in HISTORY], [ADD]).ids)
     assert "Add numbers." in prompt
     assert "417" in prompt
     assert "It is 418." in prompt
-    bare = one.chat.spelled(one.encode_chat([normalised(message) for message in HISTORY]).ids)
+    bare = one.chat.spelled(one.encode_chat([normalized(message) for message in HISTORY]).ids)
     assert "Add numbers." not in bare
     assert "It is 418." in bare
 
@@ -63,7 +63,7 @@ def test_every_prompt_tells_of_tools_calls_and_results(template: str) -> None:
 def test_mistral_s_own_tokenizers_tell_them_too() -> None:
     for known in (mistral_common(), mistral_v3()):
         one = member(known)
-        prompt = one.chat.spelled(one.encode_chat([normalised(message) for message in HISTORY], [ADD]).ids)
+        prompt = one.chat.spelled(one.encode_chat([normalized(message) for message in HISTORY], [ADD]).ids)
         for told in ("Add numbers.", "417", "It is 418."):
             assert told in prompt
 
@@ -73,7 +73,7 @@ def test_what_a_template_has_no_role_for_stands_in_the_user_s_message() -> None:
     told = one.render([{"role": "system", "content": "x"}, {"role": "user", "content": "y"}])
     assert told == "user\nx\n\ny\nassistant\n"
     results = [*HISTORY, {"role": "tool", "tool_call_id": "abcdefghi", "content": "And 419."}]
-    prompt = one.chat.spelled(one.encode_chat([normalised(message) for message in results], [ADD]).ids)
+    prompt = one.chat.spelled(one.encode_chat([normalized(message) for message in results], [ADD]).ids)
     assert "And 419." in prompt  # in one user message
 
 

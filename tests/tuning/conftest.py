@@ -12,12 +12,12 @@ from deepen_llm.tuning import sweeps
 
 @pytest.fixture(autouse=True, scope="session")
 def few_values() -> Iterator[None]:
-    whole = sweeps._sweep_of
+    whole = sweeps.sweep_of
 
     def few(name: str, fusion: Mapping[str, Any]) -> Sweep | None:
         how = whole(name, fusion)
         return how and replace(how, values=how.values[1::4])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweeps, "_sweep_of", few)
+        patch.setattr(sweeps, "sweep_of", few)
         yield

@@ -58,20 +58,20 @@ def members(tuning: Tuning) -> Picture:
 
 
 @drawing
-def options(found: Tuning) -> Picture:
-    """Score over each option around the best ensemble, a panel each; loss beside it where it is known."""
-    scored, known = found.sweeps.options if found.sweeps else {}, swept()
+def options(tuning: Tuning) -> Picture:
+    """Draw the score, and the loss if known, over each option around the best ensemble, one panel per option."""
+    scored, known = tuning.sweeps.options if tuning.sweeps else {}, swept()
     rows = (len(scored) + 1) // 2
     picture = Picture(8.4, 0.9 + 3.1 * rows)
     drawn: dict[str, Artist] = {}
-    for place, (name, points) in enumerate(scored.items(), 1):
-        axes = picture.add_subplot(rows, 2, place)
+    for position, (name, points) in enumerate(scored.items(), 1):
+        axes = picture.add_subplot(rows, 2, position)
         values = [point.value for point in points]
         (drawn["score"],) = axes.plot(values, [100 * point.score for point in points], "o-", color=COLORS[0])
         drawn[f"{tuning.names[tuning.single]} alone"] = axes.axhline(
             100 * tuning.alone[tuning.single], color=MUTED, ls="--"
         )
-        label(axes, "", known[name].label, f"{found.metric}, %")
+        label(axes, "", known[name].label, f"{tuning.metric}, %")
         if (sweep := known[name].sweep) and sweep.tokens:
             axes.set_xscale("log", base=2)
             axes.set_xticks(values, [f"{value:.0f}" for value in values])
