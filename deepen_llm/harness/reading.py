@@ -114,7 +114,7 @@ class Reading:
                     f"max_gen_toks={max_new_tokens} leaves no room for a context: member {member.name} reads {window}",
                     hint="give fewer with --gen_kwargs max_gen_toks=... or in model_args",
                 )
-            prompts.append(member.shortened(prompt, window - max_new_tokens) if window else prompt)
+            prompts.append(member.last_tokens(prompt, window - max_new_tokens) if window else prompt)
         return prompts
 
     def _check(self, context: str, tokens: Sequence[int]) -> None:
@@ -141,7 +141,7 @@ class Reading:
             return prompt
         if count >= window:
             raise _too_long(member, count, window)
-        return member.shortened(prompt, window - count)
+        return member.last_tokens(prompt, window - count)
 
 
 def opening(member: LocalMember) -> int:

@@ -14,7 +14,7 @@ from deepen_llm.members.template_variables import TemplateVariables
 from deepen_llm.options import Options
 
 Quantization = Literal["bnb-int8", "bnb-nf4", "torchao-int8"]
-"""How weights are quantised while they are loaded: the package, and what it makes of them."""
+"""How weights are quantized while they are loaded: the package, and what it makes of them."""
 
 
 class Placement(TypedDict, total=False):
@@ -44,8 +44,8 @@ class MemberConfig(Options):
             memory; one that fits on none alone is split over several, and one that fits on none at all goes to the CPU,
             with a warning. Where there is no GPU, all go to the CPU.
         device_map: Accelerate's ``device_map``, to spread one member over devices, in place of ``device``.
-        quantization: Quantise the linear layers' weights while they are loaded: ``bnb-int8`` (LLM.int8) and ``bnb-nf4``
-            (4 bits) by bitsandbytes, ``torchao-int8`` (8 bits) by torchao. Checkpoints that are quantised already need
+        quantization: Quantize the linear layers' weights while they are loaded: ``bnb-int8`` (LLM.int8) and ``bnb-nf4``
+            (4 bits) by bitsandbytes, ``torchao-int8`` (8 bits) by torchao. Checkpoints that are quantized already need
             nothing here.
         compile: Compile one-token steps with ``torch.compile``: about a minute at the first of them, and fewer kernels
             in each.

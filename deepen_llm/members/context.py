@@ -76,8 +76,8 @@ class Context(ABC):
         """
 
     @abstractmethod
-    def append(self, heard: Sequence[Draft]) -> None:
-        """Hear what follows in each row."""
+    def append(self, steps: Sequence[Draft]) -> None:
+        """Append steps to each row: tokens stay as they are, text is encoded with what is before it."""
 
     @abstractmethod
     def select(self, rows: Sequence[int]) -> None:
@@ -93,7 +93,7 @@ class Context(ABC):
 
     @abstractmethod
     def reread(self, rows: Sequence[int]) -> None:
-        """Read these rows' text as the tokenizer encodes it, in place of the tokens that were heard.
+        """Read these rows' text as the tokenizer encodes it, in place of the tokens that were appended.
 
         A row stays as it is where its encoding would be longer, or the text ends inside a character; there one token is
         read in place of several that spell the same, where the context was opened to tell that it is likelier.

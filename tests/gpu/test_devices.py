@@ -92,7 +92,7 @@ def test_a_member_may_be_split_over_gpus() -> None:
 
 @accelerated
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
-def test_quantised_members_decode(quantization: Any, device: str) -> None:
+def test_quantized_members_decode(quantization: Any, device: str) -> None:
     llm = ensemble(device, quantization=quantization)
     assert {member.device.type for member in llm.members} == {device}
     assert llm.chat(QUESTION).text == " Paris"

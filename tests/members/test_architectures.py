@@ -10,7 +10,7 @@ from transformers import DynamicCache, LlamaForCausalLM, PreTrainedModel, cache_
 from deepen_llm import EnsembleLLM
 from deepen_llm.errors import LoadError, LogitsError
 from deepen_llm.members.local.member import LocalMember
-from deepen_llm.members.local.traits import Memory
+from deepen_llm.members.local.traits import CacheSupport
 from deepen_llm.members.transformers_api import Arguments, cache_of
 from tests.models import CONFIGS, RECURRENT, TYPES, small
 from tests.tokenizers import SMALL
@@ -22,19 +22,19 @@ UNEVEN = {"deepseek_v32"}  # transformers itself gives other logits with a cache
 PROMPTS = ["The quick brown fox", "1, 2, 3,"]
 
 
-def memory_of(architecture: str) -> Memory:
-    return LocalMember(*small(architecture, KIND)).causal.traits.memory
+def support_of(architecture: str) -> CacheSupport:
+    return LocalMember(*small(architecture, KIND)).causal.traits.cache_support
 
 
 @pytest.mark.parametrize("architecture", ATTENTION)
 def test_every_attention_architecture_decodes_on_a_cache(architecture: str) -> None:
-    assert memory_of(architecture) is not Memory.NONE
+    assert support_of(architecture) is not CacheSupport.NONE
 
 
 @pytest.mark.filterwarnings("ignore:.*no cache that can be rolled back")
 @pytest.mark.parametrize("architecture", sorted(RECURRENT))
 def test_only_recurrent_ones_read_afresh(architecture: str) -> None:
-    assert memory_of(architecture) is Memory.NONE
+    assert support_of(architecture) is CacheSupport.NONE
 
 
 @pytest.mark.parametrize("architecture", sorted(TYPES.keys() - RECURRENT))
@@ -154,4 +154,4 @@ def test_a_cache_layer_of_an_unknown_kind_is_an_error(monkeypatch: pytest.Monkey
         "deepen_llm.members.transformers_api.DynamicCache", lambda **_: cache_utils.Cache(layers=[Compressing()])
     )
     with pytest.raises(LoadError, match=r"kind of cache layer that deepen-llm does not know, Compressing"):
-        memory_of("llama")
+        support_of("llama")

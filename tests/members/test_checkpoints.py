@@ -89,7 +89,7 @@ def test_a_gguf_file_is_told_from_a_checkpoint(with_config: bool, folder: Path) 
 
 
 @pytest.mark.parametrize("method", ["gptq", "awq", "compressed-tensors", "hqq"])
-def test_a_quantised_checkpoint_without_its_package_names_it(method: str, folder: Path) -> None:
+def test_a_quantized_checkpoint_without_its_package_names_it(method: str, folder: Path) -> None:
     edited(folder, "config.json", quantization_config={"quant_method": method, "bits": 4, "group_size": 32})
     with pytest.raises(LoadError) as caught:
         load_member(MemberConfig(path=str(folder), device="cpu"))

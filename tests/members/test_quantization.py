@@ -36,7 +36,7 @@ def score(llm: EnsembleLLM) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("name", "off"), QUANTIZATIONS)
-def test_a_quantised_ensemble_answers_as_the_plain_one(name: Any, off: float, tmp_path: Path) -> None:
+def test_a_quantized_ensemble_answers_as_the_plain_one(name: Any, off: float, tmp_path: Path) -> None:
     plain = EnsembleLLM.from_pretrained(PATHS, fusion="bayes", device="cpu")
     llm = EnsembleLLM.from_pretrained(PATHS, fusion="bayes", device="cpu", quantization=name)
     for member, full in zip(llm.members, plain.members, strict=True):
@@ -53,7 +53,7 @@ def test_a_quantised_ensemble_answers_as_the_plain_one(name: Any, off: float, tm
 
 
 @pytest.mark.parametrize(("name", "off"), QUANTIZATIONS)
-def test_a_checkpoint_that_is_quantised_already(name: Any, off: float, tmp_path: Path) -> None:
+def test_a_checkpoint_that_is_quantized_already(name: Any, off: float, tmp_path: Path) -> None:
     made = load_member(MemberConfig(path=PATHS[0], device="cpu", quantization=name))
     made.model.save_pretrained(tmp_path)
     made.tokenizer.save_pretrained(tmp_path)
@@ -64,12 +64,12 @@ def test_a_checkpoint_that_is_quantised_already(name: Any, off: float, tmp_path:
     )
     on_disk = (tmp_path / "model.safetensors").stat().st_size
     assert Checkpoint(MemberConfig(path=str(tmp_path))).footprint().weights == on_disk
-    with pytest.raises(ConfigError, match="is quantised already"):
+    with pytest.raises(ConfigError, match="is quantized already"):
         load_member(MemberConfig(path=str(tmp_path), quantization=name))
 
 
 @pytest.mark.parametrize("name", ["bnb-int8", "bnb-nf4", "torchao-int8"])
-def test_a_quantised_footprint_is_smaller_but_for_embedding_and_head(name: Any) -> None:
+def test_a_quantized_footprint_is_smaller_but_for_embedding_and_head(name: Any) -> None:
     plain, few = (
         Checkpoint(MemberConfig(path=PATHS[0], dtype="float32", quantization=given)).footprint()
         for given in (None, name)
@@ -92,7 +92,7 @@ def test_a_quantization_that_is_none() -> None:
         EnsembleLLM.from_pretrained(PATHS, quantization="int3")  # type: ignore[arg-type]
 
 
-def test_a_quantised_checkpoint_of_a_package_that_is_missing_names_it(tmp_path: Path) -> None:
+def test_a_quantized_checkpoint_of_a_package_that_is_missing_names_it(tmp_path: Path) -> None:
     shutil.copytree(PATHS[0], tmp_path, dirs_exist_ok=True)
     config = (tmp_path / "config.json").read_text()
     (tmp_path / "config.json").write_text(config.replace("{", '{"quantization_config": {"quant_method": "aqlm"},', 1))

@@ -26,26 +26,26 @@ def bytewise(text: bytes) -> list[int]:
 
 def test_single_bytes_become_the_tokenizer_s_own_tokens(encoder: TextEncoder) -> None:
     own = OwnEncoding(encoder, encoder.prompt("The quick"), vocabulary(KIND).surfaces)
-    own.hear(bytewise(b" brown"))
+    own.append(bytewise(b" brown"))
     assert ids(own) == list(encoder.prompt("The quick brown").ids)
-    own.hear(bytewise("é".encode()[:1]))
+    own.append(bytewise("é".encode()[:1]))
     assert ids(own) is None  # inside a character
-    own.hear(bytewise("é".encode()[1:]))
+    own.append(bytewise("é".encode()[1:]))
     assert ids(own) == list(encoder.prompt("The quick browné").ids)
 
 
 def test_bytes_that_are_no_text_stay_and_what_follows_them_is_encoded(encoder: TextEncoder) -> None:
     own = OwnEncoding(encoder, encoder.prompt("The"), vocabulary(KIND).surfaces)
     broken = bytewise(b"\xf0\x9fA")
-    own.hear(broken)
+    own.append(broken)
     fixed = [*encoder.prompt("The").ids, *broken]
     assert ids(own) == fixed
-    own.hear(bytewise(b" quick brown"))
-    assert ids(own) == [*fixed, *encoder.following(("a",), " quick brown").ids]
+    own.append(bytewise(b" quick brown"))
+    assert ids(own) == [*fixed, *encoder.encode_after(("a",), " quick brown").ids]
 
 
 def test_special_tokens_stay(encoder: TextEncoder) -> None:
     own = OwnEncoding(encoder, encoder.prompt("The"), vocabulary(KIND).surfaces)
     end = vocabulary(KIND).end_of_text[0]
-    own.hear([*bytewise(b" fox"), end, *bytewise(b" fox")])
-    assert ids(own) == [*encoder.prompt("The fox").ids, end, *encoder.following(("a",), " fox").ids]
+    own.append([*bytewise(b" fox"), end, *bytewise(b" fox")])
+    assert ids(own) == [*encoder.prompt("The fox").ids, end, *encoder.encode_after(("a",), " fox").ids]

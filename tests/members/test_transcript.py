@@ -48,7 +48,7 @@ def test_a_long_text_is_encoded_as_a_whole(encoder: TextEncoder) -> None:
 
 def test_the_cost_of_a_piece_does_not_grow_with_the_text(encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     lengths: list[int] = []
-    plain = encoder.plain
+    plain = encoder.encode_text
 
     def counting(text: str) -> Encoded:
         lengths.append(len(text))
@@ -58,7 +58,7 @@ def test_the_cost_of_a_piece_does_not_grow_with_the_text(encoder: TextEncoder, m
     text = "".join(long_text(900))
     assert len(text) > 2500
     script.append_text(text)
-    monkeypatch.setattr(encoder, "plain", counting)
+    monkeypatch.setattr(encoder, "encode_text", counting)
     for piece in long_text(60):
         script.append_text(piece)
     assert sorted(lengths)[len(lengths) // 2] < 300
@@ -72,7 +72,7 @@ def test_long_numbers_are_encoded_as_a_whole(encoder: TextEncoder) -> None:
         piece = chr(0x660 + place * 7 % 10) if place < 45 else str(place)
         script.append_text(piece)
         said += piece
-        assert script.ids == [*prompt.ids[: prompt.fixed], *encoder.plain(prompt.tail + said).ids]
+        assert script.ids == [*prompt.ids[: prompt.fixed], *encoder.encode_text(prompt.tail + said).ids]
 
 
 @pytest.mark.parametrize("kind", REAL)
@@ -88,6 +88,6 @@ def test_awkward_text_is_encoded_as_a_whole(kind: str) -> None:
         for piece in pieces:
             script.append_text(piece)
             text += piece
-            assert script.ids == [*prompt.ids[: prompt.fixed], *encoder.plain(text).ids]
+            assert script.ids == [*prompt.ids[: prompt.fixed], *encoder.encode_text(text).ids]
 
     check()

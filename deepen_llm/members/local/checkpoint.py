@@ -21,7 +21,7 @@ from deepen_llm.errors import ConfigError, DeepenError, LoadError
 from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CONFIG, Adapter, find_adapter, find_file
 from deepen_llm.members.local.placement import Footprint
-from deepen_llm.members.local.quantization import bytes_per_weight, is_quantised
+from deepen_llm.members.local.quantization import bytes_per_weight, is_quantized
 from deepen_llm.members.transformers_api import undivided
 
 _HUB_PATIENCE = 5.0  # seconds
@@ -60,15 +60,15 @@ class Checkpoint:
         """The model's own configuration.
 
         Raises:
-            ConfigError: The weights are quantised already, and the user asks for quantization.
+            ConfigError: The weights are quantized already, and the user asks for quantization.
         """
         with self.reading():
             config = AutoConfig.from_pretrained(self.base, **self.base_common)
-        if self.source.quantization and is_quantised(config):
+        if self.source.quantization and is_quantized(config):
             raise ConfigError(
-                f"member {self.source.path} is quantised already, so quantization={self.source.quantization!r} cannot "
+                f"member {self.source.path} is quantized already, so quantization={self.source.quantization!r} cannot "
                 "be had",
-                hint="leave quantization out, or take the checkpoint that is not quantised",
+                hint="leave quantization out, or take the checkpoint that is not quantized",
             )
         return config
 
@@ -79,9 +79,9 @@ class Checkpoint:
         return None if found is None else found.parent
 
     @property
-    def quantised(self) -> bool:
-        """Whether its layers will be quantised, by the user's wish or by the checkpoint."""
-        return bool(self.source.quantization) or is_quantised(self.config)
+    def quantized(self) -> bool:
+        """Whether its layers will be quantized, by the user's wish or by the checkpoint."""
+        return bool(self.source.quantization) or is_quantized(self.config)
 
     def dtype(self, *, on_cpu: bool) -> torch.dtype | None:
         """What the weights are loaded in; None for what they are stored in."""
@@ -90,7 +90,7 @@ class Checkpoint:
         return torch.float32 if on_cpu and self.config.dtype == torch.float16 else None
 
     def footprint(self) -> Footprint:
-        """What the weights take on a GPU, from the model's shapes and, where it is quantised, from its files.
+        """What the weights take on a GPU, from the model's shapes and, where it is quantized, from its files.
 
         Raises:
             LoadError: The model cannot be made.
@@ -104,7 +104,7 @@ class Checkpoint:
             )
         each = bytes_per_weight(self.source.quantization) if self.source.quantization else None
         weights, block = _size(model, model, each), _block(model, each)
-        stored = self._stored() if is_quantised(self.config) else None
+        stored = self._stored() if is_quantized(self.config) else None
         if stored:
             weights, block = stored, block * stored // weights
         return Footprint(weights + self._adapter_bytes(), block)

@@ -14,7 +14,7 @@ from deepen_llm.errors import LogitsError
 from deepen_llm.fusion.past import Trail
 from deepen_llm.members.base import Context, Reading
 from deepen_llm.members.local.model import CausalModel
-from deepen_llm.members.local.row_text import ReadRow
+from deepen_llm.members.local.row_text import RowText
 from deepen_llm.members.local.slots import SlotCache
 from deepen_llm.members.local.steps import FixedSteps
 from deepen_llm.members.text.encoding import Draft, Prompt, TextEncoder
@@ -59,7 +59,7 @@ class LocalContext(Context):
         recording: LogitsMemory | None = None,
     ) -> None:
         self._name, self._model, self._vocabulary, self._recording = name, model, vocabulary, recording
-        self.rows = [ReadRow(encoder, prompt, vocabulary, back) for prompt in prompts]
+        self.rows = [RowText(encoder, prompt, vocabulary, back) for prompt in prompts]
         self.back = back
         self._unchecked: list[tuple[Tensor, list[tuple[int, int]]]] = []  # tops of logits, and their rows and lengths
 
@@ -111,10 +111,10 @@ class LocalContext(Context):
                         hint="load it with dtype='float32' or 'bfloat16', and try its weights with transformers",
                     )
 
-    def append(self, heard: Sequence[Draft]) -> None:
+    def append(self, steps: Sequence[Draft]) -> None:
         """See `Context`."""
-        for row, steps in zip(self.rows, heard, strict=True):
-            row.append(steps)
+        for row, added in zip(self.rows, steps, strict=True):
+            row.append(added)
 
     def select(self, rows: Sequence[int]) -> None:
         """See `Context`."""

@@ -161,14 +161,14 @@ def _placed(source: Checkpoint, device: torch.device, share: Share | None) -> di
         return {"device_map": source.source.device_map}
     if share and len(share) > 1:
         return {"device_map": "sequential", "max_memory": share}
-    if source.quantised:  # some kinds are packed on the device that they stay on
-        _require_accelerate(f"member {source.source.path} is quantised, and to load it")
+    if source.quantized:  # some kinds are packed on the device that they stay on
+        _require_accelerate(f"member {source.source.path} is quantized, and to load it")
         return {"device_map": {"": device}}
     return {}
 
 
 def _numbers(source: Checkpoint, *, on_cpu: bool) -> dict[str, Any]:
-    """The dtype, and how layers are quantised."""
+    """The dtype, and how layers are quantized."""
     dtype = source.dtype(on_cpu=on_cpu)
     numbers: dict[str, Any] = {"dtype": dtype or "auto"}
     if quantization := source.source.quantization:

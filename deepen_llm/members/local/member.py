@@ -14,7 +14,7 @@ from deepen_llm.members.base import Member
 from deepen_llm.members.context import Context
 from deepen_llm.members.local.context import AfreshContext, CachedContext, LogitsMemory
 from deepen_llm.members.local.model_side import LocalModel
-from deepen_llm.members.local.traits import Memory
+from deepen_llm.members.local.traits import CacheSupport
 from deepen_llm.members.text.encoding import Prompt
 from deepen_llm.members.text.tokenizer_text import TokenizerText
 from deepen_llm.vocabulary import stored_vocabulary
@@ -60,10 +60,10 @@ class LocalMember(TokenizerText, LocalModel, Member):
     def open(self, prompts: Sequence[Prompt], *, back: int = 0) -> Context:
         """See `ModelSide`."""
         arguments = (self.name, self.causal, self.vocabulary, self.encoder, prompts, back, self.recording)
-        memory = self.causal.traits.memory
-        if memory is Memory.NONE:
+        support = self.causal.traits.cache_support
+        if support is CacheSupport.NONE:
             return AfreshContext(*arguments)
-        return CachedContext(memory is Memory.BATCHED, *arguments)
+        return CachedContext(support is CacheSupport.BATCHED, *arguments)
 
     @torch.inference_mode()
     def prompt_logprobs(self, prompts: Sequence[Prompt]) -> list[Tensor]:

@@ -12,7 +12,7 @@ from deepen_llm.errors import LoadError
 from deepen_llm.members.local.limits import bytes_per_token, window_in
 from deepen_llm.members.local.model import CausalModel
 from deepen_llm.members.local.quantization import keep_odd_shapes_plain
-from deepen_llm.members.local.traits import Memory
+from deepen_llm.members.local.traits import CacheSupport
 from deepen_llm.members.model_side import ModelSide
 from deepen_llm.members.transformers_api import has_virtual_tokens
 
@@ -50,9 +50,9 @@ class LocalModel(ModelSide):
         self.bytes_per_token = bytes_per_token(model.config, self.causal.dtype)
         if compile:
             self.causal.compile()
-        if self.causal.traits.memory is Memory.NONE:
+        if self.causal.traits.cache_support is CacheSupport.NONE:
             warnings.warn(
-                f"member {name} ({type(model).__name__}) has {Memory.NONE.value}: it reads the whole text afresh "
+                f"member {name} ({type(model).__name__}) has {CacheSupport.NONE.value}: it reads the whole text afresh "
                 "at every step, which is slow",
                 stacklevel=3,
             )

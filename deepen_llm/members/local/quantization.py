@@ -34,7 +34,7 @@ def require_package(quantization: str) -> None:
 
 
 def quantizer(quantization: str, dtype: torch.dtype) -> Any:
-    """The configuration by which `transformers` quantises linear layers while it loads them.
+    """The configuration by which `transformers` quantizes linear layers while it loads them.
 
     Embeddings and the head keep their dtype.
 
@@ -59,7 +59,7 @@ def keep_odd_shapes_plain(model: nn.Module) -> None:
     read the stored form; so these layers do here, and all others are packed.
 
     Args:
-        model: The model, with its layers quantised already.
+        model: The model, with its layers quantized already.
     """
     for part in model.modules():
         state = getattr(getattr(part, "weight", None), "quant_state", None)
@@ -69,11 +69,11 @@ def keep_odd_shapes_plain(model: nn.Module) -> None:
 
 
 def bytes_per_weight(quantization: str) -> float:
-    """Bytes that a weight of a quantised layer takes, with its share of the scales."""
+    """Bytes that a weight of a quantized layer takes, with its share of the scales."""
     return _BYTES[quantization] * _SCALES
 
 
-def is_quantised(config: PretrainedConfig) -> bool:
-    """Whether a checkpoint's weights are quantised already."""
+def is_quantized(config: PretrainedConfig) -> bool:
+    """Whether a checkpoint's weights are quantized already."""
     configs = (config, config.get_text_config(decoder=True))
     return any(getattr(one, "quantization_config", None) is not None for one in configs)

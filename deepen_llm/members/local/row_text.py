@@ -11,7 +11,7 @@ from deepen_llm.members.text.transcript import Transcript
 from deepen_llm.vocabulary import Vocabulary
 
 
-class ReadRow:
+class RowText:
     """A transcript, the boundaries of the draft last asked for, and logits by the number of tokens before them.
 
     Args:
@@ -115,18 +115,18 @@ class ReadRow:
             self._script, self._draft = own, []
 
     def append(self, steps: Draft) -> None:
-        """Hear what follows; what was drafted need not be encoded again."""
-        self._own.hear(steps)
+        """Append steps; what was drafted need not be encoded again."""
+        self._own.append(steps)
         for step in steps:
             if self._draft and self._draft[0][0] == step:
                 self._script = self._draft.pop(0)[1]
             else:
                 self._draft = []
-                self._hear(self._script, step)
+                self._append_step(self._script, step)
 
-    def copy(self) -> ReadRow:
+    def copy(self) -> RowText:
         """A second row that begins as this one."""
-        other = object.__new__(ReadRow)
+        other = object.__new__(RowText)
         other._script, other._own, other._draft = self._script.copy(), self._own.copy(), []
         other._surfaces, other._tokens, other._back = self._surfaces, self._tokens, self._back
         kept = self._logits.items()
@@ -159,7 +159,7 @@ class ReadRow:
                 continue
             del self._draft[place:]
             script = (self._draft[-1][1] if self._draft else self._script).copy()
-            self._hear(script, step)
+            self._append_step(script, step)
             self._draft.append((step, script))
         del self._draft[len(draft) :]
 
@@ -171,7 +171,7 @@ class ReadRow:
         self._norms = {length: one for length, one in self._norms.items() if length in kept}
         self.reading = list(ids)
 
-    def _hear(self, script: Transcript, step: TextOrToken) -> None:
+    def _append_step(self, script: Transcript, step: TextOrToken) -> None:
         if isinstance(step, int):
             script.append_token(step, self._surfaces[step] or b"")
         else:

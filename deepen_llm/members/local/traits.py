@@ -18,7 +18,7 @@ from deepen_llm.members.transformers_api import (
 )
 
 
-class Memory(Enum):
+class CacheSupport(Enum):
     """How a model can remember what it has read."""
 
     BATCHED = "key-value cache that rows share"
@@ -34,7 +34,7 @@ class Traits:
 
     Attributes:
         arguments: What its forward takes by name.
-        memory: How it can remember what it has read.
+        cache_support: How it can remember what it has read.
         rescales_at: The length above which all positions are encoded in another way (longrope), so that no cache goes
             across; None where there is none.
         reads_ahead: Whether several tokens read at once give what they give one by one: not where the longest text
@@ -50,25 +50,25 @@ class Traits:
         self._config = model.config.get_text_config(decoder=True)
         self._ropes = {str(one.get("rope_type")): one for one in rope_parameters(self._config)}
         self.one_at_a_time = not self._ropes.keys().isdisjoint({"dynamic", "longrope"})
-        self.memory = self._memory(model)
+        self.cache_support = self._cache_support(model)
         self.rescales_at = self._rescales_at()
-        self.reads_ahead = self.memory is not Memory.NONE and "dynamic" not in self._ropes
+        self.reads_ahead = self.cache_support is not CacheSupport.NONE and "dynamic" not in self._ropes
         self.fixed_steps = (
-            self.memory is Memory.BATCHED
+            self.cache_support is CacheSupport.BATCHED
             and has_fixed_shapes(model)
             and "position_ids" in self.arguments.names
             and not getattr(self._config, "alibi", False)  # Falcon's, which is made of a mask of two dimensions
             and {one.device for one in model.parameters()} == {device_of(model)}
         )
 
-    def _memory(self, model: PreTrainedModel) -> Memory:
+    def _cache_support(self, model: PreTrainedModel) -> CacheSupport:
         if is_stateful(model) or self.arguments.cache is None:
-            return Memory.NONE
+            return CacheSupport.NONE
         layers = cache_layers(base_of(model).config)
         if Layer.RECURRENT in layers:
-            return Memory.NONE
+            return CacheSupport.NONE
         slots_alike = layers <= {Layer.FULL, Layer.NOTHING} and not self._counts_slots()
-        return Memory.BATCHED if slots_alike else Memory.ROWWISE
+        return CacheSupport.BATCHED if slots_alike else CacheSupport.ROWWISE
 
     def _counts_slots(self) -> bool:
         """Whether a dead slot would change what the model sees: as a position, in a window, or as the longest row."""

@@ -95,14 +95,14 @@ class ChatEncoder:
                 head = self.encode(before, tools, variables)
                 return self._encoder.extended(list(head.ids), messages[-1]["content"])
             text = self.render(messages, tools, variables, continue_final_message=True)
-            return self._encoder.resumable(self._encoder.recognising(text), text, 0)
+            return self._encoder.continuable(self._encoder.encode_with_special(text), text, 0)
         plain, how, text = self._fitting.fitted(messages, how)
         if self.template.in_code:
-            return self._encoder.closed(self._encoder.readable(self.template.ids(plain, how)))
+            return self._encoder.fixed(self._encoder.readable(self.template.ids(plain, how)))
         if self._spells_special_tokens(plain, how):
             return self._sanitized(plain, how, text)
         text = text.partition(OPEN)[0] if continue_final_message else text
-        return self._encoder.resumable(self._encoder.recognising(text), text, 0)
+        return self._encoder.continuable(self._encoder.encode_with_special(text), text, 0)
 
     def render(
         self,
@@ -151,7 +151,7 @@ class ChatEncoder:
     def _sanitized(self, plain: Messages, how: Rendering, text: str) -> Prompt:
         """A prompt in which special tokens spelled out in a message stay plain text."""
         if how.answering:
-            return self._encoder.closed(self._encoder.readable(self.template.sanitized(plain, how, begun=False)))
+            return self._encoder.fixed(self._encoder.readable(self.template.sanitized(plain, how, begun=False)))
         bare = [*plain[:-1], {**plain[-1], "content": ""}]
         head = self.template.text([*plain[:-1], {**plain[-1], "content": OPEN}], how).partition(OPEN)[0]
         said = text.partition(OPEN)[0].removeprefix(head)

@@ -73,8 +73,8 @@ class TextEncoder:
         self._control = special - {tokenizer.unk_token_id}
         self._prefix = self._find_prefix()
 
-    def recognising(self, text: str) -> list[int]:
-        """Token ids of a text in which special tokens are recognised, with none added.
+    def encode_with_special(self, text: str) -> list[int]:
+        """Token ids of a text in which special tokens are recognized, with none added.
 
         Raises:
             PromptError: It has a special token that the model has no embedding of.
@@ -83,14 +83,14 @@ class TextEncoder:
         place = self._unreadable(whole)
         if place is None:
             return self.readable(whole.ids)
-        left, rest = self.recognising(text[: place + 1]), text[place + 1 :]
+        left, rest = self.encode_with_special(text[: place + 1]), text[place + 1 :]
         for lead in LEADS[1:]:
-            head, behind = self.plain(lead).ids, self.recognising(lead + rest)
+            head, behind = self.encode_text(lead).ids, self.encode_with_special(lead + rest)
             if behind[: len(head)] == head:
                 return left + behind[len(head) :]
-        return left + self.recognising(rest)
+        return left + self.encode_with_special(rest)
 
-    def plain(self, text: str) -> Encoded:
+    def encode_text(self, text: str) -> Encoded:
         """Encode text in which special tokens, spelled out, are no more than their characters.
 
         Raises:
@@ -106,21 +106,21 @@ class TextEncoder:
         # Unigram models hold their special tokens as pieces: encode the parts of such a one apart from each other. So
         # are added tokens that the model has no embedding of.
         cut = control + 1
-        left, right = self.plain(text[:cut]), self.following(LEADS[1:], text[cut:])
+        left, right = self.encode_text(text[:cut]), self.encode_after(LEADS[1:], text[cut:])
         placed = [*(left.spans or ()), *((a + cut, b + cut) for a, b in right.spans or ())]
         return Encoded(left.ids + right.ids, placed)
 
-    def following(self, leads: tuple[str, ...], text: str) -> Encoded:
-        """`plain`, as the text is encoded after one of the leads (the first that stays apart from it)."""
+    def encode_after(self, leads: tuple[str, ...], text: str) -> Encoded:
+        """`encode_text`, as the text is encoded after one of the leads (the first that stays apart from it)."""
         for lead in leads:
-            head, whole = self.plain(lead).ids if lead else [], self.plain(lead + text)
+            head, whole = self.encode_text(lead).ids if lead else [], self.encode_text(lead + text)
             if whole.ids[: len(head)] == head:
                 shift = len(lead)
                 spans = whole.spans and [(a - shift, b - shift) for a, b in whole.spans[len(head) :]]
                 return Encoded(whole.ids[len(head) :], spans)
-        return self.plain(text)
+        return self.encode_text(text)
 
-    def many(self, texts: Sequence[str]) -> list[list[int]]:
+    def encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of texts, special tokens in them no more than their characters; all ids of the tokenizer's."""
         if not texts or is_mistral_common(self._tokenizer):
             return [self._encode(text, split_special_tokens=True).ids for text in texts]
@@ -147,42 +147,42 @@ class TextEncoder:
 
     def prompt(self, text: str) -> Prompt:
         """Encode a plain prompt, with the special tokens that the tokenizer puts before a text, but none behind it."""
-        ids = self.recognising(text)
+        ids = self.encode_with_special(text)
         given = ids[: len(self._prefix)] == self._prefix
         prefix = [] if given else self._prefix
-        return self.resumable(prefix + ids, text, len(prefix))
+        return self.continuable(prefix + ids, text, len(prefix))
 
-    def resumable(self, ids: list[int], text: str, added: int) -> Prompt:
+    def continuable(self, ids: list[int], text: str, added: int) -> Prompt:
         """Find out how to go on from ids that encode ``text``, the first ``added`` of them put before it."""
         spelled = str(self._tokenizer.unk_token) in text  # else an unknown token is a word like any other
         for fixing in (self._special, self._control) if spelled else (self._control, self._special):
-            if (found := self._resumed(ids, text, added, fixing)) is not None:
+            if (found := self._continued(ids, text, added, fixing)) is not None:
                 return found
-        return self.closed(ids)
+        return self.fixed(ids)
 
-    def _resumed(self, ids: list[int], text: str, added: int, fixing: frozenset[int]) -> Prompt | None:
-        """`resumable`, where these special tokens fix all before them; None where the tokenizer goes on otherwise."""
+    def _continued(self, ids: list[int], text: str, added: int, fixing: frozenset[int]) -> Prompt | None:
+        """`continuable`, where these special tokens fix all before them; None where the tokenizer goes on otherwise."""
         fixed = max((place + 1 for place, id_ in enumerate(ids) if place < added or id_ in fixing), default=0)
         tail = text if fixed <= added else self._tail(ids, fixed, text)
         if tail is None:
             return None
-        probed = ids[:added] + self.recognising(text + _PROBE)
+        probed = ids[:added] + self.encode_with_special(text + _PROBE)
         for leads in (LEADS[:1], LEADS[1:]):
-            whole = self.following(leads, tail).ids == ids[fixed:]
-            if whole and self.following(leads, tail + _PROBE).ids == probed[fixed:]:
+            whole = self.encode_after(leads, tail).ids == ids[fixed:]
+            if whole and self.encode_after(leads, tail + _PROBE).ids == probed[fixed:]:
                 return Prompt(tuple(ids), fixed, tail, leads)
         return None
 
-    def closed(self, ids: list[int]) -> Prompt:
+    def fixed(self, ids: list[int]) -> Prompt:
         """A prompt whose ids all stay as they are; what follows is encoded on its own."""
         return Prompt(tuple(ids), len(ids), "", LEADS[1:])
 
     def extended(self, ids: list[int], text: str) -> Prompt:
         """A prompt of ids that all stay as they are, and behind them plain text."""
         leads = LEADS[1:]
-        return Prompt((*ids, *self.following(leads, text).ids), len(ids), text, leads)
+        return Prompt((*ids, *self.encode_after(leads, text).ids), len(ids), text, leads)
 
-    def shortened(self, prompt: Prompt, tokens: int) -> Prompt:
+    def last_tokens(self, prompt: Prompt, tokens: int) -> Prompt:
         """The last so many tokens of a prompt."""
         cut = len(prompt.ids) - tokens
         if cut <= 0:
@@ -191,7 +191,7 @@ class TextEncoder:
         if cut <= prompt.fixed:
             return Prompt(tuple(ids), prompt.fixed - cut, prompt.tail, prompt.leads)
         text = b"".join(self._surfaces[id_] or b"" for id_ in ids).decode(errors="replace")
-        return self.resumable(ids, text, 0)
+        return self.continuable(ids, text, 0)
 
     def _unreadable(self, encoded: Encoded) -> int | None:
         """Where the first token begins that the model has no embedding of, if its characters can be encoded apart."""
@@ -209,7 +209,7 @@ class TextEncoder:
     def _find_prefix(self) -> list[int]:
         with TOKENIZER_LOCK:
             whole = self.readable(self._tokenizer.encode(_PROBE, add_special_tokens=True))
-        plain = self.recognising(_PROBE)
+        plain = self.encode_with_special(_PROBE)
         places = range(len(whole) - len(plain) + 1)
         return next((whole[:place] for place in places if whole[place : place + len(plain)] == plain), [])
 

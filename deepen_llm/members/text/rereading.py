@@ -23,12 +23,12 @@ class OwnEncoding:
         self._encoder, self._surfaces = encoder, surfaces
         self._script, self._waiting = Transcript(encoder, prompt), list[int]()
 
-    def hear(self, steps: Draft) -> None:
+    def append(self, steps: Draft) -> None:
         """Append tokens; pieces of text, which have the tokenizer's own encoding anyway, are left out."""
         self._waiting += (step for step in steps if isinstance(step, int))
 
     def script(self) -> Transcript | None:
-        """All that was heard, to go on from; None where it ends inside a character.
+        """All that was appended, to go on from; None where it ends inside a character.
 
         Tokens stay as they are where they spell no text, or the tokenizer's encoding of their text spells another.
         """
@@ -36,7 +36,7 @@ class OwnEncoding:
             return None
         for special, run in groupby(self._waiting, lambda token: self._surfaces[token] is None):
             tokens = list(run)
-            fixed = self._encoder.closed([*self._script.ids, *tokens])
+            fixed = self._encoder.fixed([*self._script.ids, *tokens])
             own = None if special else self._encoded(tokens)
             self._script = own or Transcript(self._encoder, fixed)
         self._waiting = []

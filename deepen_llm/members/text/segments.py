@@ -23,8 +23,8 @@ def first_tokens(encoder: TextEncoder, vocabulary: Vocabulary, texts: Sequence[b
     found = [-1 if plain is not None else vocabulary.longest(text) for text, plain in zip(texts, spelled, strict=True)]
     waiting = [place for place, plain in enumerate(spelled) if plain]
     for lead in LEADS[1:]:
-        head, missed = encoder.plain(lead).ids, list[int]()
-        for place, ids in zip(waiting, encoder.many([f"{lead}{spelled[i]}" for i in waiting]), strict=True):
+        head, missed = encoder.encode_text(lead).ids, list[int]()
+        for place, ids in zip(waiting, encoder.encode_texts([f"{lead}{spelled[i]}" for i in waiting]), strict=True):
             apart = len(ids) > len(head) and ids[: len(head)] == head
             if apart and _begins(vocabulary, ids[len(head)], texts[place]):
                 found[place] = ids[len(head)]

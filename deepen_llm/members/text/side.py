@@ -32,7 +32,7 @@ class TextSide(ABC):
 
     @abstractmethod
     def encode_prompt(self, text: str) -> Prompt:
-        """Encode a plain prompt; special tokens spelled out in it are recognised, as everywhere in the field."""
+        """Encode a plain prompt; special tokens spelled out in it are recognized, as everywhere in the field."""
 
     @abstractmethod
     def encode_chat(

@@ -81,18 +81,18 @@ class TokenizerText(TextSide):
             return TemplateReader(self.tokenizer, self.chat.spelled(prompt.ids), tools)
         return CallReader(self.tool_format, [tool.name for tool in tools]) if toolbox else None
 
-    def shortened(self, prompt: Prompt, tokens: int) -> Prompt:
+    def last_tokens(self, prompt: Prompt, tokens: int) -> Prompt:
         """The end of a prompt, for a text that is too long.
 
         Args:
             prompt: The prompt.
             tokens: How many tokens to keep, if it has more.
         """
-        return self.encoder.shortened(prompt, tokens)
+        return self.encoder.last_tokens(prompt, tokens)
 
     def encode_continuation(self, prompt: Prompt, text: str) -> list[int]:
         """See `TextSide`."""
-        for start in (prompt, self.encoder.closed(list(prompt.ids))):
+        for start in (prompt, self.encoder.fixed(list(prompt.ids))):
             script = Transcript(self.encoder, start)
             script.append_text(text)
             if script.ids[: len(prompt.ids)] == list(prompt.ids):

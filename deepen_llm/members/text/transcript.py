@@ -9,11 +9,11 @@ _AGREEMENT = 8  # consecutive tokens in which a window must agree with what was 
 
 
 class Transcript:
-    """A prompt and the text heard after it.
+    """A prompt and the text appended to it.
 
     The ids always are the tokenizer's encoding of the whole text. To keep a step's cost from growing with the text,
     only a window at its end is encoded again and spliced in where it agrees with the ids that were there: tokens are
-    decided by their neighbourhood, and whatever a window's cut start disturbs lies before the agreement.
+    decided by their neighborhood, and whatever a window's cut start disturbs lies before the agreement.
 
     Args:
         encoder: The member's tokenizer.
@@ -23,7 +23,7 @@ class Transcript:
     def __init__(self, encoder: TextEncoder, prompt: Prompt) -> None:
         self.ids = list(prompt.ids)
         self._encoder, self._prompt = encoder, prompt
-        self._text = prompt.tail  # what ids[fixed:] encode, but for tokens that were heard behind it
+        self._text = prompt.tail  # what ids[fixed:] encode, but for tokens that were appended behind it
         self._behind = b""  # what those spell
         self._spans: list[Span] | None = None  # of ids[fixed:], once they are known
 
@@ -35,7 +35,7 @@ class Transcript:
         return other
 
     def ends_with(self, spelled: bytes) -> bool:
-        """Whether tokens spell the end of what was heard, and of the prompt's end that is encoded with it.
+        """Whether tokens spell the end of what was appended, and of the prompt's end that is encoded with it.
 
         A space that the tokenizer puts before a text may be among what they spell, one that it drops is not.
 
@@ -52,7 +52,7 @@ class Transcript:
         return b" " if self._encoder.whole_words and self._text[-1:].isspace() and not self._behind else b""
 
     def append_token(self, id_: int, surface: bytes) -> None:
-        """Hear a token, which stays as it is.
+        """Append a token, which stays as it is.
 
         Args:
             id_: The token.
@@ -62,12 +62,12 @@ class Transcript:
         self._behind += surface
 
     def append_text(self, piece: str) -> None:
-        """Hear a piece of text; the last ids may change."""
+        """Append a piece of text; the last ids may change."""
         if not piece:
             return
         self._text += piece
         if not any(self._splice(window) for window in _WINDOWS):
-            whole = self._encoder.following(self._prompt.leads, self._text)
+            whole = self._encoder.encode_after(self._prompt.leads, self._text)
             self.ids[self._prompt.fixed :] = whole.ids
             self._spans = whole.spans
 
@@ -77,7 +77,7 @@ class Transcript:
         if start is None or self._spans is None:
             return False
         base = self._spans[start][0]
-        fresh = self._encoder.plain(self._text[base:])
+        fresh = self._encoder.encode_text(self._text[base:])
         spans = [(a + base, b + base) for a, b in fresh.spans or ()]
         first = self._prompt.fixed + start
         old = list(zip(self.ids[first:], self._spans[start:], strict=True))
