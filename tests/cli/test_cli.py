@@ -355,7 +355,7 @@ def test_inspect_refuses_a_set_that_tells_nothing(paths: list[str], tmp_path: Pa
     for more, said in (
         (["--dataset", str(data)], "expected at least 30 examples, got 1"),
         (["--dataset", str(tmp_path / "none.jsonl")], "cannot be read"),
-        (["--dataset", str(specialists.file("dev")), "--metric", "accuracy"], "metric 'accuracy' is none"),
+        (["--dataset", str(specialists.file("dev")), "--metric", "accuracy"], "got 'accuracy'"),
         (["--chat"], "expected --dataset with --chat"),
         (["--metric", "f1"], "expected --dataset with --metric"),
     ):
