@@ -7,6 +7,7 @@ pytest: every law of theirs becomes a test (docs/extending.md). The suites need 
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,8 @@ def __getattr__(name: str) -> Any:
     """Import a suite on first use, with the messages that pytest makes of its asserts."""
     if name not in _SUITES:
         raise AttributeError(f"module 'deepen_llm.testing' has no attribute {name!r}")
-    import_module("pytest").register_assert_rewrite(_SUITES[name])
+    if _SUITES[name] not in sys.modules:
+        import_module("pytest").register_assert_rewrite(_SUITES[name])
     return getattr(import_module(_SUITES[name]), name)
 
 

@@ -152,7 +152,7 @@ def test_files_that_cannot_be_written_are_told(tmp_path: Path) -> None:
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
-    with pytest.raises(ConfigError, match="needs sklearn") as caught:
+    with pytest.raises(ConfigError, match="expected the package sklearn") as caught:
         pictures.project(THREE)
     assert "deepen-llm[plot]" in caught.value.hint
     monkeypatch.setitem(sys.modules, "matplotlib", None)
