@@ -92,7 +92,7 @@ class StepReport:
             text=text,
             main_model=self._ensemble.main,
             moved_by=moved_by,
-            course=() if closed else self._course(position, token),
+            search_path=() if closed else self._search_path(position, token),
         )
 
     def _logprobs(self, position: int) -> dict[int, Tensor]:
@@ -128,10 +128,10 @@ class StepReport:
         probability = math.exp(main_choice.logprob)
         return moved_by, f"{main_choice.text!r} ({probability:.2f}) gave way to {chosen.text!r}: {why}"
 
-    def _course(self, position: int, token: int) -> tuple[SearchStep, ...]:
+    def _search_path(self, position: int, token: int) -> tuple[SearchStep, ...]:
         # A boundary that was fused has logits of all members.
         logits = [of_member[position : position + 1] for of_member in self.logits if of_member is not None]
-        return self._ensemble.fusion.course(logits, self._weights[position : position + 1], token)
+        return self._ensemble.fusion.search_path(logits, self._weights[position : position + 1], token)
 
     def _moved_by(self, position: int, token: int, logprobs: Mapping[int, Tensor]) -> tuple[str | None, str]:
         """The member that moved a token away from the main model's choice, and in words why."""

@@ -155,7 +155,7 @@ class Weighing:
     ) -> Weighed:
         ensemble, count, (closed, ahead) = self._ensemble, len(logits), gate
         expected = ensemble.fusion.expected(logits, past) if ensemble.weights.reads_logits else logits
-        weights = ensemble.weights.weigh(expected, state).float()
+        weights = ensemble.weights.per_token(expected, state).float()
         if ensemble.gate.when == "safe" and ahead and count > 1:
             agreed = agreeing(ensemble.members, ensemble.main, ahead, logits, weights)
             closed = [reason or "members agree" * agree for reason, agree in zip(closed, agreed, strict=True)]

@@ -60,7 +60,7 @@ def test_the_published_relative_representations(case: dict[str, Any]) -> None:
             row = torch.tensor(case["expect"]["main_relative_row_0"])
             torch.testing.assert_close(space.rows(torch.tensor([0]))[0], row, atol=1e-5, rtol=0)
         p = torch.tensor(member["logits"])[None].softmax(-1)
-        aggregated = aggregated + weight * space.view(p, Deepen()).into_once(p)
+        aggregated = aggregated + weight * space.view(p, Deepen()).to_anchors_once(p)
     torch.testing.assert_close(aggregated[0], torch.tensor(case["expect"]["aggregated"]), atol=1e-5, rtol=0)
 
 

@@ -13,22 +13,23 @@ from torch.nn import functional as F
 class Rows(Protocol):
     """The relative representations in force for one step, as the linear map R between ``[B, V]`` and ``[B, A]``.
 
-    Tokens have an order of the map's own, in which it need gather nothing: `ordered` leads there, `restored` back.
+    The map has an order of tokens of its own, in which its products gather nothing. `to_map_order` brings values into
+    it, and `to_token_order` brings them back into the vocabulary's order.
     """
 
-    def ordered(self, values: Tensor) -> Tensor:
+    def to_map_order(self, values: Tensor) -> Tensor:
         """A value per token, ``[B, V]``, in the map's order; may be the argument itself."""
 
-    def restored(self, values: Tensor) -> Tensor:
+    def to_token_order(self, values: Tensor) -> Tensor:
         """A value per token, ``[B, V]``, back in the vocabulary's order; may be the argument itself."""
 
-    def into(self, p: Tensor) -> Tensor:
+    def to_anchors(self, p: Tensor) -> Tensor:
         """``p R``: distributions ``[B, V]``, in the map's order, into the relative space, ``[B, A]``."""
 
-    def into_once(self, p: Tensor) -> Tensor:
-        """`into`, for distributions in the vocabulary's order, whose sum is 1 but for rounding."""
+    def to_anchors_once(self, p: Tensor) -> Tensor:
+        """`to_anchors`, for distributions in the vocabulary's order, whose sum is 1 but for rounding."""
 
-    def back(self, g: Tensor) -> Tensor:
+    def to_tokens(self, g: Tensor) -> Tensor:
         """``g Rᵀ``: a value per anchor, ``[B, A]``, to a value per token, ``[B, V]``, in the map's order."""
 
 
@@ -38,23 +39,23 @@ class DenseRows:
     def __init__(self, matrix: Tensor) -> None:
         self._matrix = matrix  # [V, A]
 
-    def ordered(self, values: Tensor) -> Tensor:
+    def to_map_order(self, values: Tensor) -> Tensor:
         """See `Rows`."""
         return values
 
-    def restored(self, values: Tensor) -> Tensor:
+    def to_token_order(self, values: Tensor) -> Tensor:
         """See `Rows`."""
         return values
 
-    def into(self, p: Tensor) -> Tensor:
+    def to_anchors(self, p: Tensor) -> Tensor:
         """See `Rows`."""
         return p @ self._matrix
 
-    def into_once(self, p: Tensor) -> Tensor:
+    def to_anchors_once(self, p: Tensor) -> Tensor:
         """See `Rows`."""
-        return self.into(p)
+        return self.to_anchors(p)
 
-    def back(self, g: Tensor) -> Tensor:
+    def to_tokens(self, g: Tensor) -> Tensor:
         """See `Rows`."""
         return g @ self._matrix.T
 
@@ -106,34 +107,34 @@ class TopRows:
         extra = len(vocabulary.order)  # a place behind all tokens, which takes what is not meant
         self._targets = torch.where(inforce, self._places, extra)  # [B, U]
 
-    def ordered(self, values: Tensor) -> Tensor:
+    def to_map_order(self, values: Tensor) -> Tensor:
         """See `Rows`."""
         return values.index_select(1, self._vocabulary.order)
 
-    def restored(self, values: Tensor) -> Tensor:
+    def to_token_order(self, values: Tensor) -> Tensor:
         """See `Rows`."""
         return values.index_select(1, self._vocabulary.places)
 
-    def into(self, p: Tensor) -> Tensor:
+    def to_anchors(self, p: Tensor) -> Tensor:
         """See `Rows`."""
         tail = F.pad(p, (0, 1)).scatter_(1, self._targets, 0.0)  # [B, V + 1]
         anchors, others = tail[:, : self._vocabulary.anchors], tail[:, self._vocabulary.anchors : -1]
-        return self._into(anchors, others.sum(1, keepdim=True), p.index_select(1, self._places) * self._inforce)
+        return self._to_anchors(anchors, others.sum(1, keepdim=True), p.index_select(1, self._places) * self._inforce)
 
-    def into_once(self, p: Tensor) -> Tensor:
+    def to_anchors_once(self, p: Tensor) -> Tensor:
         """See `Rows`."""
         count, own = self._vocabulary.anchors, p.index_select(1, self._tokens) * self._inforce
         anchors = F.pad(p.index_select(1, self._vocabulary.order[:count]), (0, 1))
         anchors = anchors.scatter_(1, self._targets.clamp(max=count), 0.0)[:, :-1]
         others = 1 - anchors.sum(1, keepdim=True) - own.sum(1, keepdim=True)
-        return self._into(anchors, others.clamp_min_(0.0), own)
+        return self._to_anchors(anchors, others.clamp_min_(0.0), own)
 
-    def _into(self, anchors: Tensor, others: Tensor, own: Tensor) -> Tensor:
+    def _to_anchors(self, anchors: Tensor, others: Tensor, own: Tensor) -> Tensor:
         """``p R``, from the anchors' stand-ins ``[B, A]``, the other ones' mass and the tokens with rows ``[B, U]``."""
         weights = torch.cat([own, anchors.sum(1, keepdim=True), others], 1)  # [B, U + 2]
         return torch.addmm(anchors, weights, self._rows, beta=self._own)
 
-    def back(self, g: Tensor) -> Tensor:
+    def to_tokens(self, g: Tensor) -> Tensor:
         """See `Rows`."""
         values, count = g @ self._rows.T, self._vocabulary.anchors  # [B, U + 2]
         out = values.new_empty(len(g), len(self._vocabulary.order) + 1)  # [B, V + 1]

@@ -43,7 +43,7 @@ def search_logits(
         The logits found, ``[B, V]``.
     """
     one = rows[0] if len(rows) == 1 else None  # whose order can be kept from step to step
-    z, first, second = one.ordered(start) if one else start, torch.zeros_like(start), torch.zeros_like(start)
+    z, first, second = one.to_map_order(start) if one else start, torch.zeros_like(start), torch.zeros_like(start)
     z = z.clone() if z is start else z
     _tell(observe, start, targets, rows)
     for step in range(1, search_steps + 1):
@@ -53,14 +53,14 @@ def search_logits(
         second.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
         spread = torch.sqrt(second, out=gradient).div_(math.sqrt(1 - _BETAS[1] ** step)).add_(_EPS)
         z.mul_(1 - rate * _DECAY).addcdiv_(first, spread, value=-rate / (1 - _BETAS[0] ** step))
-        _tell(observe, one.restored(z) if one else z, targets, rows)
-    return one.restored(z) if one else z
+        _tell(observe, one.to_token_order(z) if one else z, targets, rows)
+    return one.to_token_order(z) if one else z
 
 
 def _tell(observe: Observer | None, z: Tensor, targets: Sequence[Tensor], rows: Sequence[Rows]) -> None:
     if observe:
         p, tiny = z.softmax(-1), torch.finfo(z.dtype).tiny
-        relative = [view.into(view.ordered(p)).clamp_min_(tiny) for view in rows]
+        relative = [view.to_anchors(view.to_map_order(p)).clamp_min_(tiny) for view in rows]
         terms = [(target.xlogy(target) - target.xlogy(r)).mean() for target, r in zip(targets, relative, strict=True)]
         observe(z.clone(), float(torch.stack(terms).sum()))
 
@@ -69,10 +69,11 @@ def _gradient(p: Tensor, targets: Sequence[Tensor], rows: Sequence[Rows], *, in_
     """``∂/∂z Σ_g mean_a KL(target_g ‖ p R_g)`` at ``p = softmax(z)``: ``[B, V]``; zero to the bit at the target."""
     total: Tensor | None = None
     for target, view in zip(targets, rows, strict=True):
-        r = view.into(p if in_order else view.ordered(p)).clamp_min_(torch.finfo(p.dtype).tiny)
+        r = view.to_anchors(p if in_order else view.to_map_order(p)).clamp_min_(torch.finfo(p.dtype).tiny)
         missed = (target - r).sum(-1, keepdim=True)  # [B, 1]
-        slope = view.back(torch.div(target, r, out=r).sub_(1))  # [B, V]; the 1 takes out what cancels: rows sum to 1
-        slope = slope if in_order else view.restored(slope)
+        # Rows of R sum to 1, so subtracting 1 removes a constant that would cancel below and only cost precision.
+        slope = view.to_tokens(torch.div(target, r, out=r).sub_(1))  # [B, V]
+        slope = slope if in_order else view.to_token_order(slope)
         slope.sub_(missed).mul_(p).div_(-target.shape[-1])
         total = slope if total is None else total.add_(slope)
     return torch.zeros_like(p) if total is None else total
