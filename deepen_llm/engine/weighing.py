@@ -180,7 +180,7 @@ class Weighing:
     def _learned_from(
         self, state: Tensor, depth: int, sequences: Sequence[int], ids: Sequence[int], *, given: bool
     ) -> Tensor:
-        surfaces = self._ensemble.main_model.vocabulary.surfaces
+        surfaces = self._ensemble.vocabulary.surfaces
         sizes = torch.tensor([len(surfaces[id_] or b"") for id_ in ids])
         parts = torch.ones(len(sequences), state.shape[1])
         if depth < len(self._parts):
