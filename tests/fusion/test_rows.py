@@ -142,7 +142,7 @@ def test_what_was_computed_once_is_read_from_disk(
     kept, read, other = space(dtype=dtype), space(dtype=dtype), space(dtype=dtype, center=False)
     assert len(list(tmp_path.glob("space-*"))) == 2
     for one in (kept, read):
-        assert (one.layout.temperature, one.layout.own) == (once.layout.temperature, once.layout.own)
+        assert (one.layout.temperature, one.layout.self_mass) == (once.layout.temperature, once.layout.self_mass)
         assert torch.equal(one.layout.anchor, once.layout.anchor)
         assert torch.equal(one.rows(ANCHORS), once.rows(ANCHORS))
     assert other.layout.temperature != once.layout.temperature

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
+from typing_extensions import override
 
 from deepen_llm.fusion.base import Fusible, Fusion
 from deepen_llm.fusion.parts import parts as parts_of
@@ -53,8 +54,8 @@ class Bayes(RelativeMethod):
     self_mass: float | None = Field(0.9, gt=0, lt=1)
     anchors: Literal["joint", "pairwise"] = "pairwise"
 
+    @override
     def prepare(self, members: Sequence[Fusible], main: int) -> Fusion:
-        """See `FusionMethod`."""
         own = members[main].vocabulary.fingerprint
         strangers = [i for i, member in enumerate(members) if member.vocabulary.fingerprint != own]
         groups = [[main, *strangers]] if self.anchors == "joint" else [[main, i] for i in strangers]

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
+from typing_extensions import override
 
 from deepen_llm.fusion.base import Fusible, Fusion
 from deepen_llm.fusion.relative.anchoring import AnchorGroup
@@ -48,8 +49,8 @@ class Deepen(RelativeMethod):
     relr: float = Field(0.15, ge=0, le=10)
     search_steps: int = Field(5, ge=0, le=1000)
 
+    @override
     def prepare(self, members: Sequence[Fusible], main: int) -> Fusion:
-        """See `FusionMethod`."""
         everyone = list(range(len(members)))
         groups = (
             [everyone] if self.anchors == "joint" and len(everyone) > 1 else [[main, i] for i in everyone if i != main]

@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from deepen_llm.errors import ConfigError
 
@@ -113,8 +113,8 @@ class FixedWeights(AggregationWeights):
         """DEEPEN-Avg: ``λ_i = 1/N``."""
         return cls([1.0] * count)
 
+    @override
     def per_prompt(self, likelihoods: Sequence[Sequence[Likelihood]]) -> Tensor:
-        """See `AggregationWeights`, as for all that follow."""
         return torch.tensor(self.values).expand(len(likelihoods), -1)
 
     def may_have_weight(self, member: int) -> bool:

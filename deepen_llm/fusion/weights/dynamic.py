@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 from torch import Tensor
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from deepen_llm.fusion.weights.base import AggregationWeights, FixedWeights, Likelihood
 from deepen_llm.options import Options
@@ -47,8 +47,8 @@ class PromptWeights(DynamicWeights):
     reads_prompts: ClassVar[bool] = True
     reads_logits: ClassVar[bool] = False
 
+    @override
     def per_prompt(self, likelihoods: Sequence[Sequence[Likelihood]]) -> Tensor:
-        """See `AggregationWeights`."""
         return torch.tensor([self._of_one(row) for row in likelihoods]).softmax(-1)
 
     def _of_one(self, row: Sequence[Likelihood]) -> list[float]:
@@ -83,23 +83,23 @@ class EntropyWeights(DynamicWeights):
             FixedWeights(value)  # which says what is wrong
         return value
 
+    @override
     def per_prompt(self, likelihoods: Sequence[Sequence[Likelihood]]) -> Tensor:
-        """See `AggregationWeights`."""
         return FixedWeights(self.base).per_prompt(likelihoods) if self.base else super().per_prompt(likelihoods)
 
+    @override
     def per_token(self, logits: Sequence[Tensor], state: Tensor) -> Tensor:
-        """See `AggregationWeights`."""
         device = logits[0].device
         shares = [_uncertainty(one).to(device, non_blocking=True) for one in logits]
         base = state.to(device, non_blocking=True)
         return (base.log() - torch.stack(shares, -1) / self.tau).softmax(-1)
 
+    @override
     def may_have_weight(self, member: int) -> bool:
-        """See `AggregationWeights`."""
         return not self.base or self.base[member] > 0
 
+    @override
     def subset(self, members: Sequence[int]) -> Self:
-        """See `AggregationWeights`."""
         return self.model_copy(update={"base": tuple(self.base[i] for i in members)}) if self.base else self
 
 

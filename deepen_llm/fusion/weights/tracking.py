@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
+from typing_extensions import override
 
 from deepen_llm.fusion.weights.base import Likelihood
 from deepen_llm.fusion.weights.dynamic import DynamicWeights
@@ -70,8 +71,8 @@ class TrackWeights(DynamicWeights):
     learns: ClassVar[bool] = True
 
     @property
+    @override
     def memory(self) -> float:
-        """See `AggregationWeights`, as for all that follow."""
         return self.horizon
 
     def per_prompt(self, likelihoods: Sequence[Sequence[Likelihood]]) -> Tensor:
