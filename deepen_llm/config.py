@@ -24,11 +24,11 @@ from deepen_llm.engine.options import GenerationOptions
 from deepen_llm.errors import ConfigError, refuse_unknown
 from deepen_llm.fusion import (
     DEFAULT,
-    FOLLOWING,
+    DYNAMIC,
     METHODS,
     AggregationWeights,
+    DynamicWeights,
     FixedWeights,
-    FollowingWeights,
     FusionMethod,
     named_method,
     named_weights,
@@ -88,7 +88,7 @@ class EnsembleSettings(Options):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     main_model: int = 0
-    weights: tuple[float, ...] | SerializeAsAny[FollowingWeights] | AggregationWeights | None = None
+    weights: tuple[float, ...] | SerializeAsAny[DynamicWeights] | AggregationWeights | None = None
     fusion: SerializeAsAny[FusionMethod] = DEFAULT
     gate: Gate = Gate()
     eos_policy: Literal["fused", "main"] = "fused"
@@ -109,7 +109,7 @@ class EnsembleSettings(Options):
 
     @field_serializer("weights", mode="wrap")
     def _own_by_class(self, value: Any, write: SerializerFunctionWrapHandler) -> Any:
-        own = isinstance(value, AggregationWeights) and not isinstance(value, FollowingWeights)
+        own = isinstance(value, AggregationWeights) and not isinstance(value, DynamicWeights)
         return {"class": f"{type(value).__module__}.{type(value).__qualname__}"} if own else write(value)
 
     @field_validator("generation", mode="before")
@@ -142,7 +142,7 @@ class EnsembleSettings(Options):
                 hint=f"give an index from 0 to {count - 1}",
             )
         weights = self.weights
-        numbers = getattr(weights, "base", None) if isinstance(weights, FollowingWeights) else weights
+        numbers = getattr(weights, "base", None) if isinstance(weights, DynamicWeights) else weights
         if isinstance(numbers, tuple) and len(numbers) != count:
             raise ConfigError(f"{len(numbers)} weights for {count} members", hint="give one weight per member, or None")
         if isinstance(weights, AggregationWeights):
@@ -161,7 +161,7 @@ class EnsembleSettings(Options):
         main = members.index(self.main_model) if self.main_model in members else 0
         weights = self.weights
         if isinstance(weights, AggregationWeights):
-            weights = weights.among(members)
+            weights = weights.subset(members)
         elif weights is not None and members:
             weights = FixedWeights([weights[i] for i in members]).values
         return self.model_copy(update={"main_model": main, "weights": weights})
@@ -206,7 +206,7 @@ class EnsembleSettings(Options):
 
     @property
     def _own_weights(self) -> bool:
-        return isinstance(self.weights, AggregationWeights) and type(self.weights) not in FOLLOWING.values()
+        return isinstance(self.weights, AggregationWeights) and type(self.weights) not in DYNAMIC.values()
 
     def require_drafts(self) -> None:
         """What a draft model needs.
@@ -271,7 +271,7 @@ class EnsembleConfig(EnsembleSettings):
     def taking_part(self) -> tuple[MemberConfig, ...]:
         """The members that take part: all but those whose weight is fixed at 0, the main model excepted."""
         weights = self.aggregation_weights(len(self.members))
-        return tuple(one for i, one in enumerate(self.members) if i == self.main_model or weights.takes_part(i))
+        return tuple(one for i, one in enumerate(self.members) if i == self.main_model or weights.may_have_weight(i))
 
     @field_validator("draft_model", mode="before")
     @classmethod

@@ -17,7 +17,7 @@ from typing_extensions import Unpack
 from deepen_llm.config import AnySource, EnsembleConfig, EnsembleSettings, LoadingSettings
 from deepen_llm.engine.options import GenerationOptions
 from deepen_llm.errors import ConfigError
-from deepen_llm.fusion import AggregationWeights, FixedWeights, FollowingWeights
+from deepen_llm.fusion import AggregationWeights, DynamicWeights, FixedWeights
 from deepen_llm.llm import EnsembleLLM
 from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.limits import declared_window
@@ -258,7 +258,7 @@ def _named_by(given: EnsembleLLM | EnsembleConfig) -> EnsembleConfig | None:
 def _weights(weights: AggregationWeights) -> Any:
     if isinstance(weights, FixedWeights):
         return list(weights.values)
-    return weights.model_dump(mode="json") if isinstance(weights, FollowingWeights) else None
+    return weights.model_dump(mode="json") if isinstance(weights, DynamicWeights) else None
 
 
 def _fusion(settings: EnsembleSettings) -> dict[str, Any]:

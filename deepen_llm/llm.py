@@ -82,13 +82,13 @@ class EnsembleLLM:
             _check_draft_model(self.draft_model, self.members[self.settings.main_model])
         # A member whose weight is fixed at 0 takes no part, unless it is the main model.
         main = self.settings.main_model
-        part = [i for i in range(len(self.members)) if i == main or weights.takes_part(i)]
+        part = [i for i in range(len(self.members)) if i == main or weights.may_have_weight(i)]
         taking_part = [self.members[i] for i in part]
         self._ensemble = Ensemble(
             members=taking_part,
             main=part.index(main),
             fusion=self.settings.fusion.prepare(taking_part, part.index(main)),
-            weights=weights.among(part),
+            weights=weights.subset(part),
             eos_policy=self.settings.eos_policy,
             draft_tokens=self.settings.draft_tokens,
             draft_model=self.draft_model,

@@ -95,8 +95,8 @@ def test_settings_are_the_same_by_either_door(llm: EnsembleLLM) -> None:
 class First(AggregationWeights):
     """The first of the members that take part alone."""
 
-    def weigh(self, logits: Sequence[Tensor], standing: Tensor) -> Tensor:
-        return torch.eye(standing.shape[1])[0].expand(len(logits[0]), -1)
+    def per_token(self, logits: Sequence[Tensor], state: Tensor) -> Tensor:
+        return torch.eye(state.shape[1])[0].expand(len(logits[0]), -1)
 
 
 def test_settings_hold_weights_of_ones_own_and_configurations_refuse_them(llm: EnsembleLLM) -> None:
@@ -120,7 +120,7 @@ def test_a_subset_is_the_ensemble_of_these_members(llm: EnsembleLLM, chosen: lis
     weights = [[1, 2, 5][i] for i in indices]
     main = indices.index(0) if 0 in indices else 0
     made = EnsembleLLM([llm.members[i] for i in indices], fusion="bayes", weights=weights, main_model=main)
-    given, expected = (one.ensemble.weights.standing([[]])[0].tolist() for one in (part, made))
+    given, expected = (one.ensemble.weights.per_prompt([[]])[0].tolist() for one in (part, made))
     assert given == pytest.approx(expected)
     assert part.generate(PROMPT) == made.generate(PROMPT, max_new_tokens=6)
 

@@ -68,7 +68,7 @@ def _score(
     positions = [fused.position_of(index, depth) for index in given for depth in range(len(tokens[index]))]
     logits, _ = fused.logits_at(positions)
     ids = [token.id for index in given for token in tokens[index]]
-    scores = iter(scored(contexts.ensemble.main_model.vocabulary, logits, ids))
+    scores = iter(scored(contexts.ensemble.vocabulary, logits, ids))
     for index, sequence in given.items():
         sequence.score_next([next(scores) for _ in tokens[index]])
 

@@ -34,8 +34,8 @@ class Contexts:
         self, ensemble: Ensemble, prompts: Sequence[EncodedPrompt], *, given: bool = False, healing: bool = False
     ) -> None:
         self.ensemble, members = ensemble, ensemble.members
-        main_vocabulary = ensemble.main_model.vocabulary.fingerprint
-        self._takes_tokens = [member.vocabulary.fingerprint == main_vocabulary for member in members]
+        chosen_from = ensemble.vocabulary.fingerprint
+        self._takes_tokens = [member.vocabulary.fingerprint == chosen_from for member in members]
         fusion_back = [0 if takes_tokens else ensemble.fusion.back for takes_tokens in self._takes_tokens]
         self.heals = [healing and not back for back in fusion_back]
         backs = [

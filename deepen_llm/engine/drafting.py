@@ -88,7 +88,7 @@ class Drafter:
             drafts[:] = [draft[:count] for draft, count in zip(drafts, readable, strict=True)]
 
     def _goes_on(self, draft: Sequence[Token], token: int, longest: int) -> bool:
-        return len(draft) < longest and token not in self._ensemble.main_model.vocabulary.end_of_text
+        return len(draft) < longest and token not in self._ensemble.vocabulary.end_of_text
 
     def _length(self) -> int:
         """The draft length that costs least for each token that is likely to be accepted."""

@@ -13,6 +13,7 @@ from deepen_llm.fusion.gate import Gate
 from deepen_llm.fusion.surfaces.correspondence import Tokens
 from deepen_llm.members.base import Member
 from deepen_llm.structure import TokenBudget
+from deepen_llm.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,13 @@ class Ensemble:
 
     @property
     def main_model(self) -> Member:
-        """The member whose vocabulary tokens are chosen from."""
+        """The main model."""
         return self.members[self.main]
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary that tokens are chosen from: the fusion method's, by default the main model's."""
+        return self.fusion.vocabulary
 
     @cached_property
     def healer(self) -> Healer:

@@ -224,7 +224,7 @@ def _end_by_policy(ensemble: Ensemble, fused: Tensor, main_logits: Tensor) -> Te
         fused: Fused logits, ``[P, V_m]``.
         main_logits: The main model's logits, ``[P, V_m]``.
     """
-    ends = list(ensemble.main_model.vocabulary.end_of_text)
+    ends = list(ensemble.vocabulary.end_of_text)
     if ensemble.eos_policy != "main" or not ends:
         return fused
     is_end = torch.zeros(fused.shape[-1], dtype=torch.bool).index_fill(0, torch.tensor(ends), True)

@@ -22,8 +22,8 @@ class GivenSequence(TokenSequence):
     """A sequence whose tokens are given, and scored.
 
     Args:
-        vocabulary: The main model's vocabulary.
-        ids: Its token ids in that vocabulary, at least one.
+        vocabulary: The ensemble's vocabulary.
+        ids: The token ids of the sequence in that vocabulary, at least one.
         unfinished: Bytes at the prompt's end that only the main model has read: the beginning of a character.
     """
 
@@ -103,7 +103,7 @@ def scored(vocabulary: Vocabulary, logits: Tensor, ids: Sequence[int]) -> list[S
     """Given tokens in the fused distributions before them.
 
     Args:
-        vocabulary: The main model's vocabulary.
+        vocabulary: The ensemble's vocabulary.
         logits: Fused logits, ``[P, V_m]``.
         ids: The token at each position, ``[P]``.
     """

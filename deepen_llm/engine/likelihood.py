@@ -17,7 +17,7 @@ from deepen_llm.members.text.encoding import Prompt
 def prompt_weights(ensemble: Ensemble, columns: Sequence[Sequence[Prompt]]) -> Tensor:
     """The state of the aggregation weights before an answer to each prompt, ``[B, N]``.
 
-    See `AggregationWeights.standing`.
+    See `AggregationWeights.per_prompt`.
 
     Args:
         ensemble: The ensemble.
@@ -30,9 +30,9 @@ def prompt_weights(ensemble: Ensemble, columns: Sequence[Sequence[Prompt]]) -> T
     if not columns[0]:
         return torch.empty(0, len(members))
     if not weights.reads_prompts or len(members) == 1:
-        return weights.standing([[Likelihood()] * len(members)] * len(columns[0]))
+        return weights.per_prompt([[Likelihood()] * len(members)] * len(columns[0]))
     by_member = [likelihoods(member, column, weights.memory) for member, column in zip(members, columns, strict=True)]
-    return weights.standing(list(zip(*by_member, strict=True)))
+    return weights.per_prompt(list(zip(*by_member, strict=True)))
 
 
 def likelihoods(member: Member, prompts: Sequence[Prompt], memory: float = math.inf) -> list[Likelihood]:

@@ -65,7 +65,7 @@ class StepReport:
     def logprob(self, position: int, token: int, count: int) -> TokenLogprob:
         """The fused log-probability of a token, with the ``count`` likeliest beside it."""
         logprobs = self._fused[position].log_softmax(-1)
-        vocabulary = self._ensemble.main_model.vocabulary
+        vocabulary = self._ensemble.vocabulary
         chosen = candidate(vocabulary, logprobs, token)
         return TokenLogprob(chosen.token, chosen.text, chosen.logprob, _top(vocabulary, logprobs, count))
 
@@ -77,22 +77,22 @@ class StepReport:
             token: The committed token.
             text: The characters that it completed.
         """
-        main, closed = self._ensemble.main_model.vocabulary, self._closed[position]
-        logprobs = self._logprobs(position)
+        vocabulary, logprobs = self._ensemble.vocabulary, self._logprobs(position)
         fused, by_main = self._fused[position].log_softmax(-1), logprobs[self._ensemble.main]
-        chosen, main_choice = candidate(main, fused, token), candidate(main, by_main, int(by_main.argmax()))
+        chosen = candidate(vocabulary, fused, token)
+        main_choice = candidate(self._ensemble.main_model.vocabulary, by_main, int(by_main.argmax()))
         moved_by, reason = self._reason(position, chosen, main_choice, logprobs)
         return TokenTrace(
             chosen=chosen,
             main_choice=main_choice,
             changed=chosen.token != main_choice.token,
             members=self._views(position, logprobs),
-            fused=_top(main, fused, _TOP),
+            fused=_top(vocabulary, fused, _TOP),
             reason=reason,
             text=text,
             main_model=self._ensemble.main,
             moved_by=moved_by,
-            course=() if closed else self._course(position, token),
+            search_path=() if self._closed[position] else self._search_path(position, token),
         )
 
     def _logprobs(self, position: int) -> dict[int, Tensor]:
@@ -128,10 +128,10 @@ class StepReport:
         probability = math.exp(main_choice.logprob)
         return moved_by, f"{main_choice.text!r} ({probability:.2f}) gave way to {chosen.text!r}: {why}"
 
-    def _course(self, position: int, token: int) -> tuple[SearchStep, ...]:
+    def _search_path(self, position: int, token: int) -> tuple[SearchStep, ...]:
         # A boundary that was fused has logits of all members.
         logits = [of_member[position : position + 1] for of_member in self.logits if of_member is not None]
-        return self._ensemble.fusion.course(logits, self._weights[position : position + 1], token)
+        return self._ensemble.fusion.search_path(logits, self._weights[position : position + 1], token)
 
     def _moved_by(self, position: int, token: int, logprobs: Mapping[int, Tensor]) -> tuple[str | None, str]:
         """The member that moved a token away from the main model's choice, and in words why."""
@@ -148,12 +148,12 @@ class StepReport:
 
     def _probability_of(self, member: int, position: int, token: int, logprobs: Tensor) -> float:
         """A member's own probability of the main token's surface, or of the end of text; by all its readings."""
-        main, vocabulary = self._ensemble.main_model.vocabulary, self._ensemble.members[member].vocabulary
+        chosen_from, vocabulary = self._ensemble.vocabulary, self._ensemble.members[member].vocabulary
         beside = member in self._fused_evidence  # else the log-probabilities are of all its readings
         evidence = self._evidence[member][position] if beside else Evidence(1.0)
-        if token in main.end_of_text:
+        if token in chosen_from.end_of_text:
             return evidence.here * float(logprobs[list(vocabulary.end_of_text)].exp().sum())
-        id_ = vocabulary.ids.get(main.surfaces[token] or b"")
+        id_ = vocabulary.ids.get(chosen_from.surfaces[token] or b"")
         here = 0.0 if id_ is None else float(logprobs[id_].exp())
         straddlers = self._straddlers(member, position, token) if beside else []
         return evidence.here * here + sum(straddler.share for straddler in straddlers)
@@ -163,7 +163,7 @@ class StepReport:
         if member not in self._evidence:
             return []
         surfaces = self._ensemble.members[member].vocabulary.surfaces
-        surface = self._ensemble.main_model.vocabulary.surfaces[token]
+        surface = self._ensemble.vocabulary.surfaces[token]
         if not surface:
             return []
         fitting = [

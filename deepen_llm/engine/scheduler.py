@@ -101,6 +101,6 @@ class CacheBudget:
         return all(needed[device] <= _USABLE * free for device, free in self._free.items())
 
     def _kept_logits(self, member: Member) -> int:
-        """Bytes of the logits that fusion keeps per sequence; none of a member with the main model's vocabulary."""
-        same = member.vocabulary.fingerprint == self._ensemble.main_model.vocabulary.fingerprint
+        """Bytes of the logits that fusion keeps per sequence; none of a member with the ensemble's vocabulary."""
+        same = member.vocabulary.fingerprint == self._ensemble.vocabulary.fingerprint
         return 0 if same else self._ensemble.fusion.back * _LOGIT * member.vocabulary.size

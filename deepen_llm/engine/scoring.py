@@ -19,7 +19,7 @@ class Continuation:
 
     Attributes:
         prompt: The prompt, as each member encodes it.
-        tokens: The main-model tokens that follow it, at least one.
+        tokens: The tokens that follow it, of the ensemble's vocabulary, at least one.
         unfinished: Bytes at the prompt's end that only the main model has read: the beginning of a character.
     """
 
@@ -43,7 +43,7 @@ def score(
     Raises:
         LogitsError: A member's logits, or the fused ones, are no distribution.
     """
-    engine, vocabulary = Engine(ensemble, batch_size), ensemble.main_model.vocabulary
+    engine, vocabulary = Engine(ensemble, batch_size), ensemble.vocabulary
     sequences = [
         GivenSequence(vocabulary, continuation.tokens, continuation.unfinished) for continuation in continuations
     ]

@@ -155,7 +155,7 @@ class Weighing:
     ) -> Weighed:
         ensemble, count, (closed, ahead) = self._ensemble, len(logits), gate
         expected = ensemble.fusion.expected(logits, past) if ensemble.weights.reads_logits else logits
-        weights = ensemble.weights.weigh(expected, state).float()
+        weights = ensemble.weights.per_token(expected, state).float()
         if ensemble.gate.when == "safe" and ahead and count > 1:
             agreed = agreeing(ensemble.members, ensemble.main, ahead, logits, weights)
             closed = [reason or "members agree" * agree for reason, agree in zip(closed, agreed, strict=True)]
@@ -180,7 +180,7 @@ class Weighing:
     def _learned_from(
         self, state: Tensor, depth: int, sequences: Sequence[int], ids: Sequence[int], *, given: bool
     ) -> Tensor:
-        surfaces = self._ensemble.main_model.vocabulary.surfaces
+        surfaces = self._ensemble.vocabulary.surfaces
         sizes = torch.tensor([len(surfaces[id_] or b"") for id_ in ids])
         parts = torch.ones(len(sequences), state.shape[1])
         if depth < len(self._parts):

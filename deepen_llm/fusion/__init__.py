@@ -9,10 +9,10 @@ from deepen_llm.fusion.methods import Bayes, Deepen, Exact, Surface
 from deepen_llm.fusion.needs import Needs
 from deepen_llm.fusion.registry import DEFAULT, METHODS, STARTING_METHODS, method_class, named_method
 from deepen_llm.fusion.weights.base import AggregationWeights, FixedWeights, Likelihood, adapted_weights
-from deepen_llm.fusion.weights.dynamic import EntropyWeights, FollowingWeights, PromptWeights
+from deepen_llm.fusion.weights.dynamic import DynamicWeights, EntropyWeights, PromptWeights
 from deepen_llm.fusion.weights.tracking import TrackWeights
 
-FOLLOWING: dict[str, type[FollowingWeights]] = {
+DYNAMIC: dict[str, type[DynamicWeights]] = {
     "prompt": PromptWeights,
     "entropy": EntropyWeights,
     "track": TrackWeights,
@@ -20,7 +20,7 @@ FOLLOWING: dict[str, type[FollowingWeights]] = {
 """Weights that follow the input, by the names that users give them."""
 
 
-def named_weights(given: str | Mapping[str, Any]) -> FollowingWeights:
+def named_weights(given: str | Mapping[str, Any]) -> DynamicWeights:
     """The weights of a name, or of a mapping with ``by`` and options.
 
     Raises:
@@ -30,30 +30,30 @@ def named_weights(given: str | Mapping[str, Any]) -> FollowingWeights:
     PromptWeights(by='prompt', tau=0.5, per='token')
     """
     options = {"by": given} if isinstance(given, str) else dict(given)
-    known = ", ".join(map(repr, FOLLOWING))
+    known = ", ".join(map(repr, DYNAMIC))
     if "by" not in options:
         raise ConfigError(f"weights={options!r} do not say by what", hint=f"add 'by', one of {known}")
     name = options["by"]
-    if not isinstance(name, str) or name not in FOLLOWING:
+    if not isinstance(name, str) or name not in DYNAMIC:
         raise ConfigError(
-            f"unknown aggregation weights {name!r}{suggestion(name, FOLLOWING)}",
+            f"unknown aggregation weights {name!r}{suggestion(name, DYNAMIC)}",
             hint=f"give one number per member, or one of {known}",
         )
-    return FOLLOWING[name](**options)
+    return DYNAMIC[name](**options)
 
 
 __all__ = [
     "DEFAULT",
-    "FOLLOWING",
+    "DYNAMIC",
     "METHODS",
     "STARTING_METHODS",
     "AggregationWeights",
     "Bayes",
     "Deepen",
+    "DynamicWeights",
     "EntropyWeights",
     "Exact",
     "FixedWeights",
-    "FollowingWeights",
     "Fusion",
     "FusionMethod",
     "Likelihood",

@@ -129,7 +129,7 @@ class Fusion(ABC):
         return logits
 
     @torch.inference_mode()
-    def course(self, logits: Sequence[Tensor], weights: Tensor, token: int) -> tuple[SearchStep, ...]:
+    def search_path(self, logits: Sequence[Tensor], weights: Tensor, token: int) -> tuple[SearchStep, ...]:
         """How the search for one step's fused logits went, by running it again; for traces.
 
         Args:
@@ -145,12 +145,12 @@ class Fusion(ABC):
         if bool((weights[:, self.main] >= 1).all()):
             return ()
         folded = [role.fold(one) for role, one in zip(self._roles, logits, strict=True)]
-        searched = self._course(folded, weights.to(own.device))
+        searched = self._search_path(folded, weights.to(own.device))
         unfold = self._roles[self.main].unfold
         return tuple(SearchStep(value, float(unfold(z, own).softmax(-1)[0, token])) for z, value in searched)
 
-    def _course(self, logits: Sequence[Tensor], weights: Tensor) -> list[tuple[Tensor, float]]:
-        """`course`, for logits whose end of text is one token: the logits ``[1, V_m]`` and the objective there."""
+    def _search_path(self, logits: Sequence[Tensor], weights: Tensor) -> list[tuple[Tensor, float]]:
+        """`search_path`, for logits whose end of text is one token: the logits ``[1, V_m]`` and the objective there."""
         return []
 
     def _fuse_behind(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 
 class Trial(Protocol):
@@ -117,8 +117,8 @@ class Number(Tunable):
     sweep: Sweep | None = field(default=None, kw_only=True)
 
     @property
+    @override
     def distribution(self) -> tuple[Any, ...]:
-        """See `Tunable`, as for all that follow."""
         return self.low, self.high, self.digits, self.log
 
     def narrowed(self, given: Sequence[Any]) -> Self:
@@ -164,8 +164,8 @@ class Choice(Tunable):
         return cls(name, {str(one): {name: one} for one in values}, **given)
 
     @property
+    @override
     def distribution(self) -> tuple[Any, ...]:
-        """See `Tunable`, as for all that follow."""
         return self.usual or tuple(self.choices)
 
     def narrowed(self, given: Sequence[Any]) -> Self:

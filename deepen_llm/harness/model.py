@@ -225,7 +225,7 @@ class DeepenLM(TemplateLM):
         ]
 
     def _request(self, context: str, task: TaskOptions, number: int) -> Request[Answer]:
-        vocabulary = self._ensemble.main_model.vocabulary
+        vocabulary = self._ensemble.vocabulary
         seed = int(torch.randint(2**62, ())) if task.seed is None else task.seed + number
         generator = torch.Generator().manual_seed(seed)
         prompt = self._reading.prompt(context, task.options.max_new_tokens)
@@ -240,7 +240,7 @@ class DeepenLM(TemplateLM):
 
     def _text(self, tokens: Sequence[int], task: TaskOptions) -> str:
         """An answer as ``hf`` gives it: decoded without special tokens, and cut before the task's stop strings."""
-        spellings, ids = self._ensemble.main_model.vocabulary.spellings, task.options.stop_token_ids
+        spellings, ids = self._ensemble.vocabulary.spellings, task.options.stop_token_ids
         ends = (i for i, token in enumerate(tokens) if token in ids or spellings.get(token) in task.until)
         decoded = self.tokenizer.decode(tokens[: next(ends, len(tokens))], skip_special_tokens=True)
         return str(postprocess_generated_text(decoded, list(task.until), None))

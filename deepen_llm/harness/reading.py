@@ -42,8 +42,8 @@ class Reading:
             for window, member in zip(windows, self.members, strict=True)
         ]
         self.max_length: int = max_length or resolve_max_length(self.main.model.config, self.main.tokenizer)
-        main_vocabulary = self.main.vocabulary.fingerprint
-        self._takes_tokens = [member.vocabulary.fingerprint == main_vocabulary for member in self.members]
+        chosen_from = ensemble.vocabulary.fingerprint
+        self._takes_tokens = [member.vocabulary.fingerprint == chosen_from for member in self.members]
 
     @property
     def prefix_token_id(self) -> int:

@@ -96,7 +96,7 @@ class TokenTrace:
         moved_by: The member that moved the token away from the main model's choice: of those that give it a higher
             probability than the main model, the one whose probability times weight is largest. None where nothing
             changed, or no member gives it a higher probability.
-        course: The steps of the search, its start first; empty where nothing is searched, as in a closed form.
+        search_path: The steps of the search, its start first; empty where nothing is searched, as in a closed form.
     """
 
     chosen: Candidate
@@ -108,4 +108,4 @@ class TokenTrace:
     text: str
     main_model: int
     moved_by: str | None
-    course: tuple[SearchStep, ...]
+    search_path: tuple[SearchStep, ...]

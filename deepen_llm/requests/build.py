@@ -141,7 +141,7 @@ class Requests:
                 _check_length(guide, options, self._ensemble.tokens_left([len(encoded.ids) for encoded in prompt]))
             answers.append(
                 Answer(
-                    self._ensemble.main_model.vocabulary,
+                    self._ensemble.vocabulary,
                     options,
                     generator,
                     guide,
@@ -154,22 +154,22 @@ class Requests:
         return Request(prompt, answers, options)
 
     def _stops(self, options: GenerationOptions) -> Stops:
-        return Stops.of(options, self._ensemble.main_model.vocabulary)
+        return Stops.of(options, self._ensemble.vocabulary)
 
     def _grammar(self, options: GenerationOptions, toolbox: Toolbox | None, stops: Stops) -> Grammar | None:
         """The grammar of a structured answer; None for free text."""
         response_format = options.response_format
         if toolbox is not None:
-            main = self._ensemble.main_model
-            special = {token: id_ for id_, token in main.vocabulary.spellings.items()}
+            main, vocabulary = self._ensemble.main_model, self._ensemble.vocabulary
+            special = {token: id_ for id_, token in vocabulary.spellings.items()}
             schema = response_format.schema if response_format else None
-            grammar = lark.of_tools(main.tool_format, toolbox, special, schema, stops.special(main.vocabulary))
+            grammar = lark.of_tools(main.tool_format, toolbox, special, schema, stops.special(vocabulary))
             return self._grammars.compile(grammar, short_calls(main.tool_format, toolbox))
         return self._grammars.compile(lark.of_schema(response_format.schema)) if response_format else None
 
     @cached_property
     def _grammars(self) -> Grammars:
-        return Grammars(self._ensemble.main_model.vocabulary)
+        return Grammars(self._ensemble.vocabulary)
 
 
 def _check_length(guide: Guide, options: GenerationOptions, budget: TokenBudget) -> None:

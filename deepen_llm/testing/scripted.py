@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+from typing_extensions import override
 
 from deepen_llm.members.transformers_api import cache_of
 from deepen_llm.vocabulary import Vocabulary
@@ -78,8 +79,8 @@ class TokenScript(Script):
     def __init__(self, tokens: Sequence[int], strength: float) -> None:
         self.tokens, self.strength = tuple(tokens), strength
 
+    @override
     def add(self, logits: Tensor, ids: Tensor, mask: Tensor | None, positions: Tensor, cache: Any) -> None:
-        """See `Script`."""
         script = torch.tensor(self.tokens, device=logits.device)
         wanted = script[(positions + 1).clamp(max=len(script) - 1)]
         logits.scatter_add_(2, wanted.unsqueeze(-1), torch.full_like(logits[..., :1], self.strength))
@@ -104,8 +105,8 @@ class AnswerScript(Script):
         self._vocabulary, self._answers, self._strength, self._layer = vocabulary, answers, strength, layer
         self._marks = [mark.encode() for mark in marks]
 
+    @override
     def add(self, logits: Tensor, ids: Tensor, mask: Tensor | None, positions: Tensor, cache: Any) -> None:
-        """See `Script`."""
         seen = ids[:, None, :, None].float()  # [B, 1, slots, 1], as keys are
         if cache is not None:
             seen, _ = cache.update(seen, seen, self._layer)

@@ -1,4 +1,4 @@
-"""The laws of aggregation weights: they sum to 1 at every place, whoever is beside it."""
+"""Conformance tests of aggregation weights: they sum to 1 at every position, and positions are independent."""
 
 from __future__ import annotations
 
@@ -29,103 +29,106 @@ class AggregationWeightsTests:
         raise NotImplementedError("override the fixture `weights`, which returns weights of three members")
 
     def test_weights_sum_to_one(self, weights: AggregationWeights) -> None:
-        """At every place, none of them negative."""
-        found = weights.weigh(_logits(), weights.standing(_likelihoods(weights)))
-        self._assert_weights(found, 3)
+        """At every position, none of them negative."""
+        self._assert_weights(weights.per_token(_logits(), weights.per_prompt(_likelihoods(weights))), 3)
 
-    def test_what_holds_for_a_prompt_is_a_row_for_each(self, weights: AggregationWeights) -> None:
-        """On the CPU; unless the weights learn, they are weights already."""
-        standing = weights.standing(_likelihoods(weights))
-        assert standing.shape == (_ROWS, 3)
-        assert standing.device.type == "cpu"
+    def test_per_prompt_gives_one_line_of_the_batch_for_each_prompt(self, weights: AggregationWeights) -> None:
+        """They are on the CPU and, unless the weights learn, sum to 1."""
+        state = weights.per_prompt(_likelihoods(weights))
+        assert state.shape == (_ROWS, 3)
+        assert state.device.type == "cpu"
         if not weights.learns:
-            self._assert_weights(standing, 3)
+            self._assert_weights(state, 3)
 
-    def test_places_do_not_depend_on_each_other(self, weights: AggregationWeights) -> None:
-        """Prompts and places one by one have the weights that they have together."""
-        told, logits = _likelihoods(weights), _logits()
-        whole = weights.weigh(logits, weights.standing(told))
+    def test_positions_do_not_depend_on_each_other(self, weights: AggregationWeights) -> None:
+        """Prompts and positions one by one have the weights that they have together (law 6)."""
+        likelihoods, logits = _likelihoods(weights), _logits()
+        whole = weights.per_token(logits, weights.per_prompt(likelihoods))
         rows = [
-            weights.weigh([one[row, None] for one in logits], weights.standing([told[row]])) for row in range(_ROWS)
+            weights.per_token([member[row, None] for member in logits], weights.per_prompt([likelihoods[row]]))
+            for row in range(_ROWS)
         ]
         torch.testing.assert_close(torch.cat(rows), whole, atol=self.atol, rtol=0)
 
-    def test_weights_that_look_at_nothing_are_the_same_everywhere(self, weights: AggregationWeights) -> None:
-        """What ``reads_prompts`` and ``reads_logits`` deny is not looked at."""
-        told, standing = _likelihoods(weights), weights.standing(_likelihoods(weights))
+    def test_weights_that_read_nothing_are_the_same_everywhere(self, weights: AggregationWeights) -> None:
+        """Inputs that ``reads_prompts`` and ``reads_logits`` exclude change nothing."""
+        likelihoods = _likelihoods(weights)
+        state = weights.per_prompt(likelihoods)
         if not weights.reads_prompts:
-            other = weights.standing([[Likelihood(-9.0 * i, 3, 7) for i in range(3)] for _ in told])
-            assert torch.equal(other, standing)
+            other = weights.per_prompt([[Likelihood(-9.0 * i, 3, 7) for i in range(3)] for _ in likelihoods])
+            assert torch.equal(other, state)
         if not weights.reads_logits:
-            other = weights.weigh([one.flip(-1) * 2 for one in _logits()], standing)
-            assert torch.equal(other, weights.weigh(_logits(), standing))
+            other = weights.per_token([one.flip(-1) * 2 for one in _logits()], state)
+            assert torch.equal(other, weights.per_token(_logits(), state))
 
     def test_tokens_that_are_ruled_out_do_no_harm(self, weights: AggregationWeights) -> None:
         """Padding, all tokens but one, and all tokens of a member that abstains."""
         for out in (slice(30, None), slice(1, None), slice(None)):
             logits = _logits()
             logits[1][:, out] = -torch.inf
-            self._assert_weights(weights.weigh(logits, weights.standing(_likelihoods(weights))), 3)
+            self._assert_weights(weights.per_token(logits, weights.per_prompt(_likelihoods(weights))), 3)
 
     @pytest.mark.parametrize("members", [[0, 2], [1, 0], [2], [0, 1, 2]], ids=str)
-    def test_weights_among_some_members(self, weights: AggregationWeights, members: list[int]) -> None:
-        """They are weights of these alone, and those among all are the same."""
-        if not any(weights.takes_part(member) for member in members):
+    def test_a_subset_has_weights_of_its_members(self, weights: AggregationWeights, members: list[int]) -> None:
+        """They sum to 1 over the subset; the subset of all members has the same weights as before."""
+        if not any(weights.may_have_weight(member) for member in members):
             pytest.skip("none of them may have weight")
-        some = weights.among(members)
+        subset = weights.subset(members)
         logits = [_logits()[member] for member in members]
-        told = [[row[member] for member in members] for row in _likelihoods(weights)]
-        found = some.weigh(logits, some.standing(told))
-        self._assert_weights(found, len(members))
-        for place, member in enumerate(members):
-            assert some.takes_part(place) == weights.takes_part(member)
+        likelihoods = [[row[member] for member in members] for row in _likelihoods(weights)]
+        of_subset = subset.per_token(logits, subset.per_prompt(likelihoods))
+        self._assert_weights(of_subset, len(members))
+        for index, member in enumerate(members):
+            assert subset.may_have_weight(index) == weights.may_have_weight(member)
         if members == [0, 1, 2]:
-            torch.testing.assert_close(found, weights.weigh(logits, weights.standing(told)), atol=self.atol, rtol=0)
+            whole = weights.per_token(logits, weights.per_prompt(likelihoods))
+            torch.testing.assert_close(of_subset, whole, atol=self.atol, rtol=0)
 
-    def test_who_takes_no_part_has_no_weight(self, weights: AggregationWeights) -> None:
-        """It is never read, so that no weight could count."""
-        found = weights.weigh(_logits(), weights.standing(_likelihoods(weights)))
+    def test_a_member_that_may_not_have_weight_has_none(self, weights: AggregationWeights) -> None:
+        """Such a member is never read."""
+        values = weights.per_token(_logits(), weights.per_prompt(_likelihoods(weights)))
         for member in range(3):
-            assert weights.takes_part(member) or bool((found[:, member] == 0).all())
+            assert weights.may_have_weight(member) or bool((values[:, member] == 0).all())
 
     @pytest.mark.parametrize("given", [True, False])
-    def test_what_was_learned_gives_weights(self, weights: AggregationWeights, given: bool) -> None:
-        """Behind a token; weights that do not learn stay, others favor who foresaw a text that is given."""
-        before = weights.standing(_likelihoods(weights))
+    def test_learned_state_gives_weights(self, weights: AggregationWeights, given: bool) -> None:
+        """Weights that do not learn stay as they are; others favor the member that predicted a given text."""
+        before = weights.per_prompt(_likelihoods(weights))
         parts = torch.tensor([0.9, 0.1, 0.1]).expand(_ROWS, -1)
         after = weights.learn(before, parts, torch.full((_ROWS,), 4), given=given)
         assert after.shape == before.shape
-        self._assert_weights(weights.weigh(_logits(), after), 3)
+        self._assert_weights(weights.per_token(_logits(), after), 3)
         if not weights.learns:
             assert torch.equal(after, before)
         elif given:
-            level = weights.standing([[Likelihood()] * 3])
+            level = weights.per_prompt([[Likelihood()] * 3])
             credited = weights.learn(level, parts[:1], torch.full((1,), 4), given=True)
-            assert float(weights.weigh(_logits(1), credited)[0, 0]) > float(weights.weigh(_logits(1), level)[0, 0])
+            after_credit, without_credit = (weights.per_token(_logits(1), one)[0, 0] for one in (credited, level))
+            assert float(after_credit) > float(without_credit)
 
-    def test_what_is_given_stays_as_it_was(self, weights: AggregationWeights) -> None:
-        """Logits and what holds are not written into."""
-        logits, standing = _logits(), weights.standing(_likelihoods(weights))
-        before = [one.clone() for one in (*logits, standing)]
-        weights.weigh(logits, standing)
-        weights.learn(standing, torch.full((_ROWS, 3), 0.5), torch.full((_ROWS,), 2), given=True)
-        assert all(torch.equal(one, other) for one, other in zip((*logits, standing), before, strict=True))
+    def test_inputs_are_not_written_into(self, weights: AggregationWeights) -> None:
+        """Logits and state keep their values."""
+        logits, state = _logits(), weights.per_prompt(_likelihoods(weights))
+        before = [one.clone() for one in (*logits, state)]
+        weights.per_token(logits, state)
+        weights.learn(state, torch.full((_ROWS, 3), 0.5), torch.full((_ROWS,), 2), given=True)
+        assert all(torch.equal(one, other) for one, other in zip((*logits, state), before, strict=True))
 
-    def _assert_weights(self, found: Tensor, members: int) -> None:
-        assert found.shape[1] == members
-        assert bool((found >= 0).all())
-        torch.testing.assert_close(found.sum(-1).double(), torch.ones(len(found)).double(), atol=1e-5, rtol=0)
+    def _assert_weights(self, values: Tensor, members: int) -> None:
+        assert values.shape[1] == members
+        assert bool((values >= 0).all())
+        torch.testing.assert_close(values.sum(-1).double(), torch.ones(len(values)).double(), atol=1e-5, rtol=0)
 
 
 def _likelihoods(weights: AggregationWeights) -> Sequence[Sequence[Likelihood]]:
-    """Of five prompts, as weights of this kind get them; the last of them is of one token, with nothing to count."""
+    """Likelihoods of five prompts, without content unless the weights read them; the last has no token that counts."""
     if not weights.reads_prompts:
         return [[Likelihood()] * 3] * _ROWS
-    told = [[Likelihood(-3.0 - row * i, 4 + i, 17 + row) for i in range(3)] for row in range(_ROWS - 1)]
-    return [*told, [Likelihood()] * 3]
+    counted = [[Likelihood(-3.0 - row * i, 4 + i, 17 + row) for i in range(3)] for row in range(_ROWS - 1)]
+    return [*counted, [Likelihood()] * 3]
 
 
 def _logits(rows: int = _ROWS) -> list[Tensor]:
     """Each member's logits, ``[rows, V_i]``."""
-    made = torch.Generator().manual_seed(3)
-    return [3 * torch.randn(rows, size, generator=made) for size in _SIZES]
+    generator = torch.Generator().manual_seed(3)
+    return [3 * torch.randn(rows, size, generator=generator) for size in _SIZES]

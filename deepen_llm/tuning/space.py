@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from typing_extensions import Self
 
 from deepen_llm.errors import suggestion
-from deepen_llm.fusion import DEFAULT, FOLLOWING, METHODS, STARTING_METHODS, adapted_weights, method_class
+from deepen_llm.fusion import DEFAULT, DYNAMIC, METHODS, STARTING_METHODS, adapted_weights, method_class
 from deepen_llm.fusion.gate import When
 from deepen_llm.fusion.tunable import Tunable, propose
 from deepen_llm.options import Options
@@ -164,7 +164,7 @@ class SearchSpace(Options):
         """The weights that a method takes, and the name of that choice."""
         if METHODS[method].mixes:
             return "weights", self.weights
-        learning = {name for name, kind in FOLLOWING.items() if kind.learns}
+        learning = {name for name, kind in DYNAMIC.items() if kind.learns}
         return "weights_of_no_mixture", tuple(one for one in self.weights if one not in learning)
 
     def _weights(self, trial: Trial, members: Sequence[int], alone: Sequence[float], method: str) -> Any:

@@ -16,7 +16,7 @@ from deepen_llm.errors import ConfigError
 from deepen_llm.fusion import AggregationWeights, Bayes, FixedWeights, Fusion, FusionMethod, adapted_weights
 from deepen_llm.fusion.base import Fusible
 from deepen_llm.fusion.gate import Gate
-from deepen_llm.fusion.weights.dynamic import FollowingWeights
+from deepen_llm.fusion.weights.dynamic import DynamicWeights
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.vocabulary import shared_anchors
 from research.study.long_lab import LongLab
@@ -61,7 +61,7 @@ class Setting:
     members: tuple[str, ...]
     main: str
     fusion: FusionMethod = field(default_factory=Bayes)
-    weights: tuple[float, ...] | FollowingWeights | None = None
+    weights: tuple[float, ...] | DynamicWeights | None = None
     gate: Gate = field(default_factory=Gate)
     outputs: bool = False
 
@@ -148,7 +148,7 @@ class Lab:
 
     def _outcome(self, setting: Setting, split: str) -> Outcome:
         fusion = self.prepare(setting)
-        learns = isinstance(setting.weights, FollowingWeights) and setting.weights.learns
+        learns = isinstance(setting.weights, DynamicWeights) and setting.weights.learns
         along = fusion.back or learns or setting.gate.when == "safe"
         return self.read_along(setting, fusion, split) if along else self.replayed(setting, fusion, split)
 
@@ -156,9 +156,7 @@ class Lab:
         """Where more counts than what is recorded (earlier or committed tokens): members read the answers again."""
         members = [self._members[name] for name in setting.members]
         weights = setting.weights
-        aggregation = (
-            weights if isinstance(weights, FollowingWeights) else FixedWeights(weights or [1.0] * len(members))
-        )
+        aggregation = weights if isinstance(weights, DynamicWeights) else FixedWeights(weights or [1.0] * len(members))
         main = setting.members.index(setting.main)
         ensemble = Ensemble(members, main, fusion, aggregation, "fused", gate=setting.gate)
         logits, targets, owners = followed(ensemble, self.asked[split])
@@ -186,13 +184,13 @@ class Lab:
     def _weights(self, setting: Setting, record: Record) -> Tensor:
         """The weights in force before each token, ``[P, N]``, the gate's share in them included."""
         logits, main = [one.logits for one in record.said], setting.members.index(setting.main)
-        following = setting.weights
-        if not isinstance(following, FollowingWeights):
-            aggregation: AggregationWeights = FixedWeights(following or [1.0] * len(logits))
+        chosen = setting.weights
+        if not isinstance(chosen, DynamicWeights):
+            aggregation: AggregationWeights = FixedWeights(chosen or [1.0] * len(logits))
         else:
-            aggregation = following
-        standing = aggregation.standing(list(zip(*(one.prompts for one in record.said), strict=True)))
-        weights = aggregation.weigh(logits, standing[record.owners]).float()
+            aggregation = chosen
+        state = aggregation.per_prompt(list(zip(*(one.prompts for one in record.said), strict=True)))
+        weights = aggregation.per_token(logits, state[record.owners]).float()
         shut = torch.tensor(is_confident(setting.gate, logits[main]))
         if setting.gate.when == "boundary":
             shut = torch.stack([one.merges for i, one in enumerate(record.said) if i != main]).any(0)

@@ -49,8 +49,8 @@ def test_an_answer_begins_with_the_weights_of_its_prompt(prompt: str) -> None:
 
 def test_a_prompt_that_a_member_cannot_count_tells_nothing() -> None:
     assert weights_of(EnsembleLLM(pair(), weights="track"), "T") == [0.5, 0.5]
-    standing = QUICK.standing([[Likelihood(-3.0, 2, 5), Likelihood()], [Likelihood(-math.inf, 2, 5)] * 2])
-    assert QUICK.weigh((), standing).tolist() == [[0.5, 0.5], [0.5, 0.5]]
+    state = QUICK.per_prompt([[Likelihood(-3.0, 2, 5), Likelihood()], [Likelihood(-math.inf, 2, 5)] * 2])
+    assert QUICK.per_token((), state).tolist() == [[0.5, 0.5], [0.5, 0.5]]
 
 
 @pytest.mark.parametrize("fusion", MIXTURES, ids=lambda fusion: fusion.method)
@@ -59,9 +59,9 @@ def test_each_token_counts_by_its_probability_in_each_member(fusion: FusionMetho
     llm = EnsembleLLM(members, weights=QUICK, fusion=fusion)
     out = llm.generate(PROMPTS[0], max_new_tokens=16, temperature=1.5, seed=2, trace=True)
     ids = list(llm.main_model.encode_prompt(PROMPTS[0]).ids)
-    standing, said = [0.0, 0.0], [own_logprobs(model, [*ids, *out.tokens]).tolist() for model, _ in members]
+    state, said = [0.0, 0.0], [own_logprobs(model, [*ids, *out.tokens]).tolist() for model, _ in members]
     for place, id_ in enumerate([*ids[1:], *out.tokens]):
-        weights = (0.9 * (0.5 * torch.tensor(standing)).softmax(-1) + 0.05).tolist()
+        weights = (0.9 * (0.5 * torch.tensor(state)).softmax(-1) + 0.05).tolist()
         probabilities = [math.exp(one[place]) for one in said]
         if place >= len(ids) - 1:
             assert out.trace is not None
@@ -72,7 +72,7 @@ def test_each_token_counts_by_its_probability_in_each_member(fusion: FusionMetho
             mixed = sum(weight * p for weight, p in zip(weights, probabilities, strict=True))
             probabilities = [AWAKE * p + (1 - AWAKE) * mixed for p in probabilities]
         fades = math.exp(-len(llm.main_model.vocabulary.surfaces[id_] or b"") / 20)
-        standing = [(old + math.log(p)) * fades for old, p in zip(standing, probabilities, strict=True)]
+        state = [(old + math.log(p)) * fades for old, p in zip(state, probabilities, strict=True)]
 
 
 GATED: list[dict[str, Any]] = [{}, {"gate": {"when": "unsure", "below": 0.02}}, {"eos_policy": "main"}]
@@ -139,9 +139,9 @@ def test_a_score_does_not_depend_on_how_much_is_read_at_once(
 class Watched(TrackWeights):
     """Keeps, for each committed token of one row, the weights before it, its parts and its bytes."""
 
-    def learn(self, standing: Tensor, parts: Tensor, sizes: Tensor, *, given: bool) -> Tensor:
-        WATCHED.append((self.weigh((), standing)[0], parts[0].double(), float(sizes[0])))
-        return super().learn(standing, parts, sizes, given=given)
+    def learn(self, state: Tensor, parts: Tensor, sizes: Tensor, *, given: bool) -> Tensor:
+        WATCHED.append((self.per_token((), state)[0], parts[0].double(), float(sizes[0])))
+        return super().learn(state, parts, sizes, given=given)
 
 
 WATCHED: list[tuple[Tensor, Tensor, float]] = []
@@ -164,10 +164,10 @@ def learned(
     weights: TrackWeights, parts: Sequence[Tensor], sizes: Sequence[float]
 ) -> list[tuple[Tensor, Tensor, float]]:
     """What `Watched` keeps, of a made-up text without a prompt."""
-    standing, steps = weights.standing([[Likelihood()] * len(parts[0])]), list[tuple[Tensor, Tensor, float]]()
+    state, steps = weights.per_prompt([[Likelihood()] * len(parts[0])]), list[tuple[Tensor, Tensor, float]]()
     for one, size in zip(parts, sizes, strict=True):
-        steps.append((weights.weigh((), standing)[0], one, size))
-        standing = weights.learn(standing, one[None], torch.tensor([size]), given=True)
+        steps.append((weights.per_token((), state)[0], one, size))
+        state = weights.learn(state, one[None], torch.tensor([size]), given=True)
     return steps
 
 

@@ -23,7 +23,7 @@ from tests.tokenizers import SMALL
 Pair = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 KINDS = ("byte_level_bpe", "sentencepiece_bpe")
 SPELLED = "The fox.<|end|>The dog and</s> the fox"  # each tokenizer has one of the two as a special token
-FOLLOWING: list[AggregationWeights] = [PromptWeights(tau=0.5), EntropyWeights(tau=0.05)]
+DYNAMIC: list[AggregationWeights] = [PromptWeights(tau=0.5), EntropyWeights(tau=0.05)]
 
 
 def pair() -> list[Pair]:
@@ -95,12 +95,12 @@ def test_a_copy_has_equal_weight(by: str) -> None:
 
 def test_a_prompt_without_a_token_to_count_has_equal_weights() -> None:
     assert weights_of(EnsembleLLM(pair(), weights="prompt"), "T") == [0.5, 0.5]
-    silent = PromptWeights().standing([[Likelihood(-3.0, 2, 5), Likelihood()], [Likelihood(-3.0, 2, 5)] * 2])
+    silent = PromptWeights().per_prompt([[Likelihood(-3.0, 2, 5), Likelihood()], [Likelihood(-3.0, 2, 5)] * 2])
     assert silent.tolist() == [[0.5, 0.5], [0.5, 0.5]]
 
 
 @pytest.mark.parametrize("draft_tokens", [0, 4])
-@pytest.mark.parametrize("weights", FOLLOWING, ids=["prompt", "entropy"])
+@pytest.mark.parametrize("weights", DYNAMIC, ids=["prompt", "entropy"])
 def test_laws_6_and_8_hold_whoever_is_beside(weights: AggregationWeights, draft_tokens: int) -> None:
     llm = EnsembleLLM(pair(), weights=weights, fusion="bayes", batch_size=3, draft_tokens=draft_tokens)
     plain = EnsembleLLM(pair(), weights=weights, fusion="bayes")
@@ -171,8 +171,8 @@ def test_a_member_without_base_weight_takes_no_part() -> None:
 class Leader(AggregationWeights):
     """The first member alone."""
 
-    def weigh(self, logits: Sequence[Tensor], standing: Tensor) -> Tensor:
-        return torch.eye(standing.shape[1])[0].expand(len(logits[0]), -1)
+    def per_token(self, logits: Sequence[Tensor], state: Tensor) -> Tensor:
+        return torch.eye(state.shape[1])[0].expand(len(logits[0]), -1)
 
 
 class Bold(PromptWeights):

@@ -60,7 +60,7 @@ def test_the_published_relative_representations(case: dict[str, Any]) -> None:
             row = torch.tensor(case["expect"]["main_relative_row_0"])
             torch.testing.assert_close(space.rows(torch.tensor([0]))[0], row, atol=1e-5, rtol=0)
         p = torch.tensor(member["logits"])[None].softmax(-1)
-        aggregated = aggregated + weight * space.view(p, Deepen()).into_once(p)
+        aggregated = aggregated + weight * space.view(p, Deepen()).to_anchors_once(p)
     torch.testing.assert_close(aggregated[0], torch.tensor(case["expect"]["aggregated"]), atol=1e-5, rtol=0)
 
 
@@ -137,6 +137,6 @@ def test_the_fused_end_of_text_is_kept_where_the_main_model_rules_its_own_out(ru
 @pytest.mark.parametrize("method", METHODS)
 def test_too_few_anchors_are_refused(method: FusionMethod) -> None:
     members = [random_member(seed, 60, 20, 16) for seed in (1, 2)]
-    with pytest.raises(VocabularyError, match="share 20 anchors; at least 32") as caught:
+    with pytest.raises(VocabularyError, match="at least 32 shared anchors, got 20") as caught:
         method.prepare(members, 0)
     assert "min_anchors" in caught.value.hint

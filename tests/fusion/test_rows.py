@@ -37,16 +37,18 @@ def test_stand_ins_sum_to_one_as_rows_do() -> None:
     one = space()
     view = one.view(torch.eye(402)[:1], RowOptions())  # a row for token 0 alone: all others stand in
     torch.testing.assert_close(one.rows(torch.arange(402)).sum(1), torch.ones(402))
-    torch.testing.assert_close(view.back(torch.ones(1, 200)), torch.ones(1, 402))
+    torch.testing.assert_close(view.to_tokens(torch.ones(1, 200)), torch.ones(1, 402))
 
 
 def test_into_and_back_are_one_map() -> None:
     p, g = LOGITS[0].softmax(-1), torch.randn(6, 200, generator=torch.Generator().manual_seed(0))
     view = space().view(p, RowOptions(max_rows=20))
     q = LOGITS[0].flip(0).softmax(-1)
-    back = view.restored(view.back(g))
-    torch.testing.assert_close((view.into(view.ordered(q)) * g).sum(1), (q * back).sum(1), atol=1e-5, rtol=1e-4)
-    assert torch.equal(view.restored(view.ordered(q)), q)
+    back = view.to_token_order(view.to_tokens(g))
+    torch.testing.assert_close(
+        (view.to_anchors(view.to_map_order(q)) * g).sum(1), (q * back).sum(1), atol=1e-5, rtol=1e-4
+    )
+    assert torch.equal(view.to_token_order(view.to_map_order(q)), q)
 
 
 @pytest.mark.parametrize("negligible", [0, 0.001])
@@ -115,7 +117,7 @@ def test_portions_and_fixed_shapes_give_the_same(
 ) -> None:
     alone = torch.cat([method.prepare(MEMBERS, 0).fuse([x[i : i + 1] for x in LOGITS], WEIGHTS[:1]) for i in range(6)])
     monkeypatch.setattr("deepen_llm.fusion.relative.space.needs_fixed_shapes", lambda _: fixed)
-    monkeypatch.setattr("deepen_llm.fusion.relative.method.RelativeMethod._portion", lambda *_: portion)
+    monkeypatch.setattr("deepen_llm.fusion.relative.method.RelativeMethod.portion", lambda *_: portion)
     close(method.prepare(MEMBERS, 0).fuse(LOGITS, WEIGHTS), alone)
 
 
@@ -140,7 +142,7 @@ def test_what_was_computed_once_is_read_from_disk(
     kept, read, other = space(dtype=dtype), space(dtype=dtype), space(dtype=dtype, center=False)
     assert len(list(tmp_path.glob("space-*"))) == 2
     for one in (kept, read):
-        assert (one.layout.temperature, one.layout.own) == (once.layout.temperature, once.layout.own)
+        assert (one.layout.temperature, one.layout.self_mass) == (once.layout.temperature, once.layout.self_mass)
         assert torch.equal(one.layout.anchor, once.layout.anchor)
         assert torch.equal(one.rows(ANCHORS), once.rows(ANCHORS))
     assert other.layout.temperature != once.layout.temperature

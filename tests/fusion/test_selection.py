@@ -189,9 +189,12 @@ def test_what_takes_a_while_is_kept_on_disk(
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"anchor_count": 100}, "anchor_count=100 leaves open which"),
-        ({"anchor_choice": "spread"}, "anchor_choice='spread' leaves open how many"),
-        ({"anchor_choice": "spread", "anchor_count": 10, "anchor_seed": 3}, "anchor_seed=3 is of use with"),
+        ({"anchor_count": 100}, "expected anchor_choice random, consistent or spread with anchor_count=100"),
+        ({"anchor_choice": "spread"}, "expected anchor_count with anchor_choice='spread'"),
+        (
+            {"anchor_choice": "spread", "anchor_count": 10, "anchor_seed": 3},
+            "expected anchor_choice='random' with anchor_seed=3",
+        ),
         ({"anchor_choice": "random", "anchor_count": 0}, "anchor_count"),
         ({"anchor_choice": "best", "anchor_count": 10}, "anchor_choice"),
     ],

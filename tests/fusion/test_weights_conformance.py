@@ -3,7 +3,7 @@
 import pytest
 
 from deepen_llm.fusion import (
-    FOLLOWING,
+    DYNAMIC,
     AggregationWeights,
     EntropyWeights,
     FixedWeights,
@@ -21,7 +21,7 @@ OPTIONS: dict[str, AggregationWeights] = {
     "prompt by bytes": PromptWeights(per="byte", tau=0.2),
     "track all": TrackWeights(gamma=0.5, horizon=20, credit="all"),
     "track without a share": TrackWeights(share=0),
-    **{name: named_weights(name) for name in FOLLOWING},
+    **{name: named_weights(name) for name in DYNAMIC},
 }
 
 

@@ -99,11 +99,11 @@ def test_the_course_begins_at_the_main_model_and_ends_at_the_fused_distribution(
         assert sample.trace is not None
         for token in sample.trace:
             searched = isinstance(fusion, Deepen) and token.members[0].weight < 1
-            assert len(token.course) == (getattr(fusion, "search_steps", 0) + 1 if searched else 0)
+            assert len(token.search_path) == (getattr(fusion, "search_steps", 0) + 1 if searched else 0)
             if searched:
-                assert token.course[-1].probability == pytest.approx(math.exp(token.chosen.logprob), rel=1e-3)
-                assert token.course[-1].objective < token.course[0].objective
-        if first := sample.trace[0].course:
+                assert token.search_path[-1].probability == pytest.approx(math.exp(token.chosen.logprob), rel=1e-3)
+                assert token.search_path[-1].objective < token.search_path[0].objective
+        if first := sample.trace[0].search_path:
             assert first[0].probability == pytest.approx(math.exp(main[sample.tokens[0]]), rel=1e-3)
 
 
@@ -304,7 +304,7 @@ def test_the_search_is_drawn(browser: Browser) -> None:
     assert len(browser.find("#panel svg path")) == 2
     browser.find("#panel summary")[0].click()
     steps = browser.text(".steps")
-    for number, step in enumerate(trace[0].course):
+    for number, step in enumerate(trace[0].search_path):
         assert f"{number} " in steps
         assert f"{step.probability:.8f}"[:5] in steps
 
@@ -337,7 +337,7 @@ def test_notebooks_show_several_that_do_not_touch_each_other(browser: Browser) -
 def test_members_that_were_not_asked_and_answers_without_tokens(browser: Browser) -> None:
     sure, other = scripted(tokenizer(), PROMPT, " Hello", strength=18), small("gpt2", "sentencepiece_bpe")
     trace = trace_of(EnsembleLLM([sure, other], gate="unsure").generate(PROMPT, max_new_tokens=2, trace=True))
-    assert (trace[0].members[1].top, trace[0].moved_by, trace[0].course) == ((), None, ())
+    assert (trace[0].members[1].top, trace[0].moved_by, trace[0].search_path) == ((), None, ())
     browser.open(trace.to_html())
     browser.run("document.querySelector('.text .token').focus()")
     assert "Not asked at this token." in browser.text("#panel")

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
+from typing_extensions import override
 
 from deepen_llm.fusion.base import Fusible, Fusion
 from deepen_llm.fusion.parts import parts as parts_of
@@ -53,8 +54,8 @@ class Bayes(RelativeMethod):
     self_mass: float | None = Field(0.9, gt=0, lt=1)
     anchors: Literal["joint", "pairwise"] = "pairwise"
 
+    @override
     def prepare(self, members: Sequence[Fusible], main: int) -> Fusion:
-        """See `FusionMethod`."""
         own = members[main].vocabulary.fingerprint
         strangers = [i for i, member in enumerate(members) if member.vocabulary.fingerprint != own]
         groups = [[main, *strangers]] if self.anchors == "joint" else [[main, i] for i in strangers]
@@ -80,7 +81,7 @@ class _BayesFusion(Fusion):
             said[i] = in_main_ids(p[i].to(prior.device), self._roles[i], self._roles[self.main], prior.shape[1])
             kept += weights[:, i : i + 1] * said[i]
         if strangers:
-            relative = {i: group[i].view(p[i], self._method).into_once(p[i]) for i, group in strangers.items()}
+            relative = {i: group[i].view(p[i], self._method).to_anchors_once(p[i]) for i, group in strangers.items()}
             for _ in range(self._method.rounds):
                 said |= self._brought_back(relative, prior)
                 prior = kept + sum(weights[:, i : i + 1] * said[i] for i in strangers)
@@ -116,8 +117,8 @@ def inverse_by_bayes(p: Tensor, r: Tensor, rows: Rows) -> Tensor:
         A distribution over the main vocabulary, ``[B, V]``. What lies on anchors that no main token reaches stays
         with the main model.
     """
-    own = rows.into(rows.ordered(p))  # [B, A]
+    own = rows.to_anchors(rows.to_map_order(p))  # [B, A]
     reached = own > torch.finfo(own.dtype).tiny
     ratio = torch.where(reached, r / own, 0.0)
     unreached = torch.where(reached, 0.0, r).sum(-1, keepdim=True)
-    return p * (rows.restored(rows.back(ratio)) + unreached)
+    return p * (rows.to_token_order(rows.to_tokens(ratio)) + unreached)

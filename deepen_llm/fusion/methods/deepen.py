@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
+from typing_extensions import override
 
 from deepen_llm.fusion.base import Fusible, Fusion
 from deepen_llm.fusion.relative.anchoring import AnchorGroup
@@ -48,8 +49,8 @@ class Deepen(RelativeMethod):
     relr: float = Field(0.15, ge=0, le=10)
     search_steps: int = Field(5, ge=0, le=1000)
 
+    @override
     def prepare(self, members: Sequence[Fusible], main: int) -> Fusion:
-        """See `FusionMethod`."""
         everyone = list(range(len(members)))
         groups = (
             [everyone] if self.anchors == "joint" and len(everyone) > 1 else [[main, i] for i in everyone if i != main]
@@ -65,7 +66,7 @@ class _DeepenFusion(Fusion):
     def _fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:
         return self._search(logits, weights)
 
-    def _course(self, logits: Sequence[Tensor], weights: Tensor) -> list[tuple[Tensor, float]]:
+    def _search_path(self, logits: Sequence[Tensor], weights: Tensor) -> list[tuple[Tensor, float]]:
         passed: list[tuple[Tensor, float]] = []
         self._search(logits, weights, lambda z, objective: passed.append((z, objective)))
         return passed
@@ -86,6 +87,6 @@ class _DeepenFusion(Fusion):
         share = {i: weights[:, i : i + 1] for i in group if i != self.main}
         share[self.main] = 1 - torch.stack(list(share.values())).sum(0)
         views = {i: own if i == self.main else group[i].view(p[i], self._method) for i in group}
-        relative = {i: view.into_once(p[i]) for i, view in views.items()}
+        relative = {i: view.to_anchors_once(p[i]) for i, view in views.items()}
         device = p[self.main].device
         return torch.stack([share[i] * relative[i].to(device) for i in group]).sum(0)

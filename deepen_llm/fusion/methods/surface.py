@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
+from typing_extensions import override
 
 from deepen_llm.errors import ConfigError
 from deepen_llm.fusion.base import Fusible, Fusion, FusionMethod, Spelling
@@ -155,8 +156,8 @@ class _SurfaceFusion(Fusion):
         return Mixture(certain[:, :width], left, shared)
 
     @torch.inference_mode()
+    @override
     def read(self, logits: Sequence[Tensor], past: Past) -> None:
-        """See `Fusion`."""
         missing = {i: one for i, one in self._residuals.items() if i not in past.evidence}
         trails = {i: past.trails[i] or [Trail.of()] * len(logits[i]) for i in missing}
         reads = {i: Boundaries(missing[i].tokens, logits[i], one, past.unfinished) for i, one in trails.items()}

@@ -1,4 +1,4 @@
-"""Which members share which anchors, which of them are used, and the relative spaces over them."""
+"""Anchor groups: members that share anchors, and their relative spaces over them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deepen_llm.fusion.relative.space import RelativeSpace
 from deepen_llm.vocabulary import shared_anchors
 
 AnchorGroup = dict[int, RelativeSpace]
-"""Members that speak to each other over one set of anchors: their relative spaces by member index."""
+"""The relative spaces over one set of anchors, by member index."""
 
 
 def anchor_groups(
@@ -33,12 +33,12 @@ def anchor_groups(
     Args:
         members: All members.
         groups: Member indices of each group.
-        options: The layout of every space.
+        options: The options of every space.
         choice: Which of the shared anchors are used.
         main: Index of the main model, which is in every group.
         min_anchors: The fewest anchors that a group must share.
-        memory_budget: Bytes that all dense matrices together may take; where they would take more, none is made, and
-            the spaces share it for the rows that they keep.
+        memory_budget: Bytes that all dense matrices together may take. Where they would take more, none is built, and
+            the row caches of the spaces share these bytes.
 
     Raises:
         VocabularyError: The members of a group share fewer than ``min_anchors`` anchors.
@@ -50,9 +50,9 @@ def anchor_groups(
         chosen_anchors([members[i] for i in group], shared, list(group).index(main), choice, options)
         for group, shared in zip(groups, anchors, strict=True)
     ]
-    places = [list(zip(group, shared, strict=True)) for group, shared in zip(groups, anchors, strict=True)]
-    size = sum(4 * members[i].vocabulary.size * len(ids) for place in places for i, ids in place)
-    dense, kept = size <= memory_budget, memory_budget // max(1, sum(map(len, places)))
+    ids_by_group = [list(zip(group, shared, strict=True)) for group, shared in zip(groups, anchors, strict=True)]
+    size = sum(4 * members[i].vocabulary.size * len(ids) for pairs in ids_by_group for i, ids in pairs)
+    dense, kept = size <= memory_budget, memory_budget // max(1, sum(map(len, ids_by_group)))
 
     def space(i: int, ids: Tensor) -> RelativeSpace:
         member = members[i]
@@ -60,12 +60,12 @@ def anchor_groups(
             embedding_of(member), ids, options, member.vocabulary.size, dense=dense, kept_bytes=0 if dense else kept
         )
 
-    return [{i: space(i, ids) for i, ids in place} for place in places]
+    return [{i: space(i, ids) for i, ids in pairs} for pairs in ids_by_group]
 
 
 def _check_count(names: Sequence[str], count: int, least: int) -> None:
     if count < least:
         raise VocabularyError(
-            f"{' and '.join(names)} share {count} anchors; at least {least} are needed to compare their tokens",
+            f"expected at least {least} shared anchors, got {count} of {' and '.join(names)}",
             hint="lower min_anchors, choose members whose vocabularies overlap, or fusion='surface', which needs none",
         )

@@ -1,4 +1,4 @@
-"""Cosines between tokens and anchors, ``S[v, a]``: one product, in fp32 whatever the type of the weights."""
+"""Cosines between tokens and anchors, ``S[v, a]``: one matrix product, in fp32 for weights of any dtype."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_BLOCK = 16384  # anchors at a time, where their embeddings are converted
-_TURNED = range(4, 17)  # numbers of tokens for which a CPU is faster at the product the other way round
-_WIDENING = torch.__version__ >= "2.8"  # whether CUDA products of half types can be had in fp32
+_BLOCK = 16384  # anchors whose embeddings are converted at a time
+_TRANSPOSED = range(4, 17)  # numbers of tokens for which a CPU computes the transposed product faster
+_WIDENING = torch.__version__ >= "2.8"  # whether CUDA products of half dtypes can have fp32 results
 
 
 class Cosines:
-    """How near a member's tokens are to its anchors.
+    """Cosines between a member's tokens and its anchors.
 
-    What that takes of the anchors, the largest part of a relative space, is made when the first cosine is asked for.
+    The anchors' matrix, the largest part of a relative space, is built when the first cosine is computed.
 
     Args:
-        embedding: The member's input token embeddings, ``[V, D]``, in any floating type. Kept, not copied.
+        embedding: The member's input token embeddings, ``[V, D]``, of any floating dtype. It is not copied.
         anchors: Ids of the anchors, ``[A]``, on the embedding's device.
         center: Whether to subtract the embedding's mean before the cosine.
     """
 
     def __init__(self, embedding: Tensor, anchors: Tensor, *, center: bool) -> None:
         self._embedding, self._ids, self._center = embedding, anchors, center
-        self._made: _Anchors | None = None
+        self._built: _Anchors | None = None
         self._lock = Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A copy makes anew what is made when it is needed."""
+        """Pickle the arguments only: a copy builds its own matrix."""
         return partial(Cosines, center=self._center), (self._embedding, self._ids)
 
     @property
     def _anchors(self) -> _Anchors:
         with self._lock:
-            self._made = self._made or _Anchors(self._embedding, self._ids, center=self._center)
-            return self._made
+            self._built = self._built or _Anchors(self._embedding, self._ids, center=self._center)
+            return self._built
 
     @property
     def device(self) -> torch.device:
@@ -52,11 +52,11 @@ class Cosines:
         return self._embedding.shape[1]
 
     def vectors(self, tokens: Tensor) -> Tensor:
-        """Some tokens' embeddings in fp32, centred, ``[K, D]``; tokens beyond the embedding's rows have zeros."""
+        """Embeddings of tokens in fp32, centered, ``[K, D]``; zeros for ids beyond the embedding."""
         return _vectors(self._embedding, tokens, self._anchors.mean)
 
     def write(self, tokens: Tensor, out: Tensor, factor: float = 1.0) -> Tensor:
-        """Write ``factor · S[v]`` of some tokens ``[K]`` into ``out``, ``[K, A]``, and return it."""
+        """Write ``factor · S[v]`` of tokens ``[K]`` into ``out``, ``[K, A]``, and return it."""
         anchors, vectors = self._anchors, self.vectors(tokens)
         if anchors.scale is None:
             return _products(F.normalize(vectors, dim=-1).mul_(factor), anchors.matrix, out)
@@ -69,16 +69,16 @@ class Cosines:
 
 
 class _Anchors:
-    """What cosines take of the anchors.
+    """The anchors' side of the cosines.
 
-    Where the weights are fp32, their embeddings are centred and normalised; else they stay as they are, so that they
-    take no more memory and lose nothing, and it is the products that are centred and scaled.
+    fp32 embeddings of anchors are centered and normalized. Those of other dtypes stay as they are, which saves memory
+    and precision; instead, the products are centered and scaled.
 
     Attributes:
-        matrix: Their embeddings, ``[A, D]``, in the weights' type.
-        mean: The embedding's mean, fp32 ``[D]``; None where nothing is centred.
-        scale: What products are multiplied by, ``[A]``; None where the matrix is normalised.
-        offset: What is subtracted from them before, ``[A]``; where they are scaled and something is centred.
+        matrix: The anchors' embeddings, ``[A, D]``, of the weights' dtype.
+        mean: The embedding's mean, fp32 ``[D]``; None without centering.
+        scale: The factors of the products, ``[A]``; None where the matrix is normalized.
+        offset: What is subtracted from the products before scaling, ``[A]``; set only with ``scale`` and ``mean``.
     """
 
     def __init__(self, embedding: Tensor, ids: Tensor, *, center: bool) -> None:
@@ -107,13 +107,13 @@ def _vectors(embedding: Tensor, tokens: Tensor, mean: Tensor | None) -> Tensor:
 
 def _products(vectors: Tensor, anchors: Tensor, out: Tensor) -> Tensor:
     """Products of fp32 vectors ``[K, D]`` with anchors ``[A, D]``, ``[K, A]``."""
-    if out.device.type != "cpu" or len(vectors) not in _TURNED:
+    if out.device.type != "cpu" or len(vectors) not in _TRANSPOSED:
         return torch.mm(vectors, anchors.T, out=out)
     return out.copy_((anchors @ vectors.T).T)
 
 
 def _raw_products(vectors: Tensor, anchors: Tensor, out: Tensor) -> Tensor:
-    """`_products` of half types, summed up in fp32."""
+    """`_products` of half dtypes, summed in fp32."""
     if out.device.type == "cuda" and vectors.element_size() == 2 and _WIDENING:
         return out.copy_(torch.mm(vectors, anchors.T, out_dtype=torch.float32))
     exact = vectors.float()
@@ -123,7 +123,7 @@ def _raw_products(vectors: Tensor, anchors: Tensor, out: Tensor) -> Tensor:
 
 
 def mean_embedding(embedding: Tensor) -> Tensor:
-    """Mean embedding ``[D]`` in fp32 without an fp32 copy of the whole."""
+    """The mean embedding ``[D]`` in fp32, without an fp32 copy of the embedding."""
     total = torch.zeros(embedding.shape[1], device=embedding.device)
     for part in torch.split(embedding, 8192):
         total += part.float().sum(0)

@@ -1,4 +1,4 @@
-"""The embeddings of a member, for methods that cannot do without them."""
+"""Access to a member's embeddings, for methods that need them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ def embedding_of(member: Fusible) -> Tensor:
     """A member's input token embeddings, ``[V_i, D_i]``.
 
     Raises:
-        ConfigError: It has none that can be read as numbers.
+        ConfigError: The member has none that can be read as numbers.
     """
     if member.embedding is None:
         raise ConfigError(
-            f"the token embeddings of member {member.name} {member.missing_embedding}, and this fusion method reads "
-            "them as numbers",
+            f"expected token embeddings that this fusion method can read as numbers, got that the token embeddings of "
+            f"member {member.name} {member.missing_embedding}",
             hint="give fusion='surface', which needs none, or load the member with plain embeddings in memory: "
             "quantize its linear layers only, and give a device_map with room for the embeddings",
         )

@@ -1,4 +1,4 @@
-"""What a relative space computes once: its temperature, and what stands in for tokens without rows of their own."""
+"""The layout of a relative space, computed once: its temperature, and stand-ins for tokens without rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deepen_llm.options import Options
 from deepen_llm.storage import fingerprints, store
 
 _SAMPLE = 128  # tokens of each kind that the temperature and the stand-ins are taken from
-_LEAST = 20_000  # anchors from which on what is found is kept on disk
+_LEAST = 20_000  # anchors from which on a layout is kept on disk
 _MAX_TEMPERATURE = 1e4
 _PRECISION = 1e-5  # of the mean self-mass, on the scale of its logit
 _BLOCK_BYTES = 4 * 2**20  # working memory of one block of rows, within a processor's cache
@@ -27,7 +27,7 @@ class SpaceOptions(Options):
 
     Attributes:
         center: Subtract the member's mean embedding before the cosine.
-        normalize_rows: L2-normalise each row of cosines before the softmax.
+        normalize_rows: L2-normalize each row of cosines before the softmax.
         temperature: The factor on the cosines before the softmax; None when ``self_mass`` sets it.
         self_mass: The mean mass that anchors' rows put on themselves, between 0 and 1; every member's temperature
             is found from it. None when ``temperature`` sets it.
@@ -47,38 +47,44 @@ class SpaceOptions(Options):
 
 @dataclass(frozen=True)
 class Layout:
-    """One member's temperature and stand-ins over given anchors; every stand-in sums to 1, as rows do.
+    """One member's temperature and stand-ins over a set of anchors; every stand-in sums to 1, as rows do.
 
-    An anchor without a row of its own stands as ``own · onehot(itself) + anchor``, any other token as ``other``.
+    The stand-in of an anchor without a row is ``self_mass · onehot(itself) + anchor``, of any other token ``other``.
 
     Attributes:
         temperature: The factor on the cosines before the softmax.
-        own: The mean mass that anchors' rows put on themselves.
-        anchor: The mean of anchors' rows without that mass, ``[A]``; sums to ``1 - own``.
+        self_mass: The mean mass that anchors' rows put on themselves.
+        anchor: The mean of anchors' rows without that mass, ``[A]``; sums to ``1 - self_mass``.
         other: The mean row of tokens that are no anchors, ``[A]``.
     """
 
     temperature: float
-    own: float
+    self_mass: float
     anchor: Tensor
     other: Tensor
 
 
 def kept_layout(cosines: Cosines, embedding: Tensor, anchors: Tensor, others: Tensor, options: SpaceOptions) -> Layout:
-    """`lay_out`, read from disk where it was computed before and takes a while."""
+    """`lay_out`, kept on disk where there are many anchors."""
     if len(anchors) < _LEAST:
         return lay_out(cosines, anchors, others, options)
-    made_of = [fingerprints.of_embedding(embedding), fingerprints.of_tensor(anchors), fingerprints.of_tensor(others)]
-    chosen = [options.center, options.normalize_rows, options.temperature, options.self_mass]
-    key = fingerprints.fingerprint(["space", *made_of, *chosen, embedding.device.type, torch.__version__])
-    found = store.kept("space", key, lambda: _tensors(lay_out(cosines, anchors, others, options)))
-    temperature, own = (float(found[name]) for name in ("temperature", "own"))
-    return Layout(temperature, own, *(found[name].to(embedding.device) for name in ("anchor", "other")))
+    inputs = [fingerprints.of_embedding(embedding), fingerprints.of_tensor(anchors), fingerprints.of_tensor(others)]
+    settings = [options.center, options.normalize_rows, options.temperature, options.self_mass]
+    key = fingerprints.fingerprint(["space", *inputs, *settings, embedding.device.type, torch.__version__])
+    stored = store.kept("space", key, lambda: _tensors(lay_out(cosines, anchors, others, options)))
+    return Layout(
+        temperature=float(stored["temperature"]),
+        self_mass=float(stored["own"]),
+        anchor=stored["anchor"].to(embedding.device),
+        other=stored["other"].to(embedding.device),
+    )
 
 
 def _tensors(layout: Layout) -> dict[str, Tensor]:
-    scalars = {name: torch.tensor(getattr(layout, name), dtype=torch.float64) for name in ("temperature", "own")}
-    return {**scalars, "anchor": layout.anchor, "other": layout.other}
+    """The fields under the names that files have them by."""
+    scalars = {"temperature": layout.temperature, "own": layout.self_mass}
+    stored = {name: torch.tensor(value, dtype=torch.float64) for name, value in scalars.items()}
+    return {**stored, "anchor": layout.anchor, "other": layout.other}
 
 
 def lay_out(cosines: Cosines, anchors: Tensor, others: Tensor, options: SpaceOptions) -> Layout:
@@ -88,15 +94,15 @@ def lay_out(cosines: Cosines, anchors: Tensor, others: Tensor, options: SpaceOpt
         cosines: The member's tokens and anchors.
         anchors: Ids of the anchors, ``[A]``.
         others: Ids of the tokens that are no anchors; may be empty.
-        options: What is asked for.
+        options: The options of the space.
     """
-    places = _evenly_spaced(len(anchors), cosines.device)
-    scores = similarity(cosines, anchors[places], len(anchors), options)
-    own = places.unsqueeze(1)
-    temperature = options.temperature or _calibrated(scores - scores.gather(1, own), options.self_mass or 0.9)
+    columns = _evenly_spaced(len(anchors), cosines.device)
+    scores = similarity(cosines, anchors[columns], len(anchors), options)
+    itself = columns.unsqueeze(1)
+    temperature = options.temperature or _calibrated(scores - scores.gather(1, itself), options.self_mass or 0.9)
     rows = softmax_(scores.mul_(temperature))
-    mass = float(rows.gather(1, own).mean())
-    anchor = rows.scatter_(1, own, 0.0).mean(0)
+    mass = float(rows.gather(1, itself).mean())
+    anchor = rows.scatter_(1, itself, 0.0).mean(0)
     other = torch.full_like(anchor, 1 / len(anchors))
     if len(others):
         sample = others[_evenly_spaced(len(others), cosines.device)]
@@ -105,13 +111,13 @@ def lay_out(cosines: Cosines, anchors: Tensor, others: Tensor, options: SpaceOpt
 
 
 def similarity(cosines: Cosines, tokens: Tensor, anchors: int, options: SpaceOptions) -> Tensor:
-    """``S`` as the options have it, before the temperature: ``[K]`` to ``[K, A]``."""
+    """``S`` under the options, before the temperature: ``[K]`` to ``[K, A]``."""
     scores = cosines.write(tokens, torch.empty(len(tokens), anchors, device=cosines.device))
     return normalize_(scores) if options.normalize_rows else scores
 
 
 def normalize_(scores: Tensor, factor: float = 1.0) -> Tensor:
-    """L2-normalise rows in place, times a factor."""
+    """L2-normalize rows in place, times a factor."""
     for block in blocks(scores):
         block *= factor / torch.linalg.vector_norm(block, dim=-1, keepdim=True).clamp_min_(1e-12)
     return scores
@@ -125,7 +131,7 @@ def softmax_(scores: Tensor) -> Tensor:
 
 
 def blocks(rows: Tensor) -> tuple[Tensor, ...]:
-    """Rows ``[K, A]`` in portions that fit a CPU's caches, which share their memory; elsewhere whole."""
+    """Views of rows ``[K, A]`` in portions that fit a CPU's caches; on other devices the whole."""
     if rows.device.type != "cpu":
         return (rows,)
     return torch.split(rows, max(1, _BLOCK_BYTES // (4 * rows.shape[1])))
@@ -136,7 +142,12 @@ def _evenly_spaced(count: int, device: torch.device) -> Tensor:
 
 
 def _calibrated(scores: Tensor, self_mass: float) -> float:
-    """The temperature at which rows put ``self_mass`` on their own anchor on average, from scores relative to its."""
+    """The temperature at which anchors' rows put ``self_mass`` on themselves on average.
+
+    Args:
+        scores: The cosines of anchors less those with themselves, ``[K, A]``.
+        self_mass: The mean mass to reach.
+    """
 
     def excess(exponent: float) -> float:
         totals = [(block * math.exp(exponent)).exp_().sum(1) for block in blocks(scores)]
@@ -152,7 +163,8 @@ def _logit(mass: float) -> float:
 
 def _root(rising: Callable[[float], float], low: float, high: float) -> float:
     """Where a rising function is zero, by false position (Illinois); the nearer end where it is nowhere."""
-    below, above, middle = rising(low), rising(high), low
+    below, above = rising(low), rising(high)
+    middle = low
     if below >= 0 or above <= 0:
         return low if below >= 0 else high
     last = 0.0
@@ -162,7 +174,7 @@ def _root(rising: Callable[[float], float], low: float, high: float) -> float:
         if abs(value) < _PRECISION:
             break
         if value < 0:
-            low, below, above = middle, value, above / (2 if last < 0 else 1)  # halved: else one end could stay
+            low, below, above = middle, value, above / (2 if last < 0 else 1)  # halved: else one end might never move
         else:
             high, above, below = middle, value, below / (2 if last > 0 else 1)
         last = value

@@ -1,4 +1,4 @@
-"""What every method that goes through a relative space can be told."""
+"""Options of every fusion method that uses a relative space."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deepen_llm.fusion.relative.likely import RowOptions, needs_fixed_shapes
 from deepen_llm.fusion.relative.selection import AnchorOptions
 from deepen_llm.fusion.tunable import Choice, Number, Sweep, Tunable
 
-_CPU_STEP_BYTES = 64 * 2**20  # rows of one portion, of each space, on a CPU
+_CPU_STEP_BYTES = 64 * 2**20  # of the rows of one portion, in each space, on a CPU
 _STEP_BYTES = 2**30  # the same on an accelerator
 
 
@@ -26,14 +26,14 @@ _SPACES: dict[str, dict[str, Any]] = {
 
 
 class RelativeMethod(SpaceOptions, RowOptions, AnchorOptions, FusionMethod):
-    """The relative space's settings, and how members share it; the defaults are the paper's.
+    """The options of the relative space, and of the anchors that members share; the defaults are the paper's.
 
     Attributes:
         anchors: ``joint`` (tokens that all members have) or ``pairwise`` (tokens that a member shares with the main
             model).
-        memory_budget: Bytes that dense ``[V, A]`` matrices may take together, or, where they would take more, the rows
-            of frequent tokens that are kept on a CPU; as a number or like ``"2GB"``.
-        min_anchors: The fewest shared anchors, before any choice, with which members are accepted.
+        memory_budget: Bytes that all dense ``[V, A]`` matrices together may take, as a number or like ``"2GB"``. Where
+            they would take more, none is built, and on a CPU rows of frequent tokens are kept within these bytes.
+        min_anchors: The fewest anchors that members must share, before any are selected.
     """
 
     needs: ClassVar[frozenset[Needs]] = frozenset({Needs.EMBEDDING, Needs.FULL_LOGITS})
@@ -64,7 +64,7 @@ class RelativeMethod(SpaceOptions, RowOptions, AnchorOptions, FusionMethod):
         return anchor_groups(members, groups, self, self, main=main, **bounds)
 
     def portion(self, groups: Sequence[AnchorGroup]) -> int | None:
-        """How many rows of a batch to fuse at a time, that memory may not grow with the batch; None for all."""
+        """How many sequences of a batch to fuse at a time, so that memory does not grow with it; None for all."""
         sparse = [space for group in groups for space in group.values() if not space.dense]
         if not sparse:
             return None

@@ -1,4 +1,4 @@
-"""The rows of frequent tokens, kept within a bounded memory."""
+"""A cache of rows of R, of bounded size."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from threading import Lock
 import torch
 from torch import Tensor
 
-_FEW = 4  # rows that are worth keeping at once: the members are sure, so what is likely now will be again
-_REMEMBERED = 8  # tokens without a row, for each row kept, of which it is known that they were missed
+_FEW = 4  # up to so many rows are kept at once: few likely tokens are likely again
+_MISSES = 8  # missed tokens that are recorded, for each slot
 
 
 class RowCache:
-    """A bounded number of rows, the least recently used ones given up first; any number of threads may use it.
+    """A bounded number of rows; the least recently used are replaced first. Thread-safe.
 
     Args:
         count: The most rows that are kept; may be 0.
@@ -29,42 +29,42 @@ class RowCache:
         self._lock = Lock()
 
     def __reduce__(self) -> tuple[type[RowCache], tuple[int, int]]:
-        """A copy begins empty: what is kept is quickly made again."""
+        """A copy begins empty: its rows are soon computed again."""
         return RowCache, (self._count, self._store.shape[1])
 
     def load(self, tokens: Sequence[int], out: Tensor) -> tuple[list[int], list[int]]:
-        """Copy what is kept of some tokens' rows to the head of ``out``, ``[K, A]``.
+        """Copy the cached rows of tokens to the first rows of ``out``, ``[K, A]``.
 
         Args:
             tokens: Tokens, each once.
-            out: Room for the rows of all of them.
+            out: As many rows as there are tokens.
 
         Returns:
-            The tokens whose rows are there now, in that order, and the others.
+            The tokens whose rows were copied, in the order of ``out``, and the others.
         """
-        with self._lock:  # other threads give up slots: what is read must be a copy
-            found = [token for token in tokens if token in self._slots]
-            for token in found:
+        with self._lock:  # other threads replace rows, so they are copied
+            cached = [token for token in tokens if token in self._slots]
+            for token in cached:
                 self._slots.move_to_end(token)
-            if found:
-                slots = torch.tensor([self._slots[token] for token in found])
-                torch.index_select(self._store, 0, slots, out=out[: len(found)])
-        kept = set(found)
-        return found, [token for token in tokens if token not in kept]
+            if cached:
+                slots = torch.tensor([self._slots[token] for token in cached])
+                torch.index_select(self._store, 0, slots, out=out[: len(cached)])
+        copied = set(cached)
+        return cached, [token for token in tokens if token not in copied]
 
     def keep(self, tokens: Sequence[int], rows: Tensor) -> None:
-        """Keep the rows ``[K, A]`` of a few tokens; of many, only of those that were missed before."""
+        """Keep the rows ``[K, A]`` of tokens; of more than a few tokens, only of those that were missed before."""
         with self._lock:
-            known = set(tokens) if len(tokens) <= _FEW else self._missed
-            new = [place for place, token in enumerate(tokens) if token in known and token not in self._slots]
-            if len(self._missed) > _REMEMBERED * self._count:
+            wanted = set(tokens) if len(tokens) <= _FEW else self._missed
+            new = [index for index, token in enumerate(tokens) if token in wanted and token not in self._slots]
+            if len(self._missed) > _MISSES * self._count:
                 self._missed.clear()
             self._missed.update(tokens)
-            for place in new[: self._count]:
-                self._store[self._slot(tokens[place])] = rows[place]
+            for index in new[: self._count]:
+                self._store[self._slot(tokens[index])] = rows[index]
 
     def _slot(self, token: int) -> int:
-        """A slot for a token that has none."""
+        """Assign a slot to a token that has none: a free one, or that of the least recently used token."""
         free = len(self._slots) < self._count
         self._slots[token] = len(self._slots) if free else self._slots.popitem(last=False)[1]
         return self._slots[token]

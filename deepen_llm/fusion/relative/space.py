@@ -1,7 +1,7 @@
-"""Relative representations: a member's tokens described by how near they are to the anchors (arXiv 2404.12715, 3.2).
+"""Relative representations: each token as its similarities to the anchors (arXiv 2404.12715, 3.2).
 
-The shape legend of the whole package: ``N`` members, ``B`` rows (prompts), ``V`` tokens of a vocabulary,
-``D`` embedding dimensions, ``A`` anchors, ``K`` tokens that get a row of their own, ``U`` these over a whole batch.
+The shape legend of the whole package: ``N`` members, ``B`` sequences of a batch, ``V`` tokens of a vocabulary,
+``D`` embedding dimensions, ``A`` anchors, ``K`` tokens that get a row each, ``U`` these over a whole batch.
 """
 
 from __future__ import annotations
@@ -75,39 +75,39 @@ class RelativeSpace:
         return self._write(tokens, torch.empty(len(tokens), len(self.anchors), device=self.device))
 
     def view(self, p: Tensor, options: RowOptions) -> Rows:
-        """The map R, exact where it is dense, else with rows for the tokens that ``p`` ``[B, V]`` finds likely."""
+        """The map R: exact where it is dense, else with rows for the tokens that are likely in ``p``, ``[B, V]``."""
         if self._dense is not None:
             return DenseRows(self._dense)
         if self._fixed_shapes:
-            tokens, inforce, rows = self._fixed_rows(p, options)
+            tokens, used, rows = self._fixed_rows(p, options)
         else:
-            tokens, inforce, rows = self._needed_rows(p, options)
+            tokens, used, rows = self._needed_rows(p, options)
         rows[-2], rows[-1] = self.layout.anchor, self.layout.other
-        return TopRows(tokens, inforce, rows, own=self.layout.own, vocabulary=self._vocabulary)
+        return TopRows(tokens, used, rows, self_mass=self.layout.self_mass, vocabulary=self._vocabulary)
 
     def _fixed_rows(self, p: Tensor, options: RowOptions) -> tuple[Tensor, Tensor, Tensor]:
-        """Every row's ``max_rows`` likeliest tokens, one after the other: no shape depends on a value."""
+        """The ``max_rows`` likeliest tokens of every sequence, sequence by sequence: no shape depends on a value."""
         tokens, needed = likely_tokens(p, options)  # [B, K]
         itself = torch.eye(len(p), dtype=torch.bool, device=p.device).unsqueeze(2)  # [B, B, 1]
-        tokens, inforce = tokens.flatten(), (itself & needed).flatten(1)  # [U], [B, U]
+        tokens, used = tokens.flatten(), (itself & needed).flatten(1)  # [U], [B, U]
         rows = torch.empty(len(tokens) + 2, len(self.anchors), device=self.device)
         self._write(tokens, rows[:-2])
-        return tokens, inforce, rows
+        return tokens, used, rows
 
     def _needed_rows(self, p: Tensor, options: RowOptions) -> tuple[Tensor, Tensor, Tensor]:
-        """Each token that some row needs once, from the cache where it is there."""
-        each = needed_tokens(p, options)
-        wanted, columns = torch.unique(torch.cat(each), return_inverse=True)
+        """Each token that some sequence needs, once; rows come from the cache where it has them."""
+        by_sequence = needed_tokens(p, options)
+        wanted, columns = torch.unique(torch.cat(by_sequence), return_inverse=True)
         rows = torch.empty(len(wanted) + 2, len(self.anchors))
         kept, missing = self._cache.load(wanted.tolist(), rows)
         if missing:
             self._write(torch.tensor(missing), rows[len(kept) : -2])
             self._cache.keep(missing, rows[len(kept) : -2])
-        inforce = torch.zeros(len(p), len(wanted), dtype=torch.bool)
-        lengths = torch.tensor([len(tokens) for tokens in each])
-        inforce[torch.arange(len(p)).repeat_interleave(lengths), columns] = True
+        used = torch.zeros(len(p), len(wanted), dtype=torch.bool)
+        lengths = torch.tensor([len(tokens) for tokens in by_sequence])
+        used[torch.arange(len(p)).repeat_interleave(lengths), columns] = True
         tokens = torch.tensor(kept + missing, dtype=torch.long)
-        return tokens, inforce[:, torch.searchsorted(wanted, tokens)], rows
+        return tokens, used[:, torch.searchsorted(wanted, tokens)], rows
 
     def _write(self, tokens: Tensor, out: Tensor) -> Tensor:
         """Write the rows of some tokens ``[K]`` into ``out``, ``[K, A]``."""

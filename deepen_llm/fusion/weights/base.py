@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from deepen_llm.errors import ConfigError
 
@@ -32,8 +32,8 @@ class AggregationWeights:
     """Decides how much each member counts: for a prompt, and at each place of an answer; by default all the same.
 
     Attributes:
-        reads_prompts: Whether `standing` looks at likelihoods, which take one more forward of each member per prompt.
-        reads_logits: Whether `weigh` looks at logits.
+        reads_prompts: Whether `per_prompt` looks at likelihoods, which take one more forward of each member per prompt.
+        reads_logits: Whether `per_token` looks at logits.
         learns: Whether they change by the tokens that are committed, which needs a fusion method that ``mixes``.
     """
 
@@ -46,7 +46,7 @@ class AggregationWeights:
         """The bytes after which a prompt's token counts e times less; infinite where all count alike."""
         return math.inf
 
-    def standing(self, likelihoods: Sequence[Sequence[Likelihood]]) -> Tensor:
+    def per_prompt(self, likelihoods: Sequence[Sequence[Likelihood]]) -> Tensor:
         """What holds for all of an answer, or for its beginning where it ``learns``, ``[B, N]`` on the CPU.
 
         By default these are weights already, fp32, and every row sums to 1.
@@ -56,33 +56,33 @@ class AggregationWeights:
         """
         return torch.tensor([[1 / len(row)] * len(row) for row in likelihoods])
 
-    def weigh(self, logits: Sequence[Tensor], standing: Tensor) -> Tensor:
+    def per_token(self, logits: Sequence[Tensor], state: Tensor) -> Tensor:
         """Weights at P places, ``[P, N]``; every row sums to 1.
 
         Args:
             logits: The members' logits there, ``[P, V_i]`` each. Under a fusion method that reads members at their last
                 tokens, too, what they expect by all of these readings: there are more columns, for tokens that began
                 before, and what a member abstains from is left out.
-            standing: What holds at each place, ``[P, N]``: its prompt's, or what `learn` made of it.
+            state: What holds at each place, ``[P, N]``: its prompt's, or what `learn` made of it.
         """
-        return standing
+        return state
 
-    def learn(self, standing: Tensor, parts: Tensor, sizes: Tensor, *, given: bool) -> Tensor:
+    def learn(self, state: Tensor, parts: Tensor, sizes: Tensor, *, given: bool) -> Tensor:
         """What holds behind a committed token, ``[B, N]``.
 
         Args:
-            standing: What held before it, ``[B, N]``.
+            state: What held before it, ``[B, N]``.
             parts: How likely it was to each member (see `parts`), ``[B, N]``; all 1 where the main model decided alone.
             sizes: Its bytes, ``[B]``.
             given: Whether the text is given, or the ensemble's own.
         """
-        return standing
+        return state
 
-    def takes_part(self, member: int) -> bool:
+    def may_have_weight(self, member: int) -> bool:
         """Whether a member, by its index, may ever have weight; one that may not is never read."""
         return True
 
-    def among(self, members: Sequence[int]) -> Self:
+    def subset(self, members: Sequence[int]) -> Self:
         """The same over some of the members only, by their indices."""
         return self
 
@@ -113,15 +113,15 @@ class FixedWeights(AggregationWeights):
         """DEEPEN-Avg: ``λ_i = 1/N``."""
         return cls([1.0] * count)
 
-    def standing(self, likelihoods: Sequence[Sequence[Likelihood]]) -> Tensor:
-        """See `AggregationWeights`, as for all that follow."""
+    @override
+    def per_prompt(self, likelihoods: Sequence[Sequence[Likelihood]]) -> Tensor:
         return torch.tensor(self.values).expand(len(likelihoods), -1)
 
-    def takes_part(self, member: int) -> bool:
+    def may_have_weight(self, member: int) -> bool:
         """All but those of weight 0."""
         return self.values[member] > 0
 
-    def among(self, members: Sequence[int]) -> Self:
+    def subset(self, members: Sequence[int]) -> Self:
         """The weights of these members, scaled to sum 1."""
         return type(self)([self.values[i] for i in members])
 

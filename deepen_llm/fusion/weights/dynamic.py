@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 from torch import Tensor
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from deepen_llm.fusion.weights.base import AggregationWeights, FixedWeights, Likelihood
 from deepen_llm.options import Options
 
 
-class FollowingWeights(Options, AggregationWeights):
+class DynamicWeights(Options, AggregationWeights):
     """Weights that follow the input.
 
     Attributes:
@@ -29,7 +29,7 @@ class FollowingWeights(Options, AggregationWeights):
         return {"by": self.by, **write(self)}  # its name is no default to leave out
 
 
-class PromptWeights(FollowingWeights):
+class PromptWeights(DynamicWeights):
     """Per prompt, by each member's likelihood of it: ``λ = softmax(-NLL / τ)``, as PackLLM-sim (arXiv 2404.11531).
 
     NLL is the mean negative log-likelihood of the prompt's tokens in the member's own encoding. Special tokens are not
@@ -47,8 +47,8 @@ class PromptWeights(FollowingWeights):
     reads_prompts: ClassVar[bool] = True
     reads_logits: ClassVar[bool] = False
 
-    def standing(self, likelihoods: Sequence[Sequence[Likelihood]]) -> Tensor:
-        """See `AggregationWeights`."""
+    @override
+    def per_prompt(self, likelihoods: Sequence[Sequence[Likelihood]]) -> Tensor:
         return torch.tensor([self._of_one(row) for row in likelihoods]).softmax(-1)
 
     def _of_one(self, row: Sequence[Likelihood]) -> list[float]:
@@ -59,7 +59,7 @@ class PromptWeights(FollowingWeights):
         return found if max(found) > -math.inf else [0.0] * len(row)  # nobody thinks it possible
 
 
-class EntropyWeights(FollowingWeights):
+class EntropyWeights(DynamicWeights):
     """Per token, by how sure each member is: ``λ_i ∝ base_i · exp(-h_i / τ)`` with ``h_i = H(p_i) / log V_i``.
 
     ``H(p_i)`` is the entropy of what the member expects next: of its distribution, or, under ``surface``, of all its
@@ -83,23 +83,23 @@ class EntropyWeights(FollowingWeights):
             FixedWeights(value)  # which says what is wrong
         return value
 
-    def standing(self, likelihoods: Sequence[Sequence[Likelihood]]) -> Tensor:
-        """See `AggregationWeights`."""
-        return FixedWeights(self.base).standing(likelihoods) if self.base else super().standing(likelihoods)
+    @override
+    def per_prompt(self, likelihoods: Sequence[Sequence[Likelihood]]) -> Tensor:
+        return FixedWeights(self.base).per_prompt(likelihoods) if self.base else super().per_prompt(likelihoods)
 
-    def weigh(self, logits: Sequence[Tensor], standing: Tensor) -> Tensor:
-        """See `AggregationWeights`."""
+    @override
+    def per_token(self, logits: Sequence[Tensor], state: Tensor) -> Tensor:
         device = logits[0].device
         shares = [_uncertainty(one).to(device, non_blocking=True) for one in logits]
-        base = standing.to(device, non_blocking=True)
+        base = state.to(device, non_blocking=True)
         return (base.log() - torch.stack(shares, -1) / self.tau).softmax(-1)
 
-    def takes_part(self, member: int) -> bool:
-        """See `AggregationWeights`."""
+    @override
+    def may_have_weight(self, member: int) -> bool:
         return not self.base or self.base[member] > 0
 
-    def among(self, members: Sequence[int]) -> Self:
-        """See `AggregationWeights`."""
+    @override
+    def subset(self, members: Sequence[int]) -> Self:
         return self.model_copy(update={"base": tuple(self.base[i] for i in members)}) if self.base else self
 
 

@@ -8,9 +8,10 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
+from typing_extensions import override
 
 from deepen_llm.fusion.weights.base import Likelihood
-from deepen_llm.fusion.weights.dynamic import FollowingWeights
+from deepen_llm.fusion.weights.dynamic import DynamicWeights
 
 AWAKE = 0.999
 """What a member is sure of at most: for the rest it abstains, so that no token costs it more than seven nats."""
@@ -19,7 +20,7 @@ _LEAST = 1e-38  # probabilities below this are 0 in fp32
 _WORST = -1e4  # nats: no prompt counts as less likely
 
 
-class TrackWeights(FollowingWeights):
+class TrackWeights(DynamicWeights):
     """Per token, by how likely each member found the text so far: exponential weights with a share for all.
 
     With ``S_i`` the log-probability of the text so far in member i, where each token counts ``exp(-d / h)``, d the
@@ -70,24 +71,24 @@ class TrackWeights(FollowingWeights):
     learns: ClassVar[bool] = True
 
     @property
+    @override
     def memory(self) -> float:
-        """See `AggregationWeights`, as for all that follow."""
         return self.horizon
 
-    def standing(self, likelihoods: Sequence[Sequence[Likelihood]]) -> Tensor:
+    def per_prompt(self, likelihoods: Sequence[Sequence[Likelihood]]) -> Tensor:
         """``S``, fp64; equal where a member has nothing to count."""
         found = [[one.logprob if all(each.tokens for each in row) else 0.0 for one in row] for row in likelihoods]
         return torch.tensor(found, dtype=torch.float64).clamp(min=_WORST)
 
-    def weigh(self, logits: Sequence[Tensor], standing: Tensor) -> Tensor:
+    def per_token(self, logits: Sequence[Tensor], state: Tensor) -> Tensor:
         """``λ``."""
-        tracked = (self.gamma * standing).softmax(-1)
+        tracked = (self.gamma * state).softmax(-1)
         return torch.lerp(tracked, torch.full_like(tracked, 1 / tracked.shape[-1]), self.share)
 
-    def learn(self, standing: Tensor, parts: Tensor, sizes: Tensor, *, given: bool) -> Tensor:
+    def learn(self, state: Tensor, parts: Tensor, sizes: Tensor, *, given: bool) -> Tensor:
         """``S`` behind the token."""
         if given or self.credit == "all":
             parts = parts.double()
-            fused = (self.weigh((), standing) * parts).sum(-1, keepdim=True)
-            standing = standing + (AWAKE * parts + (1 - AWAKE) * fused).clamp(min=_LEAST).log()
-        return standing * torch.exp(-sizes.double() / self.horizon)[:, None]
+            fused = (self.per_token((), state) * parts).sum(-1, keepdim=True)
+            state = state + (AWAKE * parts + (1 - AWAKE) * fused).clamp(min=_LEAST).log()
+        return state * torch.exp(-sizes.double() / self.horizon)[:, None]

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from deepen_llm.errors import LogitsError
 from deepen_llm.fusion.past import Trail
@@ -63,20 +64,20 @@ class LocalContext(Context):
         self.back = back
         self._unchecked: list[tuple[Tensor, list[tuple[int, int]]]] = []  # tops of logits, and their rows and lengths
 
+    @override
     def boundaries(self, drafts: Sequence[Draft]) -> list[list[int]]:
-        """See `Context`."""
         if not self._model.traits.reads_ahead:
             drafts = [()] * len(self.rows)
         bound = self._model.traits.rescales_at
         return [row.boundaries(draft, bound) for row, draft in zip(self.rows, drafts, strict=True)]
 
+    @override
     def added(self, drafts: Sequence[Draft]) -> list[list[int] | None]:
-        """See `Context`."""
         return [row.added(draft) for row, draft in zip(self.rows, drafts, strict=True)]
 
     @torch.inference_mode()
+    @override
     def read(self, drafts: Sequence[Draft], *, ends_only: bool = False) -> Reading:
-        """See `Context`."""
         lengths = self.boundaries(drafts)
         lengths = [wanted[-1:] for wanted in lengths] if ends_only else lengths
         asked = [(row, length) for row, wanted in enumerate(lengths) for length in wanted]
@@ -99,8 +100,8 @@ class LocalContext(Context):
         ]
         return Reading(logits, lengths, trails)
 
+    @override
     def check(self) -> None:
-        """See `Context`."""
         unchecked, self._unchecked = self._unchecked, []
         for tops, places in unchecked:  # a top is NaN where any logit is
             for (row, length), good in zip(places, tops.isfinite().tolist(), strict=True):
@@ -111,33 +112,33 @@ class LocalContext(Context):
                         hint="load it with dtype='float32' or 'bfloat16', and try its weights with transformers",
                     )
 
+    @override
     def append(self, steps: Sequence[Draft]) -> None:
-        """See `Context`."""
         for row, added in zip(self.rows, steps, strict=True):
             row.append(added)
 
+    @override
     def select(self, rows: Sequence[int]) -> None:
-        """See `Context`."""
         self.rows = [self.rows[row].copy() for row in rows]
 
+    @override
     def join(self, other: Context) -> None:
-        """See `Context`."""
         assert isinstance(other, LocalContext)  # noqa: S101 - a context of the same member, by contract
         self.rows += other.rows
         self.back = max(self.back, other.back)  # of the rows that are read furthest back
 
+    @override
     def reread(self, rows: Sequence[int]) -> None:
-        """See `Context`."""
         for row in rows:
             self.rows[row].reread()
 
+    @override
     def close(self) -> None:
-        """See `Context`."""
         self.select([])
 
     @property
+    @override
     def ids(self) -> list[list[int]]:
-        """See `Context`."""
         return [row.ids for row in self.rows]
 
     def _passed(self, lengths: Sequence[Sequence[int]]) -> list[list[tuple[int, int]]]:
@@ -221,16 +222,16 @@ class CachedContext(LocalContext):
         self.caches = [SlotCache(count)] if shared else [SlotCache(1) for _ in range(count)]
         self._steps = FixedSteps(self._model) if shared and self._model.fixed_steps else None
 
+    @override
     def select(self, rows: Sequence[int]) -> None:
-        """See `Context`."""
         super().select(rows)
         if self._shared:
             self.caches[0].select(rows)
         else:
             self.caches = [self.caches[row].copy() for row in rows]
 
+    @override
     def join(self, other: Context) -> None:
-        """See `Context`."""
         super().join(other)
         assert isinstance(other, CachedContext)  # noqa: S101 - see above
         if self._shared:

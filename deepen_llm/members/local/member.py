@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from typing_extensions import override
 
 from deepen_llm.errors import LogitsError
 from deepen_llm.members.base import Member
@@ -57,8 +58,8 @@ class LocalMember(TokenizerText, LocalModel, Member):
         TokenizerText.__init__(self, name, tokenizer, vocabulary)
         self.recording: LogitsMemory | None = None
 
+    @override
     def open(self, prompts: Sequence[Prompt], *, back: int = 0) -> Context:
-        """See `ModelSide`."""
         arguments = (self.name, self.causal, self.vocabulary, self.encoder, prompts, back, self.recording)
         support = self.causal.traits.cache_support
         if support is CacheSupport.NONE:

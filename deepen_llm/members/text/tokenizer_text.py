@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
+from typing_extensions import override
 
 from deepen_llm.members.text.chat import ChatEncoder
 from deepen_llm.members.text.encoding import Prompt, TextEncoder
@@ -37,10 +38,11 @@ class TokenizerText(TextSide):
         self.encoder = TextEncoder(tokenizer, vocabulary.special, vocabulary.surfaces)
         self.chat = ChatEncoder(name, tokenizer, vocabulary, self.encoder)
 
+    @override
     def encode_prompt(self, text: str) -> Prompt:
-        """See `TextSide`."""
         return self.encoder.prompt(text)
 
+    @override
     def encode_chat(
         self,
         messages: Sequence[Message],
@@ -49,10 +51,10 @@ class TokenizerText(TextSide):
         variables: Mapping[str, Any] | None = None,
         continue_final_message: bool = False,
     ) -> Prompt:
-        """See `TextSide`."""
         own = {**self.chat_template_kwargs, **(variables or {})}
         return self.chat.encode(messages, tools, own, continue_final_message=continue_final_message)
 
+    @override
     def render(
         self,
         messages: Sequence[Message],
@@ -61,21 +63,20 @@ class TokenizerText(TextSide):
         variables: Mapping[str, Any] | None = None,
         continue_final_message: bool = False,
     ) -> str:
-        """See `TextSide`."""
         own = {**self.chat_template_kwargs, **(variables or {})}
         return self.chat.render(messages, tools, own, continue_final_message=continue_final_message)
 
+    @override
     def reads_variable(self, name: str) -> bool:
-        """See `TextSide`."""
         return self.chat.template.reads(name)
 
     @property
+    @override
     def tool_format(self) -> ToolFormat:
-        """See `TextSide`."""
         return self.chat.tool_format
 
+    @override
     def reader(self, prompt: Prompt, toolbox: Toolbox | None, *, structured: bool = False) -> Reader | None:
-        """See `TextSide`."""
         tools = toolbox.callable_tools if toolbox else ()
         if not structured and TemplateReader.fits(self.tokenizer) and (not toolbox or self.chat.own_format):
             return TemplateReader(self.tokenizer, self.chat.spelled(prompt.ids), tools)
@@ -90,8 +91,8 @@ class TokenizerText(TextSide):
         """
         return self.encoder.last_tokens(prompt, tokens)
 
+    @override
     def encode_continuation(self, prompt: Prompt, text: str) -> list[int]:
-        """See `TextSide`."""
         for start in (prompt, self.encoder.fixed(list(prompt.ids))):
             script = Transcript(self.encoder, start)
             script.append_text(text)
@@ -99,6 +100,6 @@ class TokenizerText(TextSide):
                 break
         return script.ids[len(prompt.ids) :]
 
+    @override
     def first_tokens(self, texts: Sequence[bytes]) -> list[int]:
-        """See `TextSide`."""
         return first_tokens(self.encoder, self.vocabulary, texts)

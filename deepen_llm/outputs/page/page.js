@@ -45,7 +45,7 @@
     return make("figure", {}, make("figcaption", {}, make("b", { textContent: name }), ends), svg);
   }
 
-  function course(token) {
+  function searchPath(token) {
     if (!token.c.length) {
       const alone = token.w[token.i] >= 0.99995;
       return make("p", { textContent: alone ? "Nothing was fused here: only the main model counts." : "No search: this fusion method has a closed form." });
@@ -83,7 +83,7 @@
         distribution(name, looks.get(i), ` weight ${token.w[i].toFixed(2)}${i === token.i ? ", main model" : ""}`, token.m[i], token.t),
         ...earlier(token.s[i], token.a[i]),
       ]),
-      course(token),
+      searchPath(token),
     );
     panel.scrollTop = 0;
   }

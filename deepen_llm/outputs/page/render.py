@@ -126,7 +126,7 @@ def _data(trace: Sequence[TokenTrace]) -> list[dict[str, Any]]:
             "m": [_shares(view.top, token.chosen) for view in token.members],
             "s": [_straddling(view) for view in token.members],
             "a": [round(view.abstained, 4) for view in token.members],
-            "c": [_step(step) for step in token.course],
+            "c": [_step(step) for step in token.search_path],
         }
         for token in trace
     ]
