@@ -39,8 +39,11 @@ from deepen_llm.options import Options
 from deepen_llm.structure.response_format import ResponseFormat
 
 AnyFusion = str | Mapping[str, Any] | FusionMethod
+"""A fusion method, its name, or a mapping with its ``method`` and options."""
 AnyWeights = Sequence[float] | str | Mapping[str, Any] | AggregationWeights
+"""A number for each member, or weights that follow the input: an object, its name, or a mapping with ``by``."""
 AnyGate = str | Mapping[str, Any] | Gate
+"""A gate, its name, or a mapping with ``when`` and options."""
 AnySource = str | Path | Mapping[str, Any] | MemberConfig
 """Where a member comes from: a hub id or a local folder, `MemberConfig`, or its fields."""
 _NUMBERS = TypeAdapter(tuple[float, ...], config=ConfigDict(allow_inf_nan=False))
@@ -60,7 +63,7 @@ class Settings(TypedDict, total=False):
 
 
 class LoadingSettings(Settings, Placement, total=False):
-    """The settings of an ensemble, and how its members are loaded."""
+    """`Settings`, and how members are loaded; `EnsembleConfig` and `MemberConfig` describe each."""
 
     draft_model: AnySource | None
 

@@ -35,6 +35,7 @@ PUBLIC = (
     "deepen_llm.errors",
     "deepen_llm.outputs",
     "deepen_llm.specialists",
+    "deepen_llm.testing",
     "langchain_deepen",
     "llama_index.llms.deepen",
 )
@@ -118,14 +119,23 @@ def problems(reference: str) -> Iterator[str]:
 
 
 def undocumented(found: griffe.Object) -> Iterator[str]:
-    """Tell the paths of an object and its public members that have no docstring, of their own or from a base."""
+    """Yield the paths of an object and its public members that have no docstring, of their own or from a base.
+
+    Keys of a ``TypedDict`` need none: the class's docstring names the class that describes them.
+    """
     if not found.has_docstring:
         yield found.path
     bases = found.mro() if isinstance(found, griffe.Class) else []
+    if any(_is_typed_dict(kind) for kind in (found, *bases)):
+        return
     told = set().union(*map(_attributes, (found, *bases))) | {name for base in bases for name in base.members}
     for name, member in found.members.items():
         if not (name.startswith("_") or name in told | _OF_PYDANTIC or isinstance(member, griffe.Alias)):
             yield from undocumented(member)
+
+
+def _is_typed_dict(found: griffe.Object) -> bool:
+    return isinstance(found, griffe.Class) and "TypedDict" in map(str, found.bases)
 
 
 def _attributes(found: griffe.Object) -> set[str]:
