@@ -36,7 +36,7 @@ def check_transformers() -> None:
     if not OLDEST <= release < BEYOND:
         wanted = f">={spelled(OLDEST)},<{spelled(BEYOND)}"
         raise VersionError(
-            f"expected transformers {wanted}, got {installed}", hint=f"pip install 'transformers{wanted}'"
+            f"deepen-llm expects transformers {wanted}, got {installed}", hint=f"pip install 'transformers{wanted}'"
         )
 
 

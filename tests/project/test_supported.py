@@ -37,7 +37,7 @@ def python(folder: Path, version: str, *arguments: str) -> "subprocess.Completed
 def test_a_version_outside_the_range_is_told_in_a_line(version: str, entry: str, tmp_path: Path) -> None:
     ran = python(tmp_path, version, "-c", entry)
     assert ran.returncode == 1
-    line = rf"VersionError: deepen-llm supports transformers >=5\.0,<6, found {re.escape(version)}\n"
+    line = rf"VersionError: deepen-llm expects transformers >=5\.0,<6, got {re.escape(version)}\n"
     assert re.search(line + r"Hint: pip install 'transformers>=5\.0,<6'\n$", ran.stderr)
 
 
@@ -50,7 +50,7 @@ def test_a_version_inside_the_range_is_taken(version: str, tmp_path: Path) -> No
 def test_the_command_line_tells_it_without_a_traceback(tmp_path: Path) -> None:
     ran = python(tmp_path, "4.57.6", "-m", "deepen_llm.cli", "generate", "--member", "a", "--member", "b", "Hello")
     assert ran.returncode != 0
-    assert "found 4.57.6" in ran.stderr
+    assert "got 4.57.6" in ran.stderr
     assert "Traceback" not in ran.stderr
 
 
