@@ -121,8 +121,8 @@ def test_evidence_at_some_places_is_theirs(kinds: tuple[str, ...]) -> None:
         part = found.at(chosen)
         assert list(part) == [found[place] for place in chosen]
         assert [part[place] for place in (0, -1)] == [found[7], found[5]]
-        edges = {(chosen[part.places[group]], part.told[group], target) for group, target in pairs(part)}
-        whole = {(found.places[group], found.told[group], target) for group, target in pairs(found)}
+        edges = {(chosen[part.positions[group]], part.tokens[group], target) for group, target in pairs(part)}
+        whole = {(found.positions[group], found.tokens[group], target) for group, target in pairs(found)}
         assert edges == {one for one in whole if one[0] in chosen}
     assert any(found[place].straddlers for found in past.evidence.values() for place in chosen)
 
