@@ -106,7 +106,7 @@ def test_a_context_keeps_as_many_rows_of_logits_as_are_looked_at() -> None:
 def kept(context: Context) -> int:
     """How many logits the memory of a context's rows holds."""
     assert isinstance(context, LocalContext)
-    rows = [one for row in context.rows for one in row._logits.values()]
+    rows = [one for row in context.sequences for one in row._logits.values()]
     storages = {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() // 4 for one in rows}
     return sum(storages.values())
 

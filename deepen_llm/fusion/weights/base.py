@@ -103,7 +103,7 @@ class FixedWeights(AggregationWeights):
     def __init__(self, weights: Sequence[float]) -> None:
         if any(not math.isfinite(weight) or weight < 0 for weight in weights) or not max(weights, default=0) > 0:
             raise ConfigError(
-                f"expected aggregation weights of which none is negative and one is above zero, got {list(weights)}",
+                f"expected aggregation weights with none negative and one above zero, got {list(weights)}",
                 hint="give each member a weight like 0.5, or weights=None for equal ones",
             )
         shares = [weight / max(weights) for weight in weights]  # so that the sum does not overflow
