@@ -19,7 +19,7 @@ class _Told(AfreshContext):
     says: Says
 
     def _forward(self, places: list[tuple[int, int]]) -> Tensor:
-        return torch.stack([self.says(self.rows[row].reading[:length]) for row, length in places])
+        return torch.stack([self.says(self.sequences[row].reading[:length]) for row, length in places])
 
 
 class SureMember(LocalMember):

@@ -160,7 +160,7 @@ def test_logits_that_are_no_distribution_name_the_member_and_the_token(bad: floa
     model.script = None
     model.lm_head.register_forward_hook(lambda *given: given[2] * 0 + bad)
     llm = EnsembleLLM([small(*ONE), (model, tokenizer)])
-    with pytest.raises(LogitsError, match=r"ScriptedLlama .* after token \d+ of row 0"):
+    with pytest.raises(LogitsError, match=r"ScriptedLlama .* after token \d+ of sequence 0"):
         llm.generate("The quick", max_new_tokens=2)
 
 
@@ -173,12 +173,12 @@ def test_logits_that_go_wrong_later_are_told_as_well(bad: float, fusion: str) ->
     method = {"method": fusion, "memory_budget": 0}  # rows as large vocabularies have them
     for order in ([small(*ONE), (model, tokenizer)], [(model, tokenizer), small(*ONE)]):
         calls = itertools.count()
-        with pytest.raises(LogitsError, match=r"ScriptedLlama .* after token \d+ of row 0"):
+        with pytest.raises(LogitsError, match=r"ScriptedLlama .* after token \d+ of sequence 0"):
             EnsembleLLM(order, fusion=method).generate("The quick brown fox", max_new_tokens=12)
 
 
 def test_members_that_share_too_few_anchors() -> None:
-    with pytest.raises(VocabularyError, match="at least 5000 are needed"):
+    with pytest.raises(VocabularyError, match="at least 5000 shared anchors"):
         pair(fusion=Deepen(min_anchors=5000))
 
 

@@ -68,7 +68,7 @@ class Members:
     dtype: Annotated[str | None, _Member(help="auto, float32, bfloat16 or float16, for every member.")] = None
     device: Annotated[list[str] | None, _Member(help="auto, cpu, cuda:0, ...; one for all members, or repeat.")] = None
     quantization: Annotated[
-        QuantizationName | None, _Member(help="Quantise every member's weights while they are loaded.")
+        QuantizationName | None, _Member(help="Quantize every member's weights while they are loaded.")
     ] = None
 
     def configuration(self, **generation: Any) -> EnsembleConfig:

@@ -1,4 +1,4 @@
-"""How distributions over different vocabularies become one: a method a file."""
+"""Fusion: methods that combine next-token distributions over different vocabularies, gates and aggregation weights."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,19 +17,19 @@ DYNAMIC: dict[str, type[DynamicWeights]] = {
     "entropy": EntropyWeights,
     "track": TrackWeights,
 }
-"""Weights that follow the input, by the names that users give them."""
+"""Weights that depend on the input, by the names that users give them."""
 
 
-def named_weights(given: str | Mapping[str, Any]) -> DynamicWeights:
-    """The weights of a name, or of a mapping with ``by`` and options.
+def named_weights(setting: str | Mapping[str, Any]) -> DynamicWeights:
+    """The weights that a name, or a mapping with ``by`` and options, describes.
 
     Raises:
-        ConfigError: There are none of this name, or an option cannot be used.
+        ConfigError: No weights have this name, or an option cannot be used.
 
     >>> named_weights({"by": "prompt", "tau": 0.5})
     PromptWeights(by='prompt', tau=0.5, per='token')
     """
-    options = {"by": given} if isinstance(given, str) else dict(given)
+    options = {"by": setting} if isinstance(setting, str) else dict(setting)
     known = ", ".join(map(repr, DYNAMIC))
     if "by" not in options:
         raise ConfigError(f"weights={options!r} do not say by what", hint=f"add 'by', one of {known}")

@@ -1,4 +1,4 @@
-"""The seam: how the members' next-token distributions become one."""
+"""The interface of fusion methods, which combine the members' next-token distributions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from deepen_llm.vocabulary import Vocabulary
 
 
 class Fusible(Protocol):
-    """What fusion needs to know of a member."""
+    """The properties of a member that fusion reads."""
 
     @property
     def name(self) -> str:
@@ -26,22 +26,22 @@ class Fusible(Protocol):
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """Its vocabulary as bytes."""
+        """The member's vocabulary as bytes."""
 
     @property
     def embedding(self) -> Tensor | None:
-        """Its input token embeddings, ``[V_i, D_i]``; None where there are none that can be read as numbers."""
+        """The member's input token embeddings, ``[V_i, D_i]``; None where none can be read as numbers."""
 
     @property
     def missing_embedding(self) -> str:
-        """Why there are none, to follow "the token embeddings of member X"."""
+        """Why ``embedding`` is None, to follow "the token embeddings of member X"."""
 
 
 class Spelling(Fusible, Protocol):
-    """What fusion by surfaces needs to know of a member."""
+    """The properties of a member that fusion by surfaces reads."""
 
     def first_tokens(self, texts: Sequence[bytes]) -> list[int]:
-        """The token with which it begins each text in the middle of another; -1 where it has none for it."""
+        """The first token of the member's encoding of each text in the middle of another; -1 where there is none."""
 
 
 class Fusion(ABC):
@@ -50,11 +50,12 @@ class Fusion(ABC):
     Args:
         members: All members.
         main: Index of the main model among them.
-        portion: How many rows of a batch to fuse at a time, that memory may not grow with the batch; None for all.
+        portion: How many positions to fuse at a time, so that memory does not grow with their number; None for all.
 
     Attributes:
-        back: How many tokens before a place the fusion looks at in members with other vocabularies.
-        rereads: Whether the main model reads its own encoding of a text into which others put tokens.
+        main: Index of the main model.
+        back: At how many tokens before a position the method reads members with other vocabularies, too.
+        rereads: Whether the main model reads its own encoding of a text whose tokens it did not choose.
     """
 
     back: int = 0
@@ -80,83 +81,86 @@ class Fusion(ABC):
     ) -> Tensor:
         """Fuse one step.
 
-        A member's end-of-text ids count as one token, whatever their number; afterwards the main model's own share out
-        their fused mass as it had it. A row in which only the main model has weight keeps its logits to the bit.
+        A member's end-of-text ids count as one token, whatever their number. The fused mass of that token is divided
+        over the main model's ids in proportion to its own probabilities of them. Where only the main model has weight,
+        its logits are returned unchanged.
 
         Args:
             logits: Each member's next-token logits, fp32 ``[B, V_i]``.
-            weights: Aggregation weights, ``[B, N]``; each row sums to 1.
-            past: What came before; None where nothing is known of it.
-            parts: Gets, from a method that ``mixes``, what each member says in the mixture (see `parts`), the end of
-                text as one token: ``[N, rows, V_m]`` for each portion of the rows.
+            weights: Aggregation weights, ``[B, N]``, which sum to 1 over the members.
+            past: What members read before the positions; None where that is not known.
+            parts: A list to which a method that ``mixes`` appends each member's part of the mixture (see `parts`), the
+                end of text as one token: ``[N, P, V_m]`` for each portion of P positions.
 
         Returns:
             Logits over the main vocabulary, ``[B, V_m]``, on the main model's device.
         """
-        own = logits[self.main]
-        known = weights.device.type == "cpu"  # without a wait
-        alone = (weights[:, self.main] >= 1).tolist() if known else [True, False]
+        main = logits[self.main]
+        on_cpu = weights.device.type == "cpu"  # else reading them would synchronize with the device
+        alone = (weights[:, self.main] >= 1).tolist() if on_cpu else [True, False]
         if parts is None and all(alone):
-            return own
+            return main
         if past is not None:
             self.read(logits, past)
-        weights = weights.to(own.device, non_blocking=True)
-        folded = [role.fold(one) for role, one in zip(self._roles, logits, strict=True)]
+        weights = weights.to(main.device, non_blocking=True)
+        folded = [role.fold(of_member) for role, of_member in zip(self._roles, logits, strict=True)]
         size = self._portion or len(weights)
         portions = [slice(first, first + size) for first in range(0, len(weights), size)]
         fused = torch.cat(
             [
-                self._fuse_behind([one[rows] for one in folded], weights[rows], past and past.part(rows), parts)
-                for rows in portions
+                self._fuse_after(
+                    [of_member[portion] for of_member in folded], weights[portion], past and past.part(portion), parts
+                )
+                for portion in portions
             ]
         )
-        fused = self._roles[self.main].unfold(fused, own)
-        return torch.where(weights[:, self.main : self.main + 1] < 1, fused, own) if any(alone) else fused
+        fused = self._roles[self.main].unfold(fused, main)
+        return torch.where(weights[:, self.main : self.main + 1] < 1, fused, main) if any(alone) else fused
 
-    def read(self, logits: Sequence[Tensor], past: Past) -> None:  # noqa: B027 (most methods look at nothing)
-        """Note in what came before what it tells; for methods that look at it (see `Past.evidence`)."""
+    def read(self, logits: Sequence[Tensor], past: Past) -> None:  # noqa: B027 (most methods read nothing)
+        """Write evidence into ``past.evidence``; for methods that read members at earlier boundaries."""
 
     def expected(self, logits: Sequence[Tensor], past: Past | None) -> Sequence[Tensor]:
-        """What each member expects, for weights that look at how sure it is.
+        """Each member's prediction by all its readings, for weights that depend on its entropy.
 
         Args:
             logits: See `fuse`.
             past: See `fuse`.
 
         Returns:
-            Logits, ``[B, V_i]``; behind a member's tokens may stand more columns, for what it expects otherwise.
+            Logits, ``[B, V_i]`` or wider: columns after a member's tokens are for straddling tokens.
         """
         return logits
 
     @torch.inference_mode()
     def search_path(self, logits: Sequence[Tensor], weights: Tensor, token: int) -> tuple[SearchStep, ...]:
-        """How the search for one step's fused logits went, by running it again; for traces.
+        """The objective and a token's probability at each search step of one position, by a second search; for traces.
 
         Args:
             logits: Each member's next-token logits, ``[1, V_i]``.
             weights: Aggregation weights, ``[1, N]``.
-            token: The main model's token whose probability is followed.
+            token: The main model's token whose probability is recorded.
 
         Returns:
-            The start and every search step; empty where nothing is searched: the method has a closed form, or only the
-            main model has weight.
+            The start and every search step; empty where the method has a closed form, or only the main model has
+            weight.
         """
-        own = logits[self.main]
+        main = logits[self.main]
         if bool((weights[:, self.main] >= 1).all()):
             return ()
-        folded = [role.fold(one) for role, one in zip(self._roles, logits, strict=True)]
-        searched = self._search_path(folded, weights.to(own.device))
+        folded = [role.fold(of_member) for role, of_member in zip(self._roles, logits, strict=True)]
+        searched = self._search_path(folded, weights.to(main.device))
         unfold = self._roles[self.main].unfold
-        return tuple(SearchStep(value, float(unfold(z, own).softmax(-1)[0, token])) for z, value in searched)
+        return tuple(SearchStep(value, float(unfold(z, main).softmax(-1)[0, token])) for z, value in searched)
 
     def _search_path(self, logits: Sequence[Tensor], weights: Tensor) -> list[tuple[Tensor, float]]:
         """`search_path`, for logits whose end of text is one token: the logits ``[1, V_m]`` and the objective there."""
         return []
 
-    def _fuse_behind(
+    def _fuse_after(
         self, logits: Sequence[Tensor], weights: Tensor, past: Past | None, parts: list[Tensor] | None
     ) -> Tensor:
-        """`_fuse`, for a method that looks at what came before, or that ``mixes``."""
+        """`_fuse`, for a method that reads ``past``, or that ``mixes``."""
         return self._fuse(logits, weights)
 
     @abstractmethod
@@ -164,26 +168,26 @@ class Fusion(ABC):
         """`fuse`, for logits whose end of text is one token; finite or ``-inf``, never NaN.
 
         Returns:
-            Logits over the main vocabulary, ``[B, V_m]``, on the scale of the main model's, on which a repetition
-            penalty depends: where all members say the same, they are the main model's own.
+            Logits over the main vocabulary, ``[B, V_m]``, on the scale of the main model's, since a repetition penalty
+            depends on it: where all members have one distribution, they are the main model's own.
         """
 
 
 class FusionMethod(Options, ABC):
-    """The settings of a fusion method, and what it says of itself.
+    """The options of a fusion method, and its properties.
 
-    A method of your own is given as an object. One that is imported in `deepen_llm.fusion.methods` is known by its name
-    in Python, configuration files, on the command line, in `tune` and in the integrations (CONTRIBUTING.md).
+    A method of your own is passed as an object. A method that is imported in `deepen_llm.fusion.methods` has a name in
+    Python, configuration files, on the command line, in `tune` and in the integrations (CONTRIBUTING.md).
 
     Attributes:
-        title: What it does, in a line.
+        title: One line that says what it does.
         reference: The paper, or the page of the documentation, that describes it.
-        needs: What it needs of every member, whatever its options.
-        mixes: Whether the fused distribution is a mixture of what each member says over main tokens (see `parts`).
+        needs: What it needs of every member under any options.
+        mixes: Whether the fused distribution is a mixture of the members' distributions over main tokens (see `parts`).
         tunables: The options that `tune` may choose, in the order in which they are chosen.
-        starts: Options that `tune` begins with, the gentlest first. A method without any is tried only where a search
-            space names it, and begins with its defaults.
-        untuned: The options that `tune` leaves as the ensemble has them, such as bounds on memory.
+        starts: Options that `tune` tries first, those that change least in front. A method without ``starts`` is tried
+            only where a search space names it; then its defaults are tried first.
+        untuned: The options that `tune` keeps as they are in the ensemble, such as bounds on memory.
         method: The name that users give it, fixed by each subclass.
     """
 
@@ -198,12 +202,12 @@ class FusionMethod(Options, ABC):
 
     @property
     def required(self) -> frozenset[Needs]:
-        """What it needs of every member with the options as they are: ``needs``, and what these ask for beside it."""
+        """What it needs of every member under its options: ``needs``, and more where an option requires it."""
         return self.needs
 
     @abstractmethod
     def prepare(self, members: Sequence[Fusible], main: int) -> Fusion:
-        """Bind the method to its members: anchors, spaces, whatever it computes once."""
+        """Bind the method to its members, and compute once what every step uses, such as relative spaces."""
 
 
 class EndOfText:
@@ -215,7 +219,7 @@ class EndOfText:
 
     def __init__(self, ids: Sequence[int]) -> None:
         self.ids = list(ids)
-        self._on: dict[torch.device, Tensor] = {}  # the ids where they are needed, sent there once
+        self._by_device: dict[torch.device, Tensor] = {}  # the ids, copied to each device once
 
     def fold(self, logits: Tensor) -> Tensor:
         """Move the mass of all ids to the primary one, ``[B, V]`` to ``[B, V]``."""
@@ -226,17 +230,17 @@ class EndOfText:
         out[:, self.ids[0]] = logits.index_select(1, ids).logsumexp(-1)
         return out
 
-    def unfold(self, fused: Tensor, own: Tensor) -> Tensor:
-        """Share the primary id's fused mass out over the ids as ``own`` had it, ``[B, V]`` each."""
+    def unfold(self, fused: Tensor, unfused: Tensor) -> Tensor:
+        """Divide the primary id's fused mass over the ids in proportion to ``unfused``, ``[B, V]`` each."""
         if len(self.ids) < 2:
             return fused
-        ids = self._ids(own.device)
-        ends = own.index_select(1, ids)
-        none = ends.isneginf().all(-1)
-        ends[:, 0].masked_fill_(none, 0.0)  # none had any: the primary one gets all
+        ids = self._ids(unfused.device)
+        ends = unfused.index_select(1, ids)
+        impossible = ends.isneginf().all(-1)
+        ends[:, 0].masked_fill_(impossible, 0.0)  # then the primary id gets all
         return fused.index_copy(1, ids, fused[:, self.ids[0], None] + ends.log_softmax(-1))
 
     def _ids(self, device: torch.device) -> Tensor:
-        if device not in self._on:
-            self._on[device] = torch.tensor(self.ids, device=device)
-        return self._on[device]
+        if device not in self._by_device:
+            self._by_device[device] = torch.tensor(self.ids, device=device)
+        return self._by_device[device]

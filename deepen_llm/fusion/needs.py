@@ -1,4 +1,4 @@
-"""What a fusion method needs of every member."""
+"""Requirements of fusion methods on every member."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from enum import Enum
 
 
 class Needs(Enum):
-    """One thing that a member may have or lack.
+    """A property that a member has or lacks.
 
     Attributes:
         EMBEDDING: Its input token embeddings, ``[V_i, D_i]``, in this process.
         FULL_LOGITS: A logit for every token of its vocabulary.
-        TOP_K: Logits of its most likely tokens; a member with all of them has these, too.
-        TEXT: The tokens with which it begins a text in the middle of another (``first_tokens``).
+        TOP_K: Logits of its most likely tokens; a member with FULL_LOGITS has these, too.
+        TEXT: The first token of its encoding of a text in the middle of another (``first_tokens``).
     """
 
     EMBEDDING = "embedding"

@@ -1,4 +1,4 @@
-"""What was read before a place: fusion by surfaces reads the members there, too."""
+"""The tokens and logits that members read before a position, which fusion by surfaces uses."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from deepen_llm.fusion.surfaces.expected import Expected
 
 @dataclass(frozen=True)
 class Trail:
-    """The last tokens that a member read before a place, the newest first.
+    """The last tokens that a member read before a position, the newest first.
 
     Attributes:
-        tokens: Their ids, as many as were asked for and spell the end of the text.
+        tokens: Their ids: at most as many as requested, and only those that spell the end of the text.
         logits: The member's logits before each of them, ``[K, V_i]``.
         norms: The logarithm of the sum of their exponentials, ``[K]``.
-        dropped: Bytes of the text behind them that the member's tokenizer drops, as WordPiece does white space.
+        dropped: Bytes of the text after them that the member's tokenizer drops, as WordPiece drops white space.
     """
 
     tokens: Sequence[int]
@@ -30,30 +30,30 @@ class Trail:
     @classmethod
     def of(cls, tokens: Sequence[int] = (), logits: Sequence[Tensor] = ()) -> Self:
         """A trail whose norms are computed here."""
-        return cls(tokens, logits, [one.logsumexp(-1) for one in logits])
+        return cls(tokens, logits, [before_token.logsumexp(-1) for before_token in logits])
 
 
 @dataclass(frozen=True)
 class Past:
-    """What came before P places.
+    """What members read before P positions.
 
     Attributes:
-        trails: For each member, its trail at each place; empty for a member of which none was asked.
-        unfinished: At each place, the bytes of a character that the text ends inside of; the other members have yet to
-            hear them.
-        evidence: What each member expects at each place, by member, once fusion by surfaces has read it.
+        trails: For each member, its trail at each position; empty for a member of which no trail was requested.
+        unfinished: At each position, the bytes of an incomplete character at the end of the text, which members that
+            read text have not read yet.
+        evidence: Each member's evidence at each position, by member index, once fusion by surfaces has computed it.
     """
 
     trails: Sequence[Sequence[Trail]]
     unfinished: Sequence[bytes]
     evidence: dict[int, Expected] = field(default_factory=dict)
 
-    def part(self, places: slice) -> Past:
-        """The same for some of the places."""
-        return self.at(range(len(self.unfinished))[places])
+    def part(self, positions: slice) -> Past:
+        """The same for a range of positions."""
+        return self.at(range(len(self.unfinished))[positions])
 
-    def at(self, places: Sequence[int]) -> Past:
-        """The same for these places, in this order."""
-        evidence = {member: found.at(places) for member, found in self.evidence.items()}
-        trails = [[told[place] for place in places] if told else [] for told in self.trails]
-        return Past(trails, [self.unfinished[place] for place in places], evidence)
+    def at(self, positions: Sequence[int]) -> Past:
+        """The same for these positions, in this order."""
+        evidence = {member: expected.at(positions) for member, expected in self.evidence.items()}
+        trails = [[of_member[position] for position in positions] if of_member else [] for of_member in self.trails]
+        return Past(trails, [self.unfinished[position] for position in positions], evidence)

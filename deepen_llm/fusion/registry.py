@@ -11,38 +11,43 @@ from deepen_llm.fusion.base import FusionMethod
 
 
 def by_name(module: object) -> dict[str, type[FusionMethod]]:
-    """The fusion methods that a module imports, by name.
+    """The fusion methods among the names of a module, by method name.
 
     Raises:
-        ValueError: A method has no name, title or reference, or two have one name.
+        ValueError: A method has no name, title or reference, or two methods have the same name.
     """
-    found = dict[str, type[FusionMethod]]()
+    kinds = dict[str, type[FusionMethod]]()
     for kind in vars(module).values():
         if not (isinstance(kind, type) and issubclass(kind, FusionMethod)):
             continue
         name = kind.model_fields["method"].default
         if not isinstance(name, str) or not kind.title or not kind.reference:
-            raise ValueError(f"the fusion method {kind.__name__} lacks a default for method, a title or a reference")
-        if found.setdefault(name, kind) is not kind:
-            raise ValueError(f"the fusion methods {found[name].__name__} and {kind.__name__} are both named {name!r}")
-    return found
+            raise ValueError(
+                f"expected a default of method, a title and a reference in the fusion method {kind.__name__}, got "
+                f"{name!r}, {kind.title!r} and {kind.reference!r}"
+            )
+        if kinds.setdefault(name, kind) is not kind:
+            raise ValueError(
+                f"expected one fusion method named {name!r}, got {kinds[name].__name__} and {kind.__name__}"
+            )
+    return kinds
 
 
 METHODS: dict[str, type[FusionMethod]] = by_name(methods)
 """Every method by its name."""
 
 DEFAULT: FusionMethod = methods.Surface()
-"""The method of an ensemble for which nobody names one."""
+"""The method of an ensemble that names none."""
 
 STARTING_METHODS: tuple[str, ...] = tuple(name for name, kind in METHODS.items() if kind.starts)
-"""The methods that are tried where nobody names any: those with ``starts``."""
+"""The methods that `tune` tries where a search space names none: those with ``starts``."""
 
 
 def method_class(name: object) -> type[FusionMethod]:
     """The fusion method of a name.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: No method has this name.
     """
     if not isinstance(name, str) or name not in METHODS:
         raise ConfigError(
@@ -52,16 +57,16 @@ def method_class(name: object) -> type[FusionMethod]:
     return METHODS[name]
 
 
-def named_method(given: str | Mapping[str, Any]) -> FusionMethod:
-    """The fusion method of a name, or of a mapping with its ``method`` and options.
+def named_method(setting: str | Mapping[str, Any]) -> FusionMethod:
+    """The fusion method that a name, or a mapping with ``method`` and options, describes.
 
     Raises:
-        ConfigError: There is none of this name, or an option cannot be used.
+        ConfigError: No method has this name, or an option cannot be used.
 
     >>> named_method({"method": "deepen", "relr": 0.3}).relr
     0.3
     """
-    options = {"method": given} if isinstance(given, str) else dict(given)
+    options = {"method": setting} if isinstance(setting, str) else dict(setting)
     if "method" not in options:
         raise ConfigError(f"fusion={options!r} names no method", hint="add it, such as 'method': 'surface'")
     return method_class(options["method"])(**options)

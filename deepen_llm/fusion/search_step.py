@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SearchStep:
-    """Where the inverse transformation's search stood after a step.
+    """The state of the inverse transformation's search after a step.
 
     Attributes:
-        objective: What the search lowers: the mean over anchors of ``KL(r̄ ‖ softmax(z) R_m)``, in nats, summed over the
-            sets of anchors.
-        probability: The committed token's, in ``softmax(z)``.
+        objective: The quantity that the search minimizes: the mean over anchors of ``KL(r̄ ‖ softmax(z) R_m)``, in nats,
+            summed over the sets of anchors.
+        probability: The probability of the committed token in ``softmax(z)``.
     """
 
     objective: float

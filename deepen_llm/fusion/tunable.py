@@ -1,4 +1,4 @@
-"""What a search may choose of a fusion method's options, and what pictures vary one at a time.
+"""Tunable options of fusion methods: the values that a search proposes, and those that charts compare.
 
 A method lists its `Tunable` options. `deepen_llm.tuning` lets Optuna propose their values and scores their sweeps.
 """
@@ -14,7 +14,7 @@ from typing_extensions import Self, override
 
 
 class Trial(Protocol):
-    """What proposes values; Optuna's trials do."""
+    """Proposes values, as Optuna's trials do."""
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """One of some choices."""
@@ -28,7 +28,7 @@ class Trial(Protocol):
 
 @dataclass(frozen=True)
 class Sweep:
-    """Values of an option that pictures show scores over.
+    """Values of an option over which charts show scores.
 
     Attributes:
         values: The values.
@@ -49,8 +49,8 @@ class Tunable(ABC):
 
     Attributes:
         name: The option's name.
-        label: What pictures call it.
-        searched: Whether a search chooses it although its space does not name it.
+        label: The option's name in charts.
+        searched: Whether a search chooses it where its space does not name it.
         only: An earlier `Choice` of the method, by name, and its choices for which this option is of use; None for all.
     """
 
@@ -62,7 +62,7 @@ class Tunable(ABC):
     @property
     @abstractmethod
     def distribution(self) -> tuple[Any, ...]:
-        """What values are proposed from; of two options with equal ones, a search learns as of one."""
+        """The values that are proposed; a search treats two options with equal ones as one parameter."""
 
     @abstractmethod
     def narrowed(self, given: Sequence[Any]) -> Self:
@@ -78,24 +78,24 @@ class Tunable(ABC):
 
         Args:
             trial: The trial.
-            parameter: What the trial knows this option as.
+            parameter: The option's name in the trial.
         """
 
     @abstractmethod
     def held(self, values: Mapping[str, Any]) -> Any:
-        """What a trial would propose to get these options of a method; None where it could not."""
+        """The value that a trial proposes for these options of a method; None where it proposes no such value."""
 
-    def applies(self, among: Sequence[Tunable], values: Mapping[str, Any]) -> bool:
-        """Whether the option is of use in a method that has these options.
+    def applies(self, tunables: Sequence[Tunable], values: Mapping[str, Any]) -> bool:
+        """Whether the option has an effect in a method that has these options.
 
         Args:
-            among: All that is tunable of the method.
+            tunables: All tunable options of the method.
             values: The method's options, by name.
         """
         if self.only is None:
             return True
         name, choices = self.only
-        return any(one.chosen(values) in choices for one in among if isinstance(one, Choice) and one.name == name)
+        return any(one.chosen(values) in choices for one in tunables if isinstance(one, Choice) and one.name == name)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Number(Tunable):
         high: The upper bound.
         digits: How many decimals are kept; None for whole numbers.
         log: Whether the logarithm is drawn evenly.
-        sweep: What pictures show of it; None for nothing.
+        sweep: The values that charts show; None for no chart.
     """
 
     low: float
@@ -195,10 +195,10 @@ def propose(
     """Options of a method that a trial proposes.
 
     Args:
-        tunables: What is searched, in the method's order.
+        tunables: The options to search, in the method's order.
         trial: The trial.
         defaults: All options of the method at their defaults.
-        parameter: What the trial knows an option as.
+        parameter: Gives an option's name in the trial.
     """
     settings = dict[str, Any]()
     for one in tunables:

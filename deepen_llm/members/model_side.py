@@ -33,7 +33,7 @@ class ModelSide(ABC):
 
     @abstractmethod
     def open(self, prompts: Sequence[Prompt], *, back: int = 0) -> Context:
-        """Begin to read: a context with one row for each prompt.
+        """Begin to read: a context with one sequence for each prompt.
 
         Args:
             prompts: The prompts.

@@ -1,4 +1,4 @@
-"""The laws of a member (laws 4 and 5 of the design): whatever a context does, it gives what reading afresh gives."""
+"""Conformance tests of a member (laws 4 and 5): a context gives the logits of reading the whole text afresh."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class MemberTests:
             reading = context.read(drafts)
             context.check()
             assert [len(one) for one in reading.lengths] == [len(one) for one in lengths]
-            expected = [self._step_by_step(member, row, draft, len(one)) for row, one in enumerate(lengths)]
+            expected = [self._step_by_step(member, sequence, draft, len(one)) for sequence, one in enumerate(lengths)]
             self._assert_close(reading.logits, torch.cat(expected))
             ends = context.read(drafts, ends_only=True)
             self._assert_close(ends.logits, torch.cat([one[-1:] for one in expected]))
@@ -124,24 +124,24 @@ class MemberTests:
         context.append([[self.pieces[1]] for _ in self.prompts])
         self._assert_read_afresh(member, context)
 
-    def test_rows_of_a_batch_do_not_disturb_each_other(self, member: Member) -> None:
-        """Rows of different lengths, of which only some go on at a step."""
+    def test_sequences_of_a_batch_do_not_disturb_each_other(self, member: Member) -> None:
+        """Sequences of different lengths, of which only some go on at a step."""
         context = self._opened(member)
         alone = [member.open([member.encode_prompt(prompt)]) for prompt in self.prompts]
         for step, piece in enumerate(self.pieces):
-            steps = [[piece] if (step + row) % 3 else [] for row in range(len(self.prompts))]
+            steps = [[piece] if (step + sequence) % 3 else [] for sequence in range(len(self.prompts))]
             context.append(steps)
-            for row, one in enumerate(alone):
-                one.append([steps[row]])
+            for sequence, one in enumerate(alone):
+                one.append([steps[sequence]])
             self._assert_close(context.logits(), torch.cat([one.logits() for one in alone]))
             assert context.ids == [one.ids[0] for one in alone]
 
-    def test_rows_are_selected_copied_and_reordered(self, member: Member) -> None:
-        """A row that is named twice becomes two, which then go different ways; rows that are not named are gone."""
+    def test_sequences_are_selected_copied_and_reordered(self, member: Member) -> None:
+        """A sequence that is named twice is copied, and its copies are independent; unnamed sequences are removed."""
         context = self._opened(member)
         context.logits()
         order = [len(self.prompts) - 1, 0, 0]
-        expected = [_ids(context)[row] for row in order]
+        expected = [_ids(context)[sequence] for sequence in order]
         context.select(order)
         assert context.ids == expected
         context.append([[piece] for piece in self.pieces[:3]])
@@ -151,8 +151,8 @@ class MemberTests:
         self._assert_read_afresh(member, context)
 
     @pytest.mark.parametrize("read", [(False, False), (True, False), (False, True), (True, True)])
-    def test_rows_join_others(self, member: Member, read: tuple[bool, bool]) -> None:
-        """Rows of another context stand behind the own ones, whether either was read before."""
+    def test_sequences_join_others(self, member: Member, read: tuple[bool, bool]) -> None:
+        """Sequences of another context stand behind the own ones, whether either was read before."""
         contexts = [member.open([member.encode_prompt(prompt)]) for prompt in (self.prompts[0], self.prompts[-1])]
         for context, is_read in zip(contexts, read, strict=True):
             context.append([list(self.pieces[:3])])
@@ -168,7 +168,7 @@ class MemberTests:
         first.close()
         assert first.ids == []
 
-    def test_rows_join_a_context_whose_rows_have_left(self, member: Member) -> None:
+    def test_sequences_join_a_context_whose_sequences_have_left(self, member: Member) -> None:
         """As when all requests have ended and others wait."""
         context = self._opened(member)
         context.logits()
@@ -219,8 +219,8 @@ class MemberTests:
         for text, token in zip(texts, member.first_tokens(texts), strict=True):
             assert token == -1 or text.startswith(member.vocabulary.surfaces[token] or b"-")
 
-    def test_it_says_what_it_has(self, member: Member) -> None:
-        """Sizes are not negative, and embeddings are rows for tokens, or it says why there are none."""
+    def test_its_properties_are_valid(self, member: Member) -> None:
+        """Sizes are not negative; embeddings have at most one row per token, or a reason is given for none."""
         assert isinstance(member.device, torch.device)
         assert member.context_length is None or member.context_length > 0
         assert member.weight_bytes >= 0
@@ -257,9 +257,9 @@ class MemberTests:
         finally:
             context.close()
 
-    def _step_by_step(self, member: Member, row: int, draft: Draft, count: int) -> Tensor:
+    def _step_by_step(self, member: Member, sequence: int, draft: Draft, count: int) -> Tensor:
         """Logits at the first ``count`` boundaries of a draft, ``[count, V_i]``, each step appended."""
-        context = member.open([member.encode_prompt(self.prompts[row])])
+        context = member.open([member.encode_prompt(self.prompts[sequence])])
         found = [context.logits()]
         for step in draft[: count - 1]:
             context.append([[step]])
@@ -277,5 +277,5 @@ class MemberTests:
 
 
 def _ids(context: Context) -> list[list[int]]:
-    """The tokens of each row as they are now; a context may go on writing into the lists that it gives."""
+    """The tokens of each sequence as they are now; a context may go on writing into the lists that it gives."""
     return [list(ids) for ids in context.ids]

@@ -44,9 +44,9 @@ class _GeometricFusion(Fusion):
         return self._mixture.expected(logits, past)
 
     def _fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:
-        return self._fuse_behind(logits, weights, None, None)
+        return self._fuse_after(logits, weights, None, None)
 
-    def _fuse_behind(
+    def _fuse_after(
         self, logits: Sequence[Tensor], weights: Tensor, past: Past | None, parts: list[Tensor] | None
     ) -> Tensor:
         said = list[Tensor]()

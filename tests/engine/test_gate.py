@@ -201,7 +201,11 @@ MISTAKES: list[tuple[str, Callable[[], object], str]] = [
     ("option", lambda: ensemble(*PAIR, gate={"when": "unsure", "bellow": 0.5}), "did you mean 'below'"),
     ("zero", lambda: Gate(when="unsure", below=0), "greater than 0"),
     ("above one", lambda: Gate(when="unsure", below=1.5), "less than or equal to 1"),
-    ("of another", lambda: ensemble(*PAIR, gate={"when": "boundary", "below": 0.5}), "below=0.5 is for when='unsure'"),
+    (
+        "of another",
+        lambda: ensemble(*PAIR, gate={"when": "boundary", "below": 0.5}),
+        "when='unsure' with below=0.5, got",
+    ),
     ("no gate", lambda: ensemble(*PAIR, gate=3), "gate=3"),
 ]
 

@@ -148,9 +148,9 @@ def test_a_method_of_ones_own_is_used_as_an_object_and_by_no_name(tmp_path: Any)
 
 
 def test_names_that_are_taken_or_missing_are_refused() -> None:
-    with pytest.raises(ValueError, match="Surface and Twice are both named 'surface'"):
+    with pytest.raises(ValueError, match="expected one fusion method named 'surface', got Surface and Twice"):
         by_name(SimpleNamespace(Surface=Surface, Twice=Twice))
-    with pytest.raises(ValueError, match="Unnamed lacks a default for method"):
+    with pytest.raises(ValueError, match="in the fusion method Unnamed, got"):
         by_name(SimpleNamespace(Unnamed=Unnamed))
 
 

@@ -289,6 +289,8 @@ def test_first_tokens_begin_their_texts(kind: str, texts: list[str]) -> None:
 
 def test_a_member_without_first_tokens_is_told_what_to_do() -> None:
     plain = FusibleMember("plain", ONE.vocabulary, torch.empty(0))
-    with pytest.raises(ConfigError, match="member plain does not tell with which tokens") as raised:
+    with pytest.raises(
+        ConfigError, match="expected a member with a method first_tokens for fusion='surface', got plain"
+    ) as raised:
         Surface().prepare([ONE, plain], 0)
     assert "fusion='bayes'" in str(raised.value)

@@ -106,7 +106,7 @@ def test_a_context_keeps_as_many_rows_of_logits_as_are_looked_at() -> None:
 def kept(context: Context) -> int:
     """How many logits the memory of a context's rows holds."""
     assert isinstance(context, LocalContext)
-    rows = [one for row in context.rows for one in row._logits.values()]
+    rows = [one for row in context.sequences for one in row._logits.values()]
     storages = {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() // 4 for one in rows}
     return sum(storages.values())
 
@@ -121,8 +121,8 @@ def test_evidence_at_some_places_is_theirs(kinds: tuple[str, ...]) -> None:
         part = found.at(chosen)
         assert list(part) == [found[place] for place in chosen]
         assert [part[place] for place in (0, -1)] == [found[7], found[5]]
-        edges = {(chosen[part.places[group]], part.told[group], target) for group, target in pairs(part)}
-        whole = {(found.places[group], found.told[group], target) for group, target in pairs(found)}
+        edges = {(chosen[part.positions[group]], part.tokens[group], target) for group, target in pairs(part)}
+        whole = {(found.positions[group], found.tokens[group], target) for group, target in pairs(found)}
         assert edges == {one for one in whole if one[0] in chosen}
     assert any(found[place].straddlers for found in past.evidence.values() for place in chosen)
 

@@ -4,10 +4,10 @@ Read ``R_m[v, a]`` as P(anchor a | token v). Then another member's relative dist
 
     q_i(v) = p_m(v) · Σ_a R_m[v, a] · r_i(a) / (p_m R_m)(a)
 
-which is one EM step on the paper's own objective: closed form, a distribution as it stands, no rate and no steps.
+which is one EM step on the paper's own objective. It has a closed form, is normalized, and needs no learning rate.
 
-A main model that is sure of a wrong token leaves hardly any prior for the right one; a further round takes the fused
-distribution as the prior, in place of ``p_m`` (docs/study.md).
+Where the main model gives the right token a small prior, one round cannot make it likely; each further round takes the
+fused distribution as the prior, in place of ``p_m`` (docs/study.md).
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from deepen_llm.fusion.tunable import Number, Sweep, Tunable
 
 
 class Bayes(RelativeMethod):
-    """Fused distribution ``λ_m p_m + Σ λ_i q_i``; every default that differs from the paper's is an option.
+    """Fused distribution ``λ_m p_m + Σ λ_i q_i``; every difference from the paper's space is an option.
 
     Attributes:
-        rounds: How many times it is computed: in a further round the fused distribution of the one before is the prior
-            of every ``q_i``, in place of the main model's own.
+        rounds: How many times it is computed. In each round after the first, the fused distribution of the round before
+            is the prior of every ``q_i``, in place of the main model's distribution.
     """
 
     title: ClassVar[str] = "Bayes' rule in a calibrated relative space of embeddings"
@@ -56,10 +56,10 @@ class Bayes(RelativeMethod):
 
     @override
     def prepare(self, members: Sequence[Fusible], main: int) -> Fusion:
-        own = members[main].vocabulary.fingerprint
-        strangers = [i for i, member in enumerate(members) if member.vocabulary.fingerprint != own]
-        groups = [[main, *strangers]] if self.anchors == "joint" else [[main, i] for i in strangers]
-        spaces = self._spaces(members, groups, main) if strangers else []
+        main_vocabulary = members[main].vocabulary.fingerprint
+        others = [i for i, member in enumerate(members) if member.vocabulary.fingerprint != main_vocabulary]
+        groups = [[main, *others]] if self.anchors == "joint" else [[main, i] for i in others]
+        spaces = self._spaces(members, groups, main) if others else []
         return _BayesFusion(self, members, main, spaces)
 
 
@@ -69,40 +69,41 @@ class _BayesFusion(Fusion):
         self._method, self._groups = method, groups
 
     def _fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:
-        return self._fuse_behind(logits, weights, None, None)
+        return self._fuse_after(logits, weights, None, None)
 
-    def _fuse_behind(
+    def _fuse_after(
         self, logits: Sequence[Tensor], weights: Tensor, past: Past | None, parts: list[Tensor] | None
     ) -> Tensor:
-        p = [one.softmax(-1) for one in logits]  # N of [B, V_i]
-        strangers = {i: group for group in self._groups for i in group if i != self.main}
-        kept, prior, said = torch.zeros_like(p[self.main]), p[self.main], dict[int, Tensor]()
-        for i in set(range(len(p))) - set(strangers):
-            said[i] = in_main_ids(p[i].to(prior.device), self._roles[i], self._roles[self.main], prior.shape[1])
-            kept += weights[:, i : i + 1] * said[i]
-        if strangers:
-            relative = {i: group[i].view(p[i], self._method).to_anchors_once(p[i]) for i, group in strangers.items()}
+        p = [of_member.softmax(-1) for of_member in logits]  # N of [B, V_i]
+        others = {i: group for group in self._groups for i in group if i != self.main}  # with another vocabulary
+        prior, same_vocabulary = p[self.main], torch.zeros_like(p[self.main])
+        q = dict[int, Tensor]()  # each member's distribution over main tokens
+        for i in set(range(len(p))) - set(others):
+            q[i] = in_main_ids(p[i].to(prior.device), self._roles[i], self._roles[self.main], prior.shape[1])
+            same_vocabulary += weights[:, i : i + 1] * q[i]
+        if others:
+            relative = {i: group[i].view(p[i], self._method).to_anchors_once(p[i]) for i, group in others.items()}
             for _ in range(self._method.rounds):
-                said |= self._brought_back(relative, prior)
-                prior = kept + sum(weights[:, i : i + 1] * said[i] for i in strangers)
-        fused = prior if strangers else kept
+                q |= self._over_main_tokens(relative, prior)
+                prior = same_vocabulary + sum(weights[:, i : i + 1] * q[i] for i in others)
+        fused = prior if others else same_vocabulary
         if parts is not None:
-            parts.append(parts_of([said[i] for i in range(len(p))], fused))
+            parts.append(parts_of([q[i] for i in range(len(p))], fused))
         return fused.log() + logits[self.main].logsumexp(-1, keepdim=True)  # on the scale of the main model's logits
 
-    def _brought_back(self, relative: Mapping[int, Tensor], prior: Tensor) -> dict[int, Tensor]:
+    def _over_main_tokens(self, relative: Mapping[int, Tensor], prior: Tensor) -> dict[int, Tensor]:
         """``q_i`` of each member with another vocabulary, ``[B, V_m]``.
 
         Args:
             relative: Their distributions in the relative spaces, by member, ``[B, A]`` each.
-            prior: What stands for the main model's distribution, ``[B, V_m]``.
+            prior: The prior over main tokens, ``[B, V_m]``.
         """
-        said = dict[int, Tensor]()
+        q = dict[int, Tensor]()
         for group in self._groups:
             rows = group[self.main].view(prior, self._method)
             for i in set(group) - {self.main}:
-                said[i] = inverse_by_bayes(prior, relative[i].to(prior.device), rows)
-        return said
+                q[i] = inverse_by_bayes(prior, relative[i].to(prior.device), rows)
+        return q
 
 
 def inverse_by_bayes(p: Tensor, r: Tensor, rows: Rows) -> Tensor:
@@ -114,11 +115,11 @@ def inverse_by_bayes(p: Tensor, r: Tensor, rows: Rows) -> Tensor:
         rows: The main model's relative representations.
 
     Returns:
-        A distribution over the main vocabulary, ``[B, V]``. What lies on anchors that no main token reaches stays
-        with the main model.
+        A distribution over the main vocabulary, ``[B, V]``. The mass of ``r`` on anchors where ``p R`` is 0 is
+        distributed as ``p``.
     """
-    own = rows.to_anchors(rows.to_map_order(p))  # [B, A]
-    reached = own > torch.finfo(own.dtype).tiny
-    ratio = torch.where(reached, r / own, 0.0)
+    relative = rows.to_anchors(rows.to_map_order(p))  # [B, A]
+    reached = relative > torch.finfo(relative.dtype).tiny
+    ratio = torch.where(reached, r / relative, 0.0)
     unreached = torch.where(reached, 0.0, r).sum(-1, keepdim=True)
     return p * (rows.to_token_order(rows.to_tokens(ratio)) + unreached)

@@ -1,7 +1,7 @@
 """DEEPEN (Huang et al., arXiv 2404.12715), in the steps of docs/method.md.
 
 1. Relative representations ``R_i``: `RelativeSpace`, in relative/space.py.
-2. Into the relative space, ``r_i = p_i R_i``, and 3. aggregation, ``r̄ = Σ λ_i r_i``: here.
+2. Relative distributions, ``r_i = p_i R_i``, and 3. aggregation, ``r̄ = Σ λ_i r_i``: this module.
 4. Inverse transformation, the search for logits ``z`` with ``softmax(z) R_m`` near ``r̄``: relative/search.py.
 5. Commit: the engine's loop.
 """
@@ -51,10 +51,9 @@ class Deepen(RelativeMethod):
 
     @override
     def prepare(self, members: Sequence[Fusible], main: int) -> Fusion:
-        everyone = list(range(len(members)))
-        groups = (
-            [everyone] if self.anchors == "joint" and len(everyone) > 1 else [[main, i] for i in everyone if i != main]
-        )
+        indices = list(range(len(members)))
+        joint = self.anchors == "joint" and len(indices) > 1
+        groups = [indices] if joint else [[main, i] for i in indices if i != main]
         return _DeepenFusion(self, members, main, self._spaces(members, groups, main))
 
 
@@ -67,26 +66,35 @@ class _DeepenFusion(Fusion):
         return self._search(logits, weights)
 
     def _search_path(self, logits: Sequence[Tensor], weights: Tensor) -> list[tuple[Tensor, float]]:
-        passed: list[tuple[Tensor, float]] = []
-        self._search(logits, weights, lambda z, objective: passed.append((z, objective)))
-        return passed
+        path: list[tuple[Tensor, float]] = []
+        self._search(logits, weights, lambda z, objective: path.append((z, objective)))
+        return path
 
     def _search(self, logits: Sequence[Tensor], weights: Tensor, observe: Observer | None = None) -> Tensor:
-        p = [one.softmax(-1) for one in logits]  # N of [B, V_i]
+        p = [of_member.softmax(-1) for of_member in logits]  # N of [B, V_i]
         method = self._method
         rows = [group[self.main].view(p[self.main], method) for group in self._groups]
         targets = [
-            self._aggregate(group, p, own, weights) for group, own in zip(self._groups, rows, strict=True)
+            self._aggregate(group, p, main_rows, weights) for group, main_rows in zip(self._groups, rows, strict=True)
         ]  # [B, A] each
         return search_logits(
             logits[self.main], targets, rows, relr=method.relr, search_steps=method.search_steps, observe=observe
         )
 
-    def _aggregate(self, group: AnchorGroup, p: Sequence[Tensor], own: Rows, weights: Tensor) -> Tensor:
-        """``r̄ = Σ λ_i p_i R_i`` over one group's anchors, ``[B, A]``; who is not in the group leaves it to the main."""
+    def _aggregate(self, group: AnchorGroup, p: Sequence[Tensor], main_rows: Rows, weights: Tensor) -> Tensor:
+        """``r̄ = Σ λ_i p_i R_i`` over one group's anchors, ``[B, A]``.
+
+        The weight of members that are not in the group is added to the main model's.
+
+        Args:
+            group: The relative spaces of the group's members.
+            p: Each member's distribution, ``[B, V_i]``.
+            main_rows: The main model's relative representations in the group.
+            weights: Aggregation weights, ``[B, N]``.
+        """
         share = {i: weights[:, i : i + 1] for i in group if i != self.main}
         share[self.main] = 1 - torch.stack(list(share.values())).sum(0)
-        views = {i: own if i == self.main else group[i].view(p[i], self._method) for i in group}
+        views = {i: main_rows if i == self.main else group[i].view(p[i], self._method) for i in group}
         relative = {i: view.to_anchors_once(p[i]) for i, view in views.items()}
         device = p[self.main].device
         return torch.stack([share[i] * relative[i].to(device) for i in group]).sum(0)

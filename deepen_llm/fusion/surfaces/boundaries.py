@@ -1,4 +1,4 @@
-"""The token boundaries at which a member is read before P places, and its logits that matter there."""
+"""The token boundaries at which a member is read before P positions, and its relevant logits there."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from deepen_llm.fusion.surfaces.correspondence import Covers, Tokens
 from deepen_llm.fusion.surfaces.transfer import sent
 
 OWN, INSIDE, BEYOND = 0, 1, 2
-"""Logits of the token that the member read, of others that the last bytes begin with, of those that go on behind."""
-
+"""Kinds of logits: of the token that the member read; of others with which the last bytes begin; of longer ones."""
 
 _NONE = Covers(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int32))
 
@@ -25,15 +24,15 @@ class Boundary(NamedTuple):
     """One boundary.
 
     Attributes:
-        place: Which place it is before.
-        back: How many tokens before it.
-        behind: The bytes between them.
-        token: The token that the member read there; -1 for ``back`` 0.
+        position: The position that it precedes.
+        back: How many tokens it is before the position.
+        behind: The bytes between the two.
+        token: The token that the member read at the boundary; -1 for ``back`` 0.
         logits: Its logits there, ``[V_i]``.
         norm: The logarithm of the sum of their exponentials; a tensor without dimensions.
     """
 
-    place: int
+    position: int
     back: int
     behind: bytes
     token: int
@@ -42,27 +41,27 @@ class Boundary(NamedTuple):
 
 
 class Boundaries:
-    """All boundaries of one member before P places, B of them, and the T logits that matter there.
+    """All B boundaries of one member before P positions, and the T relevant logits there.
 
-    Logits are looked up where they lie: once for each storage, however many boundaries have theirs in it.
+    Logits are gathered with one operation for each storage, however many boundaries have their logits in it.
 
     Args:
         tokens: The member's tokens.
-        logits: Its logits at the places, ``[P, V_i]``.
-        trails: The tokens before each of them.
-        unfinished: Bytes behind these that the member has not heard.
-        answered: How many of the last bytes are the answer's, at each place, where only tokens that began in the prompt
-            may straddle; none by default.
+        logits: Its logits at the positions, ``[P, V_i]``.
+        trails: The tokens before each position.
+        unfinished: Bytes after these that the member has not read.
+        answered: How many of the last bytes are the answer's, at each position, where only tokens that began in the
+            prompt may straddle; none by default.
 
     Attributes:
-        unheard: Whether no token begins at the place, as bytes are unheard, or dropped by the tokenizer, ``[P]``.
-        places: The place of each boundary, ``[B]``.
-        backs: How many tokens before it, ``[B]``.
+        unread: Whether no token begins at the position, since bytes before it are not read, or dropped, ``[P]``.
+        positions: The position of each boundary, ``[B]``.
+        backs: How many tokens each boundary is before it, ``[B]``.
         owns: The token that the member read there, or -1, ``[B]``.
-        boundary: Which one each of the logits is at, in rising order, ``[T]``.
-        token: Which token's it is, ``[T]``.
+        boundary: The boundary of each logit, in rising order, ``[T]``.
+        token: The token of each logit, ``[T]``.
         kind: `OWN`, `INSIDE` or `BEYOND`, ``[T]``.
-        missing: For those inside, how many bytes the token lacks of the last ones.
+        missing: For each logit of kind `INSIDE`, how many of the last bytes follow the token.
     """
 
     def __init__(
@@ -74,18 +73,21 @@ class Boundaries:
         answered: Sequence[int] | None = None,
     ) -> None:
         self._device = logits.device
-        own = answered or [0] * len(trails)
-        unheard = [one.dropped + rest for one, rest in zip(trails, unfinished, strict=True)]
-        self.unheard = np.array([len(rest) > count for rest, count in zip(unheard, own, strict=True)])
-        found = list(_boundaries(tokens, logits, trails, unfinished))
-        storages = {one: number for number, one in enumerate(dict.fromkeys(_storage(one.logits) for one in found))}
-        self._all = sorted(found, key=lambda one: storages[_storage(one.logits)])
-        self.places, self.backs, self.owns = (
-            np.array([(one.place, one.back, one.token) for one in self._all], dtype=np.int64).reshape(-1, 3).T
-        )
-        covers = [tokens.covers(one.behind) if len(one.behind) > own[one.place] else _NONE for one in self._all]
+        answer_bytes = answered or [0] * len(trails)
+        unread = [trail.dropped + rest for trail, rest in zip(trails, unfinished, strict=True)]
+        self.unread = np.array([len(rest) > count for rest, count in zip(unread, answer_bytes, strict=True)])
+        boundaries = list(_boundaries(tokens, logits, trails, unfinished))
+        storages = dict.fromkeys(_storage(boundary.logits) for boundary in boundaries)
+        ranks = {storage: rank for rank, storage in enumerate(storages)}
+        self._all = sorted(boundaries, key=lambda boundary: ranks[_storage(boundary.logits)])
+        fields = [(boundary.position, boundary.back, boundary.token) for boundary in self._all]
+        self.positions, self.backs, self.owns = np.array(fields, dtype=np.int64).reshape(-1, 3).T
+        covers = [
+            tokens.covers(boundary.behind) if len(boundary.behind) > answer_bytes[boundary.position] else _NONE
+            for boundary in self._all
+        ]
         pairs = zip(np.maximum(self.owns, 0)[:, None], covers, strict=True)
-        parts = [part for read, cover in pairs for part in (read, cover.inside, cover.beyond)]
+        parts = [part for own, cover in pairs for part in (own, cover.inside, cover.beyond)]
         sizes = np.array([len(part) for part in parts], dtype=np.int64)
         self.boundary = np.repeat(np.arange(len(covers)), sizes.reshape(-1, 3).sum(1))
         self.kind = np.repeat(np.arange(len(parts)) % 3, sizes)
@@ -93,46 +95,46 @@ class Boundaries:
         self.missing = np.concatenate([*(cover.missing for cover in covers), self.owns[:0]])
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of boundaries."""
         return len(self._all)
 
-    def told(self, which: int) -> tuple[bytes, int, int]:
-        """The last bytes at the boundary of one of the logits, its token, and how many tokens back that begins."""
-        one = self._all[self.boundary[which]]
-        return one.behind, int(self.token[which]), one.back
+    def straddler(self, index: int) -> tuple[bytes, int, int]:
+        """The last bytes at the boundary of a logit, the logit's token, and how many tokens back the token begins."""
+        boundary = self._all[self.boundary[index]]
+        return boundary.behind, int(self.token[index]), boundary.back
 
-    def look(self) -> Tensor:
-        """The logits, and behind them the boundaries' norms, ``[T + B]``, on the member's device."""
+    def values(self) -> Tensor:
+        """The logits, followed by the boundaries' norms, ``[T + B]``, on the member's device."""
         if not self._all:
             return torch.empty(0)
-        offsets = np.array([one.logits.storage_offset() for one in self._all])
+        offsets = np.array([boundary.logits.storage_offset() for boundary in self._all])
         (index,) = sent([self.token + offsets[self.boundary]], self._device)
-        found = list[Tensor]()
+        gathered = list[Tensor]()
         counts = np.bincount(self.boundary).tolist()
         for _, group in groupby(zip(self._all, counts, strict=True), key=lambda pair: _storage(pair[0].logits)):
             (first, *_), sizes = zip(*group, strict=True)
             part, index = index[: sum(sizes)], index[sum(sizes) :]
-            found.append(_flat(first.logits).index_select(0, part))
-        return torch.cat([*found, torch.stack([one.norm for one in self._all])])
+            gathered.append(_flat(first.logits).index_select(0, part))
+        return torch.cat([*gathered, torch.stack([boundary.norm for boundary in self._all])])
 
 
 def _boundaries(
     tokens: Tokens, logits: Tensor, trails: Sequence[Trail], unfinished: Sequence[bytes]
 ) -> Iterator[Boundary]:
-    norms = logits.logsumexp(-1) if any(unfinished) or any(one.dropped for one in trails) else None
-    for place, (trail, rest) in enumerate(zip(trails, unfinished, strict=True)):
+    norms = logits.logsumexp(-1) if any(unfinished) or any(trail.dropped for trail in trails) else None
+    for position, (trail, rest) in enumerate(zip(trails, unfinished, strict=True)):
         behind = trail.dropped + rest
         if behind and norms is not None:
-            yield Boundary(place, 0, behind, -1, logits[place].contiguous(), norms[place])
-        for back, (token, one, norm) in enumerate(zip(trail.tokens, trail.logits, trail.norms, strict=True), 1):
+            yield Boundary(position, 0, behind, -1, logits[position].contiguous(), norms[position])
+        for back, (token, before, norm) in enumerate(zip(trail.tokens, trail.logits, trail.norms, strict=True), 1):
             behind = (tokens.surfaces[token] or b"") + behind
-            yield Boundary(place, back, behind, token, one.contiguous(), norm)
+            yield Boundary(position, back, behind, token, before.contiguous(), norm)
 
 
-def _storage(row: Tensor) -> int:
-    return row.untyped_storage().data_ptr()
+def _storage(logits: Tensor) -> int:
+    return logits.untyped_storage().data_ptr()
 
 
-def _flat(row: Tensor) -> Tensor:
-    """All numbers of the storage that a row lies in; a view."""
-    return row.as_strided((row.untyped_storage().nbytes() // row.element_size(),), (1,), 0)
+def _flat(logits: Tensor) -> Tensor:
+    """All numbers of the storage of these logits; a view."""
+    return logits.as_strided((logits.untyped_storage().nbytes() // logits.element_size(),), (1,), 0)

@@ -1,12 +1,12 @@
-"""Which tokens of two vocabularies may begin the same text: two sparse maps, made once per pair and kept on disk.
+"""Edges between tokens of two vocabularies that may begin the same text, computed once per pair and kept on disk.
 
 With ``s(t)`` a token's bytes and ``first_x(b)`` the token with which tokenizer x begins the bytes b in the middle of a
 text, another member's token u and a main token v are related where
 
     v = f(u) = first_main(s(u))        or        u = g(v) = first_member(s(v))
 
-The main model's choice of v says that its own encoding of the coming text begins with v. A u at least as long as v
-fixes that v; a u that is shorter is what the member would say first of v's text only if ``g(v) = u``.
+Where the main model chooses v, its own encoding of the following text begins with v. A token u at least as long as v
+determines v. A shorter u is the member's first token of v's text only if ``g(v) = u``.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from deepen_llm.storage import fingerprints, store
 from deepen_llm.vocabulary import Vocabulary
 
 _NONE = -1
-_REMEMBERED = 1 << 18  # texts whose first token is kept in memory
-_LOOKED_UP = 1 << 14  # texts whose tokens are
+_FIRSTS_KEPT = 1 << 18  # texts whose first token is kept in memory
+_RANGES_KEPT = 1 << 14  # texts whose longer tokens and covers are kept in memory
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Edges:
     """The main tokens ``G(u)`` that each token u of a member may begin.
 
     Attributes:
-        single: The one such main token of each token of the member, ``[V_i]``; V_main where there are none or several.
-        tokens: The tokens with several, ``[U]``.
-        several: For each of their edges, the place of u in ``tokens``, and v, ``[2, E]``.
+        single: The only such main token of each token of the member, ``[V_i]``; V_main where there are none or several.
+        tokens: The tokens with several main tokens, ``[U]``.
+        several: For each of their edges, the index of u in ``tokens``, and v, ``[2, E]``.
         spelled: Whether the edge is ``v = f(u)``, ``[E]``.
     """
 
@@ -50,7 +50,12 @@ class Edges:
 
     def to(self, device: torch.device) -> Edges:
         """The same on a device."""
-        return Edges(*(one.to(device) for one in (self.single, self.tokens, self.several, self.spelled)))
+        return Edges(
+            single=self.single.to(device),
+            tokens=self.tokens.to(device),
+            several=self.several.to(device),
+            spelled=self.spelled.to(device),
+        )
 
     @classmethod
     def between(cls, member: Spelling, main: Spelling) -> Edges:
@@ -59,17 +64,17 @@ class Edges:
             ["surfaces", _key(member), _key(main), member.vocabulary.size, main.vocabulary.size]
         )
         sizes = member.vocabulary.size, main.vocabulary.size
-        found = store.kept("surfaces", key, lambda: _tensors(_pairs(member, main), sizes))
-        return cls(found["single"], found["tokens"], found["several"], found["spelled"].bool())
+        stored = store.kept("surfaces", key, lambda: _tensors(_pairs(member, main), sizes))
+        return cls(stored["single"], stored["tokens"], stored["several"], stored["spelled"].bool())
 
 
 class Covers(NamedTuple):
     """The tokens that may cover the end of a text.
 
     Attributes:
-        inside: Those that it begins with.
-        missing: How many of its bytes are behind each of these.
-        beyond: Those that begin with it and go on.
+        inside: Tokens with which these bytes begin.
+        missing: How many of the bytes follow each of these.
+        beyond: Longer tokens that begin with these bytes.
     """
 
     inside: NDArray[np.int64]
@@ -78,16 +83,16 @@ class Covers(NamedTuple):
 
 
 class Tokens:
-    """A member's tokens by how they begin, and the texts that they begin.
+    """A member's tokens sorted by surface, and the first tokens of texts.
 
     Args:
         member: The member.
 
     Attributes:
         surfaces: The bytes of each token.
-        order: The ids of those that have some, in the order of these.
-        beyond: Tells for a text where in ``order`` the tokens are that begin with it and go on behind it.
-        covers: Tells for a text its `Covers`.
+        order: The ids of tokens with a surface, in the order of surfaces.
+        beyond: The range in ``order`` of the longer tokens that begin with a text; a cached function.
+        covers: The `Covers` of a text; a cached function.
     """
 
     def __init__(self, member: Spelling) -> None:
@@ -95,17 +100,17 @@ class Tokens:
         known = sorted((surface, id_) for id_, surface in enumerate(self.surfaces) if surface)
         self._sorted = [surface for surface, _ in known]
         self.order = np.array([id_ for _, id_ in known], dtype=np.int32)
-        self._ask: Callable[[Sequence[bytes]], list[int]] = member.first_tokens
+        self._first_tokens: Callable[[Sequence[bytes]], list[int]] = member.first_tokens
         self._firsts: dict[bytes, int] = {}
-        self.beyond = lru_cache(_LOOKED_UP)(self._beyond)
-        self.covers = lru_cache(_LOOKED_UP)(self._covers)
+        self.beyond = lru_cache(_RANGES_KEPT)(self._beyond)
+        self.covers = lru_cache(_RANGES_KEPT)(self._covers)
 
     def beginning(self, text: bytes) -> slice:
-        """Where in ``order`` the tokens are that begin with a text."""
+        """The range in ``order`` of the tokens that begin with a text."""
         return slice(bisect_left(self._sorted, text), self.beyond(text).stop)
 
     def ranks(self, chosen: NDArray[np.bool_]) -> NDArray[np.int32]:
-        """Where in ``order`` the tokens are for which this is true, ``[V]`` to rising numbers."""
+        """The indices in ``order`` of the chosen tokens, from ``[V]`` booleans, in rising order."""
         ranks = self._rank[np.flatnonzero(chosen)]
         return np.sort(ranks[ranks != _NONE])
 
@@ -125,18 +130,18 @@ class Tokens:
         return Covers(inside, len(text) - sizes, self.order[self.beyond(text)])
 
     def firsts(self, texts: Sequence[bytes]) -> list[int]:
-        """The first token of each text, -1 where it has none; what was asked before is remembered."""
-        known = self._firsts  # another thread may begin a new one
+        """The first token of each text, -1 where it has none; results are cached."""
+        known = self._firsts  # another thread may replace it
         new = [text for text in dict.fromkeys(texts) if text not in known]
-        if len(known) + len(new) > _REMEMBERED:
+        if len(known) + len(new) > _FIRSTS_KEPT:
             known = self._firsts = {}
             new = list(dict.fromkeys(texts))
-        known.update(zip(new, self._ask(new), strict=True) if new else ())
+        known.update(zip(new, self._first_tokens(new), strict=True) if new else ())
         return [known[text] for text in texts]
 
 
 def _key(member: Spelling) -> str:
-    """What the first tokens of a member's texts depend on: its tokens, and how it writes some texts of every length."""
+    """A key of what first tokens depend on: the member's tokens, and its first tokens of a sample of texts."""
     surfaces = [surface for surface in member.vocabulary.surfaces if surface]
     sample = surfaces[:: max(1, len(surfaces) // 512)]
     joined = [first + second for first, second in pairwise(sample)]

@@ -1,4 +1,4 @@
-"""What a member expects next, as evidence about its tokens; `straddling` reads it."""
+"""A member's evidence about its next tokens, which `straddling` computes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Straddler:
-    """A token that reaches over the end of the text.
+    """A token that begins before the end of the text and ends after it.
 
     Attributes:
-        behind: The last bytes of the text, which it begins with.
+        behind: The last bytes of the text, with which the token begins.
         token: The token.
         share: Its share of the evidence.
-        back: How many tokens before the end of the text it begins.
+        back: At how many tokens before the end of the text it begins.
     """
 
     behind: bytes
@@ -32,12 +32,12 @@ class Straddler:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a member expects at one place; the shares of all of it sum to 1 with what it abstains from.
+    """A member's evidence at one position; all shares and the abstained one sum to 1.
 
     Attributes:
         here: The share of the distribution over tokens that begin here.
         straddlers: Tokens that began before.
-        abstained: The share of what cannot be known.
+        abstained: The share from which the member abstains, as no forward has read it.
     """
 
     here: float
@@ -50,9 +50,9 @@ class Rests:
     """The main tokens that the rests of straddling tokens may begin, as R edges.
 
     Attributes:
-        groups: For each edge, which of the straddling tokens.
-        targets: Its main token.
-        spelled: Whether the main token begins the rest itself.
+        groups: The straddling token of each edge, by its index.
+        targets: The main token of each edge.
+        spelled: Whether the main token is the first token of the rest.
     """
 
     groups: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -60,7 +60,7 @@ class Rests:
     spelled: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def of(self, kept: Integers, count: int) -> Rests:
-        """Those of some of the straddling tokens, of which there are so many."""
+        """The edges of some straddling tokens, by their indices ``kept`` among ``count``."""
         number = np.full(count, -1)
         number[kept] = np.arange(len(kept))
         groups = number[self.groups]
@@ -69,57 +69,63 @@ class Rests:
 
 @dataclass(frozen=True, eq=False)
 class Expected(Sequence[Evidence]):
-    """The evidence at P places, with S straddling tokens in all.
+    """The evidence at P positions, with S straddling tokens in all.
 
     Attributes:
         here: See `Evidence`, ``[P]``.
-        abstained: Likewise, ``[P]``.
-        places: Where each straddling token is, in rising order, ``[S]``.
+        abstained: See `Evidence`, ``[P]``.
+        positions: The position of each straddling token, in rising order, ``[S]``.
         shares: See `Straddler`, ``[S]``.
-        told: What else there is to tell of each: ``behind``, ``token`` and ``back``.
-        rests: Their main tokens, once these were looked up.
+        tokens: ``behind``, ``token`` and ``back`` of each straddling token.
+        rests: Their main tokens, once these are computed.
     """
 
     here: Floats
     abstained: Floats
-    places: Integers
+    positions: Integers
     shares: Floats
-    told: Sequence[tuple[bytes, int, int]]
+    tokens: Sequence[tuple[bytes, int, int]]
     rests: Rests = field(default_factory=Rests)
 
     def __len__(self) -> int:
-        """How many places there are."""
+        """The number of positions."""
         return len(self.here)
 
     @overload
-    def __getitem__(self, place: int) -> Evidence: ...
+    def __getitem__(self, position: int) -> Evidence: ...
     @overload
-    def __getitem__(self, place: slice) -> list[Evidence]: ...
-    def __getitem__(self, place: int | slice) -> Evidence | list[Evidence]:
-        """The evidence at a place, or at several."""
-        if isinstance(place, slice):
-            return [self[one] for one in range(len(self))[place]]
-        place = range(len(self))[place]
-        here = slice(*self.places.searchsorted((place, place + 1)).tolist())
-        found = zip(self.told[here], self.shares[here].tolist(), strict=True)
-        straddlers = tuple(Straddler(behind, token, share, back) for (behind, token, back), share in found)
-        return Evidence(float(self.here[place]), straddlers, float(self.abstained[place]))
+    def __getitem__(self, position: slice) -> list[Evidence]: ...
+    def __getitem__(self, position: int | slice) -> Evidence | list[Evidence]:
+        """The evidence at a position, or at several."""
+        if isinstance(position, slice):
+            return [self[index] for index in range(len(self))[position]]
+        position = range(len(self))[position]
+        here = slice(*self.positions.searchsorted((position, position + 1)).tolist())
+        pairs = zip(self.tokens[here], self.shares[here].tolist(), strict=True)
+        straddlers = tuple(Straddler(behind, token, share, back) for (behind, token, back), share in pairs)
+        return Evidence(float(self.here[position]), straddlers, float(self.abstained[position]))
 
-    def at(self, places: Sequence[int]) -> Expected:
-        """The same for these places, in this order."""
-        wanted = np.asarray(places, dtype=np.int64)
-        firsts, lasts = (self.places.searchsorted(one) for one in (wanted, wanted + 1))
-        kept = np.concatenate([np.arange(*one) for one in zip(firsts, lasts, strict=True)], dtype=np.int64)
-        told, rests = [self.told[one] for one in kept.tolist()], self.rests.of(kept, len(self.places))
-        numbers = np.repeat(np.arange(len(wanted)), lasts - firsts)
-        return Expected(self.here[wanted], self.abstained[wanted], numbers, self.shares[kept], told, rests)
+    def at(self, positions: Sequence[int]) -> Expected:
+        """The same for these positions, in this order."""
+        wanted = np.asarray(positions, dtype=np.int64)
+        firsts, lasts = self.positions.searchsorted(wanted), self.positions.searchsorted(wanted + 1)
+        ranges = [np.arange(first, last) for first, last in zip(firsts, lasts, strict=True)]
+        kept = np.concatenate(ranges, dtype=np.int64)
+        return Expected(
+            here=self.here[wanted],
+            abstained=self.abstained[wanted],
+            positions=np.repeat(np.arange(len(wanted)), lasts - firsts),
+            shares=self.shares[kept],
+            tokens=[self.tokens[index] for index in kept.tolist()],
+            rests=self.rests.of(kept, len(self.positions)),
+        )
 
-    def heard(self) -> Floats:
-        """All shares at each place, ``[P]``."""
-        straddling: Floats = np.bincount(self.places, self.shares, len(self)).astype(np.float64)
+    def known(self) -> Floats:
+        """The sum of all shares at each position, ``[P]``: 1 less what is abstained from."""
+        straddling: Floats = np.bincount(self.positions, self.shares, len(self)).astype(np.float64)
         return self.here + straddling
 
     def lost(self) -> Floats:
         """The shares of rests without main tokens, ``[P]``."""
-        without = np.bincount(self.rests.groups, minlength=len(self.places)) == 0
-        return np.bincount(self.places[without], self.shares[without], len(self)).astype(np.float64)
+        without = np.bincount(self.rests.groups, minlength=len(self.positions)) == 0
+        return np.bincount(self.positions[without], self.shares[without], len(self)).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Evidence that several main tokens share, as a prior has it."""
+"""Evidence whose mass a prior divides over several main tokens."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from deepen_llm.fusion.surfaces.expected import Expected
 from deepen_llm.fusion.surfaces.transfer import Array
 
 TINY = 1e-12
-"""Beside each prior, so that none is 0."""
+"""Added to each prior, so that none is 0."""
 
-_FEWEST = 64  # edges of rests, and a power of two of them, so that few shapes occur
+_FEWEST = 64  # edges of rests; their number is padded to a power of two, so that few shapes occur
 
 
 @dataclass(frozen=True)
 class Shared:
-    """Evidence in G groups, each of which E edges lead from to several main tokens, in B rows.
+    """Evidence in G groups at B positions; E edges lead from each group to several main tokens.
 
     Attributes:
         shares: The evidence of each group, ``[B, G]``.
-        group: For each edge, its group, ``[E]``.
-        target: Its main token, ``[E]``.
-        beside: What it counts beside the prior, ``[E]``.
+        group: The group of each edge, ``[E]``.
+        target: The main token of each edge, ``[E]``.
+        beside: The constant that each edge adds to the prior, ``[E]``.
     """
 
     shares: Tensor
@@ -38,39 +38,39 @@ class Shared:
     beside: Tensor
 
     def add(self, to: Tensor, prior: Tensor) -> None:
-        """Bring it to the main tokens.
+        """Divide the evidence over the main tokens in proportion to a prior.
 
         Args:
-            to: What it is added to, of the prior's shape; contiguous.
-            prior: How main tokens share, ``[P, V_m]``; where B is 1, targets are places in ``[P · V_m]``.
+            to: The sum to which it is added, of the prior's shape; contiguous.
+            prior: The prior, ``[P, V_m]``; where B is 1, targets are indices into ``[P · V_m]``.
         """
-        rows = len(self.shares)
-        group, target = self.group.expand(rows, -1), self.target.expand(rows, -1)
-        weight = prior.view(rows, -1).index_select(1, self.target).add_(self.beside)  # [B, E]
+        count = len(self.shares)
+        group, target = self.group.expand(count, -1), self.target.expand(count, -1)
+        weight = prior.view(count, -1).index_select(1, self.target).add_(self.beside)  # [B, E]
         of_group = torch.zeros_like(self.shares).scatter_add_(1, group, weight)
         weight *= (self.shares / of_group).index_select(1, self.group)
-        to.view(rows, -1).scatter_add_(1, target, weight)
+        to.view(count, -1).scatter_add_(1, target, weight)
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """What all evidence comes to at P places, ahead of a prior.
+    """The evidence of all members at P positions, before a prior divides it.
 
     Attributes:
-        certain: What goes to one main token each, ``[P, V_m]``.
-        left: What has no main tokens and stays with the prior, ``[P, 1]``.
-        shared: What several main tokens share.
+        certain: Evidence for one main token each, ``[P, V_m]``.
+        left: Evidence without main tokens, which is distributed as the prior, ``[P, 1]``.
+        shared: Evidence that is divided over several main tokens.
     """
 
     certain: Tensor
     left: Tensor
     shared: Sequence[Shared]
 
-    def back(self, prior: Tensor) -> Tensor:
-        """The distribution over main tokens, by a prior, ``[P, V_m]`` both."""
+    def over_main_tokens(self, prior: Tensor) -> Tensor:
+        """The distribution over main tokens under a prior, both ``[P, V_m]``."""
         fused = torch.addcmul(self.certain, self.left, prior)
-        for one in self.shared:
-            one.add(fused, prior)
+        for shared in self.shared:
+            shared.add(fused, prior)
         return fused
 
 
@@ -80,11 +80,11 @@ class Bridges:
     Args:
         edges: Each member's.
         width: ``V_m``.
-        floor: What the main token that begins a token's own text counts beside its prior.
+        floor: A constant added to the prior of the main token that begins a token's own text.
 
     Attributes:
-        single: Of each member, for each token, its one main token; V_m where there are none, V_m + 1 where several.
-        tokens: Of each member, its tokens with several: the groups, member by member.
+        single: For each token of each member, its only main token; V_m where there is none, V_m + 1 where several.
+        tokens: Each member's tokens with several main tokens: the groups, member by member.
         group, target, beside: See `Shared`, in the order of main tokens.
     """
 
@@ -98,37 +98,37 @@ class Bridges:
         order = several[1].argsort()
         self.group, self.target = several[:, order]
         self.beside = TINY + floor * spelled[order]
-        self._sent = dict[torch.device, Bridges]()
+        self._by_device = dict[torch.device, Bridges]()
 
     def on(self, device: torch.device) -> Bridges:
-        """The same on a device, sent there once."""
-        if device not in self._sent:
+        """The same on a device, copied to each device once."""
+        if device not in self._by_device:
             other = copy(self)
             other.tokens, other.single = (
                 {i: one.to(device) for i, one in each.items()} for each in (self.tokens, self.single)
             )
             other.group, other.target = self.group.to(device), self.target.to(device)
             other.beside = self.beside.to(device)
-            self._sent[device] = other
-        return self._sent[device]
+            self._by_device[device] = other
+        return self._by_device[device]
 
 
-def told(evidence: Mapping[int, Expected], shape: tuple[int, int]) -> Array:
-    """Of the evidence at P places of each of N members; 1 where one is only heard here.
+def shares_of(evidence: Mapping[int, Expected], shape: tuple[int, int]) -> Array:
+    """Shares of each member's evidence at P positions; a member without evidence counts with its distribution alone.
 
     Args:
         evidence: By member.
         shape: P and N.
 
     Returns:
-        The share of what begins here, all that is not abstained from, and what rests without main tokens have of it,
-        ``[3, P, N]``.
+        The share of tokens that begin at the position, the share of all evidence (1 less what is abstained from), and
+        the share of rests without main tokens, ``[3, P, N]``.
     """
-    found = np.ones((3, *shape))
-    found[2] = 0.0
-    for i, one in evidence.items():
-        found[:, :, i] = one.here, one.heard(), one.lost()
-    return found
+    shares = np.ones((3, *shape))
+    shares[2] = 0.0
+    for i, expected in evidence.items():
+        shares[:, :, i] = expected.here, expected.known(), expected.lost()
+    return shares
 
 
 def rests(evidence: Mapping[int, Expected], shape: tuple[int, int], width: int, floor: float) -> list[Array]:
@@ -141,17 +141,17 @@ def rests(evidence: Mapping[int, Expected], shape: tuple[int, int], width: int, 
         floor: See `Bridges`.
 
     Returns:
-        Each group's place in ``[P · N]`` and its share; each edge's group, its target in ``[P · V_m]``, and what it
-        counts beside the prior. Empty where there are no rests.
+        For each group, its index in ``[P · N]`` and its share; for each edge, its group, its target in ``[P · V_m]``
+        and the constant that it adds to the prior. Empty where there are no rests.
     """
     known = list(evidence.items())
     *starts, groups = accumulate((len(one.shares) for _, one in known), initial=0)
     size = max(_FEWEST, 1 << max(groups, sum(len(one.rests.groups) for _, one in known)).bit_length())
     columns: list[tuple[list[Array], float]] = [
-        ([one.places * shape[1] + i for i, one in known], 0),
+        ([one.positions * shape[1] + i for i, one in known], 0),
         ([one.shares for _, one in known], 0),
         ([one.rests.groups + start for start, (_, one) in zip(starts, known, strict=True)], groups),
-        ([one.places[one.rests.groups] * width + one.rests.targets for _, one in known], 0),
+        ([one.positions[one.rests.groups] * width + one.rests.targets for _, one in known], 0),
         ([TINY + floor * one.rests.spelled for _, one in known], 1),
     ]
     return [_padded(np.concatenate(parts), size, value) for parts, value in columns] if groups else []

@@ -1,4 +1,4 @@
-"""The seam: how much each member counts (aggregation weights λ)."""
+"""The interface of aggregation weights λ, and fixed weights."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from deepen_llm.errors import ConfigError
 
 
 class Likelihood(NamedTuple):
-    """How likely a member finds a prompt.
+    """The likelihood of a prompt in one member.
 
     Attributes:
-        logprob: Log-probability of the tokens that are counted, in nats; of weights with a ``horizon`` h, each times
-            ``exp(-d / h)``, with d the bytes from where the token begins to the end of the prompt.
-        tokens: How many are: all but special ones and one that begins the prompt, before which nothing stands.
-        size: How many bytes these add to a text.
+        logprob: Log-probability of the counted tokens, in nats; for weights with a ``horizon`` h, each is multiplied by
+            ``exp(-d / h)``, with d the bytes from the token's beginning to the end of the prompt.
+        tokens: The number of counted tokens: all but special ones and the prompt's first, which nothing precedes.
+        size: The bytes of the counted tokens.
     """
 
     logprob: float = 0.0
@@ -29,12 +29,12 @@ class Likelihood(NamedTuple):
 
 
 class AggregationWeights:
-    """Decides how much each member counts: for a prompt, and at each place of an answer; by default all the same.
+    """The weights of members, for a prompt and at each position of an answer; by default all are equal.
 
     Attributes:
-        reads_prompts: Whether `per_prompt` looks at likelihoods, which take one more forward of each member per prompt.
-        reads_logits: Whether `per_token` looks at logits.
-        learns: Whether they change by the tokens that are committed, which needs a fusion method that ``mixes``.
+        reads_prompts: Whether `per_prompt` reads likelihoods, which cost one more forward of each member per prompt.
+        reads_logits: Whether `per_token` reads logits.
+        learns: Whether committed tokens change the weights, which requires a fusion method that ``mixes``.
     """
 
     reads_prompts: ClassVar[bool] = False
@@ -43,47 +43,48 @@ class AggregationWeights:
 
     @property
     def memory(self) -> float:
-        """The bytes after which a prompt's token counts e times less; infinite where all count alike."""
+        """The bytes after which the weight of a prompt's token falls by a factor of e; infinite for equal weights."""
         return math.inf
 
     def per_prompt(self, likelihoods: Sequence[Sequence[Likelihood]]) -> Tensor:
-        """What holds for all of an answer, or for its beginning where it ``learns``, ``[B, N]`` on the CPU.
+        """The state for a whole answer, or for its first token where the weights ``learn``, ``[B, N]`` on the CPU.
 
-        By default these are weights already, fp32, and every row sums to 1.
+        By default the state is the weights, fp32, which sum to 1 over the members.
 
         Args:
-            likelihoods: Of B prompts in N members, ``[B][N]``; without content unless ``reads_prompts``.
+            likelihoods: Of B prompts in N members, ``[B][N]``; empty values unless ``reads_prompts``.
         """
-        return torch.tensor([[1 / len(row)] * len(row) for row in likelihoods])
+        return torch.tensor([[1 / len(by_member)] * len(by_member) for by_member in likelihoods])
 
     def per_token(self, logits: Sequence[Tensor], state: Tensor) -> Tensor:
-        """Weights at P places, ``[P, N]``; every row sums to 1.
+        """Weights at P positions, ``[P, N]``, which sum to 1 over the members.
 
         Args:
-            logits: The members' logits there, ``[P, V_i]`` each. Under a fusion method that reads members at their last
-                tokens, too, what they expect by all of these readings: there are more columns, for tokens that began
-                before, and what a member abstains from is left out.
-            state: What holds at each place, ``[P, N]``: its prompt's, or what `learn` made of it.
+            logits: The members' logits there, ``[P, V_i]`` each. Under a fusion method that reads members at earlier
+                boundaries, too, their predictions by all readings: more columns follow for straddling tokens, and the
+                share from which a member abstains is left out.
+            state: The state at each position, ``[P, N]``: that of `per_prompt`, or the last that `learn` returned.
         """
         return state
 
     def learn(self, state: Tensor, parts: Tensor, sizes: Tensor, *, given: bool) -> Tensor:
-        """What holds behind a committed token, ``[B, N]``.
+        """The state after a committed token, ``[B, N]``.
 
         Args:
-            state: What held before it, ``[B, N]``.
-            parts: How likely it was to each member (see `parts`), ``[B, N]``; all 1 where the main model decided alone.
-            sizes: Its bytes, ``[B]``.
-            given: Whether the text is given, or the ensemble's own.
+            state: The state before it, ``[B, N]``.
+            parts: Its probability in each member's part of the mixture (see `parts`), ``[B, N]``; all 1 where only the
+                main model's distribution was used.
+            sizes: Its length in bytes, ``[B]``.
+            given: Whether the text is given; False where the ensemble generates it.
         """
         return state
 
     def may_have_weight(self, member: int) -> bool:
-        """Whether a member, by its index, may ever have weight; one that may not is never read."""
+        """Whether a member, by its index, may have weight at any position; other members are never read."""
         return True
 
     def subset(self, members: Sequence[int]) -> Self:
-        """The same over some of the members only, by their indices."""
+        """The same over these members only, by their indices."""
         return self
 
 
@@ -100,13 +101,13 @@ class FixedWeights(AggregationWeights):
     reads_logits: ClassVar[bool] = False
 
     def __init__(self, weights: Sequence[float]) -> None:
-        if any(not math.isfinite(w) or w < 0 for w in weights) or not max(weights, default=0) > 0:
+        if any(not math.isfinite(weight) or weight < 0 for weight in weights) or not max(weights, default=0) > 0:
             raise ConfigError(
-                f"aggregation weights {list(weights)} are not usable: expected none negative, and one above zero",
+                f"expected aggregation weights with none negative and one above zero, got {list(weights)}",
                 hint="give each member a weight like 0.5, or weights=None for equal ones",
             )
-        shares = [w / max(weights) for w in weights]  # so that no sum overflows
-        self.values = tuple(w / sum(shares) for w in shares)
+        shares = [weight / max(weights) for weight in weights]  # so that the sum does not overflow
+        self.values = tuple(share / sum(shares) for share in shares)
 
     @classmethod
     def average(cls, count: int) -> FixedWeights:
@@ -118,7 +119,7 @@ class FixedWeights(AggregationWeights):
         return torch.tensor(self.values).expand(len(likelihoods), -1)
 
     def may_have_weight(self, member: int) -> bool:
-        """All but those of weight 0."""
+        """Whether the member's weight is above 0."""
         return self.values[member] > 0
 
     def subset(self, members: Sequence[int]) -> Self:

@@ -1,4 +1,4 @@
-"""Aggregation weights that follow the input: the prompt, or how sure members are of each token."""
+"""Aggregation weights that depend on the input: on the prompt's likelihood, or on each token's entropy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deepen_llm.options import Options
 
 
 class DynamicWeights(Options, AggregationWeights):
-    """Weights that follow the input.
+    """Weights that depend on the input.
 
     Attributes:
         by: The name that users give them, fixed by each subclass.
@@ -26,19 +26,19 @@ class DynamicWeights(Options, AggregationWeights):
 
     @model_serializer(mode="wrap")
     def _with_its_name(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {"by": self.by, **write(self)}  # its name is no default to leave out
+        return {"by": self.by, **write(self)}  # else serialization would leave it out as a default
 
 
 class PromptWeights(DynamicWeights):
     """Per prompt, by each member's likelihood of it: ``λ = softmax(-NLL / τ)``, as PackLLM-sim (arXiv 2404.11531).
 
-    NLL is the mean negative log-likelihood of the prompt's tokens in the member's own encoding. Special tokens are not
-    counted. Where a member has nothing to count (a prompt of one token), all have the same weight.
+    NLL is the mean negative log-likelihood of the prompt's tokens in the member's own encoding, special tokens not
+    counted. Where a member has no counted token (a prompt of one token), the weights are equal.
 
     Attributes:
-        tau: The temperature τ, in nats per token or byte: the smaller, the more the likeliest member counts.
-        per: What the mean is over: a ``token``, as in PackLLM, where a member with longer tokens looks worse than it
-            is; or a ``byte``, which means the same in every vocabulary, and needs a smaller τ.
+        tau: The temperature τ, in nats per token or byte: a smaller one gives the likeliest member more weight.
+        per: The unit of the mean: ``token``, as in PackLLM, which disfavors members with longer tokens; or ``byte``,
+            which is comparable between vocabularies and needs a smaller τ.
     """
 
     by: Literal["prompt"] = "prompt"
@@ -49,27 +49,29 @@ class PromptWeights(DynamicWeights):
 
     @override
     def per_prompt(self, likelihoods: Sequence[Sequence[Likelihood]]) -> Tensor:
-        return torch.tensor([self._of_one(row) for row in likelihoods]).softmax(-1)
+        return torch.tensor([self._logits(by_member) for by_member in likelihoods]).softmax(-1)
 
-    def _of_one(self, row: Sequence[Likelihood]) -> list[float]:
-        counts = [one.size if self.per == "byte" else one.tokens for one in row]
+    def _logits(self, by_member: Sequence[Likelihood]) -> list[float]:
+        """``-NLL / τ`` of one prompt in each member."""
+        counts = [likelihood.size if self.per == "byte" else likelihood.tokens for likelihood in by_member]
         if not all(counts):
-            return [0.0] * len(row)
-        found = [one.logprob / count / self.tau for one, count in zip(row, counts, strict=True)]
-        return found if max(found) > -math.inf else [0.0] * len(row)  # nobody thinks it possible
+            return [0.0] * len(by_member)
+        logits = [likelihood.logprob / count / self.tau for likelihood, count in zip(by_member, counts, strict=True)]
+        return logits if max(logits) > -math.inf else [0.0] * len(by_member)  # the prompt is impossible in all members
 
 
 class EntropyWeights(DynamicWeights):
-    """Per token, by how sure each member is: ``λ_i ∝ base_i · exp(-h_i / τ)`` with ``h_i = H(p_i) / log V_i``.
+    """Per token, by each member's entropy: ``λ_i ∝ base_i · exp(-h_i / τ)`` with ``h_i = H(p_i) / log V_i``.
 
-    ``H(p_i)`` is the entropy of what the member expects next: of its distribution, or, under ``surface``, of all its
-    readings, without what it abstains from. It can reach ``log V_i`` and no more, with V_i tokens to choose from; as a
-    share of that (Shannon's relative entropy, "A Mathematical Theory of Communication", 1948, section 7) it means the
-    same in a small and a large vocabulary: 0 is certainty, 1 is not knowing anything.
+    ``H(p_i)`` is the entropy of the member's distribution or, under ``surface``, of its evidence by all readings,
+    without the share from which it abstains. Its maximum is ``log V_i``, with V_i tokens to choose from; as a share of
+    that (Shannon's relative entropy, "A Mathematical Theory of Communication", 1948, section 7) it is comparable
+    between vocabularies: 0 for one certain token, 1 for the uniform distribution.
 
     Attributes:
-        tau: The temperature τ; 0.1 is about one nat in real vocabularies. The smaller, the more the surest one counts.
-        base: Weights to begin with, one per member; None for equal ones.
+        tau: The temperature τ; 0.1 is about one nat in real vocabularies. A smaller one gives the member with the
+            smallest entropy more weight.
+        base: Factors of the weights, one per member; None for equal ones.
     """
 
     by: Literal["entropy"] = "entropy"
@@ -80,7 +82,7 @@ class EntropyWeights(DynamicWeights):
     @classmethod
     def _usable(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
         if value is not None:
-            FixedWeights(value)  # which says what is wrong
+            FixedWeights(value)  # raises where they cannot be used
         return value
 
     @override
@@ -90,7 +92,7 @@ class EntropyWeights(DynamicWeights):
     @override
     def per_token(self, logits: Sequence[Tensor], state: Tensor) -> Tensor:
         device = logits[0].device
-        shares = [_uncertainty(one).to(device, non_blocking=True) for one in logits]
+        shares = [_uncertainty(of_member).to(device, non_blocking=True) for of_member in logits]
         base = state.to(device, non_blocking=True)
         return (base.log() - torch.stack(shares, -1) / self.tau).softmax(-1)
 
@@ -104,7 +106,7 @@ class EntropyWeights(DynamicWeights):
 
 
 def _uncertainty(logits: Tensor) -> Tensor:
-    """Entropy of the distributions of logits as a share of what it can be, ``[P, V]`` to ``[P]``; 1 without any."""
-    count = logits.isfinite().sum(-1)  # not padding, nor columns that only other texts' straddling tokens need
+    """Entropy as a share of its maximum, from logits ``[P, V]`` to ``[P]``; 1 where all are ``-inf``."""
+    count = logits.isfinite().sum(-1)  # excludes padding, and columns for other positions' straddling tokens
     entropy: Tensor = torch.special.entr(logits.softmax(-1)).sum(-1)
     return torch.where(count == 0, 1.0, entropy / count.clamp(min=2).log())

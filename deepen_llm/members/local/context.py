@@ -1,4 +1,4 @@
-"""What a local model has read: rows of text, and logits at their boundaries."""
+"""The context of a local model: sequences of text, and logits at their boundaries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deepen_llm.errors import LogitsError
 from deepen_llm.fusion.past import Trail
 from deepen_llm.members.base import Context, Reading
 from deepen_llm.members.local.model import CausalModel
-from deepen_llm.members.local.row_text import RowText
+from deepen_llm.members.local.sequence_text import SequenceText
 from deepen_llm.members.local.slots import SlotCache
 from deepen_llm.members.local.steps import FixedSteps
 from deepen_llm.members.text.encoding import Draft, Prompt, TextEncoder
@@ -33,19 +33,19 @@ class LogitsMemory(Protocol):
 
 
 class LocalContext(Context):
-    """The part that does not depend on how the model keeps what it has read.
+    """The part of a context that does not depend on the model's cache.
 
     Args:
         name: The member's name, for messages.
         model: The model.
         vocabulary: Its vocabulary.
         encoder: Its tokenizer.
-        prompts: One per row.
+        prompts: One per sequence.
         back: See `Member.open`.
         recording: Where logits are kept for texts that come again, if anywhere.
 
     Attributes:
-        rows: The rows' texts, and the logits that are known of them.
+        sequences: The sequences' texts, and the logits that are known of them.
         back: See `Member.open`.
     """
 
@@ -60,43 +60,51 @@ class LocalContext(Context):
         recording: LogitsMemory | None = None,
     ) -> None:
         self._name, self._model, self._vocabulary, self._recording = name, model, vocabulary, recording
-        self.rows = [RowText(encoder, prompt, vocabulary, back) for prompt in prompts]
+        self.sequences = [SequenceText(encoder, prompt, vocabulary, back) for prompt in prompts]
         self.back = back
-        self._unchecked: list[tuple[Tensor, list[tuple[int, int]]]] = []  # tops of logits, and their rows and lengths
+        self._unchecked: list[
+            tuple[Tensor, list[tuple[int, int]]]
+        ] = []  # tops of logits, and their sequences and lengths
 
     @override
     def boundaries(self, drafts: Sequence[Draft]) -> list[list[int]]:
         if not self._model.traits.reads_ahead:
-            drafts = [()] * len(self.rows)
+            drafts = [()] * len(self.sequences)
         bound = self._model.traits.rescales_at
-        return [row.boundaries(draft, bound) for row, draft in zip(self.rows, drafts, strict=True)]
+        return [sequence.boundaries(draft, bound) for sequence, draft in zip(self.sequences, drafts, strict=True)]
 
     @override
     def added(self, drafts: Sequence[Draft]) -> list[list[int] | None]:
-        return [row.added(draft) for row, draft in zip(self.rows, drafts, strict=True)]
+        return [sequence.added(draft) for sequence, draft in zip(self.sequences, drafts, strict=True)]
 
     @torch.inference_mode()
     @override
     def read(self, drafts: Sequence[Draft], *, ends_only: bool = False) -> Reading:
         lengths = self.boundaries(drafts)
         lengths = [wanted[-1:] for wanted in lengths] if ends_only else lengths
-        asked = [(row, length) for row, wanted in enumerate(lengths) for length in wanted]
+        asked = [(sequence, length) for sequence, wanted in enumerate(lengths) for length in wanted]
         passed = self._passed(lengths) if self.back and not ends_only else []
-        before = [(row, length - k) for (row, length), one in zip(asked, passed, strict=False) for k, _ in one]
-        fresh = [place for place in sorted({*asked, *before}) if not self._knows(*place)]  # row by row
+        before = [
+            (sequence, length - k) for (sequence, length), one in zip(asked, passed, strict=False) for k, _ in one
+        ]
+        fresh = [place for place in sorted({*asked, *before}) if not self._knows(*place)]  # sequence by sequence
         logits = self._fresh(fresh) if fresh else torch.empty(0)
         self._learn(fresh, logits, lengths)
         if fresh != asked:
-            logits = torch.stack([self.rows[row].known(length) for row, length in asked])
-        dropped = [self.rows[row].dropped(place) for row, wanted in enumerate(lengths) for place in range(len(wanted))]
+            logits = torch.stack([self.sequences[sequence].known(length) for sequence, length in asked])
+        dropped = [
+            self.sequences[sequence].dropped(place)
+            for sequence, wanted in enumerate(lengths)
+            for place in range(len(wanted))
+        ]
         trails = [
             Trail(
                 [token for _, token in one],
-                [self.rows[row].known(length - k) for k, _ in one],
-                [self.rows[row].norm(length - k) for k, _ in one],
+                [self.sequences[sequence].known(length - k) for k, _ in one],
+                [self.sequences[sequence].norm(length - k) for k, _ in one],
                 behind,
             )
-            for (row, length), one, behind in zip(asked, passed, dropped, strict=False)
+            for (sequence, length), one, behind in zip(asked, passed, dropped, strict=False)
         ]
         return Reading(logits, lengths, trails)
 
@@ -104,33 +112,33 @@ class LocalContext(Context):
     def check(self) -> None:
         unchecked, self._unchecked = self._unchecked, []
         for tops, places in unchecked:  # a top is NaN where any logit is
-            for (row, length), good in zip(places, tops.isfinite().tolist(), strict=True):
+            for (sequence, length), good in zip(places, tops.isfinite().tolist(), strict=True):
                 if not good:
                     raise LogitsError(
                         f"member {self._name} gave logits that are no distribution (NaN, +inf or all -inf) "
-                        f"after token {length} of row {row}",
+                        f"after token {length} of sequence {sequence}",
                         hint="load it with dtype='float32' or 'bfloat16', and try its weights with transformers",
                     )
 
     @override
     def append(self, steps: Sequence[Draft]) -> None:
-        for row, added in zip(self.rows, steps, strict=True):
-            row.append(added)
+        for sequence, added in zip(self.sequences, steps, strict=True):
+            sequence.append(added)
 
     @override
-    def select(self, rows: Sequence[int]) -> None:
-        self.rows = [self.rows[row].copy() for row in rows]
+    def select(self, sequences: Sequence[int]) -> None:
+        self.sequences = [self.sequences[sequence].copy() for sequence in sequences]
 
     @override
     def join(self, other: Context) -> None:
         assert isinstance(other, LocalContext)  # noqa: S101 - a context of the same member, by contract
-        self.rows += other.rows
-        self.back = max(self.back, other.back)  # of the rows that are read furthest back
+        self.sequences += other.sequences
+        self.back = max(self.back, other.back)  # of the sequences that are read furthest back
 
     @override
-    def reread(self, rows: Sequence[int]) -> None:
-        for row in rows:
-            self.rows[row].reread()
+    def reread(self, sequences: Sequence[int]) -> None:
+        for sequence in sequences:
+            self.sequences[sequence].reread()
 
     @override
     def close(self) -> None:
@@ -139,7 +147,7 @@ class LocalContext(Context):
     @property
     @override
     def ids(self) -> list[list[int]]:
-        return [row.ids for row in self.rows]
+        return [sequence.ids for sequence in self.sequences]
 
     def _passed(self, lengths: Sequence[Sequence[int]]) -> list[list[tuple[int, int]]]:
         """The last tokens before each place, the newest first, and how many tokens back they begin.
@@ -147,36 +155,38 @@ class LocalContext(Context):
         None begin where the model encodes positions in another way than at the place.
         """
         places = [
-            (row, boundary, length) for row, wanted in enumerate(lengths) for boundary, length in enumerate(wanted)
+            (sequence, boundary, length)
+            for sequence, wanted in enumerate(lengths)
+            for boundary, length in enumerate(wanted)
         ]
         bound = self._model.traits.rescales_at
         first = [bound if bound is not None and length > bound else -1 for *_, length in places]
         return [
-            [(k, token) for k, token in enumerate(self.rows[row].trail(boundary), 1) if length - k > low]
-            for (row, boundary, length), low in zip(places, first, strict=True)
+            [(k, token) for k, token in enumerate(self.sequences[sequence].trail(boundary), 1) if length - k > low]
+            for (sequence, boundary, length), low in zip(places, first, strict=True)
         ]
 
     def _learn(self, fresh: Sequence[tuple[int, int]], logits: Tensor, lengths: Sequence[Sequence[int]]) -> None:
         """Keep logits for what comes; what is forgotten at the same step is kept in one tensor, and nothing else in it.
 
         Args:
-            fresh: Pairs of a row and a number of tokens, as many as there are ``logits``.
+            fresh: Pairs of a sequence and a number of tokens, as many as there are ``logits``.
             logits: Their logits.
             lengths: See `Reading`; what is kept of drafts is forgotten at any step.
         """
         groups = defaultdict[int, list[int]](list)
-        for place, (row, length) in enumerate(fresh if self.back else ()):
-            groups[place if len(lengths[row]) > 1 else length - lengths[row][-1]].append(place)
+        for place, (sequence, length) in enumerate(fresh if self.back else ()):
+            groups[place if len(lengths[sequence]) > 1 else length - lengths[sequence][-1]].append(place)
         norms = logits.logsumexp(-1) if groups else None
         for group in groups.values() if norms is not None else [range(len(fresh))]:
             part = logits[group] if len(groups) > 1 else logits
             for one, place in zip(part, group, strict=True):
-                row, length = fresh[place]
-                self.rows[row].learn(length, one, None if norms is None else norms[place])
+                sequence, length = fresh[place]
+                self.sequences[sequence].learn(length, one, None if norms is None else norms[place])
 
-    def _knows(self, row: int, length: int) -> bool:
-        """Whether a row knows the logits after so many tokens, or learns them from the recording."""
-        one = self.rows[row]
+    def _knows(self, sequence: int, length: int) -> bool:
+        """Whether a sequence knows the logits after so many tokens, or learns them from the recording."""
+        one = self.sequences[sequence]
         if self._recording is not None and not one.knows(length):
             found = self._recording.recall(one.reading[:length])
             if found is not None:
@@ -184,19 +194,19 @@ class LocalContext(Context):
         return one.knows(length)
 
     def _fresh(self, places: list[tuple[int, int]]) -> Tensor:
-        """Logits at pairs of a row and a number of tokens, fp32 ``[P, V_i]``."""
+        """Logits at pairs of a sequence and a number of tokens, fp32 ``[P, V_i]``."""
         logits = self._forward(places).float()[:, : self._vocabulary.size]
         logits[:, self._vocabulary.tokenizer_size :] = -torch.inf
         self._unchecked.append((logits.amax(-1), places))
         if self._recording is not None:
-            read = [self.rows[row].reading[:length] for row, length in places]
+            read = [self.sequences[sequence].reading[:length] for sequence, length in places]
             kept = [self._recording.keep(ids, one) for ids, one in zip(read, logits, strict=True)]
             return torch.stack(kept).to(logits.device)
         return logits
 
     @abstractmethod
     def _forward(self, places: list[tuple[int, int]]) -> Tensor:
-        """Read the rows as far as these places, pairs of a row and a number of its tokens, in rising order.
+        """Read the sequences as far as these places, pairs of a sequence and a number of its tokens, in rising order.
 
         Returns:
             Logits there, ``[P, V_i]``.
@@ -207,28 +217,28 @@ class CachedContext(LocalContext):
     """Key-value caches that are rolled back and extended; each forward reads what is new.
 
     Args:
-        shared: Whether all rows lie in one cache, or each in its own (where attention counts slots, as sliding windows
-            do, another row's dead slots would shorten a row's window).
+        shared: Whether all sequences share one cache, or each has its own (where attention counts slots, as sliding
+            windows do, dead slots of one sequence would shorten the window of another).
         arguments: As `LocalContext` takes them.
 
     Attributes:
-        caches: The caches: one for all rows, or one for each.
+        caches: The caches: one for all sequences, or one for each.
     """
 
     def __init__(self, shared: bool, *arguments: Any) -> None:
         super().__init__(*arguments)
-        count = len(self.rows)
+        count = len(self.sequences)
         self._shared, self._bound = shared, self._model.traits.rescales_at
         self.caches = [SlotCache(count)] if shared else [SlotCache(1) for _ in range(count)]
         self._steps = FixedSteps(self._model) if shared and self._model.fixed_steps else None
 
     @override
-    def select(self, rows: Sequence[int]) -> None:
-        super().select(rows)
+    def select(self, sequences: Sequence[int]) -> None:
+        super().select(sequences)
         if self._shared:
-            self.caches[0].select(rows)
+            self.caches[0].select(sequences)
         else:
-            self.caches = [self.caches[row].copy() for row in rows]
+            self.caches = [self.caches[sequence].copy() for sequence in sequences]
 
     @override
     def join(self, other: Context) -> None:
@@ -241,18 +251,21 @@ class CachedContext(LocalContext):
 
     def _forward(self, places: list[tuple[int, int]]) -> Tensor:
         if self._shared:
-            return self._extend(self.caches[0], range(len(self.rows)), places)
-        rows = list(dict.fromkeys(row for row, _ in places))
+            return self._extend(self.caches[0], range(len(self.sequences)), places)
+        sequences = list(dict.fromkeys(sequence for sequence, _ in places))
         return torch.cat(
-            [self._extend(self.caches[row], [row], [one for one in places if one[0] == row]) for row in rows]
+            [
+                self._extend(self.caches[sequence], [sequence], [one for one in places if one[0] == sequence])
+                for sequence in sequences
+            ]
         )
 
-    def _extend(self, cache: SlotCache, rows: Sequence[int], places: list[tuple[int, int]]) -> Tensor:
-        """Read what is new in the rows of one cache, as far as the places; logits there, ``[P, V_i]``."""
-        texts = [self.rows[row].reading for row in rows]
-        wanted = [[length for place, length in places if place == row] for row in rows]
+    def _extend(self, cache: SlotCache, sequences: Sequence[int], places: list[tuple[int, int]]) -> Tensor:
+        """Read what is new in the sequences of one cache, as far as the places; logits there, ``[P, V_i]``."""
+        texts = [self.sequences[sequence].reading for sequence in sequences]
+        wanted = [[length for place, length in places if place == sequence] for sequence in sequences]
         if self._rescaled(cache.lengths, wanted):
-            cache.roll_back([[] for _ in rows])
+            cache.roll_back([[] for _ in sequences])
         # The last token before a place is always read: its logits are what is asked for.
         kept = cache.roll_back(
             [text[: min(ends) - 1 if ends else None] for text, ends in zip(texts, wanted, strict=True)]
@@ -260,10 +273,13 @@ class CachedContext(LocalContext):
         blocks = [text[start : max(ends, default=start)] for text, start, ends in zip(texts, kept, wanted, strict=True)]
         mask, positions = cache.extend(blocks)
         if self._steps and positions.shape[1] == 1 and cache.layers():
-            logits, asked = self._steps.read(blocks, cache, positions), [rows.index(row) for row, _ in places]
+            logits, asked = (
+                self._steps.read(blocks, cache, positions),
+                [sequences.index(sequence) for sequence, _ in places],
+            )
             return logits if asked == list(range(len(blocks))) else self._model.rows_of(logits, asked)
-        ends = {row: start + len(block) for row, start, block in zip(rows, kept, blocks, strict=True)}
-        behind = [(rows.index(row), ends[row] - length) for row, length in places]
+        ends = {sequence: start + len(block) for sequence, start, block in zip(sequences, kept, blocks, strict=True)}
+        behind = [(sequences.index(sequence), ends[sequence] - length) for sequence, length in places]
         logits = self._model.read(blocks, cache.cache, mask, positions, behind)
         if cache.filled != cache.alive.shape[1]:
             raise LogitsError(
@@ -285,7 +301,9 @@ class CachedContext(LocalContext):
 
 
 class AfreshContext(LocalContext):
-    """A model that cannot be rolled back: each row's whole text is read again, without a cache."""
+    """A model that cannot be rolled back: each sequence's whole text is read again, without a cache."""
 
     def _forward(self, places: list[tuple[int, int]]) -> Tensor:
-        return torch.cat([self._model.read_afresh(self.rows[row].reading[:length]) for row, length in places])
+        return torch.cat(
+            [self._model.read_afresh(self.sequences[sequence].reading[:length]) for sequence, length in places]
+        )

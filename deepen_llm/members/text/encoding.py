@@ -215,7 +215,7 @@ class TextEncoder:
 
     def _encode(self, text: str, *, split_special_tokens: bool) -> Encoded:
         options: dict[str, Any] = {"add_special_tokens": False}
-        if not is_mistral_common(self._tokenizer):  # which never recognises special tokens, nor takes the option
+        if not is_mistral_common(self._tokenizer):  # which never recognizes special tokens, nor takes the option
             options |= {"split_special_tokens": split_special_tokens, "verbose": False}
         if getattr(self._tokenizer, "is_fast", False):
             options["return_offsets_mapping"] = True

@@ -1,8 +1,8 @@
-"""The forms that a conversation can take without saying anything else, from the given one to the strictest.
+"""Equivalent forms of a conversation, from the given one to the strictest.
 
 A chat template refuses what its model never saw: a system message, one that is not the first, two messages of a role in
-a row, several calls at once, ids of another length. Each form here avoids some of that, and keeps every text in its
-order.
+succession, several calls at once, ids of another length. Each form here avoids some of that, and keeps the order of all
+texts.
 """
 
 from __future__ import annotations

@@ -11,11 +11,11 @@ from deepen_llm.members.text.transcript import Transcript
 
 
 class OwnEncoding:
-    """Keeps the tokens appended to a row since their text was last encoded, and encodes it when asked.
+    """Keeps the tokens appended to a sequence since their text was last encoded, and encodes it when asked.
 
     Args:
         encoder: The member's tokenizer.
-        prompt: What the row begins with.
+        prompt: What the sequence begins with.
         surfaces: The surfaces of the member's tokens.
     """
 
@@ -43,7 +43,7 @@ class OwnEncoding:
         return self._script.copy()
 
     def copy(self) -> OwnEncoding:
-        """The same for a second row."""
+        """The same for a second sequence."""
         other = object.__new__(OwnEncoding)
         other._encoder, other._surfaces = self._encoder, self._surfaces
         other._script, other._waiting = self._script.copy(), list(self._waiting)

@@ -1,4 +1,4 @@
-"""One row of what a member has read, as its own tokenizer encodes the whole text."""
+"""One sequence of what a member has read, as its own tokenizer encodes the whole text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Transcript:
 
     Args:
         encoder: The member's tokenizer.
-        prompt: What the row begins with.
+        prompt: What the sequence begins with.
     """
 
     def __init__(self, encoder: TextEncoder, prompt: Prompt) -> None:
@@ -28,7 +28,7 @@ class Transcript:
         self._spans: list[Span] | None = None  # of ids[fixed:], once they are known
 
     def copy(self) -> Transcript:
-        """A second row that begins as this one."""
+        """A second sequence that begins as this one."""
         other = Transcript(self._encoder, self._prompt)
         other.ids, other._text, other._behind = list(self.ids), self._text, self._behind
         other._spans = self._spans and list(self._spans)

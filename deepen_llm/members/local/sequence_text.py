@@ -1,4 +1,4 @@
-"""One row of a context: its text, what may follow it, and the logits that are known."""
+"""One sequence of a context: its text, what may follow it, and the logits that are known."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from deepen_llm.members.text.transcript import Transcript
 from deepen_llm.vocabulary import Vocabulary
 
 
-class RowText:
+class SequenceText:
     """A transcript, the boundaries of the draft last asked for, and logits by the number of tokens before them.
 
     Args:
         encoder: The member's tokenizer.
-        prompt: What the row begins with.
+        prompt: What the sequence begins with.
         vocabulary: The member's vocabulary.
         back: For how many tokens before a boundary logits are kept, too.
     """
@@ -37,7 +37,7 @@ class RowText:
         return self._script.ids
 
     def boundaries(self, draft: Draft, bound: int | None) -> list[int]:
-        """See `Context.boundaries`, for one row.
+        """See `Context.boundaries`, for one sequence.
 
         Args:
             draft: What may come next.
@@ -55,7 +55,7 @@ class RowText:
         return lengths
 
     def added(self, draft: Draft) -> list[int] | None:
-        """See `Context.added`, for one row."""
+        """See `Context.added`, for one sequence."""
         lengths = self.boundaries(draft, None)
         if len(lengths) <= len(draft):
             return None
@@ -124,13 +124,13 @@ class RowText:
                 self._draft = []
                 self._append_step(self._script, step)
 
-    def copy(self) -> RowText:
-        """A second row that begins as this one."""
-        other = object.__new__(RowText)
+    def copy(self) -> SequenceText:
+        """A second sequence that begins as this one."""
+        other = object.__new__(SequenceText)
         other._script, other._own, other._draft = self._script.copy(), self._own.copy(), []
         other._surfaces, other._tokens, other._back = self._surfaces, self._tokens, self._back
         kept = self._logits.items()
-        other._logits = {length: one.clone() if self._back else one for length, one in kept}  # none of other rows
+        other._logits = {length: one.clone() if self._back else one for length, one in kept}  # none of other sequences
         other._norms, other.reading = dict(self._norms), self.reading
         return other
 
