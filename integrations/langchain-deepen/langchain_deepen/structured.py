@@ -81,7 +81,7 @@ class Structured:
             return AnswerParser()
         if self.method == "json_mode" and not wanted.of_object:
             raise ConfigError(
-                f"expected a schema of an object for json_mode, and {wanted.name} is none",
+                f"json_mode holds answers to an object, and {wanted.name} is none",
                 hint="use method='json_schema', the default",
             )
         called = self.method == "function_calling"

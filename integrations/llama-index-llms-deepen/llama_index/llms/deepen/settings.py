@@ -187,7 +187,7 @@ def _source(ensemble: Any, members: Any, config: Any, settings: dict[str, Any]) 
 def _refuse_change(names: Iterable[str]) -> None:
     fixed = next((name for name in names if name in _FIXED), None)
     if fixed is not None:
-        raise ConfigError(f"{fixed} of a DeepenLLM cannot be changed", hint="make a new DeepenLLM")
+        raise ConfigError(f"{fixed} is fixed once a DeepenLLM is made", hint="make a new DeepenLLM")
 
 
 def _described(source: LazyEnsemble) -> dict[str, Any]:
