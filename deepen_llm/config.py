@@ -1,4 +1,4 @@
-"""Configuration of an ensemble: its members, and how they decode as one."""
+"""Ensemble configuration: the members and the settings with which they decode."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class LoadingSettings(Settings, Placement, total=False):
 
 
 class EnsembleSettings(Options):
-    """What holds for an ensemble, whatever its members.
+    """Settings of an ensemble that do not name its members.
 
     Attributes:
         main_model: Index of the member whose vocabulary tokens are chosen from.
@@ -80,12 +80,13 @@ class EnsembleSettings(Options):
             member of weight 0 takes no part, unless it is the main model.
         fusion: A fusion method, its name, or a mapping with its ``method`` and options.
         gate: Where to fuse: a `Gate`, its name (``always``, ``unsure``, ``boundary``, ``safe``), or a mapping with its
-            name as ``when`` and options. Elsewhere the main model decides alone.
-        eos_policy: What ends a text: the ``fused`` distribution, or the ``main`` model's most likely token alone.
+            name as ``when`` and options. Elsewhere tokens are chosen from the main model's distribution.
+        eos_policy: Which distribution may choose the end-of-text token: the ``fused`` one, or the ``main`` model's,
+            which ends the text where that token is its most likely one.
         batch_size: The most texts decoded together; further ones wait.
         draft_tokens: The most tokens that are drafted ahead, for the members to read at once; 0 for none. The length
             adapts to what has been accepted, and no answer changes but for rounding.
-        generation: Generation options in force unless a call says otherwise.
+        generation: Default generation options; a call's options override them.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -131,14 +132,16 @@ class EnsembleSettings(Options):
         return named_method(value) if isinstance(value, str | Mapping) else value
 
     def aggregation_weights(self, count: int) -> AggregationWeights:
-        """The weights of ``count`` members, once the settings are found to fit that number.
+        """Check that the settings fit ``count`` members, and return the weights.
 
         Raises:
-            ConfigError: There is no member, no such main model, another number of weights, or weights that learn where
-                the fusion method is no mixture.
+            ConfigError: There is no member, no such main model, another number of weights, or weights that learn from
+                committed tokens with a fusion method that is no mixture.
         """
         if count < 1:
-            raise ConfigError("an ensemble of 0 members", hint="give at least one member; two or more to fuse")
+            raise ConfigError(
+                "expected at least one member, got 0 members", hint="give one or more members; two or more to fuse"
+            )
         if not 0 <= self.main_model < count:
             raise ConfigError(
                 f"main_model={self.main_model} names no member of {count}",
@@ -154,9 +157,10 @@ class EnsembleSettings(Options):
         return FixedWeights.average(count) if weights is None else FixedWeights(weights)
 
     def among(self, members: Sequence[int]) -> Self:
-        """The settings of an ensemble of some of the members, by their indices.
+        """The settings for a subset of the members, given by their indices.
 
-        The main model stays it where it is among them, else the first of them becomes it; weights stay in proportion.
+        The main model stays the same if it is in the subset, else the first member of the subset becomes the main
+        model. Weights keep their proportions.
 
         Raises:
             ConfigError: The weights of these members are all zero.
@@ -171,9 +175,9 @@ class EnsembleSettings(Options):
 
     @property
     def own_parts(self) -> str | None:
-        """What of these settings is of a class that no name stands for, so that no file holds it; None where all is.
+        """Describe the first setting that no file can hold, as its class has no registered name; None if there is none.
 
-        A class of your own that is derived from one of these is as unknown: a file would hold its name alone.
+        A class derived from a registered class has no registered name either.
         """
         if type(self.fusion) not in METHODS.values():
             return f"a fusion method of your own ({type(self.fusion).__name__})"
@@ -191,15 +195,15 @@ class EnsembleSettings(Options):
             raise ConfigError(
                 f"weights={name!r} learn by each member's part in a mixture, "
                 f"which fusion={self.fusion.method!r} is not",
-                hint=f"choose fusion={' or '.join(repr(one) for one, kind in METHODS.items() if kind.mixes)}, or other "
-                "weights",
+                hint=f"choose fusion={' or '.join(repr(method) for method, kind in METHODS.items() if kind.mixes)}, "
+                "or other weights",
             )
 
     def require_named_weights(self) -> None:
-        """What a configuration needs.
+        """Check that a configuration can hold the aggregation weights.
 
         Raises:
-            ConfigError: The aggregation weights are an object of the caller's own class.
+            ConfigError: The aggregation weights are of a class that has no registered name.
         """
         if self._own_weights:
             raise ConfigError(
@@ -212,21 +216,24 @@ class EnsembleSettings(Options):
         return isinstance(self.weights, AggregationWeights) and type(self.weights) not in DYNAMIC.values()
 
     def require_drafts(self) -> None:
-        """What a draft model needs.
+        """Check that a draft model may draft tokens.
 
         Raises:
-            ConfigError: It may draft no token.
+            ConfigError: ``draft_tokens`` is 0.
         """
         if self.draft_tokens < 1:
-            raise ConfigError("a draft_model that may draft no token", hint="set draft_tokens, such as draft_tokens=4")
+            raise ConfigError(
+                "expected draft_tokens above 0, got a draft_model that may draft no token",
+                hint="set it, such as draft_tokens=4",
+            )
 
 
 class EnsembleConfig(EnsembleSettings):
-    """A whole ensemble, as a YAML file holds it.
+    """A whole ensemble, as in a YAML file.
 
     Attributes:
         members: Where each member comes from; a plain string is its path.
-        draft_model: Where a model that drafts for the main model comes from; None where that drafts itself.
+        draft_model: Where the draft model comes from; None if the main model drafts.
     """
 
     members: tuple[MemberConfig, ...]
@@ -234,7 +241,7 @@ class EnsembleConfig(EnsembleSettings):
 
     @classmethod
     def of(cls, members: AnySource | Sequence[AnySource], **options: Unpack[LoadingSettings]) -> Self:
-        """The configuration of members that are given by path, and of others.
+        """Make a configuration from members and options.
 
         Args:
             members: One or several hub ids, local folders, `MemberConfig` or mappings with its fields.
@@ -247,22 +254,24 @@ class EnsembleConfig(EnsembleSettings):
         refuse_unknown(cls.__name__, options, LoadingSettings.__annotations__)
         given: dict[str, Any] = dict(options)
         placed = {name: given.pop(name) for name in Placement.__annotations__ if name in given}
-        device, drafting = placed.pop("device", "auto"), given.pop("draft_model", None)
+        device_option, draft_model = placed.pop("device", "auto"), given.pop("draft_model", None)
         listed = [members] if isinstance(members, str | Path | Mapping | MemberConfig) else list(members or ())
-        devices = list(device) if isinstance(device, list | tuple) else [device] * len(listed)
+        devices = list(device_option) if isinstance(device_option, list | tuple) else [device_option] * len(listed)
         if len(devices) != len(listed):
             raise ConfigError(f"{len(devices)} devices for {len(listed)} members", hint="give one device per member")
         main = given.get("main_model", 0)
         beside = {"device": devices[main]} if isinstance(main, int) and 0 <= main < len(devices) else {}
         return cls(
-            members=[_placed(one, {"device": place, **placed}) for one, place in zip(listed, devices, strict=True)],
-            draft_model=_placed(drafting, {**beside, **placed}),
+            members=[
+                _placed(member, {"device": device, **placed}) for member, device in zip(listed, devices, strict=True)
+            ],
+            draft_model=_placed(draft_model, {**beside, **placed}),
             **given,
         )
 
     @property
     def settings(self) -> EnsembleSettings:
-        """All but the members and the draft model."""
+        """The settings without the members and the draft model."""
         return EnsembleSettings.model_construct(**{name: getattr(self, name) for name in EnsembleSettings.model_fields})
 
     @property
@@ -274,7 +283,9 @@ class EnsembleConfig(EnsembleSettings):
     def taking_part(self) -> tuple[MemberConfig, ...]:
         """The members that take part: all but those whose weight is fixed at 0, the main model excepted."""
         weights = self.aggregation_weights(len(self.members))
-        return tuple(one for i, one in enumerate(self.members) if i == self.main_model or weights.may_have_weight(i))
+        return tuple(
+            member for i, member in enumerate(self.members) if i == self.main_model or weights.may_have_weight(i)
+        )
 
     @field_validator("draft_model", mode="before")
     @classmethod
@@ -285,7 +296,7 @@ class EnsembleConfig(EnsembleSettings):
     @classmethod
     def _plain_paths(cls, value: Any) -> Any:
         if isinstance(value, list | tuple):
-            return tuple({"path": str(one)} if isinstance(one, str | Path) else one for one in value)
+            return tuple({"path": str(member)} if isinstance(member, str | Path) else member for member in value)
         return value
 
     @model_validator(mode="after")
@@ -300,7 +311,8 @@ class EnsembleConfig(EnsembleSettings):
         """Read a YAML file; a relative path of a member or draft model that exists beside the file is taken from there.
 
         Raises:
-            ConfigError: The file cannot be read, is no YAML mapping, or says what is not understood.
+            ConfigError: The file cannot be read, is no YAML mapping, or has an option that is unknown or cannot be
+                used.
         """
         try:
             text = Path(file).read_text(encoding="utf-8")
@@ -310,7 +322,7 @@ class EnsembleConfig(EnsembleSettings):
 
     @classmethod
     def _read(cls, text: str, file: str | Path) -> Self:
-        """What `load` makes of a file's text."""
+        """Parse a file's text for `load`."""
         try:
             given = yaml.safe_load(text)
         except yaml.YAMLError as error:

@@ -1,4 +1,4 @@
-"""An ensemble that is loaded on first use, once for all who share it."""
+"""`LazyEnsemble`: an ensemble whose weights are loaded on first use."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _LOCK = threading.Lock()
 
 
 class LazyEnsemble:
-    """An ensemble whose weights are loaded on first use, once, whatever the number of threads.
+    """An ensemble whose weights are loaded on first use, once for all threads.
 
-    Copies share the weights; pickles hold none, and load them anew on first use. `of` makes one.
+    Copies share the weights. Pickles hold no weights: an unpickled object loads them on first use. Make one with `of`.
 
     Args:
-        given: A live ensemble, or the configuration of one.
+        given: A loaded ensemble, or the configuration of one.
 
     Attributes:
         settings: The ensemble's settings.
         names: The members' names.
-        identity: What the answers depend on, as JSON, for caches: equal for equal ensembles, different for others.
+        identity: Everything that answers depend on beside prompt and options, as JSON, for cache keys.
 
     Raises:
         ConfigError: The settings do not fit the members.
@@ -62,7 +62,7 @@ class LazyEnsemble:
         self.identity = _identity(given, self.settings, self.names)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LazyEnsemble:
-        """Itself: copies share the weights."""
+        """Return the object itself: copies share the weights."""
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -84,16 +84,16 @@ class LazyEnsemble:
     ) -> LazyEnsemble:
         """The ensemble that a caller names by exactly one of ``ensemble``, ``members`` and ``config``.
 
-        Equal configurations give one and the same object, as long as anyone holds it.
+        Equal configurations give the same object, as long as a reference to it exists.
 
         Args:
-            ensemble: A live ensemble.
+            ensemble: A loaded ensemble.
             members: Hub ids, local folders, `MemberConfig` or mappings with its fields.
             config: A configuration, or its YAML file.
             **options: With ``members``: what `EnsembleLLM.from_pretrained` takes.
 
         Raises:
-            ConfigError: None or several of them are given, there are options beside one that says them itself, or an
+            ConfigError: None or several of them are given, there are options beside ``ensemble`` or ``config``, or an
                 option is unknown or cannot be used.
             LoadError: A member's folder holds no checkpoint.
         """
@@ -107,7 +107,7 @@ class LazyEnsemble:
         if options and members is None:
             name, value = next(iter(options.items()))
             raise ConfigError(
-                f"{name}={value!r:.80} beside {given[0]}=, which says it itself",
+                f"{name}={value!r:.80} beside {given[0]}=, which holds this option",
                 hint="set it where the ensemble is made, or give members=[...]",
             )
         if members is not None:
@@ -120,31 +120,31 @@ class LazyEnsemble:
 
     @classmethod
     def _shared(cls, config: EnsembleConfig) -> LazyEnsemble:
-        made, structure = cls(config), config.generation.response_format
-        key = json.dumps([config.model_dump(mode="json"), made.identity, repr(structure and structure.kind)])
+        lazy, structure = cls(config), config.generation.response_format
+        key = json.dumps([config.model_dump(mode="json"), lazy.identity, repr(structure and structure.kind)])
         with _LOCK:
-            return _SHARED.setdefault(key, made)
+            return _SHARED.setdefault(key, lazy)
 
     @property
     def generation(self) -> GenerationOptions:
-        """The generation options in force unless a call says otherwise."""
+        """The default generation options; a call's options override them."""
         return self.settings.generation
 
     @property
     def config(self) -> EnsembleConfig:
-        """The configuration that the ensemble can be loaded of.
+        """The configuration from which the ensemble can be loaded.
 
         Raises:
-            ConfigError: It is a live ensemble that no configuration names; see `EnsembleLLM.config`.
+            ConfigError: It is a loaded ensemble that no configuration describes; see `EnsembleLLM.config`.
         """
         return self._given if isinstance(self._given, EnsembleConfig) else self._given.config
 
     @property
     def described(self) -> dict[str, Any] | None:
-        """The arguments of `of` that make this ensemble, as JSON; None where nothing in JSON does."""
+        """The arguments of `of` that give this ensemble, as JSON; None where JSON cannot hold them."""
         try:
             config = self.config
-        except ConfigError:  # a live ensemble that lives in memory only
+        except ConfigError:  # a member is in memory only
             return None
         if config.own_parts:
             return None
@@ -156,10 +156,10 @@ class LazyEnsemble:
         return {"members": [_written(member) for member in config.members], **written}
 
     def window(self, *, local_files_only: bool = False) -> int | None:
-        """The smallest context window of the members that take part, told without loading weights.
+        """The smallest context window of the members that take part, read without loading weights.
 
         Args:
-            local_files_only: Ask no hub; a member that is not on this machine yet cannot be read.
+            local_files_only: Read local files only; a member that is not on this machine is an error.
 
         Returns:
             The window in tokens; None where no member knows a bound.
@@ -200,7 +200,7 @@ class LazyEnsemble:
         return bool(self._loaded)
 
     def load(self, model: str | None = None) -> EnsembleLLM:
-        """The ensemble, or the ensemble of some of its members; its weights are loaded now if they were not.
+        """Return the ensemble, or a subset of its members; load the weights if they are not in memory.
 
         Args:
             model: The members' names, joined by ``+``; None for all.
@@ -221,7 +221,7 @@ class LazyEnsemble:
         return self._loaded[model]
 
     async def aload(self, model: str | None = None) -> EnsembleLLM:
-        """`load` in a thread, where there is anything to load."""
+        """The asynchronous `load`, in a thread where weights must be loaded."""
         return self._loaded[model] if model in self._loaded else await asyncio.to_thread(self.load, model)
 
 
@@ -245,13 +245,13 @@ def _identity(
 
 
 def _named_by(given: EnsembleLLM | EnsembleConfig) -> EnsembleConfig | None:
-    """The configuration that says all of an ensemble; None where a member may be another than its path names."""
+    """The configuration that describes an ensemble; None where a member may differ from the files at its path."""
     if isinstance(given, EnsembleConfig):
         return given
     drafting = [given.draft_model] if given.draft_model else []
     try:
         return given.config if all(member.source for member in [*given.members, *drafting]) else None
-    except ConfigError:  # the aggregation weights are the caller's own
+    except ConfigError:  # the aggregation weights are of the caller's own class
         return None
 
 
@@ -271,7 +271,7 @@ def _class_of(value: object) -> str:
 
 
 def _member(member: MemberConfig) -> dict[str, Any]:
-    """What a member is: where it comes from and, of a folder, which files are there."""
+    """A member's source; for a folder, with a hash of its files' names, sizes and times."""
     written, folder = _written(member), Path(member.path)
     if folder.is_dir():
         files = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in folder.iterdir())

@@ -1,4 +1,4 @@
-"""The front door: several models, one `EnsembleLLM`."""
+"""`EnsembleLLM`: several models that generate, chat, stream and score as one."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class EnsembleLLM:
 
     Args:
         members: Members, or pairs of a `transformers` model and its tokenizer.
-        draft_model: A small model of the main model's vocabulary that drafts in its place and has no say; with
-            ``draft_tokens`` above 0.
-        settings: Settings that are checked already, such as another ensemble's ``settings``, in place of the options.
+        draft_model: A small model of the main model's vocabulary that drafts in its place; its distributions are not
+            fused. Needs ``draft_tokens`` above 0.
+        settings: An `EnsembleSettings`, such as another ensemble's ``settings``, in place of the options.
         **options: The settings, which `EnsembleSettings` describes further:
 
             - ``main_model`` (0): Index of the member whose vocabulary tokens are chosen from.
@@ -42,13 +42,14 @@ class EnsembleLLM:
               ``prompt``, ``entropy``, ``track``, or a configured one, such as ``PromptWeights(tau=0.5)``.
             - ``fusion`` (``surface``): A fusion method's name, ``surface``, ``bayes`` or ``deepen``, or a configured
               one, such as ``Deepen(relr=0.15, search_steps=5)``.
-            - ``gate`` (``always``): Where to fuse: ``always``, ``unsure`` (only where the main model is), ``boundary``
-              (only where every member's tokens have one), ``safe`` (only where members do not agree), or a configured
-              one, such as ``Gate(when="unsure", below=0.8)``.
-            - ``eos_policy`` (``fused``): Which distribution may end a text: the ``fused`` one, or the ``main`` model's.
+            - ``gate`` (``always``): Where to fuse: ``always``, ``unsure`` (where the main model's top probability is
+              low), ``boundary`` (where every member's tokens have a boundary), ``safe`` (where members do not agree),
+              or a configured one, such as ``Gate(when="unsure", below=0.8)``.
+            - ``eos_policy`` (``fused``): Which distribution may choose the end-of-text token: the ``fused`` one, or the
+              ``main`` model's.
             - ``batch_size`` (16): The most texts decoded together; fewer where their caches would not fit into memory.
             - ``draft_tokens`` (0): The most tokens that are drafted ahead, for the members to read at once.
-            - ``generation``: `GenerationOptions`, or a mapping of them, in force unless a call says otherwise.
+            - ``generation``: Default `GenerationOptions`, or a mapping of them; a call's options override them.
 
     Raises:
         ConfigError: An option is unknown or cannot be used.
@@ -80,7 +81,7 @@ class EnsembleLLM:
         if self.draft_model:
             self.settings.require_drafts()
             _check_draft_model(self.draft_model, self.members[self.settings.main_model])
-        # A member whose weight is fixed at 0 takes no part, unless it is the main model.
+        # A member whose weight is fixed at 0 is neither read nor fused, unless it is the main model.
         main = self.settings.main_model
         part = [i for i in range(len(self.members)) if i == main or weights.may_have_weight(i)]
         taking_part = [self.members[i] for i in part]
@@ -106,8 +107,8 @@ class EnsembleLLM:
         """Load the members and make an ensemble of them.
 
         Args:
-            members: Hub ids, local folders or `MemberConfig`; or one configuration file (``.yaml``), which then says
-                everything else too.
+            members: Hub ids, local folders or `MemberConfig`; or one configuration file (``.yaml``), without
+                options.
             **options: Settings, as the class takes them; ``draft_model``, given as a member is; and how members given
                 by path alone are loaded, which `MemberConfig` describes further:
 
@@ -132,7 +133,7 @@ class EnsembleLLM:
             return cls.from_config(EnsembleConfig.of(members, **options))
         if any(value is not None for value in options.values()):
             raise ConfigError(
-                f"options beside the configuration {members}, which says everything itself: {', '.join(options)}",
+                f"options beside the configuration {members}, which holds all of them: {', '.join(options)}",
                 hint="set them in the file, or load the members' folders with these options",
             )
         return cls.from_config(members)
@@ -155,12 +156,12 @@ class EnsembleLLM:
 
     @property
     def config(self) -> EnsembleConfig:
-        """The configuration that `from_config` makes this ensemble of.
+        """The configuration from which `from_config` loads this ensemble.
 
-        It holds a fusion method of your own as the object that it is, which no file can (see `save_config`).
+        It holds a fusion method of your own class as an object, which a file cannot hold (see `save_config`).
 
         Raises:
-            ConfigError: A member lives in memory only, or the aggregation weights are an object of your own.
+            ConfigError: A member is in memory only, or the aggregation weights are of your own class.
         """
         self.settings.require_named_weights()
         return EnsembleConfig(
@@ -180,7 +181,7 @@ class EnsembleLLM:
 
     @property
     def ensemble(self) -> Ensemble:
-        """The members that take part, and how they are fused: what the decoding loop works with."""
+        """The members that take part, their fusion, weights and gate, as the engine uses them."""
         return self._ensemble
 
     @property
@@ -191,10 +192,10 @@ class EnsembleLLM:
     @property
     def context_window(self) -> int | None:
         """Tokens that fit into the smallest member's context window; None where no member knows a bound."""
-        return min((length for one in self._ensemble.members if (length := one.context_length)), default=None)
+        return min((length for member in self._ensemble.members if (length := member.context_length)), default=None)
 
     def subset(self, members: Sequence[int | str], **options: Unpack[Settings]) -> Self:
-        """An ensemble of some of the members, whose weights it shares.
+        """An ensemble of some of the members; it shares their weights.
 
         The main model stays it where it is among them, else the first of them becomes it. Aggregation weights stay in
         proportion, and a draft model stays where it has the vocabulary of the main model.
@@ -300,7 +301,7 @@ class EnsembleLLM:
         return self._requests.for_prompts([prompt], options).stream()
 
     def stream_chat(self, messages: Conversation, **options: Any) -> TextStream:
-        """`stream`, for a conversation as `chat` takes it; tool calls come with the pieces, beside their text."""
+        """Answer a conversation piece by piece; pieces hold text, tool calls and reasoning."""
         return self._requests.for_chats([messages], options).stream()
 
     @overload
@@ -314,7 +315,7 @@ class EnsembleLLM:
         self, prompt: Sequence[str], *, return_exceptions: bool, **options: Any
     ) -> list[Output | DeepenError]: ...
     async def agenerate(self, prompt: str | Sequence[str], *, return_exceptions: bool = False, **options: Any) -> Any:
-        """`generate` in a thread, step by step: the event loop goes on, and cancelling stops the models."""
+        """The asynchronous `generate`: it runs in a thread, and cancelling it stops the models."""
         prompts, many = prompts_in(prompt)
         ask = partial(self._requests.for_prompts, keep_errors=return_exceptions and many)
         outputs = await (await asyncio.to_thread(ask, prompts, options)).afinish()
@@ -333,18 +334,18 @@ class EnsembleLLM:
     async def achat(
         self, messages: Conversation | Sequence[Conversation], *, return_exceptions: bool = False, **options: Any
     ) -> Any:
-        """`chat` in a thread, as `agenerate`."""
+        """The asynchronous `chat`: it runs in a thread, and cancelling it stops the models."""
         conversations, many = conversations_in(messages)
         ask = partial(self._requests.for_chats, keep_errors=return_exceptions and many)
         outputs = await (await asyncio.to_thread(ask, conversations, options)).afinish()
         return outputs if many else outputs[0]
 
     def astream(self, prompt: str, **options: Any) -> AsyncTextStream:
-        """`stream` in a thread, as `agenerate`."""
+        """The asynchronous `stream`: it runs in a thread, and cancelling it stops the models."""
         return AsyncTextStream(partial(self.stream, prompt, **options))
 
     def astream_chat(self, messages: Conversation, **options: Any) -> AsyncTextStream:
-        """`stream_chat` in a thread, as `agenerate`."""
+        """The asynchronous `stream_chat`: it runs in a thread, and cancelling it stops the models."""
         return AsyncTextStream(partial(self.stream_chat, messages, **options))
 
     @overload
@@ -377,7 +378,7 @@ class EnsembleLLM:
     @overload
     async def ascore(self, prompt: str | Sequence[str], continuation: str | Sequence[str]) -> list[Score]: ...
     async def ascore(self, prompt: str | Sequence[str], continuation: str | Sequence[str]) -> Score | list[Score]:
-        """`score` in a thread, as `agenerate`."""
+        """The asynchronous `score`: it runs in a thread, and cancelling it stops the models."""
         size = self.settings.batch_size
         scoring = await asyncio.to_thread(Scoring.of_texts, self._ensemble, size, prompt, continuation)
         found = await scoring.afinish()
@@ -404,16 +405,16 @@ class EnsembleLLM:
             PromptError: See `chat` and `score`.
         """
         answers, many = prompts_in(continuation)
-        encoded = encode_conversation(self._ensemble, messages, self._requests.templating(options))
+        encoded = encode_conversation(self._ensemble, messages, self._requests.template_options_of(options))
         found = Scoring(self._ensemble, self.settings.batch_size, [encoded] * len(answers), answers).finish()
         return found if many else found[0]
 
     def token_ids(self, text: str) -> list[int]:
-        """The main model's tokens of a text, without special tokens around it."""
+        """The main model's token ids of a text, without special tokens before and after it."""
         return text_ids(self.main_model, text)
 
     def count_tokens(self, messages: Conversation, *, tools: Sequence[Any] | None = None, **options: Any) -> int:
-        """How many tokens the main model reads of a conversation, or of a part of one, as its template writes it.
+        """Count the main model's tokens of a conversation, or of a part of one, as its chat template renders it.
 
         Messages that the template refuses together are counted one by one.
 
@@ -426,11 +427,11 @@ class EnsembleLLM:
             ConfigError: An option is unknown or cannot be used.
             PromptError: A message says what is not text.
         """
-        how = replace(self._requests.templating(options), toolbox=Toolbox.of(tools))
+        how = replace(self._requests.template_options_of(options), toolbox=Toolbox.of(tools))
         return conversation_tokens(self.main_model, messages, how)
 
     def render(self, messages: Conversation, **options: Any) -> str:
-        """A conversation as the main model's template writes it, ready to be continued.
+        """Render a conversation with the main model's chat template, up to the beginning of the next answer.
 
         Args:
             messages: The conversation.
@@ -440,7 +441,7 @@ class EnsembleLLM:
             ConfigError: An option is unknown or cannot be used.
             PromptError: The main model has no template, or its template refuses the messages.
         """
-        how, said = self._requests.templating(options), readable(messages)
+        how, said = self._requests.template_options_of(options), readable(messages)
         return self.main_model.render(said, **how.arguments(self.main_model, said))
 
 

@@ -1,4 +1,4 @@
-"""Conversations as strings of the harness.
+"""Represents conversations as strings, which the harness handles.
 
 The harness handles prompts as strings, but each member has a chat template of its own. So the harness gets the messages
 as JSON behind a mark, and each member's template is applied when the member's prompt is encoded. What the harness
@@ -15,7 +15,7 @@ from typing import Any
 from deepen_llm.errors import PromptError
 from deepen_llm.members.base import Message
 from deepen_llm.members.local.member import LocalMember
-from deepen_llm.requests.prompts import Chatting, readable
+from deepen_llm.requests.prompts import TemplateOptions, readable
 
 _MARK = "<|deepen-conversation|>"
 
@@ -26,8 +26,8 @@ class Conversation:
 
     Attributes:
         messages: The messages.
-        answering: Whether the assistant's answer is to begin; else the last message goes on.
-        variables: Variables that hold for every member's template that sets none itself.
+        answering: Whether a new answer of the assistant begins; else the last message is continued.
+        variables: Template variables for members that do not set them.
     """
 
     messages: Sequence[Message]
@@ -40,7 +40,7 @@ class Conversation:
 
 
 def parted(string: str) -> tuple[Conversation | None, str]:
-    """A conversation and what follows it; plain text is no conversation.
+    """Split a string into a conversation and the text that follows it; for plain text the conversation is None.
 
     >>> parted(str(Conversation([{"role": "user", "content": "Hello"}], True)) + " there")[1]
     ' there'
@@ -54,7 +54,7 @@ def parted(string: str) -> tuple[Conversation | None, str]:
 
 
 def as_read(member: LocalMember, string: str) -> str:
-    """A string of the harness as one member reads it: a conversation is rendered with the member's template.
+    """The text that one member reads of a string: a conversation is rendered with the member's template.
 
     Raises:
         PromptError: The member has no chat template, or its template refuses the messages.
@@ -68,5 +68,5 @@ def as_read(member: LocalMember, string: str) -> str:
             hint="evaluate without --apply_chat_template, or choose an instruction-tuned checkpoint",
         )
     messages = readable(conversation.messages)
-    how = Chatting(defaults=conversation.variables, continue_final_message=not conversation.answering)
-    return member.render(messages, **how.arguments(member, messages)) + rest
+    template = TemplateOptions(defaults=conversation.variables, continue_final_message=not conversation.answering)
+    return member.render(messages, **template.arguments(member, messages)) + rest

@@ -29,7 +29,7 @@ from deepen_llm.members.base import Message
 from deepen_llm.requests.run import Run
 
 _OWN = ("batch_size", "max_batch_size", "max_gen_toks", "max_length")
-_KEPT_AFTER = 8  # batches of answers after which they are in the harness's cache
+_BATCHES_PER_SAVE = 8  # answers go into the harness's cache after this many batches
 
 Pair = tuple[tuple[str, str], list[int], list[int]]
 """A context and a continuation, and the main-model token ids of each."""
@@ -44,16 +44,16 @@ class _Prepared(NamedTuple):
 
 
 class DeepenLM(TemplateLM):
-    """An ensemble as a model of the harness; pairs are encoded by the base class, as for ``hf``.
+    """An ensemble as a model of the harness; the base class encodes pairs, as for ``hf``.
 
-    With one member, it gives that model's numbers.
+    An ensemble of one member gives the results of ``hf`` with that model.
 
     Args:
         ensemble: The ensemble.
         batch_size: The most texts at a time, or ``auto``: as many as memory allows.
         max_batch_size: The most texts at a time under ``auto``.
         max_gen_toks: The most tokens of an answer, where a task sets no number.
-        max_length: The most tokens that any member reads of a text; by default as many as it can.
+        max_length: The most tokens that any member reads of a text; by default its context length.
 
     Attributes:
         on_loaded: Called with each ensemble that is loaded for ``--model_args``.
@@ -81,19 +81,19 @@ class DeepenLM(TemplateLM):
 
     @classmethod
     def create_from_arg_string(cls, arg_string: str, additional_config: Mapping[str, Any] | None = None) -> Self:
-        """Make the model of ``--model_args``."""
+        """Make the model from a string of ``--model_args``."""
         return cls.create_from_arg_obj(simple_parse_args_string(arg_string), additional_config)
 
     @classmethod
     def create_from_arg_obj(
         cls, arg_dict: Mapping[str, Any], additional_config: Mapping[str, Any] | None = None
     ) -> Self:
-        """Make the model of ``--model_args``.
+        """Make the model from parsed ``--model_args``.
 
         Args:
             arg_dict: ``config`` (a file), or ``members`` (paths or hub ids, ``+`` between them) with what
                 `EnsembleLLM.from_pretrained` takes; and this class's own arguments.
-            additional_config: What the harness adds. Its device is ignored: it is ``cuda:0`` where none was chosen.
+            additional_config: Arguments that the harness adds. Its device is ignored: it is ``cuda:0`` by default.
 
         Raises:
             ConfigError: An argument is unknown or missing, or cannot be used.
@@ -112,17 +112,17 @@ class DeepenLM(TemplateLM):
 
     @property
     def prefix_token_id(self) -> int:
-        """The token that stands before a text without a context."""
+        """The token before a text without a context."""
         return self._reading.prefix_token_id
 
     @property
     def max_length(self) -> int:
-        """Tokens that the main model reads."""
+        """The most tokens that the main model reads of a text."""
         return self._reading.max_length
 
     @property
     def tokenizer_name(self) -> str:
-        """A name for the harness's cache of requests, which hold no member's own encoding."""
+        """The tokenizer's name in the harness's cache of requests, whose strings are the same for all members."""
         return "deepen"
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
@@ -130,7 +130,7 @@ class DeepenLM(TemplateLM):
         return self._reading.encode(string, add_special_tokens)
 
     def apply_chat_template(self, chat_history: Sequence[Message], add_generation_prompt: bool = True) -> str:
-        """The messages as a string, for each member to put through its own template later."""
+        """Represent messages as a string, which each member later renders with its own template."""
         variables = self.ensemble.settings.generation.chat_template_kwargs
         return str(Conversation(list(chat_history), add_generation_prompt, variables))
 
@@ -139,7 +139,7 @@ class DeepenLM(TemplateLM):
         return "\n\n".join(str(member.tokenizer.chat_template) for member in self._reading.members)
 
     def get_model_info(self) -> dict[str, Any]:
-        """What the harness writes beside the results."""
+        """Information for the harness's results file."""
         settings = self.ensemble.settings.model_dump(mode="json", include={"main_model", "weights", "fusion"})
         return {"model_members": [member.name for member in self.ensemble.members], **settings}
 
@@ -193,7 +193,7 @@ class DeepenLM(TemplateLM):
             ConfigError: An argument of any request cannot be used; no request is decoded then.
         """
         prepared = self._prepared([request.args for request in requests])
-        portion, answers = _KEPT_AFTER * self.batch_size, list[str]()
+        portion, answers = _BATCHES_PER_SAVE * self.batch_size, list[str]()
         with tqdm(total=len(requests), disable=disable_tqdm, desc="Running generate_until requests") as bar:
             for start in range(0, len(requests), portion):
                 answers += self._answers(prepared[start : start + portion])

@@ -1,4 +1,4 @@
-"""The generation arguments that tasks and ``--gen_kwargs`` bring, read as `transformers` reads them."""
+"""Reads generation arguments of tasks and of ``--gen_kwargs``, with their meanings in `transformers`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_toke
 _STOPS = ("until", "stop", "stop_strings")
 
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "seed")
-"""Arguments that mean the same here, and that greedy decoding does not use."""
+"""Arguments with the same meaning here, which greedy decoding ignores."""
 
 _OTHER_SAMPLING = ("typical_p", "top_h", "epsilon_cutoff", "eta_cutoff")
-"""Arguments that are not done here, and that greedy decoding does not use."""
+"""Arguments that are not supported here, which greedy decoding ignores."""
 
 _ALWAYS = tuple(name for name in ("repetition_penalty", "stop_token_ids") if name in GenerationOptions.model_fields)
-"""Arguments that mean the same here, and that greedy decoding uses, too."""
+"""Arguments with the same meaning here, which greedy decoding reads too."""
 
 _NO_EFFECT = ("use_cache", "cache_implementation", "early_stopping", "length_penalty", "pad_token_id", "bos_token_id")
-"""Arguments that change no answer, whatever their value: on speed, padding, or beams, of which there is one."""
+"""Arguments that change no answer, whatever their value: for speed, for padding, or for several beams."""
 
 _UNDONE: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("num_beams", "num_beam_groups", "num_return_sequences", "n", "best_of"), (1,)),
@@ -42,14 +42,14 @@ _UNDONE: dict[str, tuple[Any, ...]] = {
     "exponential_decay_length_penalty": (),
     "skip_special_tokens": (True,),
 }
-"""Arguments that are not done here, with the values at which they ask for nothing."""
+"""Arguments that are not supported here, with the values at which they have no effect."""
 
 _HINT = "take it out of the task's generation_kwargs, or overrule it with --gen_kwargs"
 
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """The generation arguments of requests, read.
+    """Generation arguments of requests, as options of `deepen_llm`.
 
     Attributes:
         options: How to generate.
@@ -63,7 +63,7 @@ class TaskOptions:
 
 
 def read_options(given: Mapping[str, Any], max_gen_toks: int, end_of_text: str) -> TaskOptions:
-    """The harness's generation arguments as ours; an argument that is None counts as not given.
+    """Convert the harness's generation arguments; an argument that is None counts as not given.
 
     Args:
         given: The arguments, by the names that tasks, `transformers` or vLLM have for them.
@@ -84,14 +84,14 @@ def read_options(given: Mapping[str, Any], max_gen_toks: int, end_of_text: str) 
     _check(arguments)
     until = tuple(stop for stop in handle_stop_sequences(stops, eos=end_of_text) if stop)
     shared = {name: arguments[name] for name in (*_SAMPLING, *_ALWAYS) if name in arguments}
-    if shared.get("top_k") == -1:  # vLLM's value for no bound
+    if shared.get("top_k") == -1:  # no bound, as in vLLM
         shared["top_k"] = 0
     options = GenerationOptions(max_new_tokens=normal["max_gen_toks"], stop=until, **shared)
     return TaskOptions(options, until, options.seed)
 
 
 def _check(arguments: Mapping[str, Any]) -> None:
-    """Refuse arguments that are unknown, and values that ask for what is not done."""
+    """Refuse unknown arguments, and values that are not supported."""
     read = ("do_sample", *_LENGTHS, *_SAMPLING, *_ALWAYS, *_NO_EFFECT)
     for name, value in arguments.items():
         if name == "max_length":

@@ -47,7 +47,7 @@ class Reading:
 
     @property
     def prefix_token_id(self) -> int:
-        """What stands before a text that has no context."""
+        """The token before a text without a context."""
         return opening(self.main)
 
     def encode(self, string: str, add_special_tokens: bool | None = None) -> list[int]:
@@ -55,11 +55,11 @@ class Reading:
         return _encode(self.main, string, add_special_tokens)
 
     def as_main(self, string: str) -> str:
-        """A string of the harness's as the main model reads it."""
+        """The text that the main model reads of one of the harness's strings."""
         return as_read(self.main, string)
 
     def continuations(self, pairs: Sequence[tuple[str, Sequence[int], Sequence[int]]]) -> list[Continuation]:
-        """Continuations to score; those of one context share their prompt.
+        """Encode continuations to score; those of one context share their prompt.
 
         Args:
             pairs: For each, the context as the harness gives it (may be empty), its main-model token ids, and the
@@ -80,7 +80,7 @@ class Reading:
         return continuations
 
     def window(self, ids: Sequence[int], tokens: Sequence[int]) -> Continuation | None:
-        """A window of a longer text, to score; None where it does not fit into another member's.
+        """Encode a window of a longer text; None where it does not fit into another member's context window.
 
         Args:
             ids: The main-model token ids before what is scored.
@@ -99,7 +99,7 @@ class Reading:
         return Continuation(prompts, tokens, utf8.getstate()[0])
 
     def prompt(self, context: str, max_new_tokens: int) -> EncodedPrompt:
-        """A context to generate from; too long ones lose their beginning.
+        """Encode a context to generate from; the beginning of one that is too long is cut off.
 
         Raises:
             ConfigError: A member's window holds no more than the answer.
@@ -127,7 +127,7 @@ class Reading:
             raise _too_long(self.main, len(tokens), self.max_length)
 
     def _scored(self, i: int, context: str, ids: tuple[int, ...], tokens: Sequence[int], text: str) -> Prompt:
-        """What one member reads before a continuation, whose last token is scored and not read."""
+        """The prompt of one member before a continuation, whose last token is scored and not read."""
         if i == self._main_index:
             return _closed(ids)
         member, window = self.members[i], self._windows[i]
@@ -145,7 +145,7 @@ class Reading:
 
 
 def opening(member: LocalMember) -> int:
-    """The token that stands before a text that has no context.
+    """The token before a text without a context.
 
     Raises:
         PromptError: The member's tokenizer has none.
@@ -178,7 +178,7 @@ def _closed(ids: Sequence[int]) -> Prompt:
 
 
 def _near(prompt: Prompt, text: str, window: int) -> bool:
-    """Whether the window might not hold both: a token is a byte at least."""
+    """Whether the window might not hold both, as every token has at least one byte."""
     return len(prompt.ids) + len(text.encode()) + _MARGIN > window
 
 

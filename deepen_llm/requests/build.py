@@ -1,4 +1,4 @@
-"""From a call's arguments to a run: options are checked, prompts encoded, the structure of the answer compiled."""
+"""Builds runs from a call's arguments: checks options, encodes prompts, compiles the grammar of the answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from deepen_llm.engine.sequence import Request
 from deepen_llm.engine.stops import Stops
 from deepen_llm.errors import ConfigError, ContextLengthError, DeepenError
 from deepen_llm.members.text.encoding import EncodedPrompt
-from deepen_llm.requests.prompts import Chatting, encode_conversation, encode_text, readable
+from deepen_llm.requests.prompts import TemplateOptions, encode_conversation, encode_text, readable
 from deepen_llm.requests.run import Run
 from deepen_llm.structure import Grammar, Grammars, Guide, TokenBudget
 from deepen_llm.tools import grammar as lark
@@ -28,7 +28,7 @@ _OF_TEMPLATES = ("chat_template_kwargs", "continue_final_message")
 
 
 class Requests:
-    """Makes runs of prompts and of conversations.
+    """Builds runs for prompts and for conversations.
 
     Args:
         ensemble: The ensemble.
@@ -40,16 +40,16 @@ class Requests:
         self._defaults = dict(settings.generation)
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the compiled grammars, which are compiled again where they are needed."""
+        """The state without compiled grammars, which are compiled again on use."""
         return {name: value for name, value in vars(self).items() if name != "_grammars"}
 
     def for_prompts(self, prompts: Sequence[Any], given: Mapping[str, Any], *, keep_errors: bool = False) -> Run:
-        """A run over plain prompts.
+        """Build a run for plain prompts.
 
         Args:
             prompts: The prompts.
             given: Fields of `GenerationOptions`.
-            keep_errors: Whether a prompt that cannot be used fails alone: its error takes the place of its request.
+            keep_errors: Put the error of a prompt that cannot be used in the place of its request, not raise it.
         """
         options = GenerationOptions(**GenerationOptions.merged(self._defaults, given))
         if given.get("chat_template_kwargs"):
@@ -67,7 +67,7 @@ class Requests:
         return self._run(request_for, prompts, keep_errors)
 
     def for_chats(self, conversations: Sequence[Any], given: Mapping[str, Any], *, keep_errors: bool = False) -> Run:
-        """A run over conversations.
+        """Build a run for conversations.
 
         Args:
             conversations: Each a list of messages.
@@ -75,43 +75,43 @@ class Requests:
             keep_errors: See `for_prompts`.
         """
         options = ChatOptions(**ChatOptions.merged(self._defaults, given))
-        toolbox, main, how = options.toolbox, self._ensemble.main, self.chatting(options, given)
+        toolbox, main, template = options.toolbox, self._ensemble.main, self.template_options(options, given)
         stops = self._stops(options)
         grammar = self._grammar(options, toolbox, stops)
 
         def request_for(messages: Any) -> Request[Answer]:
-            encoded = encode_conversation(self._ensemble, messages, how)
+            encoded = encode_conversation(self._ensemble, messages, template)
             reader = partial(self._ensemble.main_model.reader, encoded[main], toolbox, structured=options.structured)
-            healing = options.token_healing and how.continues(readable(messages))
+            healing = options.token_healing and template.continues(readable(messages))
             return self._request(options, encoded, stops, grammar, reader, healing=healing)
 
         return self._run(request_for, conversations, keep_errors)
 
-    def templating(self, given: Mapping[str, Any]) -> Chatting:
-        """How a conversation is put through the templates where nothing is generated.
+    def template_options_of(self, given: Mapping[str, Any]) -> TemplateOptions:
+        """The template options of a call that generates nothing.
 
         Raises:
             ConfigError: An option is unknown, or cannot be used.
         """
         if other := next((name for name in given if name not in _OF_TEMPLATES), None):
             raise ConfigError(f"unknown option {other!r}", hint=f"known options: {', '.join(_OF_TEMPLATES)}")
-        return self.chatting(ChatOptions(**given), given)
+        return self.template_options(ChatOptions(**given), given)
 
-    def chatting(self, options: ChatOptions, given: Mapping[str, Any]) -> Chatting:
-        """How conversations are put through the templates.
+    def template_options(self, options: ChatOptions, given: Mapping[str, Any]) -> TemplateOptions:
+        """The template options of a call.
 
         Args:
-            options: The options in force.
-            given: Those of the call.
+            options: All options of the call, with the ensemble's defaults.
+            given: The options that the call itself sets.
 
         Raises:
-            ConfigError: A variable is read by no member's template.
+            ConfigError: No member's template reads a variable.
         """
         variables = options.chat_template_kwargs if "chat_template_kwargs" in given else {}
         defaults = self._settings.generation.chat_template_kwargs
-        how = Chatting(options.toolbox, variables, defaults, options.continue_final_message)
-        how.check(self._ensemble.members)
-        return how
+        template = TemplateOptions(options.toolbox, variables, defaults, options.continue_final_message)
+        template.check(self._ensemble.members)
+        return template
 
     def _run(self, request_for: Callable[[Any], Request[Answer]], prompts: Sequence[Any], keep_errors: bool) -> Run:
         def attempt(prompt: Any) -> Request[Answer] | DeepenError:
@@ -173,7 +173,7 @@ class Requests:
 
 
 def _check_length(guide: Guide, options: GenerationOptions, budget: TokenBudget) -> None:
-    """The shortest answer must fit.
+    """Check that the shortest answer fits.
 
     Raises:
         ConfigError: It exceeds ``max_new_tokens``.

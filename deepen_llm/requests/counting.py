@@ -1,4 +1,4 @@
-"""How many tokens the main model reads of a conversation, or of a part of one."""
+"""Counts the tokens of texts and conversations in one member's vocabulary."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from typing import Any
 from deepen_llm.errors import PromptError
 from deepen_llm.members.base import Member, Message
 from deepen_llm.members.text.encoding import TOKENIZER_LOCK
-from deepen_llm.requests.prompts import Chatting, readable
+from deepen_llm.requests.prompts import TemplateOptions, readable
 
 
 def text_ids(member: Member, text: str) -> list[int]:
-    """A member's tokens of a text, without special tokens around it."""
+    """A member's token ids of a text, without special tokens before and after it."""
     tokenizer: Any = getattr(member, "tokenizer", None)
-    if tokenizer is None:  # members of other kinds need not have one
+    if tokenizer is None:  # a member need not have a transformers tokenizer
         return list(member.encode_prompt(text).ids)
     with TOKENIZER_LOCK:
         return list(tokenizer.encode(text, add_special_tokens=False))
 
 
-def conversation_tokens(member: Member, messages: Sequence[Message], how: Chatting) -> int:
-    """How many tokens a conversation takes in a member, all that its template writes included.
+def conversation_tokens(member: Member, messages: Sequence[Message], template: TemplateOptions) -> int:
+    """Count a conversation's tokens as a member's chat template renders it.
 
-    Where the template refuses the messages together, each counts for itself, and as its text alone where the template
-    refuses that, too. A list that begins with an assistant's message takes a few tokens more where the template wants
-    the user first.
+    Where the template refuses the list of messages, each message is counted on its own, and as plain text where the
+    template refuses it too. A list that begins with an assistant's message takes a few tokens more where the template
+    requires a user's message first.
 
     Args:
         member: The member that reads them.
-        messages: The messages; none take no token.
-        how: The tools, which count once, and the variables of the template.
+        messages: The messages; an empty list has 0 tokens.
+        template: Tools, which are counted once, and variables of the template.
 
     Raises:
-        PromptError: A message says what is not text.
+        PromptError: A message has content that is not text.
     """
-    said = readable(messages)
-    if not said:
+    normalized = readable(messages)
+    if not normalized:
         return 0
     try:
-        return len(member.encode_chat(said, **how.arguments(member, said)).ids)
+        return len(member.encode_chat(normalized, **template.arguments(member, normalized)).ids)
     except PromptError:
-        if len(said) == 1:
-            return len(text_ids(member, said[0]["content"]))
-        alone = replace(how, toolbox=None)
-        rest = [conversation_tokens(member, [message], alone) for message in said[1:]]
-        return conversation_tokens(member, said[:1], how) + sum(rest)
+        if len(normalized) == 1:
+            return len(text_ids(member, normalized[0]["content"]))
+        without_tools = replace(template, toolbox=None)
+        rest = [conversation_tokens(member, [message], without_tools) for message in normalized[1:]]
+        return conversation_tokens(member, normalized[:1], template) + sum(rest)

@@ -1,4 +1,4 @@
-"""Prompts and conversations as each member encodes them, checked before any generation."""
+"""Encodes prompts and conversations for each member, and checks them before any model runs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from deepen_llm.tools.history import conversation, named
 
 
 @dataclass(frozen=True)
-class Chatting:
-    """How conversations are put through the members' chat templates.
+class TemplateOptions:
+    """Options with which the members' chat templates render a conversation.
 
     Attributes:
         toolbox: The tools that the model may call.
         variables: Variables for the templates, which replace a member's own.
-        defaults: Variables that hold where neither the call nor the member sets them.
-        continue_final_message: Let the last message, an assistant's, go on, in place of a new one.
+        defaults: Variables for where neither the call nor the member sets them.
+        continue_final_message: Continue the last message, an assistant's, instead of beginning a new one.
     """
 
     toolbox: Toolbox | None = None
@@ -32,7 +32,7 @@ class Chatting:
     continue_final_message: bool = False
 
     def arguments(self, member: Member, messages: Sequence[Message]) -> dict[str, Any]:
-        """What `Member.encode_chat` and `Member.render` take for these messages, which are `normalised`."""
+        """Keyword arguments of `Member.encode_chat` and `Member.render` for messages that `readable` returned."""
         arguments: dict[str, Any] = {
             "tools": self.toolbox.tools if self.toolbox else (),
             "variables": {**self.defaults, **member.chat_template_kwargs, **self.variables},
@@ -41,7 +41,7 @@ class Chatting:
         return {name: value for name, value in arguments.items() if value}
 
     def continues(self, messages: Sequence[Message]) -> bool:
-        """Whether the last message goes on: by the option, or by its own ``prefix``, as Mistral has it."""
+        """Whether the last message is continued: by the option, or by its own ``prefix``, as in Mistral's API."""
         return self.continue_final_message or bool(messages and messages[-1].get("prefix"))
 
     def check(self, members: Iterable[Member]) -> None:
@@ -111,13 +111,13 @@ def encode_text(ensemble: Ensemble, text: str) -> EncodedPrompt:
     return _encode(ensemble, lambda member: member.encode_prompt(text))
 
 
-def encode_conversation(ensemble: Ensemble, messages: Sequence[Message], how: Chatting) -> EncodedPrompt:
+def encode_conversation(ensemble: Ensemble, messages: Sequence[Message], template: TemplateOptions) -> EncodedPrompt:
     """Encode a conversation for every member, through its own chat template.
 
     Args:
         ensemble: The ensemble.
         messages: The messages.
-        how: The tools that the model may call, and the variables of the templates.
+        template: The tools that the model may call, and the variables of the templates.
 
     Raises:
         PromptError: There are no messages, one is malformed, or a member's template is missing or refuses them.
@@ -128,9 +128,9 @@ def encode_conversation(ensemble: Ensemble, messages: Sequence[Message], how: Ch
             f"{messages!r} is no conversation", hint="give a list like [{'role': 'user', 'content': 'Hello'}]"
         )
     normalized = readable(messages)
-    if how.continues(normalized):
+    if template.continues(normalized):
         _check_open(normalized)
-    return _encode(ensemble, lambda member: member.encode_chat(normalized, **how.arguments(member, normalized)))
+    return _encode(ensemble, lambda member: member.encode_chat(normalized, **template.arguments(member, normalized)))
 
 
 def readable(messages: Sequence[Message]) -> Sequence[Message]:

@@ -1,4 +1,4 @@
-"""The requests of one call, decoded whole or as a stream."""
+"""Decodes the requests of one call, to the end or as a stream."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ class Run:
         return self.outputs()
 
     async def afinish(self) -> list[Output | DeepenError]:
-        """`finish` in a thread, step by step."""
+        """The asynchronous `finish`: each step runs in a thread."""
         steps = self.steps()
         async for _ in in_thread(steps, steps.close):
             pass
         return self.outputs()
 
     def stream(self) -> TextStream:
-        """The only prompt's only answer, piece by piece.
+        """Stream the only answer to the only prompt.
 
         Raises:
-            ConfigError: There are several samples.
+            ConfigError: ``n`` is not 1.
         """
         (request,) = self._decodable()
         if len(request.sequences) > 1:

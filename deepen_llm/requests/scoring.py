@@ -1,4 +1,4 @@
-"""One call's continuations on their way through scoring."""
+"""Encodes and scores the continuations of one call."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Scoring:
     def __init__(
         self, ensemble: Ensemble, batch_size: int, prompts: Sequence[EncodedPrompt], continuations: Sequence[str]
     ) -> None:
-        asked = [
+        encoded = [
             Continuation(prompt, encode_continuation(ensemble, prompt, text))
             for prompt, text in zip(prompts, continuations, strict=True)
         ]
-        self._scores = score(ensemble, asked, batch_size)
+        self._scores = score(ensemble, encoded, batch_size)
 
     @classmethod
     def of_texts(
@@ -55,10 +55,10 @@ class Scoring:
         return _in_order(list(self._scores))
 
     async def afinish(self) -> list[Score]:
-        """`finish` in a thread, step by step."""
-        return _in_order([found async for found in in_thread(self._scores, self._scores.close)])
+        """The asynchronous `finish`: each step runs in a thread."""
+        return _in_order([scored async for scored in in_thread(self._scores, self._scores.close)])
 
 
-def _in_order(found: Sequence[tuple[int, Score]]) -> list[Score]:
-    scores = dict(found)
+def _in_order(indexed: Sequence[tuple[int, Score]]) -> list[Score]:
+    scores = dict(indexed)
     return [scores[index] for index in range(len(scores))]

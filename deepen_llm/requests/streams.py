@@ -1,4 +1,4 @@
-"""Streams of text, synchronous and asynchronous, that stop the models where they are abandoned."""
+"""Synchronous and asynchronous streams of text; closing or abandoning one stops the models."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class TextStream(Iterator[Piece]):
 
 
 class AsyncTextStream(AsyncIterator[Piece]):
-    """A `TextStream` that is opened and driven in a thread, so that the event loop goes on.
+    """A `TextStream` that runs in a thread, so that the event loop is free.
 
     Args:
-        open_stream: Opens the stream to drive; called once, on the first step.
+        open_stream: Opens the `TextStream`; called once, on the first step.
     """
 
     def __init__(self, open_stream: Callable[[], TextStream]) -> None:
@@ -74,7 +74,7 @@ class AsyncTextStream(AsyncIterator[Piece]):
 
 
 async def in_thread(items: Iterator[Item], close: Callable[[], None]) -> AsyncGenerator[Item, None]:
-    """Iterate in a thread, a step at a time; where the caller is cancelled, the step under way is the last.
+    """Iterate in a thread, one step at a time; where the caller is cancelled, the current step is the last.
 
     Args:
         items: What to iterate.
@@ -88,7 +88,7 @@ async def in_thread(items: Iterator[Item], close: Callable[[], None]) -> AsyncGe
             try:
                 item = await asyncio.shield(step)
             finally:
-                while not step.done():  # whoever cancels again waits for the step as well
+                while not step.done():  # a second cancellation waits for the step too
                     with suppress(asyncio.CancelledError):
                         await asyncio.wait([step])
             if item is end:

@@ -1,4 +1,4 @@
-"""What answers: an ensemble, or a method that chooses among whole answers."""
+"""The protocol of text models, which ensembles implement."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ class TextModel(Protocol):
     async def achat(self, messages: Sequence[Conversation], **options: Any) -> list[Output]: ...
 
     def astream(self, prompt: str, **options: Any) -> AsyncTextStream:
-        """`stream`, while the event loop goes on."""
+        """The asynchronous `stream`."""
 
     def astream_chat(self, messages: Conversation, **options: Any) -> AsyncTextStream:
-        """`stream_chat`, while the event loop goes on."""
+        """The asynchronous `stream_chat`."""
 
     @overload
     async def ascore(self, prompt: str, continuation: str) -> Score: ...  # type: ignore[overload-overlap]

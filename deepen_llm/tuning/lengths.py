@@ -10,7 +10,7 @@ from deepen_llm.errors import ContextLengthError, DatasetError, PromptError
 from deepen_llm.llm import EnsembleLLM
 from deepen_llm.members.base import Member
 from deepen_llm.members.text.encoding import EncodedPrompt
-from deepen_llm.requests.prompts import Chatting, encode_continuation, encode_conversation, encode_text
+from deepen_llm.requests.prompts import TemplateOptions, encode_continuation, encode_conversation, encode_text
 from deepen_llm.tuning.dataset import Example, Examples
 
 _SHOWN = 10  # positions named in a message
@@ -40,7 +40,7 @@ def check_lengths(
         ConfigError: No member's chat template reads a variable.
     """
     single = [EnsembleLLM([member]).ensemble for member in members]
-    how = Chatting(defaults=variables or {})
+    how = TemplateOptions(defaults=variables or {})
     if any(example.messages for example in examples):
         how.check(members)
     reasons = [
@@ -62,7 +62,7 @@ def check_lengths(
     )
 
 
-def _reason_at(position: str, example: Example, single: Sequence[Ensemble], how: Chatting) -> str:
+def _reason_at(position: str, example: Example, single: Sequence[Ensemble], how: TemplateOptions) -> str:
     """The reason why an example is too long for any member; empty if it fits."""
     try:
         return next((reason for ensemble in single if (reason := _reason(ensemble, example, how))), "")
@@ -70,7 +70,7 @@ def _reason_at(position: str, example: Example, single: Sequence[Ensemble], how:
         raise DatasetError(f"{position}: {error.message}", hint=error.hint) from error
 
 
-def _reason(ensemble: Ensemble, example: Example, how: Chatting) -> str:
+def _reason(ensemble: Ensemble, example: Example, how: TemplateOptions) -> str:
     """The reason why an example is too long for a member; empty if it fits."""
     try:
         prompt = (

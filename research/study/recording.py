@@ -30,7 +30,7 @@ from deepen_llm.fusion import FixedWeights, Fusion, Likelihood
 from deepen_llm.fusion.past import Past
 from deepen_llm.members.base import Member
 from deepen_llm.members.text.encoding import EncodedPrompt
-from deepen_llm.requests.prompts import Chatting, encode_continuation, encode_conversation
+from deepen_llm.requests.prompts import TemplateOptions, encode_continuation, encode_conversation
 from research.study.questions import Asked
 
 
@@ -94,7 +94,7 @@ class _RightAnswers(ABC):
     def read(self, asked: Sequence[Asked]) -> tuple[list[EncodedPrompt], list[int]]:
         """Read every right answer; returns the prompts, and the positions of what was read in the answers' order."""
         conversations = [conversation(one.question) for one in asked]
-        prompts = [encode_conversation(self.ensemble, one, Chatting()) for one in conversations]
+        prompts = [encode_conversation(self.ensemble, one, TemplateOptions()) for one in conversations]
         answers = [self._answer(prompt, one) for prompt, one in zip(prompts, asked, strict=True)]
         vocabulary = self.ensemble.main_model.vocabulary
         sequences = [GivenSequence(vocabulary, answer) for answer in answers]

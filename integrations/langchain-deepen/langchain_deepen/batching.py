@@ -1,8 +1,8 @@
-"""Many calls, one batch of the core.
+"""Runs a LangChain batch as one batch of `EnsembleLLM`.
 
-LangChain's own `invoke` does all that belongs to one call: its run, its callbacks, its look into the cache. A batch
-runs it for every input, and where these calls reach the models they wait for each other: what has arrived goes to the
-core together.
+LangChain's `invoke` handles the run, the callbacks and the cache of one input. A batch calls it once per input, each in
+a thread or task. A call that needs the models waits at a `BatchBarrier`; once every call waits there or has ended, the
+inputs of the waiting calls are decoded as one batch.
 """
 
 from __future__ import annotations
@@ -20,41 +20,41 @@ from langchain_core.runnables.config import ContextThreadPoolExecutor
 from deepen_llm import LazyEnsemble, Output
 from langchain_deepen.errors import translated
 
-_SEAT: ContextVar[Seat | None] = ContextVar("deepen_seat", default=None)
+_SLOT: ContextVar[BatchSlot | None] = ContextVar("deepen_slot", default=None)
 Call = tuple[Any, Any]  # an input, and its configuration
 Results = list[Any]
 Outputs = Sequence[Output | BaseException]
 Run = Callable[[Sequence[Any]], Outputs]
 
 
-class Seat:
-    """One call's place in a batch; taken at most once.
+class BatchSlot:
+    """The slot of one call in a batch; it takes at most one item.
 
     Args:
-        gathering: The batch.
-        place: The input's index.
+        barrier: The barrier of the batch.
+        index: The input's index.
     """
 
-    def __init__(self, gathering: Gathering, place: int) -> None:
-        self.gathering, self.place, self.free = gathering, place, True
+    def __init__(self, barrier: BatchBarrier, index: int) -> None:
+        self.barrier, self.index, self.free = barrier, index, True
 
     def take(self, item: Any) -> Future[Output]:
-        """Hand over what the models are to answer; the answer comes when all have arrived."""
+        """Add the item that the models are to answer; the future gets the answer once the batch is decoded."""
         self.free = False
-        return self.gathering.arrive(self.place, item)
+        return self.barrier.arrive(self.index, item)
 
     async def atake(self, item: Any) -> Output:
-        """`take`, and the answer."""
+        """Call `take`, and wait for the answer."""
         return await asyncio.wrap_future(self.take(item))
 
 
-class Gathering:
-    """The calls of one batch on their way to the core.
+class BatchBarrier:
+    """Where the calls of one batch wait, until every call has added its item or ended without one.
 
     Args:
-        count: How many there are.
-        source: Whose models they are for.
-        options: The options that they share.
+        count: Number of calls.
+        source: The ensemble that the calls are for.
+        options: The options that the calls share.
     """
 
     def __init__(self, count: int, source: LazyEnsemble, options: Mapping[str, Any]) -> None:
@@ -66,26 +66,26 @@ class Gathering:
 
     @property
     def items(self) -> list[Any]:
-        """What has arrived, in the order of the inputs."""
-        return [self._arrived[place][0] for place in sorted(self._arrived)]
+        """The items that were added, in the order of the inputs."""
+        return [self._arrived[index][0] for index in sorted(self._arrived)]
 
     @contextmanager
-    def seat(self, place: int) -> Iterator[None]:
-        """A call's time in the batch; one that never needs the models just leaves."""
-        seat = Seat(self, place)
-        token = _SEAT.set(seat)
+    def slot(self, index: int) -> Iterator[None]:
+        """Set the call's slot; a call that ends without adding an item is counted as ended."""
+        slot = BatchSlot(self, index)
+        token = _SLOT.set(slot)
         try:
             yield
         finally:
-            _SEAT.reset(token)
-            if seat.free:
+            _SLOT.reset(token)
+            if slot.free:
                 self._count()
 
-    def arrive(self, place: int, item: Any) -> Future[Output]:
-        """See `Seat.take`."""
+    def arrive(self, index: int, item: Any) -> Future[Output]:
+        """Add the item of a call; see `BatchSlot.take`."""
         answer: Future[Output] = Future()
         with self._lock:
-            self._arrived[place] = item, answer
+            self._arrived[index] = item, answer
             failed = self._failed
         if failed is not None:
             answer.set_exception(translated(failed))
@@ -93,8 +93,8 @@ class Gathering:
         return answer
 
     def settle(self, outputs: Outputs) -> None:
-        """Hand the answers out."""
-        answers = [self._arrived[place][1] for place in sorted(self._arrived)]
+        """Set the waiting calls' answers, or their errors."""
+        answers = [self._arrived[index][1] for index in sorted(self._arrived)]
         for answer, output in zip(answers, outputs, strict=True):
             if isinstance(output, BaseException):
                 answer.set_exception(translated(output))
@@ -102,7 +102,7 @@ class Gathering:
                 answer.set_result(output)
 
     def fail(self, error: BaseException) -> None:
-        """Let every call fail, also those that have not arrived yet."""
+        """Set an error as the answer of every call, also of those that add their item later."""
         with self._lock:
             self._failed = error
             waiting = [answer for _, answer in self._arrived.values() if not answer.done()]
@@ -117,63 +117,63 @@ class Gathering:
             self.complete.set_result(None)
 
 
-def seat_for(source: LazyEnsemble, options: Mapping[str, Any]) -> Seat | None:
-    """This call's seat in a batch of such calls; None outside of one."""
-    seat = _SEAT.get()
-    fits = seat is not None and seat.free and seat.gathering.source is source and seat.gathering.options == options
-    return seat if fits else None
+def current_slot(source: LazyEnsemble, options: Mapping[str, Any]) -> BatchSlot | None:
+    """The slot of this call in a batch with this ensemble and these options; None outside of one."""
+    slot = _SLOT.get()
+    fits = slot is not None and slot.free and slot.barrier.source is source and slot.barrier.options == options
+    return slot if fits else None
 
 
-def together(gathering: Gathering, calls: Sequence[Call], invoke: Callable[[Any, Any], Any], run: Run) -> Results:
-    """Invoke the model on every input and configuration; results, or errors in their place.
+def run_batch(barrier: BatchBarrier, calls: Sequence[Call], invoke: Callable[[Any, Any], Any], run: Run) -> Results:
+    """Invoke the model on every input and configuration; return results, with an error in the place of one that failed.
 
     Args:
-        gathering: Where the calls meet.
+        barrier: The barrier of the batch.
         calls: Inputs with their configurations.
-        invoke: LangChain's call of one.
-        run: The core's call of all that need it.
+        invoke: LangChain's call for one input.
+        run: Decodes the items as one batch.
     """
 
-    def one(place: int, call: Call) -> Any:
-        with gathering.seat(place):
+    def invoke_one(index: int, call: Call) -> Any:
+        with barrier.slot(index):
             return invoke(*call)
 
     with ContextThreadPoolExecutor(max_workers=len(calls)) as pool:
         try:
-            running = [pool.submit(one, place, call) for place, call in enumerate(calls)]
-        except BaseException as error:  # no more threads: those that wait must not wait for ever
-            gathering.fail(error)
+            running = [pool.submit(invoke_one, index, call) for index, call in enumerate(calls)]
+        except BaseException as error:  # no thread can be started: the calls that wait must end
+            barrier.fail(error)
             raise
         try:
-            gathering.complete.result()
-            if gathering.items:
-                gathering.settle(run(gathering.items))
+            barrier.complete.result()
+            if barrier.items:
+                barrier.settle(run(barrier.items))
         except BaseException as error:
-            gathering.fail(error)
+            barrier.fail(error)
             if not isinstance(error, Exception):
                 raise
     return [future.exception() or future.result() for future in running]
 
 
-async def atogether(
-    gathering: Gathering,
+async def arun_batch(
+    barrier: BatchBarrier,
     calls: Sequence[Call],
     invoke: Callable[[Any, Any], Awaitable[Any]],
     run: Callable[[Sequence[Any]], Awaitable[Outputs]],
 ) -> Results:
-    """`together` on the event loop, which goes on."""
+    """The asynchronous `run_batch`; each call is a task."""
 
-    async def one(place: int, call: Call) -> Any:
-        with gathering.seat(place):
+    async def invoke_one(index: int, call: Call) -> Any:
+        with barrier.slot(index):
             return await invoke(*call)
 
-    running = [asyncio.ensure_future(one(place, call)) for place, call in enumerate(calls)]
+    running = [asyncio.ensure_future(invoke_one(index, call)) for index, call in enumerate(calls)]
     try:
-        await asyncio.wrap_future(gathering.complete)
-        if gathering.items:
-            gathering.settle(await run(gathering.items))
+        await asyncio.wrap_future(barrier.complete)
+        if barrier.items:
+            barrier.settle(await run(barrier.items))
     except Exception as error:
-        gathering.fail(error)
+        barrier.fail(error)
     except BaseException:
         for task in running:
             task.cancel()

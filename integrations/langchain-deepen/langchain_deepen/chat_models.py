@@ -33,7 +33,7 @@ class ChatDeepen(DeepenModel, BaseChatModel):
     See `EnsembleModel` for the fields.
 
     Attributes:
-        streaming: Let `invoke` work piece by piece too, so that callbacks hear every piece.
+        streaming: Let `invoke` decode piece by piece too, so that callbacks get every piece.
 
     Example:
         >>> from deepen_llm import specialists
@@ -92,7 +92,7 @@ class ChatDeepen(DeepenModel, BaseChatModel):
         return profile if window is None else {**profile, "max_input_tokens": window}
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
-        """The cache's key: all that the answer depends on, beside the messages."""
+        """The cache key: everything that the answer depends on beside the messages."""
         return json.dumps([self._llm_type, self._identity(self._options(stop, kwargs))], sort_keys=True)
 
     def _generate(
@@ -159,25 +159,26 @@ class ChatDeepen(DeepenModel, BaseChatModel):
         parallel_tool_calls: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Let the model call tools; its calls are valid by their schemas, whatever the weights.
+        """Let the model call tools; its calls are valid by their schemas.
 
         Args:
-            tools: Tools, functions, pydantic models or mappings as the APIs have them; one given twice is one.
+            tools: Tools, functions, pydantic models or mappings in the forms of the providers' APIs; duplicates are
+                removed.
             tool_choice: None, False or ``auto`` (the model decides), ``none``, ``any``, ``required`` or True, a tool's
-                name, or a mapping as the APIs have it.
-            strict: Accepted for the sake of other models; arguments always keep to their schema.
+                name, or a mapping in the form of a provider's API.
+            strict: Accepted for compatibility, without effect: arguments are always valid by their schema.
             parallel_tool_calls: Whether an answer may hold several calls.
             **kwargs: Further options of every call, such as ``response_format``.
 
         Raises:
-            ConfigError: Something is no tool, its arguments cannot be held to its schema, two different ones have one
-                name, or the choice names none of them.
+            ConfigError: An object is no tool, a tool's schema cannot be enforced, two different tools have one name, or
+                the choice names no tool.
         """
         choice = ("required" if tool_choice else "auto") if isinstance(tool_choice, bool | None) else tool_choice
         parallel = True if parallel_tool_calls is None else parallel_tool_calls
-        asked = {"tools": definitions(tools), "tool_choice": choice, "parallel_tool_calls": parallel}
-        _ = ChatOptions(**asked).toolbox  # refuses what cannot be chosen, before the model is called
-        return self.bind(**asked, **kwargs)
+        call_options = {"tools": definitions(tools), "tool_choice": choice, "parallel_tool_calls": parallel}
+        _ = ChatOptions(**call_options).toolbox  # raises the ConfigError now, not when the model is called
+        return self.bind(**call_options, **kwargs)
 
     def with_structured_output(
         self,
@@ -188,30 +189,30 @@ class ChatDeepen(DeepenModel, BaseChatModel):
         strict: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
-        """Answers in a structure; they are valid by its schema, whatever the weights.
+        """Let every answer have a structure; answers are valid by its schema.
 
         Args:
             schema: A type that pydantic knows, such as a model, an ``Enum``, ``Cat | Dog`` or ``list[int]``; a function
-                or a tool, whose arguments are then wanted; or a JSON schema. Not needed with ``json_mode``.
-            method: ``json_schema`` and ``function_calling`` hold the answer to the schema, ``json_mode`` to JSON; None
+                or a tool, for its arguments; or a JSON schema. Not needed with ``json_mode``.
+            method: ``json_schema`` and ``function_calling`` enforce the schema, ``json_mode`` enforces JSON only; None
                 for the default.
-            include_raw: Return the message as well, and an error of the parser's in place of raising it.
+            include_raw: Return the message too, and the parser's error instead of raising it.
             strict: See `bind_tools`.
             **kwargs: Further options of every call.
 
         Raises:
-            ConfigError: The method is unknown, or answers cannot be held to the schema.
+            ConfigError: The method is unknown, or the schema cannot be enforced.
         """
         return Structured(schema, method or "json_schema", strict).over(self, include_raw, kwargs)
 
     def get_token_ids(self, text: str) -> list[int]:
-        """The text's tokens by the main model's tokenizer."""
+        """The text's token ids in the main model's vocabulary."""
         if self.custom_get_token_ids is not None:
             return self.custom_get_token_ids(text)
         return self._source.load(self.model).token_ids(text)
 
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
-        """The number of tokens of the conversation, or of a part of one, as the main model reads it, tools included."""
+        """The number of tokens of a conversation, or of a part of one, in the main model's template, with its tools."""
         ensemble, variables = self._source.load(self.model), self.chat_template_kwargs or {}
         given = {"chat_template_kwargs": variables} if variables else {}
         return ensemble.count_tokens(conversation(messages), tools=definitions(tools or ()), **given)

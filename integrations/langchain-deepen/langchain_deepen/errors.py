@@ -1,4 +1,4 @@
-"""The core's errors, as LangChain expects them: all are the core's own, one is also LangChain's."""
+"""Converts errors of `deepen_llm` to LangChain's where LangChain has a class of its own."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from deepen_llm.errors import ContextLengthError
 
 
 class DeepenContextOverflowError(ContextLengthError, ContextOverflowError):
-    """A prompt that leaves no room in a context window; what LangChain's middleware catches to shorten it."""
+    """A prompt that is too long for a context window; LangChain's middleware catches this class to shorten prompts."""
 
 
 def translated(error: BaseException) -> BaseException:
-    """The error as LangChain knows it."""
+    """The error as an instance of LangChain's class, if there is one."""
     if isinstance(error, ContextLengthError) and not isinstance(error, DeepenContextOverflowError):
-        made = DeepenContextOverflowError(error.message, hint=error.hint)
-        made.__cause__ = error
-        return made
+        converted = DeepenContextOverflowError(error.message, hint=error.hint)
+        converted.__cause__ = error
+        return converted
     return error
 
 
 @contextmanager
 def as_langchain() -> Iterator[None]:
-    """Raise what is raised inside as LangChain knows it."""
+    """Raise errors from inside as instances of LangChain's classes."""
     try:
         yield
     except ContextLengthError as error:

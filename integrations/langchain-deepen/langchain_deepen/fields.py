@@ -1,4 +1,4 @@
-"""What a user may set on either model, and how it is written down."""
+"""The fields of both LangChain models, and their serialized form."""
 
 from __future__ import annotations
 
@@ -32,45 +32,46 @@ _PLACED = ("dtype", "device", "quantization", "compile")
 class EnsembleModel(Serializable):
     """The fields of both models.
 
-    Exactly one of ``ensemble``, ``members`` and ``config`` says which models answer. Options that are None leave it to
-    the ensemble's own generation options; every call may set them otherwise.
+    Exactly one of ``ensemble``, ``members`` and ``config`` names the models. Where a generation option is None, the
+    ensemble's generation options apply; every call can override it.
 
     Attributes:
-        ensemble: A live ensemble.
+        ensemble: A loaded ensemble.
         members: Local folders, hub ids, `MemberConfig` or mappings with its fields. Their weights are loaded on first
             use, once for all models with equal settings.
         config: A configuration file, as `EnsembleLLM.save_config` writes it.
-        main_model: With ``members``, as all settings up to ``draft_model``: index of the member whose vocabulary tokens
-            are chosen from. `deepen_llm.EnsembleSettings` describes the settings further.
-        weights: Aggregation weights, or weights that follow the input.
-        fusion: A fusion method, its name, or a mapping with its ``method`` and options.
-        gate: Where to fuse; a gate, its name, or a mapping.
-        eos_policy: Which distribution may end a text, ``fused`` or ``main``.
-        batch_size: The most texts decoded together.
-        draft_tokens: The most tokens that are drafted ahead; 0 for none.
-        draft_model: A small model of the main model's vocabulary that drafts in its place, in a member's form.
-        dtype: ``auto`` or a torch dtype. It, ``device``, ``quantization`` and ``compile`` hold for ``members`` given by
-            path alone; `deepen_llm.MemberConfig` describes them further.
-        device: ``auto`` or a torch device.
-        quantization: Quantize linear layers while they are loaded.
-        compile: Compile one-token steps.
+        main_model: Index of the member whose vocabulary tokens are chosen from; with ``members`` only.
+            `deepen_llm.EnsembleSettings` describes this and the other settings further.
+        weights: Aggregation weights, or weights that follow the input; with ``members`` only.
+        fusion: A fusion method, its name, or a mapping with its ``method`` and options; with ``members`` only.
+        gate: Where to fuse: a gate, its name, or a mapping; with ``members`` only.
+        eos_policy: Which distribution may choose the end-of-text token, ``fused`` or ``main``; with ``members`` only.
+        batch_size: The most texts decoded together; with ``members`` only.
+        draft_tokens: The most tokens that are drafted ahead, 0 for none; with ``members`` only.
+        draft_model: A small model of the main model's vocabulary that drafts in its place, given like a member; with
+            ``members`` only.
+        dtype: ``auto`` or a torch dtype, for members given by path only. `deepen_llm.MemberConfig` describes this and
+            the other loading options further.
+        device: ``auto`` or a torch device, for members given by path only.
+        quantization: Quantize linear layers while they are loaded, for members given by path only.
+        compile: Compile one-token steps, for members given by path only.
         model: Names of the members that answer, joined by ``+``; None for all.
-        max_new_tokens: The most tokens to commit; LangChain's ``max_tokens`` is the same. It and all that follow are
-            generation options, which `deepen_llm.GenerationOptions` describes further.
+        max_new_tokens: The most tokens to commit; also as LangChain's ``max_tokens``. `deepen_llm.GenerationOptions`
+            describes this and the other generation options further.
         temperature: 0 is greedy.
-        top_p: Nucleus.
-        top_k: Most tokens to sample from.
-        min_p: Least share of the likeliest token's probability.
-        seed: Makes sampling repeat.
-        stop: Strings before which the text ends; LangChain's ``stop_sequences`` is the same.
+        top_p: Sample from the likeliest tokens that hold this probability together.
+        top_k: Sample from this many likeliest tokens.
+        min_p: Sample from tokens with at least this share of the likeliest token's probability.
+        seed: Seed of the random generator.
+        stop: Strings before which the text ends; also as LangChain's ``stop_sequences``.
         stop_token_ids: Tokens of the main model, by their ids, before which the text ends.
         repetition_penalty: Above 1, tokens of prompt and answer become less likely.
         token_healing: Continue a prompt that ends inside a word as its whole word.
         n: Answers per prompt.
-        logprobs: Report each token's log-probability and this many likeliest tokens beside it.
-        trace: Report how each token came about.
+        logprobs: Report each token's log-probability and those of this many likeliest tokens.
+        trace: Report the members' distributions behind each token.
         chat_template_kwargs: Variables for the members' chat templates.
-        response_format: What every answer must be.
+        response_format: The structure of every answer.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -111,19 +112,21 @@ class EnsembleModel(Serializable):
         try:
             super().__init__(**given)
         except ValidationError as error:
-            own = (detail.get("ctx", {}).get("error") for detail in error.errors())
-            found = next((one for one in own if isinstance(one, ConfigError)), None)
-            raise found or ConfigError(str(error), hint=f"see {type(self).__name__} for what it takes") from None
+            causes = (detail.get("ctx", {}).get("error") for detail in error.errors())
+            own = next((cause for cause in causes if isinstance(cause, ConfigError)), None)
+            raise own or ConfigError(
+                str(error), hint=f"the documentation of {type(self).__name__} lists its fields"
+            ) from None
 
     @model_validator(mode="before")
     @classmethod
     def _check_options(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping):  # a model that is a field of another
+        if not isinstance(given, Mapping):  # a model that is a field of another model
             return given
-        made = from_user(given)
-        refuse_unknown(cls.__name__, made, dict.fromkeys((*EnsembleModel.model_fields, *cls.model_fields)))
-        GenerationOptions(**{name: made[name] for name in OPTIONS if made.get(name) is not None})
-        return made
+        named = from_user(given)
+        refuse_unknown(cls.__name__, named, dict.fromkeys((*EnsembleModel.model_fields, *cls.model_fields)))
+        GenerationOptions(**{name: named[name] for name in OPTIONS if named.get(name) is not None})
+        return named
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
@@ -131,7 +134,7 @@ class EnsembleModel(Serializable):
         return self
 
     @model_validator(mode="after")
-    def _tell_deepen_version(self) -> Self:
+    def _record_version(self) -> Self:
         cast("BaseLanguageModel[Any]", self)._add_version("langchain-deepen", __version__)  # noqa: SLF001 - LangChain's
         return self
 
@@ -141,22 +144,22 @@ class EnsembleModel(Serializable):
         return LazyEnsemble.of(ensemble=self.ensemble, members=self.members, config=self.config, **options)
 
     def __getstate__(self) -> dict[Any, Any]:
-        """What is pickled: the configuration, and no weights.
+        """The pickled state: the configuration, without weights.
 
         Raises:
-            ConfigError: No configuration can name the ensemble.
+            ConfigError: No configuration describes the ensemble.
         """
         state = super().__getstate__()
         return {**state, "__dict__": {**state["__dict__"], "ensemble": None}}
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
-        """It is; a live ensemble whose members no configuration can name is written down as not implemented."""
+        """Return True; a loaded ensemble that no configuration describes serializes as "not implemented"."""
         return True
 
     @property
     def lc_attributes(self) -> dict[str, Any]:
-        """Constructor arguments, as JSON: the ensemble's, and the options."""
+        """Constructor arguments as JSON: the ensemble's configuration and this instance's options."""
         described = dict(self._source.described or {})
         if not described:
             return {}
@@ -165,7 +168,7 @@ class EnsembleModel(Serializable):
         return {**described, **generation, **set_here, "config": None}
 
     def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
-        """See `Serializable`; weights are never written, and there are no secrets."""
+        """Serialize the model without weights, or as "not implemented" (see `is_lc_serializable`)."""
         return self.to_json_not_implemented() if self._source.described is None else super().to_json()
 
     @property

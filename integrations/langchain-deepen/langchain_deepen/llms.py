@@ -55,7 +55,7 @@ class DeepenLLM(DeepenModel, BaseLLM):
         return answers
 
     def generate(self, prompts: list[str], stop: list[str] | None = None, *args: Any, **kwargs: Any) -> LLMResult:
-        """See `BaseLLM`, which asks its cache and its callbacks for the instance's options only."""
+        """See `BaseLLM`; its cache and callbacks read the instance's options only, so a copy gets those of the call."""
         passed, options = self._split(kwargs)
         model = self._with(stop, options)
         return super(DeepenLLM, model).generate(prompts, model.stop or None, *args, **passed)
@@ -63,14 +63,14 @@ class DeepenLLM(DeepenModel, BaseLLM):
     async def agenerate(
         self, prompts: list[str], stop: list[str] | None = None, *args: Any, **kwargs: Any
     ) -> LLMResult:
-        """`generate`, while the event loop goes on."""
+        """The asynchronous `generate`."""
         passed, options = self._split(kwargs)
         model = self._with(stop, options)
         return await super(DeepenLLM, model).agenerate(prompts, model.stop or None, *args, **passed)
 
     @staticmethod
     def _split(kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What is LangChain's own, and what are options."""
+        """Split arguments into those of LangChain and generation options."""
         own = {"callbacks", "tags", "metadata", "run_name", "run_id"}
         return (
             {name: value for name, value in kwargs.items() if name in own},
@@ -78,12 +78,12 @@ class DeepenLLM(DeepenModel, BaseLLM):
         )
 
     def _with(self, stop: list[str] | None, given: dict[str, Any]) -> Self:
-        """This model with a call's options as its own, on the same ensemble."""
+        """A copy with the options of a call, on the same ensemble."""
         options = self._options(stop, given)
         canonical(GenerationOptions, self._source.generation, options)
-        made = self.model_copy(update={"stop": None, **options})
-        made.__dict__.pop("_serialized", None)
-        return made
+        copy = self.model_copy(update={"stop": None, **options})
+        copy.__dict__.pop("_serialized", None)
+        return copy
 
     def _generate(
         self,
@@ -145,17 +145,17 @@ class DeepenLLM(DeepenModel, BaseLLM):
         yield _last(self._source.chosen(model), pieces.output)
 
     def get_token_ids(self, text: str) -> list[int]:
-        """The text's tokens by the main model's tokenizer."""
+        """The text's token ids in the main model's vocabulary."""
         if self.custom_get_token_ids is not None:
             return self.custom_get_token_ids(text)
         return self._source.load(self.model).token_ids(text)
 
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
-        """The number of tokens of the messages in the form in which this model reads them."""
+        """The number of tokens of the messages, joined as this model reads them."""
         return self.get_num_tokens(get_buffer_string(messages))
 
 
 def _last(members: Sequence[str], output: Output | None) -> GenerationChunk:
-    """The chunk that says how it ended."""
-    said = {**info(members, output.samples[0]), "token_usage": usage(output)} if output else {}
-    return GenerationChunk(text="", generation_info=said)
+    """The last chunk, with the generation info."""
+    fields = {**info(members, output.samples[0]), "token_usage": usage(output)} if output else {}
+    return GenerationChunk(text="", generation_info=fields)

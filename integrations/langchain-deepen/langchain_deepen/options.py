@@ -1,4 +1,4 @@
-"""Options as LangChain's users give them, as the core takes them."""
+"""Converts LangChain's options to generation options of `deepen_llm`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from deepen_llm.errors import ConfigError
 
 OPTIONS = tuple(GenerationOptions.model_fields)
 _ALIASES = {"max_tokens": "max_new_tokens", "stop_sequences": "stop"}
-_REMOTE = ("api_key", "timeout", "max_retries")  # LangChain's standard parameters that mean nothing to local models
+_REMOTE = ("api_key", "timeout", "max_retries")  # LangChain's standard parameters without effect on local models
 _TRACING = ("ls_structured_output_format", "structured_output_format", "stream")  # for LangChain itself
-_LISTS = ("stop", "stop_token_ids")  # of which one may be given alone
+_LISTS = ("stop", "stop_token_ids")  # a single value may be given without a list
 _MAY_BE_NONE = ("seed", "logprobs", "response_format")
 
 
 def from_user(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Constructor arguments, by the names of the fields.
+    """Constructor arguments under the names of the fields.
 
     Raises:
         ConfigError: An option is given under two names.
@@ -31,7 +31,7 @@ def of_call(stop: Any, given: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         stop: LangChain's own argument.
-        given: The others; None leaves an option to the instance, where it means nothing itself.
+        given: The other arguments; None means the instance's option, except where None is a value of the option.
 
     Raises:
         ConfigError: An option is given under two names.
@@ -45,44 +45,44 @@ def of_call(stop: Any, given: Mapping[str, Any]) -> dict[str, Any]:
 def in_force(
     kind: type[GenerationOptions], generation: GenerationOptions, given: Mapping[str, Any]
 ) -> GenerationOptions:
-    """All options that a call runs with, as the core finds them.
+    """All options that a call runs with.
 
     Args:
-        kind: The options that the core's call takes.
-        generation: The ensemble's own.
-        given: The instance's and the call's.
+        kind: The class of options that the call of `EnsembleLLM` takes.
+        generation: The ensemble's options.
+        given: The options of the instance and of the call.
 
     Raises:
         ConfigError: An option is unknown or cannot be used.
     """
-    asked = {name: value for name, value in given.items() if name != "model"}
-    return kind(**kind.merged(dict(generation), asked))
+    own = {name: value for name, value in given.items() if name != "model"}
+    return kind(**kind.merged(dict(generation), own))
 
 
 def canonical(kind: type[GenerationOptions], generation: GenerationOptions, given: Mapping[str, Any]) -> dict[str, Any]:
-    """All options in force as JSON: equal for equal requests, however they were spelled.
+    """All options that a call runs with, as JSON; equal calls give equal JSON, by whichever names options are given.
 
     Args:
-        kind: See `in_force`, as for the next two.
-        generation: The ensemble's own.
-        given: The instance's and the call's.
+        kind: The class of options that the call of `EnsembleLLM` takes.
+        generation: The ensemble's options.
+        given: The options of the instance and of the call.
 
     Raises:
         ConfigError: An option is unknown or cannot be used.
     """
     options = in_force(kind, generation, given)
-    said = {**options.model_dump(mode="json", include=set(OPTIONS)), "model": given.get("model")}
+    written = {**options.model_dump(mode="json", include=set(OPTIONS)), "model": given.get("model")}
     if isinstance(options, ChatOptions):
-        said["tools"] = asdict(options.toolbox) if options.toolbox else None
-        said["continue_final_message"] = options.continue_final_message
-    return said
+        written["tools"] = asdict(options.toolbox) if options.toolbox else None
+        written["continue_final_message"] = options.continue_final_message
+    return written
 
 
 def _named(given: Mapping[str, Any]) -> dict[str, Any]:
-    made: dict[str, Any] = {}
+    named: dict[str, Any] = {}
     for name, value in given.items():
         own = _ALIASES.get(name, name)
-        if own in made and made[own] != value:
-            raise ConfigError(f"{name}={value!r} beside {own}={made[own]!r}", hint=f"give {own} alone")
-        made[own] = [value] if own in _LISTS and isinstance(value, str | int) else value
-    return made
+        if own in named and named[own] != value:
+            raise ConfigError(f"{name}={value!r} beside {own}={named[own]!r}", hint=f"give {own} alone")
+        named[own] = [value] if own in _LISTS and isinstance(value, str | int) else value
+    return named

@@ -1,4 +1,4 @@
-"""The core's outputs in LangChain's form."""
+"""Converts outputs of `deepen_llm` to LangChain's."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from deepen_llm import CallDelta, Candidate, Output, Piece, Sample, TokenLogprob
 
 
 def llm_result(members: Sequence[str], outputs: Sequence[Output]) -> LLMResult:
-    """What `BaseLLM` returns for prompts."""
+    """The result of `BaseLLM` for several prompts."""
     generations = [[_generation(members, sample) for sample in output.samples] for output in outputs]
-    counted = [usage(output) for output in outputs]
-    total = {key: sum(one[key] for one in counted) for key in counted[0]} if counted else {}
+    counts = [usage(output) for output in outputs]
+    total = {key: sum(count[key] for count in counts) for key in counts[0]} if counts else {}
     return LLMResult(generations=generations, llm_output={"token_usage": total, **described(members)})
 
 
 def chat_result(members: Sequence[str], output: Output) -> ChatResult:
-    """What `BaseChatModel` returns for a conversation."""
+    """The result of `BaseChatModel` for one conversation."""
     generations = [
         ChatGeneration(message=_message(output, sample), generation_info=info(members, sample))
         for sample in output.samples
@@ -32,7 +32,7 @@ def chat_result(members: Sequence[str], output: Output) -> ChatResult:
 
 
 def described(members: Sequence[str]) -> dict[str, Any]:
-    """Which models have answered."""
+    """The names of the members that answered."""
     return {"model_name": "+".join(members), "members": list(members)}
 
 
@@ -47,13 +47,13 @@ def usage(output: Output) -> dict[str, int]:
 
 
 def info(members: Sequence[str], sample: Sample) -> dict[str, Any]:
-    """How an answer came about."""
-    said: dict[str, Any] = {"finish_reason": sample.finish_reason, **described(members)}
+    """The generation info of a sample: finish reason, members, log-probabilities and trace."""
+    fields: dict[str, Any] = {"finish_reason": sample.finish_reason, **described(members)}
     if sample.logprobs is not None:
-        said["logprobs"] = {"content": [_logprob(one) for one in sample.logprobs]}
+        fields["logprobs"] = {"content": [_logprob(token) for token in sample.logprobs]}
     if sample.trace is not None:
-        said["trace"] = [asdict(one) for one in sample.trace]
-    return said
+        fields["trace"] = [asdict(token) for token in sample.trace]
+    return fields
 
 
 def _generation(members: Sequence[str], sample: Sample) -> Generation:
@@ -63,35 +63,35 @@ def _generation(members: Sequence[str], sample: Sample) -> Generation:
 def _message(output: Output, sample: Sample) -> AIMessage:
     return AIMessage(
         content=sample.text,
-        additional_kwargs=_thoughts(sample.reasoning),
-        tool_calls=[tool_call(name=one.name, args=dict(one.arguments), id=one.id) for one in sample.tool_calls],
+        additional_kwargs=_reasoning(sample.reasoning),
+        tool_calls=[tool_call(name=call.name, args=dict(call.arguments), id=call.id) for call in sample.tool_calls],
         usage_metadata=_usage_metadata(output, sample),
     )
 
 
 def _usage_metadata(output: Output, sample: Sample) -> UsageMetadata:
-    asked, answered = output.usage.prompt_tokens, len(sample.tokens)
-    counts = {"input_tokens": asked, "output_tokens": answered, "total_tokens": asked + answered}
-    return cast("UsageMetadata", counts)  # its other keys need not be there, which type checkers on 3.10 do not see
+    prompt, answer = output.usage.prompt_tokens, len(sample.tokens)
+    counts = {"input_tokens": prompt, "output_tokens": answer, "total_tokens": prompt + answer}
+    return cast("UsageMetadata", counts)  # its other keys are optional, which type checkers on 3.10 do not know
 
 
-def _thoughts(reasoning: str) -> dict[str, Any]:
+def _reasoning(reasoning: str) -> dict[str, Any]:
     return {"reasoning_content": reasoning} if reasoning else {}
 
 
-def _logprob(one: TokenLogprob) -> dict[str, Any]:
-    return {**_candidate(one), "top_logprobs": [_candidate(other) for other in one.top]}
+def _logprob(token: TokenLogprob) -> dict[str, Any]:
+    return {**_candidate(token), "top_logprobs": [_candidate(other) for other in token.top]}
 
 
-def _candidate(one: Candidate) -> dict[str, Any]:
-    return {"token": one.text, "id": one.token, "logprob": one.logprob}
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    return {"token": candidate.text, "id": candidate.token, "logprob": candidate.logprob}
 
 
 class Chunks:
-    """Makes chunks of a chat's pieces.
+    """Converts the pieces of a chat to chunks.
 
-    LangChain numbers the blocks of text and reasoning from 0, and merges blocks of one number: calls are numbered
-    after them.
+    LangChain numbers blocks of text and reasoning from 0, and merges blocks with equal numbers; so the numbers of tool
+    calls continue after those of the blocks before them.
     """
 
     def __init__(self) -> None:
@@ -99,25 +99,25 @@ class Chunks:
 
     def piece(self, piece: Piece) -> ChatGenerationChunk:
         """The chunk of a piece."""
-        for kind, said in (("reasoning", piece.reasoning), ("text", str(piece))):
-            if said and kind != self._kind:
+        for kind, text in (("reasoning", piece.reasoning), ("text", str(piece))):
+            if text and kind != self._kind:
                 self._before, self._kind = self._before + 1, kind
         message = AIMessageChunk(
             content=str(piece),
-            additional_kwargs=_thoughts(piece.reasoning),
+            additional_kwargs=_reasoning(piece.reasoning),
             tool_call_chunks=self._calls(piece.tool_calls),
         )
         return ChatGenerationChunk(message=message)
 
     def last(self, members: Sequence[str], output: Output) -> ChatGenerationChunk:
-        """The chunk that says how it ended."""
+        """The last chunk, with the generation info."""
         sample = output.samples[0]
         message = AIMessageChunk(content="", usage_metadata=_usage_metadata(output, sample), chunk_position="last")
-        said = {**info(members, sample), "token_usage": usage(output)}
-        return ChatGenerationChunk(message=message, generation_info=said)
+        fields = {**info(members, sample), "token_usage": usage(output)}
+        return ChatGenerationChunk(message=message, generation_info=fields)
 
     def _calls(self, deltas: Sequence[CallDelta]) -> list[ToolCallChunk]:
-        """One chunk for each call: LangChain merges chunks of two messages, never two of one."""
+        """One chunk per call: LangChain merges chunks of different messages, but not chunks of one message."""
         of_call: dict[int, list[CallDelta]] = {}
         for delta in deltas:
             of_call.setdefault(delta.index, []).append(delta)

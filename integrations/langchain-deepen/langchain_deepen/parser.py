@@ -1,4 +1,4 @@
-"""From a message to the value that it stands for."""
+"""Parses an answer into a value of the requested type."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _NOTHING = object()
 
 
 class AnswerParser(BaseCumulativeTransformOutputParser[Any]):
-    """Reads an answer as the type that was asked for.
+    """Parses an answer into a value of the requested type.
 
-    A stream gives JSON and a ``TypedDict`` as far as they have come, a pydantic model each time that what has come is
-    one, and other types once, at the end.
+    While streaming, JSON and a ``TypedDict`` are yielded as partial values, a pydantic model whenever the partial value
+    is valid, and other types once, at the end.
 
     Attributes:
         kind: The type; None for plain JSON values.
@@ -43,27 +43,27 @@ class AnswerParser(BaseCumulativeTransformOutputParser[Any]):
         return "deepen_answer"
 
     def parse(self, text: str) -> Any:
-        """An answer's value.
+        """Parse an answer.
 
         Raises:
-            OutputParserException: It is no such value.
+            OutputParserException: It is no value of the type.
         """
         old = is_old(self.kind)
         try:
-            made = ResponseFormat({}, None if old else self.kind).read(text)
-            return self.kind.parse_obj(made) if old else made
-        except (StructureError, ValueError) as error:  # the old version's errors are of the second kind
+            value = ResponseFormat({}, None if old else self.kind).read(text)
+            return self.kind.parse_obj(value) if old else value
+        except (StructureError, ValueError) as error:  # pydantic.v1 raises ValueError
             raise OutputParserException(getattr(error, "message", str(error)), llm_output=text) from error
 
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
-        """A message's value.
+        """Parse a message.
 
         Args:
-            result: The message, first.
-            partial: Whether it is still being written; None where nothing can be told yet.
+            result: The message as the first item.
+            partial: Whether the message is incomplete; the value is None where nothing can be parsed yet.
 
         Raises:
-            OutputParserException: It is no such value, or does not call the function.
+            OutputParserException: It is no value of the type, or does not call the function.
         """
         if not partial:
             return self.parse(self._written(result[0]))
@@ -85,7 +85,7 @@ class AnswerParser(BaseCumulativeTransformOutputParser[Any]):
         return next((call["args"] for call in calls if call["name"] == self.tool), None)
 
     def so_far(self, given: Generation) -> Any:
-        """As much of the answer as has come."""
+        """The value of an incomplete answer, or `_NOTHING` where there is none yet."""
         value = self._value_so_far(given)
         if value is _NOTHING or self.kind is None or is_typeddict(self.kind):
             return value
@@ -106,28 +106,28 @@ class AnswerParser(BaseCumulativeTransformOutputParser[Any]):
             return _NOTHING
 
     def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[Any]:  # noqa: A002 (LangChain's name)
-        growing = _Growing(self)
+        partial = _PartialAnswer(self)
         for chunk in input:
-            yield from growing.more(chunk)
-        yield from growing.end()
+            yield from partial.extend(chunk)
+        yield from partial.end()
 
     async def _atransform(self, input: AsyncIterator[str | BaseMessage]) -> AsyncIterator[Any]:  # noqa: A002
-        growing = _Growing(self)
+        partial = _PartialAnswer(self)
         async for chunk in input:
-            for value in growing.more(chunk):
+            for value in partial.extend(chunk):
                 yield value
-        for value in growing.end():
+        for value in partial.end():
             yield value
 
 
-class _Growing:
-    """The values of a stream: each once, and at the end the whole one, or the error that it is none."""
+class _PartialAnswer:
+    """Yields the values of a stream, each once; at the end the whole value, or the parser's error."""
 
     def __init__(self, parser: AnswerParser) -> None:
         self._parser, self._last = parser, _NOTHING
         self._message: Any = None
 
-    def more(self, chunk: str | BaseMessage) -> Iterator[Any]:
+    def extend(self, chunk: str | BaseMessage) -> Iterator[Any]:
         self._message = chunk if self._message is None else self._message + chunk
         if isinstance(chunk, str | BaseMessageChunk):
             yield from self._new(self._parser.so_far(self._generation))

@@ -1,4 +1,4 @@
-"""Structures as users give them: under a name, as a JSON schema, and as the arguments of a tool."""
+"""Converts a requested structure to a name with a JSON schema, and to a tool."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from langchain_deepen.tools import described, is_old
 from langchain_deepen.typed_dicts import readable
 
 INSIDE = "answer"
-"""The only property of the object that stands for an answer which is none: a function takes an object."""
+"""The property that holds an answer which is no object, as a function's arguments must be an object."""
 
 _OF_TOOLS = ("function", "parameters", "input_schema", "inputSchema", "toolSpec")
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A structure that answers shall have.
+    """A structure that answers must have.
 
     Attributes:
-        name: What it is called.
+        name: Its name.
         schema: Its JSON schema.
         kind: The type that answers are read as; None for plain JSON values.
-        description: What it is.
+        description: Its description.
     """
 
     name: str
@@ -41,10 +41,10 @@ class Wanted:
 
     @classmethod
     def of(cls, given: Any) -> Wanted:
-        """A user's structure.
+        """Convert a type, function, tool or JSON schema.
 
         Raises:
-            ConfigError: It is none.
+            ConfigError: It describes no structure.
         """
         if isinstance(given, Mapping) and not any(key in given for key in _OF_TOOLS):
             return _of_schema(given)
@@ -55,7 +55,7 @@ class Wanted:
         schema = kind.schema() if is_old(kind) else type_schema(kind)
         named = str(getattr(kind, "__name__", None) or INSIDE) if isinstance(kind, type) else INSIDE
         name = str(schema.get("title") or named)
-        return cls(name, schema, kind, _said_of(kind, schema))
+        return cls(name, schema, kind, _description(kind, schema))
 
     @property
     def of_object(self) -> bool:
@@ -64,20 +64,20 @@ class Wanted:
 
     @property
     def traced(self) -> dict[str, Any]:
-        """The schema that LangChain's tracers record, in LangChain's form."""
-        said = {"description": self.description} if self.description else {}
+        """The schema for LangChain's tracers, in LangChain's form."""
+        extra = {"description": self.description} if self.description else {}
         plain = dict(self.schema) if self.kind is None else rooted(briefly(self.schema))
-        return {"title": self.name, **said, **plain}
+        return {"title": self.name, **extra, **plain}
 
     @cached_property
     def tool(self) -> Tool:
-        """The function that is called with an answer; one that is no object is its argument ``answer``.
+        """The tool whose arguments are the answer; an answer that is no object is its argument ``answer``.
 
         Raises:
-            ConfigError: Answers cannot be held to the schema.
+            ConfigError: The schema cannot be enforced.
         """
         if self.kind is None or is_old(self.kind):
-            _ = enforceable(self.schema)  # which tells what is wrong, before it stands inside another
+            _ = enforceable(self.schema)  # raises an error with paths that are relative to this schema
             schema = dict(self.schema) if self.of_object else _inside(self.schema)
             return Tool.of(Tool(self.name, self.description, schema))
         kind = self.kind if self.of_object else TypedDict(self.name, {INSIDE: self.kind})  # type: ignore[operator]
@@ -89,7 +89,7 @@ def _is_function(given: Any) -> bool:
 
 
 def _of_schema(given: Mapping[str, Any]) -> Wanted:
-    """A JSON schema, also in the forms of the APIs' own response_format."""
+    """Convert a JSON schema, also inside a ``response_format`` of a provider's API."""
     wrapped = given.get("json_schema", given)
     inner = wrapped.get("schema") if isinstance(wrapped, Mapping) else None
     if isinstance(inner, Mapping):
@@ -106,18 +106,18 @@ def _text(schema: Mapping[str, Any]) -> str:
     return str(schema.get("description") or "")
 
 
-def _said_of(kind: Any, schema: Mapping[str, Any]) -> str:
-    own = kind.__doc__ if isinstance(kind, type) and issubclass(kind, Enum) else None
-    return _text(rooted(schema)) or ("" if own in (None, Enum.__doc__, "An enumeration.") else str(own).strip())
+def _description(kind: Any, schema: Mapping[str, Any]) -> str:
+    doc = kind.__doc__ if isinstance(kind, type) and issubclass(kind, Enum) else None
+    return _text(rooted(schema)) or ("" if doc in (None, Enum.__doc__, "An enumeration.") else str(doc).strip())
 
 
 def _inside(schema: Mapping[str, Any]) -> dict[str, Any]:
     """The schema of an object whose only property is of the given schema."""
-    place = f"#/properties/{INSIDE}"
+    prefix = f"#/properties/{INSIDE}"
 
-    def moved(one: Mapping[str, Any]) -> Mapping[str, Any]:
-        if isinstance(reference := one.get("$ref"), str) and reference.startswith("#"):
-            return {**one, "$ref": place + reference[1:]}
-        return one
+    def moved(node: Mapping[str, Any]) -> Mapping[str, Any]:
+        if isinstance(reference := node.get("$ref"), str) and reference.startswith("#"):
+            return {**node, "$ref": prefix + reference[1:]}
+        return node
 
     return {"type": "object", "properties": {INSIDE: everywhere(schema, moved)}, "required": [INSIDE]}

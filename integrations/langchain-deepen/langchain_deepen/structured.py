@@ -1,4 +1,4 @@
-"""Answers in a structure: what the model is asked for."""
+"""`ChatDeepen.with_structured_output`: a model with a requested structure, and a parser."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ Way = Literal["json_schema", "function_calling", "json_mode"]
 
 @dataclass(frozen=True)
 class Structured:
-    """A structure that a user asks for.
+    """A requested structure.
 
     Attributes:
-        schema: A type that pydantic knows, a function or a tool whose arguments are wanted, or a JSON schema; None for
-            any JSON.
-        method: How the model is held to it.
+        schema: A type that pydantic knows, a function or a tool for its arguments, or a JSON schema; None for any JSON.
+        method: The method that enforces it.
         strict: See `ChatDeepen.bind_tools`.
     """
 
@@ -35,10 +34,10 @@ class Structured:
     strict: bool | None
 
     def over(self, model: BaseChatModel, include_raw: bool, options: Mapping[str, Any]) -> Runnable[Any, Any]:
-        """The model, and behind it the parser.
+        """The model, followed by the parser.
 
         Raises:
-            ConfigError: The method is unknown, or answers cannot be held to the schema.
+            ConfigError: The method is unknown, or the schema cannot be enforced.
         """
         if self.method not in get_args(Way):
             raise ConfigError(
@@ -47,33 +46,35 @@ class Structured:
         if self.schema is None and self.method != "json_mode":
             raise ConfigError(f"no schema for method={self.method!r}", hint="give a schema, or method='json_mode'")
         wanted = None if self.schema is None else Wanted.of(self.schema)
-        asking, parser = self._asking(model, wanted, options), self._parser(wanted)
+        model_with_schema, parser = self._with_schema(model, wanted, options), self._parser(wanted)
         if not include_raw:
-            return asking | parser
+            return model_with_schema | parser
         parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
         unparsed = RunnablePassthrough.assign(parsed=lambda _: None)
-        return RunnableMap(raw=asking) | parsed.with_fallbacks([unparsed], exception_key="parsing_error")
+        return RunnableMap(raw=model_with_schema) | parsed.with_fallbacks([unparsed], exception_key="parsing_error")
 
-    def _asking(self, model: BaseChatModel, wanted: Wanted | None, options: Mapping[str, Any]) -> Runnable[Any, Any]:
-        told: dict[str, Any] = {"kwargs": {"method": self.method, "strict": self.strict}}
-        told["schema"] = None if wanted is None else wanted.traced
+    def _with_schema(
+        self, model: BaseChatModel, wanted: Wanted | None, options: Mapping[str, Any]
+    ) -> Runnable[Any, Any]:
+        traced: dict[str, Any] = {"kwargs": {"method": self.method, "strict": self.strict}}
+        traced["schema"] = None if wanted is None else wanted.traced
         if wanted is not None and self.method == "function_calling":
             return model.bind_tools(
                 [wanted.tool.definition()],
                 tool_choice=wanted.name,
                 parallel_tool_calls=False,
-                ls_structured_output_format=told,
+                ls_structured_output_format=traced,
                 **options,
             )
         given = {**options, **({"tools": definitions(options["tools"])} if options.get("tools") else {})}
-        return model.bind(response_format=self._response_format(wanted), ls_structured_output_format=told, **given)
+        return model.bind(response_format=self._response_format(wanted), ls_structured_output_format=traced, **given)
 
     def _response_format(self, wanted: Wanted | None) -> dict[str, Any]:
         if wanted is None or self.method == "json_mode":
             return {"type": "json_object"}
-        asked = {"type": "json_schema", "json_schema": {"name": wanted.name, "schema": dict(wanted.schema)}}
-        ResponseFormat.of(asked)  # refuses what cannot be held, before the model is called
-        return asked
+        response_format = {"type": "json_schema", "json_schema": {"name": wanted.name, "schema": dict(wanted.schema)}}
+        ResponseFormat.of(response_format)  # raises the ConfigError now, not when the model is called
+        return response_format
 
     def _parser(self, wanted: Wanted | None) -> AnswerParser:
         if wanted is None:

@@ -1,4 +1,4 @@
-"""LangChain's tools as the core takes them: with the whole schema, which LangChain's own conversion cuts at cycles."""
+"""Converts LangChain's tools with their whole schema, which LangChain's own conversion cuts off at cycles."""
 
 from __future__ import annotations
 
@@ -22,42 +22,43 @@ from langchain_deepen.typed_dicts import readable
 
 
 def definitions(tools: Sequence[Any]) -> list[dict[str, Any]]:
-    """Tools in the form of the APIs, each once.
+    """Definitions of tools in the form of OpenAI's API, without duplicates.
 
     Args:
-        tools: Tools, functions, pydantic models and other types of objects, or mappings as the APIs have them.
+        tools: Tools, functions, pydantic models and other types of objects, or mappings in the forms of the
+            providers' APIs.
 
     Raises:
-        ConfigError: One describes no tool, or its arguments cannot be held to its schema.
+        ConfigError: An object describes no tool, or a tool's schema cannot be enforced.
     """
-    made = [described(tool).definition() for tool in spread(tools)]
-    return list({json.dumps(_untitled(one), sort_keys=True, default=repr): one for one in made}.values())
+    converted = [described(tool).definition() for tool in spread(tools)]
+    return list({json.dumps(_untitled(one), sort_keys=True, default=repr): one for one in converted}.values())
 
 
 def described(tool: Any) -> Tool:
-    """One tool; its name is the one by which LangChain finds it again.
+    """Convert one tool; its name is the one by which LangChain looks it up.
 
     Raises:
-        ConfigError: It describes no tool, or its arguments cannot be held to its schema.
+        ConfigError: It describes no tool, or its schema cannot be enforced.
     """
-    made = _of_tool(tool) if isinstance(tool, BaseTool) else _of_other(tool)
-    return Tool.of(made)  # which tells what cannot be held
+    converted = _of_tool(tool) if isinstance(tool, BaseTool) else _of_other(tool)
+    return Tool.of(converted)  # raises an error where the schema cannot be enforced
 
 
 def _of_tool(tool: BaseTool) -> Any:
-    """Without the arguments that LangChain injects."""
+    """Convert a LangChain tool, without the arguments that LangChain injects."""
     custom = (tool.metadata or {}).get("type") == "custom_tool"
     if isinstance(tool, StringTool) and (custom or not tool.args_schema):
-        return convert_to_openai_tool(tool)  # LangChain has names of its own for the only argument
+        return convert_to_openai_tool(tool)  # LangChain chooses the name of the only argument
     schema: Any = tool.tool_call_schema
     if is_old(schema):
         schema = schema.schema()
-    made = _of_schema if isinstance(schema, Mapping) else Tool.of_type
-    return made(schema, tool.name, tool.description)
+    convert = _of_schema if isinstance(schema, Mapping) else Tool.of_type
+    return convert(schema, tool.name, tool.description)
 
 
 def is_old(kind: Any) -> TypeGuard[type[OldModel]]:
-    """Whether it is a model of pydantic's first version, which LangChain still takes."""
+    """Whether it is a model of `pydantic.v1`, which LangChain supports."""
     return isinstance(kind, type) and issubclass(kind, OldModel)
 
 
@@ -69,7 +70,7 @@ def _of_other(given: Any) -> Any:
     if isinstance(given, type) and issubclass(given, BaseModel):
         return Tool.of_type(given, given.model_config.get("title"))
     if is_old(given):
-        schema = given.schema()  # of the old version, which core and pydantic know no more
+        schema = given.schema()  # a model of pydantic.v1
         return _of_schema(schema, schema["title"], schema.get("description", ""))
     if is_typeddict(given):
         return Tool.of_type(readable(given))
@@ -79,7 +80,7 @@ def _of_other(given: Any) -> Any:
 
 
 def _of_function(function: Callable[..., Any]) -> Tool:
-    """Without the parameters that LangChain injects."""
+    """Convert a function, without the parameters that LangChain injects."""
     name, doc = function.__name__, Docstring.of(function)
     try:
         kind = create_schema_from_function(name, function, include_injected=False)
@@ -88,15 +89,15 @@ def _of_function(function: Callable[..., Any]) -> Tool:
             f"the function {name} describes no tool: {error}",
             hint="give it type hints that can be resolved, or describe it by a pydantic model",
         ) from error
-    made, kinds = Tool.of_type(kind, name, doc.summary), inspect.signature(function).parameters
-    told = {
+    converted, kinds = Tool.of_type(kind, name, doc.summary), inspect.signature(function).parameters
+    properties = {
         key: {**({"description": doc.parameters[key]} if key in doc.parameters else {}), **one}
-        for key, one in made.parameters["properties"].items()
+        for key, one in converted.parameters["properties"].items()
         if kinds[key].kind is not inspect.Parameter.VAR_POSITIONAL
     }
-    return replace(made, parameters={**made.parameters, "properties": told})
+    return replace(converted, parameters={**converted.parameters, "properties": properties})
 
 
 def _untitled(definition: Mapping[str, Any]) -> Any:
-    """What is the same of tools that differ in titles alone, such as a class and its own schema."""
+    """The definition without titles, in which a class and its schema may differ."""
     return everywhere(definition, lambda one: {key: value for key, value in one.items() if key != "title"})

@@ -10,7 +10,7 @@ from llama_index.core.base.llms.types import ChatMessage, ChatResponse, MessageR
 from llama_index.core.tools import FunctionTool
 from llama_index.llms.deepen import DeepenLLM
 from llama_index.llms.deepen.messages import conversation
-from llama_index.llms.deepen.streams import GrowingChat
+from llama_index.llms.deepen.streams import PartialChat
 
 from deepen_llm.errors import ConfigError, PromptError, StructureError
 from deepen_llm.outputs import Piece
@@ -91,8 +91,8 @@ async def test_a_required_call_comes_whatever_the_weights(way: str, choice: dict
 
 
 def test_reasoning_is_a_block_of_its_own() -> None:
-    answer = GrowingChat(speaking(CALL))
-    first, second = answer.grow(Piece("", reasoning="Hm")), answer.grow(Piece("So.", reasoning="m."))
+    answer = PartialChat(speaking(CALL))
+    first, second = answer.extend(Piece("", reasoning="Hm")), answer.extend(Piece("So.", reasoning="m."))
     assert [response.additional_kwargs["thinking_delta"] for response in (first, second)] == ["Hm", "m."]
     assert [block.model_dump()["block_type"] for block in second.message.blocks] == ["thinking", "text"]
     assert second.message.blocks[0].content == "Hmm."

@@ -10,7 +10,7 @@ from langchain_core.exceptions import ContextOverflowError
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_deepen import ChatDeepen, DeepenLLM
 from langchain_deepen.base import _portions
-from langchain_deepen.batching import Gathering
+from langchain_deepen.batching import BatchBarrier
 from langchain_script import answers
 from langchain_scripted import cancel, ensemble
 from test_lc_llm import Heard
@@ -57,10 +57,10 @@ async def test_max_concurrency_bounds_the_batches_of_the_core(case: Any, calls: 
 
 
 def test_a_late_arrival_learns_of_an_overflow_as_langchain_knows_it(chat: ChatDeepen) -> None:
-    gathering = Gathering(1, chat._source, {})
-    gathering.fail(ContextLengthError("too long", hint="shorten it"))
+    barrier = BatchBarrier(1, chat._source, {})
+    barrier.fail(ContextLengthError("too long", hint="shorten it"))
     with pytest.raises(ContextOverflowError):
-        gathering.arrive(0, "x").result()
+        barrier.arrive(0, "x").result()
 
 
 def test_a_batch_without_end_has_portions() -> None:

@@ -208,7 +208,9 @@ def test_a_call_that_its_model_wrote_wrongly_stays_readable() -> None:
 def test_what_is_no_text_is_refused_with_its_place(kind: str, chat: ChatDeepen) -> None:
     block = {"type": kind, "base64": "AAAA", "mime_type": "x/y"}
     for message in (HumanMessage([block]), ToolMessage([block], tool_call_id="c1"), AIMessage([block])):
-        with pytest.raises(PromptError, match=rf"message 1 \(role '\w+'\): a block of type '{kind}'"):
+        with pytest.raises(
+            PromptError, match=rf"message 1 \(role '\w+'\): expected text, .* got a block of type '{kind}'"
+        ):
             chat.invoke([HumanMessage("Hi"), message])
     with pytest.raises(PromptError, match="message 1 of type RemoveMessage"):
         chat.invoke([HumanMessage("Hi"), RemoveMessage(id="1")])

@@ -1,7 +1,4 @@
-"""The model: LlamaIndex's eight endpoints, and tools.
-
-Long for LlamaIndex's signatures, each of which has its own decorator.
-"""
+"""The LlamaIndex model: the endpoints for completion and chat, and tool calls."""
 
 from __future__ import annotations
 
@@ -22,10 +19,10 @@ from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_ca
 from llama_index.core.llms.llm import ToolSelection
 from llama_index.core.tools.types import BaseTool
 from llama_index.llms.deepen.messages import conversation
-from llama_index.llms.deepen.responses import answered, completed
-from llama_index.llms.deepen.streams import GrowingChat, GrowingCompletion, arelay, relay
+from llama_index.llms.deepen.responses import chat_response, completion_response
+from llama_index.llms.deepen.streams import PartialChat, PartialCompletion, astream_responses, stream_responses
 from llama_index.llms.deepen.structured import StructuredPrediction
-from llama_index.llms.deepen.tools import asked, callable_tools, definition, selections
+from llama_index.llms.deepen.tools import callable_tools, definition, selections, with_message
 
 from deepen_llm import EnsembleLLM, LazyEnsemble
 from deepen_llm.errors import PromptError
@@ -34,28 +31,30 @@ from deepen_llm.errors import PromptError
 class DeepenLLM(StructuredPrediction):
     """Several local language models with different vocabularies, as one LlamaIndex model.
 
-    Exactly one of ``ensemble``, ``members`` and ``config`` says which ones. Weights are loaded once, on first use;
-    copies share them, and so do instances with the same ``ensemble`` or with equal settings. Options of generation
-    have the names that `deepen_llm.GenerationOptions` has, here and with every call; those left out are the
-    ensemble's own. A ``stop`` set here ends free text; structured answers and required tool calls come whole.
-    Pickles hold no weights: what they make loads them on first use.
+    Exactly one of ``ensemble``, ``members`` and ``config`` names the models. Weights are loaded once, on first use;
+    copies share them, and so do instances with the same ``ensemble`` or with equal settings. Generation
+    options have the names of `deepen_llm.GenerationOptions`, here and in every call; the ensemble's generation options
+    apply where neither sets one. A ``stop`` set here ends free text; it does not cut structured answers and required
+    tool calls. Pickles hold no weights: an unpickled model loads them on first use.
 
     Args:
-        ensemble: A live `deepen_llm.EnsembleLLM`; serialised forms say where its members are, if they are anywhere but
-            in memory.
+        ensemble: A loaded `deepen_llm.EnsembleLLM`; serialized forms hold the paths of its members, if they have paths.
         members: Folders, hub ids, `deepen_llm.MemberConfig` or their fields.
         config: A configuration file, as `EnsembleLLM.save_config` writes it.
-        main_model: Index of the member whose vocabulary tokens are chosen from. It and all settings up to
-            ``draft_model`` go with ``members`` alone; `deepen_llm.EnsembleSettings` describes them further.
-        weights: Aggregation weights, one per member; or, to follow the input, ``prompt``, ``entropy``, ``track``, or
-            fields.
-        fusion: A fusion method, its name, or its fields.
-        gate: Where to fuse: ``always``, ``unsure``, ``boundary``, ``safe``, or fields of `Gate`.
-        eos_policy: Which distribution may end a text: the ``fused`` one, or the ``main`` model's.
-        batch_size: The most texts decoded together.
-        draft_tokens: The most tokens that are drafted ahead, for the members to read at once; 0 for none.
+        main_model: Index of the member whose vocabulary tokens are chosen from; with ``members`` only.
+            `deepen_llm.EnsembleSettings` describes this and the other settings further.
+        weights: Aggregation weights, one per member; or weights that follow the input: ``prompt``, ``entropy``,
+            ``track``, or fields. With ``members`` only.
+        fusion: A fusion method, its name, or its fields; with ``members`` only.
+        gate: Where to fuse: ``always``, ``unsure``, ``boundary``, ``safe``, or fields of `Gate`; with ``members``
+            only.
+        eos_policy: Which distribution may choose the end-of-text token: ``fused`` or ``main`` (the main model's); with
+            ``members`` only.
+        batch_size: The most texts decoded together; with ``members`` only.
+        draft_tokens: The most tokens that are drafted ahead, for the members to read at once; 0 for none. With
+            ``members`` only.
         draft_model: A small model of the main model's vocabulary that drafts in its place: a folder, a hub id, a
-            `MemberConfig` or its fields.
+            `MemberConfig` or its fields; with ``members`` only.
         is_chat_model: False for members without chat templates: prompts are then continued as they are.
         **given: Fields of `deepen_llm.GenerationOptions`, and of LlamaIndex's ``LLM``.
 
@@ -74,8 +73,8 @@ class DeepenLLM(StructuredPrediction):
     def __init__(self, *, ensemble: EnsembleLLM | None = None, **given: Any) -> None:
         super().__init__(ensemble=ensemble, **given)
         if self.is_chat_model and given.get("messages_to_prompt") is None:
-            self.messages_to_prompt = _InTemplate(self._source)
-            """Writes messages as the main model's template does."""
+            self.messages_to_prompt = RenderPrompt(self._source)
+            """Renders messages with the main model's chat template."""
 
     @llm_completion_callback()
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
@@ -83,32 +82,32 @@ class DeepenLLM(StructuredPrediction):
 
         Args:
             prompt: The prompt; it is continued as it is, unless ``completion_to_prompt`` changes it.
-            formatted: Whether that was done already.
+            formatted: Whether ``completion_to_prompt`` was applied already.
             **kwargs: Fields of `deepen_llm.GenerationOptions`.
 
         Raises:
             PromptError: The prompt is no string, or empty.
         """
         written, ensemble = self._prompt(prompt, formatted), self.load()
-        return completed(ensemble, ensemble.generate(written, **self._completing(kwargs)))
+        return completion_response(ensemble, ensemble.generate(written, **self._completing(kwargs)))
 
     @llm_completion_callback()
     def stream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseGen:
         """`complete`, piece by piece."""
         written, ensemble = self._prompt(prompt, formatted), self.load()
-        return relay(ensemble.stream(written, **self._completing(kwargs)), GrowingCompletion(ensemble))
+        return stream_responses(ensemble.stream(written, **self._completing(kwargs)), PartialCompletion(ensemble))
 
     @llm_completion_callback()
     async def acomplete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
-        """`complete`, while the event loop goes on."""
+        """The asynchronous `complete`."""
         written, ensemble = self._prompt(prompt, formatted), await self._source.aload()
-        return completed(ensemble, await ensemble.agenerate(written, **self._completing(kwargs)))
+        return completion_response(ensemble, await ensemble.agenerate(written, **self._completing(kwargs)))
 
     @llm_completion_callback()
     async def astream_complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponseAsyncGen:
-        """`stream_complete`, while the event loop goes on."""
+        """The asynchronous `stream_complete`."""
         written, ensemble = self._prompt(prompt, formatted), await self._source.aload()
-        return arelay(ensemble.astream(written, **self._completing(kwargs)), GrowingCompletion(ensemble))
+        return astream_responses(ensemble.astream(written, **self._completing(kwargs)), PartialCompletion(ensemble))
 
     @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
@@ -120,35 +119,39 @@ class DeepenLLM(StructuredPrediction):
                 ``parallel_tool_calls``, ``continue_final_message``.
         """
         ensemble = self.load()
-        return answered(ensemble, ensemble.chat(conversation(messages), **self._chatting(kwargs)))
+        return chat_response(ensemble, ensemble.chat(conversation(messages), **self._chatting(kwargs)))
 
     @llm_chat_callback()
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """`chat`, piece by piece."""
         ensemble = self.load()
-        return relay(ensemble.stream_chat(conversation(messages), **self._chatting(kwargs)), GrowingChat(ensemble))
+        return stream_responses(
+            ensemble.stream_chat(conversation(messages), **self._chatting(kwargs)), PartialChat(ensemble)
+        )
 
     @llm_chat_callback()
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """`chat`, while the event loop goes on."""
+        """The asynchronous `chat`."""
         ensemble = await self._source.aload()
-        return answered(ensemble, await ensemble.achat(conversation(messages), **self._chatting(kwargs)))
+        return chat_response(ensemble, await ensemble.achat(conversation(messages), **self._chatting(kwargs)))
 
     @llm_chat_callback()
     async def astream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseAsyncGen:
-        """`stream_chat`, while the event loop goes on."""
+        """The asynchronous `stream_chat`."""
         ensemble = await self._source.aload()
-        return arelay(ensemble.astream_chat(conversation(messages), **self._chatting(kwargs)), GrowingChat(ensemble))
+        return astream_responses(
+            ensemble.astream_chat(conversation(messages), **self._chatting(kwargs)), PartialChat(ensemble)
+        )
 
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
     ) -> list[ToolSelection]:
-        """The calls that a response asks for; of a streamed one, as far as it has come.
+        """The tool calls of a response; of an incomplete response, the part that is written.
 
         Args:
             response: The response.
-            error_on_no_tool_call: Whether there must be one.
-            **kwargs: Nothing that matters here.
+            error_on_no_tool_call: Raise an error where there is no call.
+            **kwargs: Ignored.
 
         Raises:
             StructureError: There is none.
@@ -164,7 +167,7 @@ class DeepenLLM(StructuredPrediction):
             **kwargs: See there.
 
         Raises:
-            ConfigError: Something is no tool, or its arguments cannot be held to its schema.
+            ConfigError: An object is no tool, or a tool's schema cannot be enforced.
         """
         return super().predict_and_call(callable_tools(tools), *args, **kwargs)
 
@@ -184,7 +187,7 @@ class DeepenLLM(StructuredPrediction):
         **kwargs: Any,
     ) -> dict[str, Any]:
         return {
-            "messages": asked(user_msg, chat_history),
+            "messages": with_message(user_msg, chat_history),
             "tools": [definition(tool) for tool in tools],
             "tool_choice": tool_choice or ("required" if tool_required else "auto"),
             "parallel_tool_calls": allow_parallel_tool_calls,
@@ -194,19 +197,20 @@ class DeepenLLM(StructuredPrediction):
     def _prompt(self, prompt: str, formatted: bool) -> str:
         if not isinstance(prompt, str):
             raise PromptError(
-                f"a prompt of type {type(prompt).__name__}", hint="give a string; a call for each of several"
+                f"expected a prompt of type str, got {type(prompt).__name__}", hint="give one string per call"
             )
         return prompt if formatted or self.completion_to_prompt is None else self.completion_to_prompt(prompt)
 
 
-class _InTemplate:
-    """Writes a conversation as the main model's template does, ready to be continued.
+class RenderPrompt:
+    """Renders a conversation with the main model's chat template, up to the beginning of the next answer.
 
-    It holds no model, so that one can be shown, copied and pickled.
+    It holds no weights, so that a `DeepenLLM` can be printed, copied and pickled.
     """
 
     def __init__(self, source: LazyEnsemble) -> None:
         self._source = source
 
     def __call__(self, messages: Sequence[ChatMessage]) -> str:
+        """Render the conversation; loads the weights if they are not in memory."""
         return self._source.load().render(conversation(messages))

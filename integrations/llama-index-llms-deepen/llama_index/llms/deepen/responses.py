@@ -1,4 +1,4 @@
-"""The ensemble's outputs as LlamaIndex's responses."""
+"""Converts the ensemble's outputs to LlamaIndex's responses."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from llama_index.core.base.llms.types import (
 from deepen_llm import Candidate, EnsembleLLM, Output, Sample
 
 Call = tuple[str, str, dict[str, Any] | str]
-"""A call's id, its tool, and its arguments: as JSON while they are being written."""
+"""A call's id, its tool, and its arguments: as JSON while they are incomplete."""
 
 _IMPOSSIBLE = -9999.0  # stands for minus infinity, which JSON does not have, as in OpenAI's interface
 
 
-def completed(ensemble: EnsembleLLM, output: Output, delta: str | None = None) -> CompletionResponse:
-    """A continuation.
+def completion_response(ensemble: EnsembleLLM, output: Output, delta: str | None = None) -> CompletionResponse:
+    """The response of a completion.
 
     Args:
-        ensemble: Who wrote it.
-        output: What came out.
-        delta: What is new, at the end of a stream.
+        ensemble: The ensemble that wrote the output.
+        output: The output.
+        delta: The new text, for the last response of a stream.
     """
     raw = _raw(ensemble, output)
     return CompletionResponse(
@@ -42,8 +42,8 @@ def completed(ensemble: EnsembleLLM, output: Output, delta: str | None = None) -
     )
 
 
-def answered(ensemble: EnsembleLLM, output: Output, delta: str | None = None) -> ChatResponse:
-    """An answer; see `completed`."""
+def chat_response(ensemble: EnsembleLLM, output: Output, delta: str | None = None) -> ChatResponse:
+    """The response of a chat; see `completion_response`."""
     raw = _raw(ensemble, output)
     calls = [(call.id, call.name, dict(call.arguments)) for call in output.tool_calls]
     return ChatResponse(
@@ -60,8 +60,8 @@ def message(text: str, reasoning: str, calls: Sequence[Call]) -> ChatMessage:
 
     Args:
         text: Its text.
-        reasoning: What was written before it.
-        calls: The calls that it asks for.
+        reasoning: The reasoning before the text.
+        calls: Its tool calls.
     """
     blocks: list[ContentBlock] = [ThinkingBlock(content=reasoning)] if reasoning else []
     if text or not calls:
@@ -81,7 +81,7 @@ def _as_json(arguments: dict[str, Any] | str) -> str:
 
 
 def _raw(ensemble: EnsembleLLM, output: Output) -> dict[str, Any]:
-    """All that is known of an answer, as JSON has it."""
+    """All fields of an output, as JSON."""
     names = [member.name for member in ensemble.members]
     usage = {**asdict(output.usage), "total_tokens": output.usage.total_tokens}
     raw: dict[str, Any] = _finite(
@@ -98,21 +98,21 @@ def _raw(ensemble: EnsembleLLM, output: Output) -> dict[str, Any]:
 
 
 def model_name(members: Sequence[str]) -> str:
-    """What an ensemble is called."""
+    """The name of an ensemble: its members' names, joined."""
     return "+".join(members)
 
 
 def _choice(sample: Sample) -> dict[str, Any]:
-    made: dict[str, Any] = {"text": sample.text, "finish_reason": sample.finish_reason}
+    choice: dict[str, Any] = {"text": sample.text, "finish_reason": sample.finish_reason}
     if sample.tool_calls:
-        made["tool_calls"] = [asdict(call) for call in sample.tool_calls]
+        choice["tool_calls"] = [asdict(call) for call in sample.tool_calls]
     if sample.trace is not None:
-        made["trace"] = [asdict(step) for step in sample.trace]
-    return made
+        choice["trace"] = [asdict(step) for step in sample.trace]
+    return choice
 
 
 def _finite(given: Any) -> Any:
-    """The same with no infinite numbers."""
+    """The same value with finite numbers only."""
     if isinstance(given, dict):
         return {key: _finite(value) for key, value in given.items()}
     if isinstance(given, list | tuple):
@@ -121,14 +121,14 @@ def _finite(given: Any) -> Any:
 
 
 def _logprobs(ensemble: EnsembleLLM, output: Output) -> list[list[LogProb]] | None:
-    """Per token, the chosen one and behind it the other likely ones; None where they were not asked for."""
+    """For each token, its log-probability and then those of the other likely tokens; None if not requested."""
     if output.logprobs is None:
         return None
     surfaces = ensemble.main_model.vocabulary.surfaces
-    ranked = ([chosen, *(one for one in chosen.top if one.token != chosen.token)] for chosen in output.logprobs)
-    return [[_logprob(surfaces, one) for one in candidates] for candidates in ranked]
+    ranked = ([chosen, *(other for other in chosen.top if other.token != chosen.token)] for chosen in output.logprobs)
+    return [[_logprob(surfaces, candidate) for candidate in candidates] for candidates in ranked]
 
 
-def _logprob(surfaces: Sequence[bytes | None], one: Candidate) -> LogProb:
-    surface = surfaces[one.token] or b""
-    return LogProb(token=one.text, logprob=max(one.logprob, _IMPOSSIBLE), bytes=list(surface))
+def _logprob(surfaces: Sequence[bytes | None], candidate: Candidate) -> LogProb:
+    surface = surfaces[candidate.token] or b""
+    return LogProb(token=candidate.text, logprob=max(candidate.logprob, _IMPOSSIBLE), bytes=list(surface))

@@ -1,4 +1,4 @@
-"""What a user may set, and what LlamaIndex is told of it."""
+"""Settings of the LlamaIndex model, their serialized forms, and its metadata."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _FIXED = ("ensemble", "members", "config", *SETTINGS)
 SAMPLING = tuple(name for name in GenerationOptions.model_fields if name not in {"trace", "response_format"})
 
 
-class Configured(FunctionCallingLLM):
-    """An ensemble's settings; see `DeepenLLM`."""
+class SettingsMixin(FunctionCallingLLM):
+    """Fields of `DeepenLLM`: the ensemble's settings and generation options."""
 
     members: list[str | dict[str, Any]] | None = Field(
         default=None, description="Folders, hub ids, or fields of MemberConfig."
     )
-    config: str | None = Field(default=None, description="A YAML file that says everything about the ensemble.")
+    config: str | None = Field(default=None, description="The ensemble's YAML configuration file.")
 
     main_model: int | None = Field(default=None, description="Index of the member whose vocabulary tokens come from.")
     weights: list[float] | str | dict[str, Any] | None = Field(
@@ -47,9 +47,11 @@ class Configured(FunctionCallingLLM):
     )
     fusion: str | dict[str, Any] | None = Field(default=None, description="The fusion method.")
     gate: str | dict[str, Any] | None = Field(
-        default=None, description="Where to fuse: 'always', 'unsure' or 'boundary'."
+        default=None, description="Where to fuse: 'always', 'unsure', 'boundary' or 'safe'."
     )
-    eos_policy: str | None = Field(default=None, description="Who ends a text: 'fused' or 'main'.")
+    eos_policy: str | None = Field(
+        default=None, description="Which distribution may choose the end-of-text token: 'fused' or 'main'."
+    )
     batch_size: int | None = Field(default=None, description="The most texts decoded together.")
     draft_tokens: int | None = Field(default=None, description="The most tokens that are drafted ahead; 0 for none.")
     draft_model: str | dict[str, Any] | None = Field(
@@ -82,7 +84,7 @@ class Configured(FunctionCallingLLM):
 
     def __init__(self, *, ensemble: EnsembleLLM | None = None, **given: Any) -> None:
         refuse_unknown(self.class_name(), given, ["ensemble", *type(self).model_fields])
-        given = {name: _plain(name, value) for name, value in given.items()}
+        given = {name: _serializable(name, value) for name, value in given.items()}
         settings: Any = {name: given[name] for name in SETTINGS if given.get(name) is not None}
         source = _source(ensemble, given.get("members"), given.get("config"), settings)
         GenerationOptions(**{name: given[name] for name in SAMPLING if given.get(name) is not None})
@@ -90,7 +92,7 @@ class Configured(FunctionCallingLLM):
         self._source = source
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set a field; what says which ensemble it is stays as it is."""
+        """Set a field; the fields that define the ensemble cannot be changed."""
         _refuse_change([name])
         super().__setattr__(name, value)
 
@@ -98,17 +100,17 @@ class Configured(FunctionCallingLLM):
         """A copy that shares the weights.
 
         Args:
-            update: What is different in it: nothing that says which ensemble it is.
-            deep: Whether all else is copied too.
+            update: Fields with new values; those that define the ensemble cannot be changed.
+            deep: Whether everything but the weights is copied.
 
         Raises:
-            ConfigError: It would be another ensemble.
+            ConfigError: A field to change defines the ensemble.
         """
         _refuse_change(update or ())
         return super().model_copy(update=update, deep=deep)
 
     def __getstate__(self) -> dict[Any, Any]:
-        """All but the weights, and but who listens in this process."""
+        """The state without weights, callback manager and rate limiter."""
         state = BaseModel.__getstate__(self)  # LlamaIndex's own takes attributes away from this instance
         here = {"callback_manager": CallbackManager([]), "rate_limiter": None}
         return {**state, "__dict__": {**state["__dict__"], **here}}
@@ -118,39 +120,39 @@ class Configured(FunctionCallingLLM):
         BaseModel.__setstate__(self, state)  # LlamaIndex's own would make a second source
 
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:
-        """What `from_dict` makes the model of; of a live ensemble, what its configuration says, if it has one."""
+        """The fields that `from_dict` reads; for a loaded ensemble, the fields of its configuration, if it has one."""
         written: dict[str, Any] = super().to_dict(**kwargs)
         if self.members is None and self.config is None:
-            written |= _written(self._source) | self._sampling()
+            written |= _described(self._source) | self._sampling()
         return written
 
     @classmethod
     def class_name(cls) -> str:
-        """The name in serialised forms."""
+        """The name in serialized forms."""
         return "DeepenLLM"
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What LlamaIndex plans with; told without loading weights.
+        """Context window, output length and abilities, read without loading weights.
 
         Raises:
             LoadError: A member's configuration cannot be read.
         """
-        asked = self.max_new_tokens
+        max_new_tokens = self.max_new_tokens
         return LLMMetadata(
             context_window=self._source.window() or DEFAULT_CONTEXT_WINDOW,
-            num_output=self._source.generation.max_new_tokens if asked is None else asked,
+            num_output=self._source.generation.max_new_tokens if max_new_tokens is None else max_new_tokens,
             is_chat_model=self.is_chat_model,
             is_function_calling_model=self.is_chat_model,
             model_name=model_name(self._source.names),
         )
 
     def to_payload(self) -> dict[str, Any]:
-        """What observers are told with every call: nothing that would have to be read from a disk or a hub first."""
+        """The fields of instrumentation events; nothing is read from a disk or a hub for them."""
         return {"class_name": self.class_name(), "model_name": model_name(self._source.names), **self._sampling()}
 
     def load(self) -> EnsembleLLM:
-        """The ensemble; its weights are loaded now if they were not.
+        """Return the ensemble; load its weights if they are not in memory.
 
         Raises:
             LoadError: A member cannot be loaded.
@@ -163,12 +165,12 @@ class Configured(FunctionCallingLLM):
         return {name: value for name in SAMPLING if (value := getattr(self, name)) is not None}
 
     def _completing(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The options in force for a completion."""
-        standing = {name: value for name, value in self._sampling().items() if name != "chat_template_kwargs"}
-        return GenerationOptions.merged(standing, given)
+        """The options of one completion: the instance's, and over them the call's."""
+        defaults = {name: value for name, value in self._sampling().items() if name != "chat_template_kwargs"}
+        return GenerationOptions.merged(defaults, given)
 
     def _chatting(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The options in force for a chat."""
+        """The options of one chat: the instance's, and over them the call's."""
         return ChatOptions.merged(self._sampling(), given)
 
 
@@ -176,8 +178,8 @@ def _source(ensemble: Any, members: Any, config: Any, settings: dict[str, Any]) 
     if ensemble is None and members is None and config is None:
         raise ConfigError(
             "DeepenLLM: expected one of ensemble, members and config, got none",
-            hint="give exactly one of ensemble=EnsembleLLM(...), members=[...] and config='ensemble.yaml'; what was "
-            "serialised of models in memory needs from_json(..., ensemble=EnsembleLLM(...))",
+            hint="give exactly one of ensemble=EnsembleLLM(...), members=[...] and config='ensemble.yaml'; a "
+            "serialized model whose members were in memory only needs from_json(..., ensemble=EnsembleLLM(...))",
         )
     return LazyEnsemble.of(ensemble=ensemble, members=members, config=config, **settings)
 
@@ -188,15 +190,15 @@ def _refuse_change(names: Iterable[str]) -> None:
         raise ConfigError(f"{fixed} is fixed once a DeepenLLM is made", hint="make a new DeepenLLM")
 
 
-def _written(source: LazyEnsemble) -> dict[str, Any]:
-    """A live ensemble in fields that serialise; none where they cannot say everything."""
+def _described(source: LazyEnsemble) -> dict[str, Any]:
+    """The fields that describe a loaded ensemble; empty where fields cannot describe all of it."""
     described = dict(source.described or {})
     generation = described.pop("generation", {})
     return described | generation if generation.keys() <= set(SAMPLING) else {}
 
 
-def _plain(name: str, value: Any) -> Any:
-    """A setting in the form that serialises."""
+def _serializable(name: str, value: Any) -> Any:
+    """A setting in a form that can be serialized."""
     if name == "members" and isinstance(value, Sequence):
         return [_member(one) for one in ([value] if isinstance(value, str) else value)]
     if name == "members" and isinstance(value, Path | Mapping | MemberConfig):
@@ -215,7 +217,7 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def _refuse_own(name: str, value: FusionMethod | Gate) -> None:
-    """A class of the caller's own has no form that serialises."""
+    """Refuse an instance of the caller's own class, which cannot be serialized."""
     if own := EnsembleSettings(**{name: value}).own_parts:
         raise ConfigError(
             f"{name}= of a DeepenLLM holds no {own.removeprefix('a ')}",

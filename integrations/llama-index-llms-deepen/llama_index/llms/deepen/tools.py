@@ -1,4 +1,4 @@
-"""Tools on their way to the ensemble, and its calls on their way back."""
+"""Converts LlamaIndex's tools for the ensemble, and the ensemble's calls for LlamaIndex."""
 
 from __future__ import annotations
 
@@ -16,27 +16,30 @@ from deepen_llm.errors import ConfigError, StructureError
 
 
 def definition(tool: BaseTool) -> dict[str, Any]:
-    """A tool as the ensemble takes it; its name stays as LlamaIndex will look it up.
+    """A tool's definition for the ensemble, under the name by which LlamaIndex looks it up.
 
-    Its arguments are held to the whole schema of its type: LlamaIndex's own dictionary leaves out references at the
-    root, and with them all of a recursive model.
+    The schema is that of the tool's ``fn_schema``: LlamaIndex's dictionary of parameters leaves out references at the
+    root, and with them all properties of a recursive model.
 
     Raises:
-        ConfigError: It is no tool of LlamaIndex's, or its arguments cannot be held to its schema.
+        ConfigError: It is no LlamaIndex tool, or its schema cannot be enforced.
     """
     if not isinstance(tool, BaseTool):
-        raise ConfigError(f"{tool!r:.80} is no tool", hint="give tools, such as FunctionTool.from_defaults(function)")
-    about = tool.metadata
-    name, own = about.get_name(), type(about).get_parameters_dict is not ToolMetadata.get_parameters_dict
-    if about.fn_schema is None or own:
-        made = Tool(name, about.description or "", about.get_parameters_dict())
+        raise ConfigError(
+            f"{tool!r:.80} is no tool",
+            hint="give LlamaIndex tools, such as FunctionTool.from_defaults(function)",
+        )
+    metadata = tool.metadata
+    name, own = metadata.get_name(), type(metadata).get_parameters_dict is not ToolMetadata.get_parameters_dict
+    if metadata.fn_schema is None or own:
+        converted = Tool(name, metadata.description or "", metadata.get_parameters_dict())
     else:
-        made = Tool.of_type(about.fn_schema, name, about.description)
-    return Tool.of(made).definition()
+        converted = Tool.of_type(metadata.fn_schema, name, metadata.description)
+    return Tool.of(converted).definition()
 
 
-class _Whole(ToolMetadata):
-    """The metadata of a tool whose class refers to itself, with the properties that LlamaIndex leaves out."""
+class _WholeMetadata(ToolMetadata):
+    """Metadata of a tool with a recursive class, with the properties that LlamaIndex leaves out."""
 
     def get_parameters_dict(self) -> dict[str, Any]:
         kind = Tool.of_type(self.fn_schema, self.get_name(), self.description)
@@ -44,12 +47,12 @@ class _Whole(ToolMetadata):
 
 
 class _Callable(AsyncBaseTool):
-    """A tool that LlamaIndex's `call_tool` can call: it counts the properties of the parameters' dictionary."""
+    """A tool with whole metadata: LlamaIndex's `call_tool` counts the properties in the dictionary of parameters."""
 
     def __init__(self, tool: BaseTool) -> None:
-        about = tool.metadata
+        metadata = tool.metadata
         self._tool = tool
-        self._metadata = _Whole(about.description, about.name, about.fn_schema, about.return_direct)
+        self._metadata = _WholeMetadata(metadata.description, metadata.name, metadata.fn_schema, metadata.return_direct)
 
     @property
     def metadata(self) -> ToolMetadata:
@@ -63,10 +66,10 @@ class _Callable(AsyncBaseTool):
 
 
 def callable_tools(tools: Sequence[BaseTool]) -> list[BaseTool]:
-    """The tools, each as LlamaIndex itself can call it; its dictionary of a recursive class has no properties.
+    """Tools that LlamaIndex's `call_tool` can call; those with a recursive class are wrapped.
 
     Raises:
-        ConfigError: One is no tool of LlamaIndex's, or its arguments cannot be held to its schema.
+        ConfigError: An object is no LlamaIndex tool, or a tool's schema cannot be enforced.
     """
     known = {id(tool): definition(tool) for tool in tools}
     named = [tool for tool in tools if "properties" in known[id(tool)]["function"]["parameters"]]
@@ -74,7 +77,7 @@ def callable_tools(tools: Sequence[BaseTool]) -> list[BaseTool]:
     return [_Callable(tool) if id(tool) in cut else tool for tool in tools]
 
 
-def asked(user_msg: str | ChatMessage | None, chat_history: Sequence[ChatMessage] | None) -> list[ChatMessage]:
+def with_message(user_msg: str | ChatMessage | None, chat_history: Sequence[ChatMessage] | None) -> list[ChatMessage]:
     """The conversation with the user's message at its end."""
     history = list(chat_history or ())
     if user_msg is None:
@@ -83,11 +86,11 @@ def asked(user_msg: str | ChatMessage | None, chat_history: Sequence[ChatMessage
 
 
 def selections(response: ChatResponse, *, required: bool) -> list[ToolSelection]:
-    """The calls that a response asks for; of one that is still being written, as far as it has come.
+    """The tool calls of a response; of an incomplete response, the part that is written.
 
     Args:
         response: The response.
-        required: Whether there must be one.
+        required: Raise an error where there is no call.
 
     Raises:
         StructureError: There is none.
@@ -109,7 +112,7 @@ def selections(response: ChatResponse, *, required: bool) -> list[ToolSelection]
 
 
 def _arguments(given: Any) -> dict[str, Any]:
-    """Arguments as a mapping: as many of them as a piece of JSON holds."""
+    """Arguments as a mapping; those that incomplete JSON holds."""
     if not isinstance(given, str):
         return dict(given)
     try:
