@@ -182,8 +182,8 @@ def test_callbacks_hear_an_error(model: str, bad: Any, form: str, request: pytes
 
 
 async def test_events_of_a_chain(chat: ChatDeepen, llm: DeepenLLM) -> None:
-    for model, kind in ((chat, "chat_model"), (llm, "llm")):
-        names = [event["event"] async for event in model.astream_events("Hello", version="v2")]
+    for model, kind, prompt in ((chat, "chat_model", "Hello"), (llm, "llm", PROMPT)):
+        names = [event["event"] async for event in model.astream_events(prompt, version="v2")]
         assert names[0] == f"on_{kind}_start"
         assert names[-1] == f"on_{kind}_end"
         assert names.count(f"on_{kind}_stream") > 5
