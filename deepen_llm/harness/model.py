@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window, simpl
 from tqdm import tqdm
 from typing_extensions import Self
 
+from deepen_llm.config import LoadingSettings
 from deepen_llm.engine.answer import Answer
 from deepen_llm.engine.scoring import Continuation, score
 from deepen_llm.engine.sequence import Request
@@ -249,7 +249,7 @@ class DeepenLM(TemplateLM):
 def _loaded(given: Mapping[str, Any]) -> EnsembleLLM:
     """The ensemble that ``--model_args`` ask for."""
     rest = {name: value for name, value in given.items() if name not in {"config", "members", "weights"}}
-    known = inspect.signature(EnsembleLLM.from_pretrained).parameters
+    known = LoadingSettings.__optional_keys__
     if unknown := sorted(set(rest) - set(known)):
         raise ConfigError(
             f"model_args has an unknown {unknown[0]!r}{suggestion(unknown[0], known)}",

@@ -104,5 +104,5 @@ def test_answers_are_one_capitalised_word() -> None:
 
 
 def test_an_unknown_set_is_refused_with_a_hint() -> None:
-    with pytest.raises(ConfigError, match="'train' is no set"):
+    with pytest.raises(ConfigError, match="expected the split 'dev' or 'test', got 'train'"):
         questions("train")  # type: ignore[arg-type]

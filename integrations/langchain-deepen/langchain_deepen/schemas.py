@@ -96,7 +96,7 @@ def _of_schema(given: Mapping[str, Any]) -> Wanted:
         return Wanted(str(wrapped.get("name") or inner.get("title") or INSIDE), inner, None, _text(inner))
     if wrapped is not given:
         raise ConfigError(
-            f"{given!r:.120} holds no schema",
+            f"expected a schema in the response_format, got {given!r:.120}",
             hint="give {'type': 'json_schema', 'json_schema': {'name': ..., 'schema': {...}}}",
         )
     return Wanted(str(given.get("title") or INSIDE), given, None, _text(given))

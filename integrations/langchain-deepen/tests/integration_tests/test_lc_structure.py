@@ -225,7 +225,10 @@ def test_random_weights_give_valid_calls_and_structures(seed: int) -> None:
         (lambda chat: chat.with_structured_output(Joke).invoke("hi", max_tokens=2), "max_new_tokens=2"),
         (lambda chat: chat.with_structured_output(Joke, method="magic"), "method='magic'"),
         (lambda chat: chat.with_structured_output(), "no schema"),
-        (lambda chat: chat.invoke("hi", response_format={"type": "json_schema"}), "expected a schema in the response_format"),
+        (
+            lambda chat: chat.invoke("hi", response_format={"type": "json_schema"}),
+            "expected a schema in the response_format",
+        ),
         (lambda chat: chat.invoke("hi", response_format={"type": "nonsense"}), "nonsense"),
         (lambda chat: chat.invoke("hi", tempratur=1), "did you mean 'temperature'"),
         (lambda chat: list(chat.stream("hi", n=2)), "a stream of n=2"),
