@@ -199,12 +199,15 @@ def test_malformed_messages_are_told_by_their_place() -> None:
     for wrong, said in [
         (3, "message 1: expected a message, got 3"),
         ({"role": "user", "content": None}, r"message 1 \(role 'user'\): expected a message with content"),
-        ({"role": "user", "content": "x", "tool_calls": [CALL]}, r"message 1 \(role 'user'\): it holds a tool call"),
+        (
+            {"role": "user", "content": "x", "tool_calls": [CALL]},
+            r"message 1 \(role 'user'\): expected tool calls in an assistant",
+        ),
         (
             {"role": "assistant", "tool_calls": [{"function": {"name": "add", "arguments": "{a"}}]},
-            "message 1 .* no JSON",
+            "message 1 .*: expected JSON as the arguments of the tool call 'add'",
         ),
-        ({"type": "item_reference", "id": "x"}, "message 1: a block of type 'item_reference'"),
+        ({"type": "item_reference", "id": "x"}, "message 1: .*a block of type 'item_reference'"),
     ]:
         with pytest.raises(PromptError, match=said):
             conversation([USER, wrong])
