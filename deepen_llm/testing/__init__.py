@@ -1,4 +1,4 @@
-"""What whoever writes a member, a fusion method or aggregation weights tests them with.
+"""Conformance tests for members, fusion methods and aggregation weights, and scripted members to test with.
 
 Subclass `MemberTests`, `FusionMethodTests` or `AggregationWeightsTests` in a test module, name what is tested, and run
 pytest: every law of theirs becomes a test (docs/extending.md). The suites need pytest (``pip install

@@ -89,7 +89,7 @@ class FusionMethodTests:
     def test_a_mixture_averages_members_of_one_vocabulary(self, method: FusionMethod) -> None:
         """Whatever their padding, and whichever ids end their texts."""
         if not method.mixes:
-            pytest.skip("the method is no mixture")
+            pytest.skip("a law of mixtures only: `mixes` of this fusion method is False")
         main = random_member(1, 60, 40, 16, end_of_text=2)
         surfaces = list(main.vocabulary.surfaces)
         wider = SpellingMember("wider", vocabulary_of(surfaces, [61], padding=8), torch.randn(70, 16))

@@ -72,7 +72,7 @@ class AggregationWeightsTests:
     def test_a_subset_has_weights_of_its_members(self, weights: AggregationWeights, members: list[int]) -> None:
         """They sum to 1 over the subset; the subset of all members has the same weights as before."""
         if not any(weights.may_have_weight(member) for member in members):
-            pytest.skip("none of them may have weight")
+            pytest.skip("these weights are fixed at 0 for all members of this subset, which no ensemble may have")
         subset = weights.subset(members)
         logits = [_logits()[member] for member in members]
         likelihoods = [[row[member] for member in members] for row in _likelihoods(weights)]

@@ -50,12 +50,8 @@ def offloaded(model: Any) -> Any:
 
 
 UNREADABLE = [
-    pytest.param(by_torchao, "quantized", marks=pytest.mark.skipif(not is_torchao_available(), reason="no torchao")),
-    pytest.param(
-        by_bitsandbytes,
-        "quantized",
-        marks=pytest.mark.skipif(not is_bitsandbytes_available(), reason="no bitsandbytes"),
-    ),
+    pytest.param(by_torchao, "quantized", marks=torchao),
+    pytest.param(by_bitsandbytes, "quantized", marks=bnb),
     pytest.param(offloaded, "offloaded"),
 ]
 
