@@ -1,4 +1,7 @@
-"""Every test runs offline, and on one thread: the models are so small that threads would wait for each other."""
+"""Every test runs offline, and on one thread: the models are so small that threads would wait for each other.
+
+Hypothesis tries the same examples in every run; ``pytest --hypothesis-profile default`` draws new ones.
+"""
 
 import atexit
 import os
@@ -11,6 +14,9 @@ os.environ["OMP_NUM_THREADS"] = "1"  # for subprocesses
 os.environ["DEEPEN_CACHE"] = tempfile.mkdtemp(prefix="deepen-tests-")  # never the user's, in no fixture or subprocess
 
 import torch
+from hypothesis import settings
 
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.load_profile("same")
 atexit.register(shutil.rmtree, os.environ["DEEPEN_CACHE"], ignore_errors=True)
 torch.set_num_threads(1)

@@ -94,6 +94,19 @@ def test_it_is_a_distribution_however_sure_members_are(method: FusionMethod, see
 
 
 @EACH
+def test_it_is_a_distribution_where_others_are_sure_of_tokens_that_the_main_model_lacks(method: FusionMethod) -> None:
+    known = THREE[0].vocabulary.ids.keys()
+    logits = [random_logits(THREE[0], 1, 7)]
+    for member in THREE[1:]:
+        lacking = torch.tensor([surface is not None and surface not in known for surface in member.vocabulary.surfaces])
+        assert lacking.any()
+        logits.append(torch.where(lacking, 0.0, -1000.0)[None])
+    fused = method.prepare(THREE, 0).fuse(logits, torch.tensor([[0.0, 0.5, 0.5]]))
+    assert not fused.isnan().any()
+    torch.testing.assert_close(fused.softmax(-1).sum(-1), torch.ones(1))
+
+
+@EACH
 def test_places_are_fused_each_on_its_own_and_nothing_given_is_changed(method: FusionMethod) -> None:
     logits = [random_logits(member, 4, 3) for member in THREE]
     before = [one.clone() for one in logits]

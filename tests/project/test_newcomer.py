@@ -104,4 +104,4 @@ def test_the_example_passes_what_a_method_has_to_pass(copy: Path) -> None:
     command = [sys.executable, "-m", "pytest", *laws]
     done = subprocess.run(command, env=environment, cwd=copy, capture_output=True, text=True, check=False)  # noqa: S603
     assert done.returncode == 0, done.stdout[-3000:]
-    assert "8 passed" in done.stdout
+    assert "9 passed" in done.stdout
