@@ -92,7 +92,21 @@ class ContextLengthError(PromptError):
 
 
 class LogitsError(DeepenError, ArithmeticError):
-    """Logits, of a member or fused, that define no distribution."""
+    """Logits, of a member or fused, that define no distribution.
+
+    Args:
+        message: See `DeepenError`.
+        hint: See `DeepenError`.
+        sequences: Indices of the sequences whose logits they are; empty where that is not known.
+    """
+
+    def __init__(self, message: str, *, hint: str, sequences: Iterable[int] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.sequences = frozenset(sequences)
+
+
+class EngineError(DeepenError, RuntimeError):
+    """A request that the engine could not go on with, because of what happened to another one or to the process."""
 
 
 class StructureError(DeepenError, ValueError):

@@ -13,6 +13,7 @@ from typing_extensions import Self, Unpack
 
 from deepen_llm.config import AnySource, EnsembleConfig, EnsembleSettings, LoadingSettings, Settings
 from deepen_llm.engine.ensemble import Ensemble
+from deepen_llm.engine.shared import SharedEngine
 from deepen_llm.errors import ConfigError, DeepenError, refuse_unknown
 from deepen_llm.members.base import Member
 from deepen_llm.members.local.given import AnyMember, as_member, indices_of, source_of
@@ -21,6 +22,7 @@ from deepen_llm.outputs import Output, Score
 from deepen_llm.requests.build import Requests
 from deepen_llm.requests.counting import conversation_tokens, text_ids
 from deepen_llm.requests.prompts import conversations_in, encode_conversation, prompts_in, read_by, readable
+from deepen_llm.requests.run import async_stream
 from deepen_llm.requests.scoring import Scoring
 from deepen_llm.requests.streams import AsyncTextStream, TextStream
 from deepen_llm.requests.text_model import Conversation
@@ -95,7 +97,8 @@ class EnsembleLLM:
             draft_model=self.draft_model,
             gate=self.settings.gate,
         )
-        self._requests = Requests(self._ensemble, self.settings)
+        self._engine = SharedEngine(self._ensemble, self.settings.batch_size)
+        self._requests = Requests(self._engine, self.settings)
 
     def __repr__(self) -> str:
         """The members' names, the main model and the fusion method."""
@@ -318,7 +321,7 @@ class EnsembleLLM:
         """The asynchronous `generate`: it runs in a thread, and cancelling it stops the models."""
         prompts, many = prompts_in(prompt)
         ask = partial(self._requests.for_prompts, keep_errors=return_exceptions and many)
-        outputs = await (await asyncio.to_thread(ask, prompts, options)).afinish()
+        outputs = await (await asyncio.to_thread(ask, prompts, options)).async_finish()
         return outputs if many else outputs[0]
 
     @overload
@@ -337,16 +340,16 @@ class EnsembleLLM:
         """The asynchronous `chat`: it runs in a thread, and cancelling it stops the models."""
         conversations, many = conversations_in(messages)
         ask = partial(self._requests.for_chats, keep_errors=return_exceptions and many)
-        outputs = await (await asyncio.to_thread(ask, conversations, options)).afinish()
+        outputs = await (await asyncio.to_thread(ask, conversations, options)).async_finish()
         return outputs if many else outputs[0]
 
     def astream(self, prompt: str, **options: Any) -> AsyncTextStream:
         """The asynchronous `stream`: it runs in a thread, and cancelling it stops the models."""
-        return AsyncTextStream(partial(self.stream, prompt, **options))
+        return async_stream(partial(self._requests.for_prompts, [prompt], options))
 
     def astream_chat(self, messages: Conversation, **options: Any) -> AsyncTextStream:
         """The asynchronous `stream_chat`: it runs in a thread, and cancelling it stops the models."""
-        return AsyncTextStream(partial(self.stream_chat, messages, **options))
+        return async_stream(partial(self._requests.for_chats, [messages], options))
 
     @overload
     def score(self, prompt: str, continuation: str) -> Score: ...  # type: ignore[overload-overlap]
@@ -370,7 +373,7 @@ class EnsembleLLM:
             PromptError: A prompt or a continuation is empty, they leave no room in a context window, or there are not
                 as many of one as of the other.
         """
-        found = Scoring.of_texts(self._ensemble, self.settings.batch_size, prompt, continuation).finish()
+        found = Scoring.of_texts(self._engine, prompt, continuation).finish()
         return found[0] if isinstance(prompt, str) and isinstance(continuation, str) else found
 
     @overload
@@ -379,9 +382,8 @@ class EnsembleLLM:
     async def ascore(self, prompt: str | Sequence[str], continuation: str | Sequence[str]) -> list[Score]: ...
     async def ascore(self, prompt: str | Sequence[str], continuation: str | Sequence[str]) -> Score | list[Score]:
         """The asynchronous `score`: it runs in a thread, and cancelling it stops the models."""
-        size = self.settings.batch_size
-        scoring = await asyncio.to_thread(Scoring.of_texts, self._ensemble, size, prompt, continuation)
-        found = await scoring.afinish()
+        scoring = await asyncio.to_thread(Scoring.of_texts, self._engine, prompt, continuation)
+        found = await scoring.async_finish()
         return found[0] if isinstance(prompt, str) and isinstance(continuation, str) else found
 
     @overload
@@ -406,7 +408,7 @@ class EnsembleLLM:
         """
         answers, many = prompts_in(continuation)
         encoded = encode_conversation(self._ensemble, messages, self._requests.template_options_of(options))
-        found = Scoring(self._ensemble, self.settings.batch_size, [encoded] * len(answers), answers).finish()
+        found = Scoring(self._engine, [encoded] * len(answers), answers).finish()
         return found if many else found[0]
 
     def token_ids(self, text: str) -> list[int]:

@@ -8,6 +8,7 @@ from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.healing import BACK
 from deepen_llm.engine.tokens import Token
 from deepen_llm.engine.weighing import Weighing
+from deepen_llm.errors import LogitsError
 from deepen_llm.members.base import Context, Reading
 from deepen_llm.members.text.encoding import Draft, EncodedPrompt
 from deepen_llm.structure import TokenBudget
@@ -116,10 +117,13 @@ class Contexts:
         """Wait for the members' logits.
 
         Raises:
-            LogitsError: A member's logits are no distribution.
+            LogitsError: A member's logits are no distribution; with the sequences of all members whose are none.
         """
-        for context in self.by_member:
-            context.check()
+        errors = [error for context in self._all() if (error := _error_of(context))]
+        if errors:
+            sequences = frozenset[int]().union(*(error.sequences for error in errors))
+            known = all(error.sequences for error in errors)
+            raise LogitsError(errors[0].message, hint=errors[0].hint, sequences=sequences if known else ())
 
     def commit(self, tokens: Sequence[Sequence[Token]]) -> None:
         """Append each sequence's tokens in every member's context."""
@@ -149,26 +153,23 @@ class Contexts:
             context.select(sequences)
         self.weighing.select(sequences)
 
-    def join(
-        self, prompts: Sequence[EncodedPrompt], copies: Sequence[int], *, given: bool = False, healing: bool = False
-    ) -> None:
-        """Prefill new sequences, behind the others.
+    def prefill(self, copies: Sequence[int]) -> None:
+        """Read the prompts, each once.
 
         Args:
-            prompts: Their prompts, as each member encodes them; each is read once.
             copies: For each prompt, how many sequences continue it.
-            given: See the class.
-            healing: See the class.
 
         Raises:
             LogitsError: See `check`.
         """
-        new = Contexts(self.ensemble, prompts, given=given, healing=healing)
         for i in self._read_order:
-            new.by_member[i].read([()] * len(prompts))
-        new.check()
+            self.by_member[i].read([()] * len(copies))
+        self.check()
         if any(count != 1 for count in copies):
-            new.select([index for index, count in enumerate(copies) for _ in range(count)])
+            self.select([index for index, count in enumerate(copies) for _ in range(count)])
+
+    def join(self, new: Contexts) -> None:
+        """Take over the sequences of other contexts, behind the own ones; the other contexts cannot be used then."""
         for context, other in zip(self._all(), new._all(), strict=True):
             context.join(other)
         self.weighing.join(new.weighing)
@@ -198,6 +199,14 @@ class Contexts:
 
     def _all(self) -> list[Context]:
         return [*self.by_member, self.draft_context] if self.ensemble.draft_model else self.by_member
+
+
+def _error_of(context: Context) -> LogitsError | None:
+    try:
+        context.check()
+    except LogitsError as error:
+        return error
+    return None
 
 
 def _ids(tokens: Sequence[Sequence[Token]]) -> list[Draft]:

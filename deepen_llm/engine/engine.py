@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import groupby
+from collections.abc import Callable, Collection, Hashable, Sequence
+from itertools import chain, groupby
 from typing import NamedTuple
 
 from deepen_llm.engine.advancing import Advance, advance
@@ -14,6 +14,7 @@ from deepen_llm.engine.fusing import Fused, fuse
 from deepen_llm.engine.scheduler import Scheduler
 from deepen_llm.engine.sequence import Request, TokenSequence
 from deepen_llm.engine.tokens import Token
+from deepen_llm.errors import EngineError, LogitsError
 
 
 class Forward(NamedTuple):
@@ -36,7 +37,12 @@ class Engine:
     """Decodes requests together: the loop of all callers.
 
     One step starts waiting requests, drafts, reads every member, fuses, chooses tokens, and appends them in every
-    member's context. Requests may be added and aborted between steps; each has options of its own.
+    member's context. Requests may be added and aborted between steps; each has options of its own. One thread at a
+    time may use an engine (see `SharedEngine`).
+
+    A request that cannot go on is dropped, with the error as its ``failure``. Where logits are no distribution, or a
+    prompt cannot be read, that concerns the requests whose logits or prompts they are; any other error of a step
+    concerns all running requests, since the members' contexts may differ afterwards. The waiting ones go on.
 
     Args:
         ensemble: The ensemble.
@@ -54,8 +60,8 @@ class Engine:
 
     @property
     def waiting(self) -> Sequence[Request[TokenSequence]]:
-        """The requests that have not begun, in their order."""
-        return tuple(self._scheduler.waiting)
+        """The requests that have not begun, in the order in which they will."""
+        return self._scheduler.waiting
 
     @property
     def running(self) -> Sequence[Request[TokenSequence]]:
@@ -65,46 +71,56 @@ class Engine:
     @property
     def has_unfinished(self) -> bool:
         """Whether any request waits or runs."""
-        return bool(self._scheduler.waiting or self._scheduler.running)
+        return bool(self._scheduler)
 
-    def add(self, request: Request[TokenSequence]) -> None:
-        """Let a request wait; it runs as soon as there is room."""
-        self._scheduler.waiting.append(request)
+    def add(self, request: Request[TokenSequence], caller: Hashable = None) -> None:
+        """Let a request wait; it runs as soon as there is room.
+
+        Args:
+            request: The request.
+            caller: Who adds it: the first requests of all callers begin before the second ones.
+        """
+        self._scheduler.add(request, caller)
 
     def step(self) -> list[TokenSequence]:
         """Take all running sequences one forward further.
 
         Returns:
-            The sequences that took tokens, those that are now finished among them.
-
-        Raises:
-            LogitsError: A member's logits, or the fused ones, are no distribution. After an error of any kind the
-                members' contexts may differ, so that all requests are dropped; new ones can be added.
+            The sequences that took tokens, those that are now finished among them; none of a request that failed.
         """
         if not self.has_unfinished:
             return []
         try:
             return self._step()
-        except BaseException:
-            self.close()
+        except LogitsError as error:
+            self._drop_bad(error)
+        except Exception as error:
+            self._drop(self.running, error)
+        except BaseException:  # Ctrl-C between any two instructions
+            self._drop(self.running, EngineError("a step was interrupted", hint="ask again"))
             raise
+        return []
 
     def abort(self, request: Request[TokenSequence]) -> None:
         """Drop a request, and free at once what it holds; the others go on. One that is finished is left as it is."""
-        self._scheduler.remove(request)
+        self._scheduler.remove([request])
         dropped = set(map(id, request.sequences))
-        self._keep([i for i, sequence in enumerate(self._sequences) if id(sequence) not in dropped])
+        try:
+            self._keep([i for i, sequence in enumerate(self._sequences) if id(sequence) not in dropped])
+        except Exception as error:
+            self._drop(self.running, error)
 
     def close(self) -> None:
         """Drop all requests, and free what they hold."""
         self._scheduler.clear()
-        contexts, self._contexts, self._sequences = self._contexts, None, []
-        if contexts:
-            contexts.close()
+        self._free()
 
     def _step(self) -> list[TokenSequence]:
         contexts = self._start_waiting()
         sequences = self._sequences
+        if not sequences:  # no prompt could be read
+            self._keep([])
+            return []
         drafts = self._drafter.propose(contexts, sequences)
         boundaries = [sequence.boundaries(draft) for sequence, draft in zip(sequences, drafts, strict=True)]
         fused = fuse(contexts, drafts, boundaries)
@@ -118,12 +134,27 @@ class Engine:
     def _start_waiting(self) -> Contexts:
         """Prefill the waiting requests that fit, behind the running ones."""
         contexts = self._contexts = self._contexts or Contexts(self._ensemble, [])
-        for (given, healing), group in groupby(self._scheduler.schedule(), key=_reading):
-            requests = list(group)
-            counts = [len(request.sequences) for request in requests]
-            contexts.join([request.prompt for request in requests], counts, given=given, healing=healing)
-            self._sequences = self._sequences + [sequence for request in requests for sequence in request.sequences]
+        for _, group in groupby(self._scheduler.schedule(), key=_reading):
+            self._prefill(contexts, list(group))
         return contexts
+
+    def _prefill(self, contexts: Contexts, requests: Sequence[Request[TokenSequence]]) -> None:
+        """Read the prompts of requests whose contexts are opened in one way; each alone where reading them fails."""
+        (given, healing), new = _reading(requests[0]), None
+        try:
+            new = Contexts(self._ensemble, [request.prompt for request in requests], given=given, healing=healing)
+            new.prefill([len(request.sequences) for request in requests])
+        except Exception as error:
+            if new:
+                new.close()
+            if len(requests) == 1:
+                self._fail(requests, error)
+                return
+            for request in requests:
+                self._prefill(contexts, [request])
+            return
+        contexts.join(new)
+        self._sequences = [*self._sequences, *chain.from_iterable(request.sequences for request in requests)]
 
     def _commit(self, contexts: Contexts, advanced: Advance) -> None:
         """Drop the finished sequences, and append the tokens of the others in every member's context."""
@@ -145,7 +176,38 @@ class Engine:
         self._sequences = [self._sequences[i] for i in indices]
         self._scheduler.retire()
         if not self.has_unfinished:
-            self.close()
+            self._free()
+
+    def _drop_bad(self, error: LogitsError) -> None:
+        """Drop the requests whose logits are no distribution; all running ones where that is not known."""
+        sequences = set(error.sequences)
+        try:
+            self._contexts.check() if self._contexts else None
+        except LogitsError as another:  # of a member that was read, too
+            sequences |= another.sequences
+        bad = {id(self._sequences[index]) for index in sequences}
+        concerned = [request for request in self.running if bad & set(map(id, request.sequences))]
+        self._drop(concerned or self.running, error)
+
+    def _drop(self, requests: Collection[Request[TokenSequence]], error: BaseException) -> None:
+        """Drop running requests that cannot go on; the contexts are freed where no other one runs."""
+        self._fail(requests, error)
+        dropped = {id(sequence) for request in requests for sequence in request.sequences}
+        going_on = [i for i, sequence in enumerate(self._sequences) if id(sequence) not in dropped]
+        if going_on:
+            self._keep(going_on)
+        else:
+            self._free()
+
+    def _fail(self, requests: Collection[Request[TokenSequence]], error: BaseException) -> None:
+        for request in requests:
+            request.failure = error if request.unfinished else None
+        self._scheduler.remove(requests)
+
+    def _free(self) -> None:
+        contexts, self._contexts, self._sequences = self._contexts, None, []
+        if contexts:
+            contexts.close()
 
 
 def _reading(request: Request[TokenSequence]) -> tuple[bool, bool]:

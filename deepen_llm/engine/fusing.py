@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -68,9 +69,12 @@ class Fused:
         Raises:
             LogitsError: One of them is NaN.
         """
-        if self.logits.isnan().any():
+        bad = self.logits.isnan().any(-1).nonzero()[:, 0].tolist()
+        if bad:
             raise LogitsError(
-                "the fused distribution is NaN", hint="with fusion='deepen' lower relr, or use fusion='surface'"
+                "the fused distribution is NaN",
+                hint="with fusion='deepen' lower relr, or use fusion='surface'",
+                sequences={bisect_right(self._first, position) - 1 for position in bad},
             )
 
 

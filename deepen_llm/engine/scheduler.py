@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Hashable, Sequence
+from itertools import zip_longest
 
 import torch
 
@@ -18,43 +19,72 @@ _USABLE = 0.8  # of the free memory: the rest is for logits, the fused step and 
 
 
 class Scheduler:
-    """Requests that wait and requests that run; first come, first served.
+    """Requests that wait and requests that run.
+
+    Each caller's requests begin in their order; callers take turns, so that one with many requests does not keep the
+    others waiting.
 
     Args:
         ensemble: The ensemble.
         batch_size: The most sequences at a time; those of one request run together, whatever their number.
 
     Attributes:
-        waiting: The requests that have not begun.
         running: The requests that have begun, and have sequences that are not finished.
     """
 
     def __init__(self, ensemble: Ensemble, batch_size: int) -> None:
-        self.waiting: deque[Request[TokenSequence]] = deque()
         self.running: list[Request[TokenSequence]] = []
+        self._by_caller: dict[Hashable, deque[Request[TokenSequence]]] = {}  # the caller whose turn it is first
         self._ensemble, self._batch_size = ensemble, batch_size
         self._cache_budget = CacheBudget(ensemble)
+
+    def __bool__(self) -> bool:
+        """Whether any request waits or runs."""
+        return bool(self._by_caller or self.running)
+
+    @property
+    def waiting(self) -> tuple[Request[TokenSequence], ...]:
+        """The requests that have not begun, in the order in which they will."""
+        turns = zip_longest(*self._by_caller.values())
+        return tuple(request for turn in turns for request in turn if request is not None)
+
+    def add(self, request: Request[TokenSequence], caller: Hashable) -> None:
+        """Let a request wait, behind those of its caller."""
+        self._by_caller.setdefault(caller, deque()).append(request)
 
     def schedule(self) -> list[Request[TokenSequence]]:
         """Start the first waiting requests that fit beside the running ones; returns them."""
         scheduled: list[Request[TokenSequence]] = []
-        while self.waiting and (not self.running or self._fits(self.waiting[0])):
-            scheduled.append(self.waiting.popleft())
+        if not self.running:
+            self._cache_budget = CacheBudget(self._ensemble)
+        while self._by_caller:
+            caller, requests = next(iter(self._by_caller.items()))
+            if self.running and not self._fits(requests[0]):
+                break
+            scheduled.append(requests.popleft())
             self.running.append(scheduled[-1])
+            del self._by_caller[caller]
+            if requests:
+                self._by_caller[caller] = requests
         return scheduled
 
     def retire(self) -> None:
         """Drop running requests whose sequences are all finished."""
         self.running = [request for request in self.running if request.unfinished]
 
-    def remove(self, request: Request[TokenSequence]) -> None:
-        """Drop a request, whether it waits, runs or is finished."""
-        self.waiting = deque(other for other in self.waiting if other is not request)
-        self.running = [other for other in self.running if other is not request]
+    def remove(self, requests: Collection[Request[TokenSequence]]) -> None:
+        """Drop requests, whether they wait, run or are finished."""
+        dropped = set(map(id, requests))
+        self.running = [request for request in self.running if id(request) not in dropped]
+        left = {
+            caller: deque(request for request in requests if id(request) not in dropped)
+            for caller, requests in self._by_caller.items()
+        }
+        self._by_caller = {caller: requests for caller, requests in left.items() if requests}
 
     def clear(self) -> None:
         """Drop all requests."""
-        self.waiting.clear()
+        self._by_caller.clear()
         self.running.clear()
 
     def _fits(self, request: Request[TokenSequence]) -> bool:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from deepen_llm.engine.engine import Engine
-from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.given import GivenSequence
 from deepen_llm.engine.sequence import Request
+from deepen_llm.engine.shared import SharedEngine
 from deepen_llm.members.text.encoding import EncodedPrompt
 from deepen_llm.outputs import Score
 
@@ -28,35 +27,45 @@ class Continuation:
     unfinished: bytes = b""
 
 
-def score(
-    ensemble: Ensemble, continuations: Sequence[Continuation], batch_size: int
-) -> Generator[tuple[int, Score], None, None]:
-    """Score continuations; yields each one's index and its score, as they end.
+def given_requests(
+    engine: SharedEngine, continuations: Sequence[Continuation]
+) -> tuple[list[GivenSequence], list[Request[GivenSequence]]]:
+    """The continuations as sequences, in their order, and the requests that they are scored by.
 
     The longest are read first. Continuations of one and the same prompt are read together, and their prompt once.
 
     Args:
-        ensemble: The ensemble.
+        engine: The engine that will score them.
         continuations: The continuations.
-        batch_size: The most continuations at a time.
+    """
+    vocabulary = engine.ensemble.vocabulary
+    sequences = [
+        GivenSequence(vocabulary, continuation.tokens, continuation.unfinished) for continuation in continuations
+    ]
+    groups = _by_prompt(continuations, engine.batch_size)
+    return sequences, [
+        Request(continuations[group[0]].prompt, [sequences[index] for index in group]) for group in groups
+    ]
+
+
+def score(engine: SharedEngine, continuations: Sequence[Continuation]) -> Generator[tuple[int, Score], None, None]:
+    """Score continuations; yields each one's index and its score, as they end.
+
+    Args:
+        engine: The engine that scores them.
+        continuations: The continuations.
 
     Raises:
         LogitsError: A member's logits, or the fused ones, are no distribution.
     """
-    engine, vocabulary = Engine(ensemble, batch_size), ensemble.vocabulary
-    sequences = [
-        GivenSequence(vocabulary, continuation.tokens, continuation.unfinished) for continuation in continuations
-    ]
-    index_of = {id(sequence): index for index, sequence in enumerate(sequences)}
-    for group in _by_prompt(continuations, batch_size):
-        engine.add(Request(continuations[group[0]].prompt, [sequences[index] for index in group]))
-    try:
-        while engine.has_unfinished:
-            for sequence in engine.step():
-                if isinstance(sequence, GivenSequence) and sequence.finished:
-                    yield index_of[id(sequence)], sequence.score()
-    finally:
-        engine.close()
+    sequences, requests = given_requests(engine, continuations)
+    left = dict(enumerate(sequences))
+    with engine.open(requests) as call:
+        while left:
+            call.wait(lambda: any(sequence.finished for sequence in left.values()))
+            for index, sequence in [*left.items()]:
+                if sequence.finished:
+                    yield index, left.pop(index).score()
 
 
 def _by_prompt(continuations: Sequence[Continuation], batch_size: int) -> list[list[int]]:

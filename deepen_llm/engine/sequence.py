@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from deepen_llm.engine.options import GenerationOptions
@@ -36,7 +36,7 @@ class TokenSequence(ABC):
         """End the sequence if no token fits into the members' context windows any more."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Request(Generic[AnySequence_co]):
     """One prompt, and the sequences that continue it; they run together, and the prompt is read once.
 
@@ -44,11 +44,18 @@ class Request(Generic[AnySequence_co]):
         prompt: The prompt, as each member encodes it.
         sequences: The sequences, whose text grows while the request runs.
         options: How to generate; None where the sequences are given.
+        failure: Why the engine dropped the request; None while it has not.
     """
 
     prompt: EncodedPrompt
     sequences: Sequence[AnySequence_co]
     options: GenerationOptions | None = None
+    failure: BaseException | None = field(default=None, init=False)
+
+    @property
+    def ended(self) -> bool:
+        """Whether all sequences have come to their end, or the engine dropped the request."""
+        return self.failure is not None or not self.unfinished
 
     @property
     def unfinished(self) -> list[AnySequence_co]:

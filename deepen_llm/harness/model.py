@@ -19,6 +19,7 @@ from deepen_llm.config import LoadingSettings
 from deepen_llm.engine.answer import Answer
 from deepen_llm.engine.scoring import Continuation, score
 from deepen_llm.engine.sequence import Request
+from deepen_llm.engine.shared import SharedEngine
 from deepen_llm.engine.stops import Stops
 from deepen_llm.errors import ConfigError, suggestion
 from deepen_llm.harness.conversation import Conversation
@@ -76,6 +77,7 @@ class DeepenLM(TemplateLM):
         self.ensemble, self.max_gen_toks = ensemble, max_gen_toks
         self.batch_size = (max_batch_size or 64) if str(batch_size).startswith("auto") else int(batch_size)
         self._ensemble = ensemble.ensemble
+        self._engine = SharedEngine(self._ensemble, self.batch_size)
         self._reading = Reading(self._ensemble, max_length)
         self.tokenizer = self._reading.main.tokenizer
 
@@ -153,7 +155,7 @@ class DeepenLM(TemplateLM):
         continuations = self._reading.continuations([(context, ids, tokens) for (context, _), ids, tokens in requests])
         results: dict[int, tuple[float, bool]] = {}
         with tqdm(total=len(continuations), disable=disable_tqdm, desc="Running loglikelihood requests") as bar:
-            for index, scored in score(self._ensemble, continuations, self.batch_size):
+            for index, scored in score(self._engine, continuations):
                 results[index] = (scored.total, scored.is_greedy)
                 self.cache_hook.add_partial("loglikelihood", requests[index][0], results[index])
                 bar.update()
@@ -166,7 +168,7 @@ class DeepenLM(TemplateLM):
         left, totals = [len(windows) for windows in of_texts], [0.0] * len(of_texts)
         with tqdm(total=len(text_of), disable=disable_tqdm, desc="Running loglikelihood_rolling requests") as bar:
             all_windows = [window for windows in of_texts for window in windows]
-            for index, scored in score(self._ensemble, all_windows, self.batch_size):
+            for index, scored in score(self._engine, all_windows):
                 text = text_of[index]
                 totals[text] += scored.total
                 left[text] -= 1
@@ -218,7 +220,7 @@ class DeepenLM(TemplateLM):
     def _answers(self, prepared: Sequence[_Prepared]) -> list[str]:
         """Decode requests together, each with its own options."""
         requests = [self._request(*of_request) for of_request in prepared]
-        Run(self._ensemble, requests, self.batch_size).finish()
+        Run(self._engine, requests).finish()
         return [
             self._text(request.sequences[0].tokens, of_request.task)
             for request, of_request in zip(requests, prepared, strict=True)

@@ -72,7 +72,8 @@ class Context(ABC):
         """Wait for the last reading.
 
         Raises:
-            LogitsError: Logits at a position are NaN, ``+inf`` or all ``-inf``.
+            LogitsError: Logits at a position are NaN, ``+inf`` or all ``-inf``. Its ``sequences`` tell where, so that
+                the others can go on.
         """
 
     @abstractmethod

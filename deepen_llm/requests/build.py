@@ -9,10 +9,10 @@ from typing import Any
 
 from deepen_llm.config import EnsembleSettings
 from deepen_llm.engine.answer import Answer
-from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.options import ChatOptions, GenerationOptions
 from deepen_llm.engine.sampling import generators
 from deepen_llm.engine.sequence import Request
+from deepen_llm.engine.shared import SharedEngine
 from deepen_llm.engine.stops import Stops
 from deepen_llm.errors import ConfigError, ContextLengthError, DeepenError
 from deepen_llm.members.text.encoding import EncodedPrompt
@@ -31,12 +31,12 @@ class Requests:
     """Builds runs for prompts and for conversations.
 
     Args:
-        ensemble: The ensemble.
-        settings: Its settings.
+        engine: The engine that all calls share.
+        settings: The ensemble's settings.
     """
 
-    def __init__(self, ensemble: Ensemble, settings: EnsembleSettings) -> None:
-        self._ensemble, self._settings = ensemble, settings
+    def __init__(self, engine: SharedEngine, settings: EnsembleSettings) -> None:
+        self._engine, self._ensemble, self._settings = engine, engine.ensemble, settings
         self._defaults = dict(settings.generation)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class Requests:
                 return error
 
         requests = [attempt(prompt) if keep_errors else request_for(prompt) for prompt in prompts]
-        return Run(self._ensemble, requests, self._settings.batch_size)
+        return Run(self._engine, requests)
 
     def _request(
         self,

@@ -2,56 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 
 from deepen_llm.engine.answer import Answer
-from deepen_llm.engine.engine import Engine
-from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.sequence import Request
+from deepen_llm.engine.shared import Call, SharedEngine, in_thread
 from deepen_llm.errors import ConfigError, DeepenError
 from deepen_llm.outputs import Output, Piece, Usage
-from deepen_llm.requests.streams import TextStream, in_thread
+from deepen_llm.requests.streams import AsyncTextStream, TextStream
 
 
 class Run:
     """Decodes the requests of one call.
 
     Args:
-        ensemble: The ensemble.
+        engine: The engine that all calls share.
         requests: The requests; an error in the place of one that failed.
-        batch_size: The most sequences at a time; one prompt's samples stay together.
 
     Attributes:
         requests: See above.
     """
 
-    def __init__(self, ensemble: Ensemble, requests: Sequence[Request[Answer] | DeepenError], batch_size: int) -> None:
+    def __init__(self, engine: SharedEngine, requests: Sequence[Request[Answer] | DeepenError]) -> None:
         self.requests = requests
-        self._ensemble, self._batch_size = ensemble, batch_size
-
-    def steps(self) -> Generator[None, None, None]:
-        """Decode; yields after every step. Closing it aborts the requests."""
-        engine = Engine(self._ensemble, self._batch_size)
-        for request in self._decodable():
-            engine.add(request)
-        try:
-            while engine.has_unfinished:
-                engine.step()
-                yield
-        finally:
-            engine.close()
+        self._engine = engine
 
     def finish(self) -> list[Output | DeepenError]:
         """Decode to the end; one output per prompt, or its error."""
-        for _ in self.steps():
-            pass
+        with self._engine.open(self._decodable()) as call:
+            call.wait()
         return self.outputs()
 
-    async def afinish(self) -> list[Output | DeepenError]:
-        """The asynchronous `finish`: each step runs in a thread."""
-        steps = self.steps()
-        async for _ in in_thread(steps, steps.close):
-            pass
+    async def async_finish(self) -> list[Output | DeepenError]:
+        """The asynchronous `finish`: steps run in a thread."""
+        with self._engine.open(self._decodable()) as call:
+            await call.async_wait()
         return self.outputs()
 
     def stream(self) -> TextStream:
@@ -60,13 +46,21 @@ class Run:
         Raises:
             ConfigError: ``n`` is not 1.
         """
-        (request,) = self._decodable()
-        if len(request.sequences) > 1:
-            raise ConfigError(
-                f"a stream of n={len(request.sequences)} samples: expected one",
-                hint="set n=1, or ask without streaming",
-            )
-        return TextStream(self._pieces(request))
+        return TextStream(self._pieces(self._streamed()))
+
+    async def pieces(self) -> AsyncGenerator[Piece | Output, None]:
+        """The pieces of the only answer to the only prompt, and its output.
+
+        Raises:
+            ConfigError: ``n`` is not 1.
+        """
+        request, pieces = self._streamed(), deque[Piece]()
+        with self._open(request, pieces) as call:
+            while not call.ended or pieces:
+                while pieces:
+                    yield pieces.popleft()
+                await call.async_wait(lambda: bool(pieces))
+        yield self._output(request)
 
     def outputs(self) -> list[Output | DeepenError]:
         """One output per prompt, or its error."""
@@ -75,15 +69,47 @@ class Run:
     def _decodable(self) -> list[Request[Answer]]:
         return [request for request in self.requests if isinstance(request, Request)]
 
+    def _streamed(self) -> Request[Answer]:
+        (request,) = self._decodable()
+        if len(request.sequences) > 1:
+            raise ConfigError(
+                f"a stream of n={len(request.sequences)} samples: expected one",
+                hint="set n=1, or ask without streaming",
+            )
+        return request
+
     def _pieces(self, request: Request[Answer]) -> Generator[Piece, None, Output]:
-        (answer,) = request.sequences
-        for _ in self.steps():
-            piece = answer.drain()
-            if piece or piece.tool_calls or piece.reasoning:
-                yield piece
+        pieces = deque[Piece]()
+        with self._open(request, pieces) as call:
+            while not call.ended or pieces:
+                while pieces:
+                    yield pieces.popleft()
+                call.wait(lambda: bool(pieces))
         return self._output(request)
 
+    def _open(self, request: Request[Answer], pieces: deque[Piece]) -> Call:
+        """Decode a request, and append what may be shown of its answer after each step."""
+        (answer,) = request.sequences
+
+        def collect() -> None:
+            piece = answer.drain()
+            if piece or piece.tool_calls or piece.reasoning:
+                pieces.append(piece)
+
+        return self._engine.open([request], collect)
+
     def _output(self, request: Request[Answer]) -> Output:
-        prompt_tokens = len(request.prompt[self._ensemble.main].ids)
+        prompt_tokens = len(request.prompt[self._engine.ensemble.main].ids)
         samples = tuple(answer.sample() for answer in request.sequences)
         return Output(samples, Usage(prompt_tokens, sum(len(answer.tokens) for answer in request.sequences)))
+
+
+def async_stream(build: Callable[[], Run]) -> AsyncTextStream:
+    """A stream of a run that is built in a thread, on the first step."""
+
+    async def pieces() -> AsyncGenerator[Piece | Output, None]:
+        run = await in_thread(build)
+        async for piece in run.pieces():
+            yield piece
+
+    return AsyncTextStream(pieces())

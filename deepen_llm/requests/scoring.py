@@ -6,20 +6,18 @@ from collections.abc import Sequence
 
 from typing_extensions import Self
 
-from deepen_llm.engine.ensemble import Ensemble
-from deepen_llm.engine.scoring import Continuation, score
+from deepen_llm.engine.scoring import Continuation, given_requests
+from deepen_llm.engine.shared import SharedEngine
 from deepen_llm.members.text.encoding import EncodedPrompt
 from deepen_llm.outputs import Score
 from deepen_llm.requests.prompts import encode_continuation, encode_text, paired
-from deepen_llm.requests.streams import in_thread
 
 
 class Scoring:
-    """Scores continuations, at most ``batch_size`` at a time.
+    """Scores continuations.
 
     Args:
-        ensemble: The ensemble.
-        batch_size: The most continuations read together.
+        engine: The engine that all calls share.
         prompts: The prompts, one for each continuation; equal ones as one object, which is read once.
         continuations: The texts that follow them.
 
@@ -27,19 +25,16 @@ class Scoring:
         PromptError: A continuation is empty, or leaves no room in a context window.
     """
 
-    def __init__(
-        self, ensemble: Ensemble, batch_size: int, prompts: Sequence[EncodedPrompt], continuations: Sequence[str]
-    ) -> None:
+    def __init__(self, engine: SharedEngine, prompts: Sequence[EncodedPrompt], continuations: Sequence[str]) -> None:
         encoded = [
-            Continuation(prompt, encode_continuation(ensemble, prompt, text))
+            Continuation(prompt, encode_continuation(engine.ensemble, prompt, text))
             for prompt, text in zip(prompts, continuations, strict=True)
         ]
-        self._scores = score(ensemble, encoded, batch_size)
+        self._engine = engine
+        self._sequences, self._requests = given_requests(engine, encoded)
 
     @classmethod
-    def of_texts(
-        cls, ensemble: Ensemble, batch_size: int, prompt: str | Sequence[str], continuation: str | Sequence[str]
-    ) -> Self:
+    def of_texts(cls, engine: SharedEngine, prompt: str | Sequence[str], continuation: str | Sequence[str]) -> Self:
         """The scoring of continuations of plain prompts; one of either goes with all of the other.
 
         Raises:
@@ -47,18 +42,17 @@ class Scoring:
                 continuations.
         """
         prompts, continuations = paired(prompt, continuation)
-        encoded = {text: encode_text(ensemble, text) for text in dict.fromkeys(prompts)}
-        return cls(ensemble, batch_size, [encoded[text] for text in prompts], continuations)
+        encoded = {text: encode_text(engine.ensemble, text) for text in dict.fromkeys(prompts)}
+        return cls(engine, [encoded[text] for text in prompts], continuations)
 
     def finish(self) -> list[Score]:
         """Read to the end; the scores, in the order of the continuations."""
-        return _in_order(list(self._scores))
+        with self._engine.open(self._requests) as call:
+            call.wait()
+        return [sequence.score() for sequence in self._sequences]
 
-    async def afinish(self) -> list[Score]:
-        """The asynchronous `finish`: each step runs in a thread."""
-        return _in_order([scored async for scored in in_thread(self._scores, self._scores.close)])
-
-
-def _in_order(indexed: Sequence[tuple[int, Score]]) -> list[Score]:
-    scores = dict(indexed)
-    return [scores[index] for index in range(len(scores))]
+    async def async_finish(self) -> list[Score]:
+        """The asynchronous `finish`: steps run in a thread."""
+        with self._engine.open(self._requests) as call:
+            await call.async_wait()
+        return [sequence.score() for sequence in self._sequences]

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
-from contextlib import suppress
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 
 from deepen_llm.outputs import Output, Piece
-
-Item = TypeVar("Item")
 
 
 class TextStream(Iterator[Piece]):
@@ -40,59 +35,28 @@ class TextStream(Iterator[Piece]):
 
 
 class AsyncTextStream(AsyncIterator[Piece]):
-    """A `TextStream` that runs in a thread, so that the event loop is free.
+    """The asynchronous `TextStream`: the models work in a thread, so that the event loop is free.
 
     Args:
-        open_stream: Opens the `TextStream`; called once, on the first step.
+        pieces: An asynchronous generator of pieces; the whole output comes last.
+
+    Attributes:
+        output: The whole output, once the stream has ended; None before.
     """
 
-    def __init__(self, open_stream: Callable[[], TextStream]) -> None:
-        self._open_stream = open_stream
-        self._stream: TextStream | None = None
-        self._steps = in_thread(self._pieces(), self._close)
-
-    @property
-    def output(self) -> Output | None:
-        """The whole output, once the stream has ended; None before."""
-        return self._stream.output if self._stream else None
+    def __init__(self, pieces: AsyncGenerator[Piece | Output, None]) -> None:
+        self.output: Output | None = None
+        self._pieces = pieces
 
     async def __anext__(self) -> Piece:
         """The next piece; its text is empty only where it brings tool calls or reasoning."""
-        return await self._steps.__anext__()
+        item = await self._pieces.__anext__()
+        if isinstance(item, Piece):
+            return item
+        self.output = item
+        await self.aclose()
+        raise StopAsyncIteration
 
     async def aclose(self) -> None:
         """Stop the models and free what they hold."""
-        await self._steps.aclose()
-
-    def _pieces(self) -> Iterator[Piece]:
-        self._stream = self._open_stream()
-        yield from self._stream
-
-    def _close(self) -> None:
-        if self._stream:
-            self._stream.close()
-
-
-async def in_thread(items: Iterator[Item], close: Callable[[], None]) -> AsyncGenerator[Item, None]:
-    """Iterate in a thread, one step at a time; where the caller is cancelled, the current step is the last.
-
-    Args:
-        items: What to iterate.
-        close: Frees what the iterator holds.
-    """
-    end: Any = object()
-    try:
-        while True:
-            # A future, not a task: a loop that shuts down cancels its tasks, and would not wait for the thread.
-            step = asyncio.get_running_loop().run_in_executor(None, next, items, end)
-            try:
-                item = await asyncio.shield(step)
-            finally:
-                while not step.done():  # a second cancellation waits for the step too
-                    with suppress(asyncio.CancelledError):
-                        await asyncio.wait([step])
-            if item is end:
-                return
-            yield item
-    finally:
-        close()
+        await self._pieces.aclose()

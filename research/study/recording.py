@@ -100,13 +100,16 @@ class _RightAnswers(ABC):
         sequences = [GivenSequence(vocabulary, answer) for answer in answers]
         self._index_of = {id(sequence): index for index, sequence in enumerate(sequences)}
         engine = Engine(self.ensemble, BATCH, on_forward=self._on_forward)
-        for prompt, sequence in zip(prompts, sequences, strict=True):
-            engine.add(Request(prompt, [sequence]))
+        requests = [Request(prompt, [sequence]) for prompt, sequence in zip(prompts, sequences, strict=True)]
+        for request in requests:
+            engine.add(request)
         try:
             while engine.has_unfinished:
                 engine.step()
         finally:
             engine.close()
+        if failure := next((request.failure for request in requests if request.failure), None):
+            raise failure
         self.targets = torch.tensor([id_ for answer in answers for id_ in answer])
         return prompts, sorted(range(len(self.owners)), key=self.owners.__getitem__)  # stable: each answer's own stays
 

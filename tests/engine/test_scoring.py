@@ -5,6 +5,7 @@ import torch
 
 from deepen_llm import EnsembleLLM
 from deepen_llm.engine.scoring import Continuation, score
+from deepen_llm.engine.shared import SharedEngine
 from deepen_llm.errors import PromptError
 from deepen_llm.fusion import METHODS
 from deepen_llm.requests.prompts import encode_text
@@ -51,10 +52,10 @@ def test_what_greedy_decoding_gives_is_greedy(fusion: str) -> None:
     llm = EnsembleLLM([small(*ONE), small(*OTHER)], fusion=fusion)
     outputs, encoded = llm.generate(PROMPTS, max_new_tokens=6), [encode_text(llm.ensemble, one) for one in PROMPTS]
     asked = [Continuation(prompt, out.tokens) for prompt, out in zip(encoded, outputs, strict=True)]
-    scores = dict(score(llm.ensemble, asked, batch_size=3))
+    scores = dict(score(SharedEngine(llm.ensemble, batch_size=3), asked))
     assert all(scores[place].is_greedy for place in range(len(PROMPTS)))
     other = Continuation(encoded[0], [*outputs[0].tokens[:-1], outputs[0].tokens[-1] ^ 1])
-    ((_, score_of_other),) = score(llm.ensemble, [other], 1)
+    ((_, score_of_other),) = score(SharedEngine(llm.ensemble, batch_size=1), [other])
     assert [one.greedy for one in score_of_other.tokens] == [True] * (len(other.tokens) - 1) + [False]
 
 

@@ -111,14 +111,20 @@ class LocalContext(Context):
     @override
     def check(self) -> None:
         unchecked, self._unchecked = self._unchecked, []
-        for tops, places in unchecked:  # a top is NaN where any logit is
-            for (sequence, length), good in zip(places, tops.isfinite().tolist(), strict=True):
-                if not good:
-                    raise LogitsError(
-                        f"member {self._name} gave logits that are no distribution (NaN, +inf or all -inf) "
-                        f"after token {length} of sequence {sequence}",
-                        hint="load it with dtype='float32' or 'bfloat16', and try its weights with transformers",
-                    )
+        bad = [  # a top is NaN where any logit is
+            place
+            for tops, places in unchecked
+            for place, good in zip(places, tops.isfinite().tolist(), strict=True)
+            if not good
+        ]
+        if bad:
+            sequence, length = bad[0]
+            raise LogitsError(
+                f"member {self._name} gave logits that are no distribution (NaN, +inf or all -inf) "
+                f"after token {length} of sequence {sequence}",
+                hint="load it with dtype='float32' or 'bfloat16', and try its weights with transformers",
+                sequences={sequence for sequence, _ in bad},
+            )
 
     @override
     def append(self, steps: Sequence[Draft]) -> None:

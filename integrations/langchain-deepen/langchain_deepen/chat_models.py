@@ -17,9 +17,9 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from pydantic import Field
 
-from deepen_llm import ChatOptions, EnsembleLLM, GenerationOptions
+from deepen_llm import ChatOptions, EnsembleLLM, GenerationOptions, Output
 from deepen_llm.errors import LoadError
-from langchain_deepen.base import Answer, DeepenModel
+from langchain_deepen.base import DeepenModel
 from langchain_deepen.errors import as_langchain
 from langchain_deepen.messages import conversation
 from langchain_deepen.outputs import Chunks, chat_result
@@ -58,13 +58,13 @@ class ChatDeepen(DeepenModel, BaseChatModel):
         return ChatOptions
 
     @staticmethod
-    def _ask(ensemble: EnsembleLLM, items: Sequence[Any], **given: Any) -> Sequence[Answer]:
-        answers: Sequence[Answer] = ensemble.chat(items, **given)
+    def _ask(ensemble: EnsembleLLM, items: Sequence[Any], **given: Any) -> Sequence[Output]:
+        answers: Sequence[Output] = ensemble.chat(items, **given)
         return answers
 
     @staticmethod
-    async def _aask(ensemble: EnsembleLLM, items: Sequence[Any], **given: Any) -> Sequence[Answer]:
-        answers: Sequence[Answer] = await ensemble.achat(items, **given)
+    async def _aask(ensemble: EnsembleLLM, items: Sequence[Any], **given: Any) -> Sequence[Output]:
+        answers: Sequence[Output] = await ensemble.achat(items, **given)
         return answers
 
     def _resolve_model_profile(self) -> ModelProfile | None:

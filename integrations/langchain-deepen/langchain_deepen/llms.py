@@ -13,7 +13,7 @@ from langchain_core.outputs import GenerationChunk, LLMResult
 from typing_extensions import Self
 
 from deepen_llm import EnsembleLLM, GenerationOptions, Output
-from langchain_deepen.base import Answer, DeepenModel
+from langchain_deepen.base import DeepenModel
 from langchain_deepen.errors import as_langchain
 from langchain_deepen.options import canonical
 from langchain_deepen.outputs import info, llm_result, usage
@@ -45,13 +45,13 @@ class DeepenLLM(DeepenModel, BaseLLM):
         return GenerationOptions
 
     @staticmethod
-    def _ask(ensemble: EnsembleLLM, items: Sequence[Any], **given: Any) -> Sequence[Answer]:
-        answers: Sequence[Answer] = ensemble.generate(items, **given)
+    def _ask(ensemble: EnsembleLLM, items: Sequence[Any], **given: Any) -> Sequence[Output]:
+        answers: Sequence[Output] = ensemble.generate(items, **given)
         return answers
 
     @staticmethod
-    async def _aask(ensemble: EnsembleLLM, items: Sequence[Any], **given: Any) -> Sequence[Answer]:
-        answers: Sequence[Answer] = await ensemble.agenerate(items, **given)
+    async def _aask(ensemble: EnsembleLLM, items: Sequence[Any], **given: Any) -> Sequence[Output]:
+        answers: Sequence[Output] = await ensemble.agenerate(items, **given)
         return answers
 
     def generate(self, prompts: list[str], stop: list[str] | None = None, *args: Any, **kwargs: Any) -> LLMResult:

@@ -75,8 +75,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture
 def forwards(live: EnsembleLLM) -> Iterator[list[int]]:
-    """One entry for every forward of the main model."""
+    """The sequences of every forward of the main model."""
     seen: list[int] = []
-    hook = live.members[0].model.register_forward_hook(lambda *_: seen.append(1))  # type: ignore[attr-defined]
+    hook = live.members[0].model.register_forward_pre_hook(  # type: ignore[attr-defined]
+        lambda _, __, given: seen.append(len(given["input_ids"])), with_kwargs=True
+    )
     yield seen
     hook.remove()

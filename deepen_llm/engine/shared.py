@@ -1,0 +1,286 @@
+"""One engine for all callers: calls from any number of threads and event loops are decoded together.
+
+There is no thread beside the callers'. Of those that wait for tokens, one drives: it steps the engine for all of them,
+until its own call has ended; then another one drives. A caller alone thus pays for nothing, nothing runs where nobody
+waits, and a process that forks or exits leaves no thread behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
+from typing import Any
+from weakref import WeakSet
+
+from typing_extensions import Self
+
+from deepen_llm.engine.engine import Engine
+from deepen_llm.engine.ensemble import Ensemble
+from deepen_llm.engine.sequence import Request
+from deepen_llm.errors import EngineError
+
+_PATIENCE = 1.0  # seconds after which a caller that waits looks whether anybody drives
+
+_engines: WeakSet[SharedEngine] = WeakSet()
+
+
+class SharedEngine:
+    """An engine that many threads and event loops use at once.
+
+    Args:
+        ensemble: The ensemble.
+        batch_size: The most sequences at a time; fewer where their caches would not fit into memory.
+
+    Attributes:
+        ensemble: See above.
+        batch_size: See above.
+    """
+
+    def __init__(self, ensemble: Ensemble, batch_size: int) -> None:
+        self.ensemble, self.batch_size = ensemble, batch_size
+        self._begin()
+        _engines.add(self)
+
+    def _begin(self) -> None:
+        """Begin without calls."""
+        self._engine = Engine(self.ensemble, self.batch_size)
+        self._lock = threading.RLock()  # a garbage collection may close a call inside any of its blocks
+        self._driver: Call | None = None
+        self._calls: list[Call] = []
+        self._opened, self._closed = deque[Call](), deque[Call]()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The state without calls, which stay where they were made."""
+        return {"ensemble": self.ensemble, "batch_size": self.batch_size}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """An engine without calls."""
+        self.__init__(**state)  # type: ignore[misc]
+
+    def open(self, requests: Sequence[Request[Any]], on_step: Callable[[], None] = lambda: None) -> Call:
+        """Add the requests of one call; close the call to abort those that have not ended.
+
+        Args:
+            requests: The requests.
+            on_step: Called in the driving thread after each step that may have added tokens to them.
+        """
+        call = Call(self, requests, on_step)
+        self._opened.append(call)
+        return call
+
+    def turn(self, call: Call, until: Callable[[], bool]) -> Future[None] | None:
+        """What a caller has to do next, while its condition does not hold.
+
+        Args:
+            call: The call.
+            until: The condition.
+
+        Returns:
+            None where the caller is to `drive`; else what to wait for, before it looks again.
+        """
+        with self._lock:
+            if until():
+                return _done()
+            if self._claim(call):
+                return None
+            call.waits = (until, Future())
+            return call.waits[1]
+
+    def drive(self, call: Call, until: Callable[[], bool], *, once: bool = False) -> None:
+        """Step the engine for all callers until a condition holds.
+
+        Args:
+            call: The call that drives.
+            until: The condition.
+            once: Whether to return after one step.
+        """
+        try:
+            while not until():
+                self._settle()
+                self._engine.step()
+                self._report()
+                if once:
+                    break
+        finally:
+            self._release(call)
+            self._sweep(call)
+
+    def close(self, call: Call) -> None:
+        """Abort what has not ended of a call, at once or before the next step; may be called from any thread."""
+        self._closed.append(call)
+        self._sweep(call)
+
+    def _sweep(self, call: Call) -> None:
+        """Abort what closed calls have left, unless another caller drives, who does so before each step."""
+        while self._closed and self._claim(call):
+            self._release(call)
+
+    def _claim(self, call: Call) -> bool:
+        """Whether a call may drive now: nobody else does."""
+        with self._lock:
+            if self._driver is None or self._driver.closed:
+                self._driver = call
+            return self._driver is call
+
+    def _release(self, call: Call) -> None:
+        """Let another caller drive, where this one did."""
+        if self._driver is not call:
+            return
+        self._settle()
+        with self._lock:
+            self._driver = None
+            self._wake_ready()
+            self._wake(next((other for other in (*self._calls, *self._opened) if other.waits), None))
+
+    def _settle(self) -> None:
+        """Add the requests of calls that were opened, and abort those of calls that were closed; by the driver."""
+        while self._opened:
+            call = self._opened.popleft()
+            self._calls.append(call)
+            for request in call.requests:
+                self._engine.add(request, call)
+        while self._closed:
+            call = self._closed.popleft()
+            if call in self._calls:
+                self._calls.remove(call)
+                for request in call.requests:
+                    if not request.ended:
+                        self._engine.abort(request)
+
+    def _report(self) -> None:
+        """Tell calls of a step, and wake those whose condition holds."""
+        for call in self._calls:
+            call.note_step()
+        with self._lock:
+            self._wake_ready()
+
+    def _wake_ready(self) -> None:
+        for call in self._calls:
+            if call.waits and call.waits[0]():
+                self._wake(call)
+
+    def _wake(self, call: Call | None) -> None:
+        if call and call.waits:
+            (_, future), call.waits = call.waits, None
+            if future.set_running_or_notify_cancel():
+                future.set_result(None)
+
+    def _forked(self) -> None:
+        """In a child process: the threads that drove and waited are the parent's."""
+        error = EngineError("the process forked while this call was decoded", hint="ask again in the child process")
+        for request in (request for call in [*self._calls, *self._opened] for request in call.requests):
+            request.failure = None if request.ended else error
+        self._begin()
+
+
+class Call:
+    """The requests of one call, while they are decoded; see `SharedEngine.open`.
+
+    Attributes:
+        requests: The requests.
+        closed: Whether the caller has gone.
+        waits: The condition that the caller waits for, and what wakes it; None while it does not wait.
+    """
+
+    def __init__(self, engine: SharedEngine, requests: Sequence[Request[Any]], on_step: Callable[[], None]) -> None:
+        self.requests, self.closed = requests, False
+        self.waits: tuple[Callable[[], bool], Future[None]] | None = None
+        self._engine, self._on_step, self._told = engine, on_step, False
+
+    def __enter__(self) -> Self:
+        """The call itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the call."""
+        self.close()
+
+    @property
+    def ended(self) -> bool:
+        """Whether all requests have ended."""
+        return all(request.ended for request in self.requests)
+
+    def wait(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Decode until a condition holds, or all requests have ended.
+
+        Raises:
+            BaseException: What made a request fail.
+        """
+        condition = self._condition(until)
+        while not condition():
+            turn = self._engine.turn(self, condition)
+            if turn is None:
+                self._engine.drive(self, condition)
+            else:
+                with suppress(FutureTimeoutError):
+                    turn.result(_PATIENCE)
+        self._check()
+
+    async def async_wait(self, until: Callable[[], bool] = lambda: False) -> None:
+        """The asynchronous `wait`: steps run in a thread."""
+        condition = self._condition(until)
+        while not condition():
+            turn = self._engine.turn(self, condition)
+            if turn is None:
+                await in_thread(self._engine.drive, self, condition, once=True)
+            else:
+                await asyncio.wait([asyncio.wrap_future(turn)], timeout=_PATIENCE)
+        self._check()
+
+    def note_step(self) -> None:
+        """Called by the driver after each step, until all requests have ended."""
+        if self._told:
+            return
+        self._told = self.ended
+        try:
+            self._on_step()
+        except Exception as error:
+            for request in self.requests:
+                request.failure = request.failure or error
+
+    def close(self) -> None:
+        """Abort what has not ended."""
+        if not self.closed:
+            self.closed = True
+            self._engine.close(self)
+
+    def _condition(self, until: Callable[[], bool]) -> Callable[[], bool]:
+        return lambda: any(request.failure for request in self.requests) or self.ended or until()
+
+    def _check(self) -> None:
+        failure = next((request.failure for request in self.requests if request.failure), None)
+        if failure is not None:
+            raise failure
+
+
+async def in_thread(step: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Run a step in a thread; where the caller is cancelled, the step still comes to its end first."""
+    # A future, not a task: a loop that shuts down cancels its tasks, and would not wait for the thread.
+    running = asyncio.get_running_loop().run_in_executor(None, lambda: step(*arguments, **options))
+    try:
+        return await asyncio.shield(running)
+    finally:
+        while not running.done():  # a second cancellation waits for the step, too
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
+
+
+def _done() -> Future[None]:
+    future: Future[None] = Future()
+    future.set_result(None)
+    return future
+
+
+def _after_fork() -> None:
+    for engine in list(_engines):
+        engine._forked()  # noqa: SLF001 - of this module
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
