@@ -404,7 +404,7 @@ def test_ctrl_c_ends_generation_without_a_traceback(paths: list[str]) -> None:
         assert process.stdout is not None
         assert process.stdout.read(1)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=600)
         assert process.returncode == 130
         assert said == b""
 
@@ -427,6 +427,6 @@ def test_ctrl_c_in_a_chat_stops_one_answer_only(paths: list[str]) -> None:
         process.stdin.flush()
         assert process.stdout.read(1)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(b"/exit\n", timeout=60)
+        _, said = process.communicate(b"/exit\n", timeout=600)
         assert process.returncode == 0
         assert said.strip() == b"(stopped)"

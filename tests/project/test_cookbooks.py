@@ -14,7 +14,7 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 def test_they_print_what_they_have_kept() -> None:
     command = [sys.executable, str(FOLDER / "execute.py"), "--check", *map(str, NOTEBOOKS)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)  # noqa: S603
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
 
 
