@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.healing import BACK
@@ -43,17 +44,20 @@ class Contexts:
             for heals, back in zip(self.heals, fusion_back, strict=True)
         ]
         columns = list(zip(*prompts, strict=True)) or [()] * len(members)
-        self.by_member: list[Context] = [
-            member.open(list(column), back=back) for member, column, back in zip(members, columns, backs, strict=True)
-        ]
-        draft_model = ensemble.draft_model
-        self.draft_context: Context = (
-            draft_model.open(list(columns[ensemble.main])) if draft_model else self.by_member[ensemble.main]
-        )
         on_accelerator = [member.device.type != "cpu" for member in members]
         # An accelerator runs asynchronously: started first, it works while the others are read.
         self._read_order = sorted(range(len(members)), key=lambda i: not on_accelerator[i])
-        self.weighing = Weighing(ensemble, columns, given=given)
+        with ExitStack() as opened:  # closed if another one cannot be opened
+            self.by_member = list[Context]()
+            for member, column, back in zip(members, columns, backs, strict=True):
+                self.by_member.append(member.open(list(column), back=back))
+                opened.callback(self.by_member[-1].close)
+            self.draft_context = self.by_member[ensemble.main]
+            if ensemble.draft_model:
+                self.draft_context = ensemble.draft_model.open(list(columns[ensemble.main]))
+                opened.callback(self.draft_context.close)
+            self.weighing = Weighing(ensemble, columns, given=given)
+            opened.pop_all()
 
     @property
     def ids(self) -> list[list[int]]:
@@ -161,16 +165,23 @@ class Contexts:
             healing: See the class.
 
         Raises:
-            LogitsError: See `check`.
+            LogitsError: See `check`. After an error of any kind the new contexts are closed, but for those that were
+                joined already.
         """
         new = Contexts(self.ensemble, prompts, given=given, healing=healing)
-        for i in self._read_order:
-            new.by_member[i].read([()] * len(prompts))
-        new.check()
-        if any(count != 1 for count in copies):
-            new.select([index for index, count in enumerate(copies) for _ in range(count)])
-        for context, other in zip(self._all(), new._all(), strict=True):
-            context.join(other)
+        unjoined = list(new._all())
+        try:
+            for i in self._read_order:
+                new.by_member[i].read([()] * len(prompts))
+            new.check()
+            if any(count != 1 for count in copies):
+                new.select([index for index, count in enumerate(copies) for _ in range(count)])
+            for context in self._all():
+                context.join(unjoined[0])
+                del unjoined[0]
+        except BaseException:
+            _close(unjoined)
+            raise
         self.weighing.join(new.weighing)
         self.heals = [heals or new_heals for heals, new_heals in zip(self.heals, new.heals, strict=True)]
 
@@ -192,12 +203,17 @@ class Contexts:
         ]
 
     def close(self) -> None:
-        """Free all contexts."""
-        for context in self._all():
-            context.close()
+        """Free all contexts, the others too where one raises an error."""
+        _close(self._all())
 
     def _all(self) -> list[Context]:
         return [*self.by_member, self.draft_context] if self.ensemble.draft_model else self.by_member
+
+
+def _close(contexts: Sequence[Context]) -> None:
+    with ExitStack() as closing:
+        for context in contexts:
+            closing.callback(context.close)
 
 
 def _ids(tokens: Sequence[Sequence[Token]]) -> list[Draft]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from typing import NamedTuple
 
@@ -83,17 +84,18 @@ class Engine:
         """
         if not self.has_unfinished:
             return []
-        try:
+        with self._dropping_all_on_errors():
             return self._step()
-        except BaseException:
-            self.close()
-            raise
 
     def abort(self, request: Request[TokenSequence]) -> None:
-        """Drop a request, and free at once what it holds; the others go on. One that is finished is left as it is."""
+        """Drop a request, and free at once what it holds; the others go on. One that is finished is left as it is.
+
+        After an error of any kind all requests are dropped, as in `step`.
+        """
         self._scheduler.remove(request)
         dropped = set(map(id, request.sequences))
-        self._keep([i for i, sequence in enumerate(self._sequences) if id(sequence) not in dropped])
+        with self._dropping_all_on_errors():
+            self._keep([i for i, sequence in enumerate(self._sequences) if id(sequence) not in dropped])
 
     def close(self) -> None:
         """Drop all requests, and free what they hold."""
@@ -101,6 +103,15 @@ class Engine:
         contexts, self._contexts, self._sequences = self._contexts, None, []
         if contexts:
             contexts.close()
+
+    @contextmanager
+    def _dropping_all_on_errors(self) -> Iterator[None]:
+        """Drop all requests on an error: of the members' contexts, some may have changed and others not."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     def _step(self) -> list[TokenSequence]:
         contexts = self._start_waiting()

@@ -16,7 +16,7 @@ from deepen_llm.engine.lookahead import GateState
 from deepen_llm.engine.report import StepReport
 from deepen_llm.engine.sharpening import sharpened
 from deepen_llm.engine.tokens import Boundary, Token
-from deepen_llm.engine.weighing import Weighed
+from deepen_llm.engine.weighing import Weighed, check_weights
 from deepen_llm.errors import LogitsError
 from deepen_llm.fusion.past import Past
 from deepen_llm.fusion.surfaces.expected import Evidence
@@ -66,11 +66,14 @@ class Fused:
         """Wait for the fused logits.
 
         Raises:
-            LogitsError: One of them is NaN.
+            ConfigError: The aggregation weights at a position are negative or NaN, or their sum is not 1.
+            LogitsError: The fused logits at a position are NaN, ``+inf`` or all ``-inf``.
         """
-        if self.logits.isnan().any():
+        check_weights(self.report.weights)
+        if not self.logits.amax(-1).isfinite().all():
             raise LogitsError(
-                "the fused distribution is NaN", hint="with fusion='deepen' lower relr, or use fusion='surface'"
+                "the fused logits are no distribution (NaN, +inf or all -inf)",
+                hint="with fusion='deepen' lower relr, or use fusion='surface'",
             )
 
 
@@ -219,6 +222,8 @@ def _healed(contexts: Contexts, read: _Read, closed: Sequence[str]) -> frozenset
 def _end_by_policy(ensemble: Ensemble, fused: Tensor, main_logits: Tensor) -> Tensor:
     """Under ``eos_policy="main"`` a text ends where an end-of-text token is the main model's likeliest, and only there.
 
+    Where it does not end and the fused probability of all other tokens is 0, the main model's logits of these are taken.
+
     Args:
         ensemble: The ensemble.
         fused: Fused logits, ``[P, V_m]``.
@@ -230,5 +235,6 @@ def _end_by_policy(ensemble: Ensemble, fused: Tensor, main_logits: Tensor) -> Te
     is_end = torch.zeros(fused.shape[-1], dtype=torch.bool).index_fill(0, torch.tensor(ends), True)
     is_end = is_end.to(fused.device, non_blocking=True)
     ends_here = is_end[main_logits.argmax(-1)].unsqueeze(-1)  # [P, 1]
-    forced_end = torch.where(is_end, main_logits, -torch.inf)
-    return torch.where(ends_here, forced_end, torch.where(is_end, -torch.inf, fused))
+    certain_end = (fused.isneginf() | is_end).all(-1, keepdim=True) & (fused.amax(-1, keepdim=True) > -torch.inf)
+    going_on = torch.where(certain_end, main_logits, fused).masked_fill(is_end, -torch.inf)
+    return torch.where(ends_here, main_logits.masked_fill(~is_end, -torch.inf), going_on)
