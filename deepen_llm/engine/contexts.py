@@ -35,8 +35,7 @@ class Contexts:
         self, ensemble: Ensemble, prompts: Sequence[EncodedPrompt], *, given: bool = False, healing: bool = False
     ) -> None:
         self.ensemble, members = ensemble, ensemble.members
-        chosen_from = ensemble.vocabulary.fingerprint
-        self._takes_tokens = [member.vocabulary.fingerprint == chosen_from for member in members]
+        self._takes_tokens = ensemble.takes_tokens
         fusion_back = [0 if takes_tokens else ensemble.fusion.back for takes_tokens in self._takes_tokens]
         self.heals = [healing and not back for back in fusion_back]
         backs = [
@@ -70,11 +69,11 @@ class Contexts:
         return self._read_order
 
     def takes_tokens(self, member: int) -> bool:
-        """Whether a member, by its index, has the main model's vocabulary, so that it appends token ids."""
+        """Whether a member, by its index, has the vocabulary that tokens are chosen from, so that it appends ids."""
         return self._takes_tokens[member]
 
     def as_inputs(self, tokens: Sequence[Sequence[Token]]) -> list[list[Draft]]:
-        """What each member reads of these tokens: their ids where it has the main model's vocabulary, else their text.
+        """What each member reads of these tokens: their ids where it has the ensemble's vocabulary, else their text.
 
         Args:
             tokens: For each sequence, tokens that follow, or may follow.

@@ -86,7 +86,7 @@ class StepReport:
         return TokenTrace(
             chosen=chosen,
             main_choice=main_choice,
-            changed=chosen.token != main_choice.token,
+            changed=not self._is_same(chosen.token, main_choice.token),
             members=self._views(position, logprobs),
             fused=_top(vocabulary, fused, _TOP),
             reason=reason,
@@ -95,6 +95,16 @@ class StepReport:
             moved_by=moved_by,
             search_path=() if self._closed[position] else self._search_path(position, token),
         )
+
+    def _is_same(self, token: int, main_token: int) -> bool:
+        """Whether a token is the main model's token, by what it spells where the vocabularies differ."""
+        ensemble = self._ensemble
+        if not ensemble.fusion.has_own_vocabulary:
+            return token == main_token
+        vocabulary, main = ensemble.vocabulary, ensemble.main_model.vocabulary
+        if token in vocabulary.end_of_text or main_token in main.end_of_text:
+            return token in vocabulary.end_of_text and main_token in main.end_of_text
+        return vocabulary.surfaces[token] == main.surfaces[main_token]
 
     def _logprobs(self, position: int) -> dict[int, Tensor]:
         """Log-probabilities by member, ``[V_i]`` each; of the main model alone where the boundary was closed."""
@@ -122,7 +132,7 @@ class StepReport:
         """The member that moved the token away from the main model's choice, if any, and why it was chosen."""
         if closed := self._closed[position]:
             return None, f"the main model alone: {closed}"
-        if chosen.token == main_choice.token:
+        if self._is_same(chosen.token, main_choice.token):
             origin = self._origin(self._ensemble.main, position, chosen.token)
             return None, f"the main model's own choice{origin}"
         moved_by, why = self._moved_by(position, chosen.token, logprobs)
@@ -137,7 +147,11 @@ class StepReport:
     def _moved_by(self, position: int, token: int, logprobs: Mapping[int, Tensor]) -> tuple[str | None, str]:
         """The member that moved a token away from the main model's choice, and in words why."""
         main = self._ensemble.main
-        weights, by_main = self.weights[position].tolist(), float(logprobs[main][token].exp())
+        weights = self.weights[position].tolist()
+        if self._ensemble.fusion.has_own_vocabulary:
+            by_main = self._probability_of(main, position, token, logprobs[main])
+        else:
+            by_main = float(logprobs[main][token].exp())
         others = [i for i in logprobs if i != main and weights[i] > 0]
         probabilities = {i: self._probability_of(i, position, token, logprobs[i]) for i in others}
         likelier = [i for i in others if probabilities[i] > by_main]

@@ -13,6 +13,7 @@ from torch import Tensor
 from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.likelihood import prompt_weights
 from deepen_llm.engine.lookahead import GateState, agreeing
+from deepen_llm.engine.own_vocabulary import weights_of_readers
 from deepen_llm.engine.tokens import Token
 from deepen_llm.errors import ConfigError
 from deepen_llm.fusion.past import Past
@@ -162,6 +163,8 @@ class Weighing:
         if ensemble.gate.when == "safe" and ahead and count > 1:
             agreed = agreeing(ensemble.members, ensemble.main, ahead, logits, weights)
             closed = [reason or "members agree" * agree for reason, agree in zip(closed, agreed, strict=True)]
+        if ensemble.fusion.has_own_vocabulary and not ensemble.fusion.back:
+            weights = weights_of_readers(weights, past.unfinished, ensemble.takes_tokens)
         is_closed = torch.tensor([[bool(reason)] for reason in closed], device=weights.device)  # [P, 1]
         weights = torch.where(is_closed, torch.eye(count, device=weights.device)[ensemble.main], weights)
         return Weighed(ensemble.fusion.fuse(logits, weights, past, parts), weights, closed)

@@ -159,7 +159,7 @@ def _check_open(messages: Sequence[Message]) -> None:
 
 
 def encode_continuation(ensemble: Ensemble, prompt: EncodedPrompt, text: str) -> list[int]:
-    """The main model's token ids of a text that follows a prompt.
+    """The token ids of a text that follows a prompt, in the ensemble's vocabulary.
 
     Raises:
         PromptError: It is no text, or empty.
@@ -173,12 +173,15 @@ def encode_continuation(ensemble: Ensemble, prompt: EncodedPrompt, text: str) ->
     ]
     for member, encoded, ids in zip(ensemble.members, prompt, continued, strict=True):
         _check_length(member, len(encoded.ids) + len(ids), "prompt and continuation")
-    _check_parts(ensemble, prompt, continued)
-    return continued[ensemble.main]
+    tokens = ensemble.tokens_in(continued)
+    _check_parts(ensemble, prompt, continued, tokens)
+    return tokens
 
 
-def _check_parts(ensemble: Ensemble, prompt: EncodedPrompt, continued: Sequence[Sequence[int]]) -> None:
-    """Check that the parts of a continuation fit: behind each main-model token, every member reads what is before it.
+def _check_parts(
+    ensemble: Ensemble, prompt: EncodedPrompt, continued: Sequence[Sequence[int]], tokens: Sequence[int]
+) -> None:
+    """Check that the parts of a continuation fit: behind each of its tokens, every member reads what is before it.
 
     A text that ends inside a word may take more tokens than the whole. Only the last parts can be too long, since each
     of a token's bytes takes at most one.
@@ -186,7 +189,6 @@ def _check_parts(ensemble: Ensemble, prompt: EncodedPrompt, continued: Sequence[
     Raises:
         ContextLengthError: See `encode_continuation`.
     """
-    tokens = continued[ensemble.main]
     size = sum(len(ensemble.vocabulary.surfaces[token] or b"") for token in tokens)
     for member, encoded, ids in zip(ensemble.members, prompt, continued, strict=True):
         window = member.context_length

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from deepen_llm import EnsembleLLM
 from deepen_llm.engine.engine import Engine
+from deepen_llm.engine.sequence import Request
 from deepen_llm.errors import ConfigError, LogitsError
 from deepen_llm.fusion import METHODS, AggregationWeights
 from deepen_llm.fusion.base import Fusible, Fusion, FusionMethod
@@ -106,6 +107,8 @@ def test_an_abort_that_fails_drops_all_requests(member: int) -> None:
     llm = EnsembleLLM(failing())
     requests = Requests(llm.ensemble, llm.settings)
     engine, (first, second) = Engine(llm.ensemble, 16), requests.for_prompts(PROMPTS[:2], {}).requests
+    assert isinstance(first, Request)
+    assert isinstance(second, Request)
     engine.add(first)
     engine.add(second)
     engine.step()
