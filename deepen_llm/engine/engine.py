@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from typing import NamedTuple
+from weakref import WeakSet
 
 from deepen_llm.engine.advancing import Advance, advance
 from deepen_llm.engine.contexts import Contexts
@@ -15,6 +16,7 @@ from deepen_llm.engine.fusing import Fused, fuse
 from deepen_llm.engine.scheduler import Scheduler
 from deepen_llm.engine.sequence import Request, TokenSequence
 from deepen_llm.engine.tokens import Token
+from deepen_llm.errors import ConfigError
 
 
 class Forward(NamedTuple):
@@ -52,6 +54,7 @@ class Engine:
         self._scheduler, self._drafter = Scheduler(ensemble, batch_size), Drafter(ensemble)
         self._contexts: Contexts | None = None  # of the running sequences, in their order
         self._sequences: list[TokenSequence] = []
+        self._added = WeakSet[Request[TokenSequence]]()
 
     @property
     def waiting(self) -> Sequence[Request[TokenSequence]]:
@@ -69,7 +72,14 @@ class Engine:
         return bool(self._scheduler.waiting or self._scheduler.running)
 
     def add(self, request: Request[TokenSequence]) -> None:
-        """Let a request wait; it runs as soon as there is room."""
+        """Let a request wait; it runs as soon as there is room.
+
+        Raises:
+            ConfigError: It was added before: its sequences go on from where they are, and cannot begin again.
+        """
+        if request in self._added or any(sequence.begun for sequence in request.sequences):
+            raise ConfigError("a request that was added before", hint="make a new request for the same prompt")
+        self._added.add(request)
         self._scheduler.waiting.append(request)
 
     def step(self) -> list[TokenSequence]:
