@@ -184,7 +184,7 @@ class LazyEnsemble:
         """
         if model is None or model == "+".join(self.names):
             return self.names
-        names = tuple(model.split("+"))
+        names = _joined(model, self.names)
         for index, name in enumerate(names):
             if name not in self.names or name in names[:index]:
                 wrong = "named twice" if name in self.names else "no member of this ensemble"
@@ -242,6 +242,18 @@ def _identity(
         "gate": {**({"class": _class_of(settings.gate)} if settings.own_parts else {}), **settings.gate.model_dump()},
         "eos_policy": settings.eos_policy,
     }
+
+
+def _joined(model: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names that are joined by ``+``, which a name itself may contain; unknown ones as they stand between two."""
+    if model in names:
+        return (model,)
+    beginnings = [name for name in sorted(names, key=len, reverse=True) if model.startswith(f"{name}+")]
+    for name in beginnings:
+        rest = _joined(model[len(name) + 1 :], names)
+        if set(rest) <= set(names):
+            return name, *rest
+    return tuple(model.split("+"))
 
 
 def _named_by(given: EnsembleLLM | EnsembleConfig) -> EnsembleConfig | None:

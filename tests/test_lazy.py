@@ -14,6 +14,7 @@ import pytest
 from deepen_llm import Bayes, EnsembleLLM, GenerationOptions, LazyEnsemble, specialists
 from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.errors import ConfigError, LoadError
+from deepen_llm.members.local.member import LocalMember
 from tests.models import small
 
 PATHS = specialists.paths()[:2]
@@ -113,6 +114,19 @@ def test_some_members_answer_as_an_ensemble_of_them() -> None:
     alone = EnsembleLLM.from_pretrained(PATHS[1:]).generate(PROMPT, max_new_tokens=6)
     assert lazy.load("curie").generate(PROMPT, max_new_tokens=6) == alone
     assert lazy.load("curie").members[0] is lazy.load().members[1]
+
+
+def test_a_name_may_contain_what_joins_names() -> None:
+    kinds = {"c++": ("llama", "byte_level_bpe"), "c": ("gpt_neox", "sentencepiece_bpe"), "+d": ("qwen2", "wordpiece")}
+    lazy = LazyEnsemble.of(
+        ensemble=EnsembleLLM([LocalMember(*small(*kind), name=name) for name, kind in kinds.items()])
+    )
+    for names in (("c++",), ("c",), ("c++", "c"), ("c", "c++"), ("c++", "+d"), ("+d", "c", "c++"), tuple(kinds)):
+        assert lazy.chosen("+".join(names)) == names
+        assert tuple(member.name for member in lazy.load("+".join(names)).members) == names
+    for model, unknown in (("c++ d", "c"), ("c+e", "e"), ("c+c", "named twice")):
+        with pytest.raises(ConfigError, match=unknown):
+            lazy.chosen(model)
 
 
 MISTAKES: list[tuple[Callable[[], object], str]] = [

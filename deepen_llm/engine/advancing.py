@@ -90,7 +90,7 @@ def _choose(
         positions, here = [fused.position_of(i, depth) for i in following], [answers[i] for i in following]
         chosen = choose_by_group(
             [answer.sampling for answer in here],
-            constrained(*fused.logits_at(positions), here),
+            constrained(*fused.logits_at(positions), here, own=contexts.ensemble.fusion.has_own_vocabulary),
             [answer.ids for answer in here],
             [answer.generator for answer in here],
         )
@@ -110,16 +110,17 @@ def _goes_on(answer: Answer, taken: Sequence[Token], draft: Sequence[Token]) -> 
     return not answer.finished and len(taken) <= len(draft) and taken[-1].id == draft[len(taken) - 1].id
 
 
-def constrained(fused: Tensor, main_logits: Tensor, answers: Sequence[Answer]) -> Tensor:
+def constrained(fused: Tensor, main_logits: Tensor, answers: Sequence[Answer], *, own: bool = False) -> Tensor:
     """The fused logits, ``-inf`` where an answer's structure allows no token, ``[B, V_m]``.
 
     Where the fused probability of all allowed tokens is 0, as small ones become in fp32, the main model's logits of
-    these tokens are taken.
+    these tokens are taken; in a vocabulary of the fusion method's own, all of them are equally likely then.
 
     Args:
         fused: Fused logits, ``[B, V_m]``.
         main_logits: The main model's logits, ``[B, V_m]``.
         answers: The answers.
+        own: Whether the fused logits are over a vocabulary of the fusion method's own.
     """
     masks = [answer.allowed() for answer in answers]
     if all(mask is None for mask in masks):
@@ -128,4 +129,5 @@ def constrained(fused: Tensor, main_logits: Tensor, answers: Sequence[Answer]) -
     barred = ~torch.stack([free if mask is None else mask for mask in masks]).to(fused.device)
     logits = fused.masked_fill(barred, -torch.inf)
     impossible = logits.isneginf().all(-1, keepdim=True)  # [B, 1]
-    return torch.where(impossible, main_logits.masked_fill(barred, -torch.inf), logits)
+    instead = torch.zeros_like(fused) if own else main_logits
+    return torch.where(impossible, instead.masked_fill(barred, -torch.inf), logits)

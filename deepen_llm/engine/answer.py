@@ -68,6 +68,11 @@ class Answer(TokenSequence):
         self._trace: list[TokenTrace] = []
 
     @property
+    def begun(self) -> bool:
+        """See `TokenSequence`."""
+        return bool(self.tokens)
+
+    @property
     def finished(self) -> bool:
         """See `TokenSequence`."""
         return self.finish_reason is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.healing import BACK
@@ -35,8 +36,7 @@ class Contexts:
         self, ensemble: Ensemble, prompts: Sequence[EncodedPrompt], *, given: bool = False, healing: bool = False
     ) -> None:
         self.ensemble, members = ensemble, ensemble.members
-        chosen_from = ensemble.vocabulary.fingerprint
-        self._takes_tokens = [member.vocabulary.fingerprint == chosen_from for member in members]
+        self._takes_tokens = ensemble.takes_tokens
         fusion_back = [0 if takes_tokens else ensemble.fusion.back for takes_tokens in self._takes_tokens]
         self.heals = [healing and not back for back in fusion_back]
         backs = [
@@ -44,17 +44,20 @@ class Contexts:
             for heals, back in zip(self.heals, fusion_back, strict=True)
         ]
         columns = list(zip(*prompts, strict=True)) or [()] * len(members)
-        self.by_member: list[Context] = [
-            member.open(list(column), back=back) for member, column, back in zip(members, columns, backs, strict=True)
-        ]
-        draft_model = ensemble.draft_model
-        self.draft_context: Context = (
-            draft_model.open(list(columns[ensemble.main])) if draft_model else self.by_member[ensemble.main]
-        )
         on_accelerator = [member.device.type != "cpu" for member in members]
         # An accelerator runs asynchronously: started first, it works while the others are read.
         self._read_order = sorted(range(len(members)), key=lambda i: not on_accelerator[i])
-        self.weighing = Weighing(ensemble, columns, given=given)
+        with ExitStack() as opened:  # closed if another one cannot be opened
+            self.by_member = list[Context]()
+            for member, column, back in zip(members, columns, backs, strict=True):
+                self.by_member.append(member.open(list(column), back=back))
+                opened.callback(self.by_member[-1].close)
+            self.draft_context = self.by_member[ensemble.main]
+            if ensemble.draft_model:
+                self.draft_context = ensemble.draft_model.open(list(columns[ensemble.main]))
+                opened.callback(self.draft_context.close)
+            self.weighing = Weighing(ensemble, columns, given=given)
+            opened.pop_all()
 
     @property
     def ids(self) -> list[list[int]]:
@@ -67,11 +70,11 @@ class Contexts:
         return self._read_order
 
     def takes_tokens(self, member: int) -> bool:
-        """Whether a member, by its index, has the main model's vocabulary, so that it appends token ids."""
+        """Whether a member, by its index, has the vocabulary that tokens are chosen from, so that it appends ids."""
         return self._takes_tokens[member]
 
     def as_inputs(self, tokens: Sequence[Sequence[Token]]) -> list[list[Draft]]:
-        """What each member reads of these tokens: their ids where it has the main model's vocabulary, else their text.
+        """What each member reads of these tokens: their ids where it has the ensemble's vocabulary, else their text.
 
         Args:
             tokens: For each sequence, tokens that follow, or may follow.
@@ -160,18 +163,32 @@ class Contexts:
             copies: For each prompt, how many sequences continue it.
 
         Raises:
-            LogitsError: See `check`.
+            LogitsError: See `check`. After an error of any kind the new contexts are closed, but for those that were
+                joined already.
         """
-        for i in self._read_order:
-            self.by_member[i].read([()] * len(copies))
-        self.check()
-        if any(count != 1 for count in copies):
-            self.select([index for index, count in enumerate(copies) for _ in range(count)])
+        try:
+            for i in self._read_order:
+                self.by_member[i].read([()] * len(copies))
+            self.check()
+            if any(count != 1 for count in copies):
+                self.select([index for index, count in enumerate(copies) for _ in range(count)])
+        except BaseException:
+            self.close()
+            raise
 
     def join(self, new: Contexts) -> None:
-        """Take over the sequences of other contexts, behind the own ones; the other contexts cannot be used then."""
-        for context, other in zip(self._all(), new._all(), strict=True):
-            context.join(other)
+        """Take over the sequences of other contexts, behind the own ones; the other contexts cannot be used then.
+
+        After an error of any kind the other contexts are closed, but for those that were joined already.
+        """
+        unjoined = list(new._all())
+        try:
+            for context in self._all():
+                context.join(unjoined[0])
+                del unjoined[0]
+        except BaseException:
+            _close(unjoined)
+            raise
         self.weighing.join(new.weighing)
         self.heals = [heals or new_heals for heals, new_heals in zip(self.heals, new.heals, strict=True)]
 
@@ -193,12 +210,17 @@ class Contexts:
         ]
 
     def close(self) -> None:
-        """Free all contexts."""
-        for context in self._all():
-            context.close()
+        """Free all contexts, the others too where one raises an error."""
+        _close(self._all())
 
     def _all(self) -> list[Context]:
         return [*self.by_member, self.draft_context] if self.ensemble.draft_model else self.by_member
+
+
+def _close(contexts: Sequence[Context]) -> None:
+    with ExitStack() as closing:
+        for context in contexts:
+            closing.callback(context.close)
 
 
 def _error_of(context: Context) -> LogitsError | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Sequence
 from itertools import chain, groupby
 from typing import NamedTuple
+from weakref import WeakSet
 
 from deepen_llm.engine.advancing import Advance, advance
 from deepen_llm.engine.contexts import Contexts
@@ -14,7 +15,7 @@ from deepen_llm.engine.fusing import Fused, fuse
 from deepen_llm.engine.scheduler import Scheduler
 from deepen_llm.engine.sequence import Request, TokenSequence
 from deepen_llm.engine.tokens import Token
-from deepen_llm.errors import EngineError, LogitsError
+from deepen_llm.errors import ConfigError, EngineError, LogitsError
 
 
 class Forward(NamedTuple):
@@ -57,6 +58,7 @@ class Engine:
         self._scheduler, self._drafter = Scheduler(ensemble, batch_size), Drafter(ensemble)
         self._contexts: Contexts | None = None  # of the running sequences, in their order
         self._sequences: list[TokenSequence] = []
+        self._added = WeakSet[Request[TokenSequence]]()
 
     @property
     def waiting(self) -> Sequence[Request[TokenSequence]]:
@@ -79,7 +81,13 @@ class Engine:
         Args:
             request: The request.
             caller: Who adds it: the first requests of all callers begin before the second ones.
+
+        Raises:
+            ConfigError: It was added before: its sequences go on from where they are, and cannot begin again.
         """
+        if request in self._added or any(sequence.begun for sequence in request.sequences):
+            raise ConfigError("a request that was added before", hint="make a new request for the same prompt")
+        self._added.add(request)
         self._scheduler.add(request, caller)
 
     def step(self) -> list[TokenSequence]:
@@ -102,7 +110,10 @@ class Engine:
         return []
 
     def abort(self, request: Request[TokenSequence]) -> None:
-        """Drop a request, and free at once what it holds; the others go on. One that is finished is left as it is."""
+        """Drop a request, and free at once what it holds; the others go on. One that is finished is left as it is.
+
+        An error while they are separated concerns all running requests, as in `step`.
+        """
         self._scheduler.remove([request])
         dropped = set(map(id, request.sequences))
         try:
@@ -140,13 +151,11 @@ class Engine:
 
     def _prefill(self, contexts: Contexts, requests: Sequence[Request[TokenSequence]]) -> None:
         """Read the prompts of requests whose contexts are opened in one way; each alone where reading them fails."""
-        (given, healing), new = _reading(requests[0]), None
+        given, healing = _reading(requests[0])
         try:
             new = Contexts(self._ensemble, [request.prompt for request in requests], given=given, healing=healing)
             new.prefill([len(request.sequences) for request in requests])
         except Exception as error:
-            if new:
-                new.close()
             if len(requests) == 1:
                 self._fail(requests, error)
                 return
@@ -192,8 +201,8 @@ class Engine:
     def _drop(self, requests: Collection[Request[TokenSequence]], error: BaseException) -> None:
         """Drop running requests that cannot go on; the contexts are freed where no other one runs."""
         self._fail(requests, error)
-        dropped = {id(sequence) for request in requests for sequence in request.sequences}
-        going_on = [i for i, sequence in enumerate(self._sequences) if id(sequence) not in dropped]
+        running = {id(sequence) for request in self.running for sequence in request.sequences}
+        going_on = [i for i, sequence in enumerate(self._sequences) if id(sequence) in running]
         if going_on:
             self._keep(going_on)
         else:

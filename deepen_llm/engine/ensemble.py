@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from deepen_llm.engine.healing import Healer
+from deepen_llm.engine.own_vocabulary import check_own_vocabulary, readers, tokens_of
 from deepen_llm.fusion import AggregationWeights, Fusion
 from deepen_llm.fusion.gate import Gate
 from deepen_llm.fusion.surfaces.correspondence import Tokens
@@ -40,6 +41,14 @@ class Ensemble:
     draft_model: Member | None = None
     gate: Gate = field(default_factory=Gate)
 
+    def __post_init__(self) -> None:
+        """Check that tokens can be chosen from the fusion method's vocabulary.
+
+        Raises:
+            ConfigError: See `check_own_vocabulary`.
+        """
+        check_own_vocabulary(self.fusion, self.members, self.gate, self.draft_tokens)
+
     @property
     def main_model(self) -> Member:
         """The main model."""
@@ -51,6 +60,11 @@ class Ensemble:
         return self.fusion.vocabulary
 
     @cached_property
+    def takes_tokens(self) -> Sequence[bool]:
+        """Which members read the chosen tokens as they are; the others read their text."""
+        return readers(self.vocabulary, self.members)
+
+    @cached_property
     def healer(self) -> Healer:
         """Corrects what members predict after prompts that end inside a token."""
         return Healer(self.members)
@@ -59,6 +73,27 @@ class Ensemble:
     def main_tokens(self) -> Tokens:
         """The main model's tokens, sorted by their surfaces."""
         return Tokens(self.main_model)
+
+    def tokens_in(self, encoded: Sequence[Sequence[int]], *, skip_unknown: bool = False) -> list[int]:
+        """A text in the tokens of `vocabulary`, from its token ids in each member.
+
+        They are those of the main model, or of another member that has this vocabulary; where there is none, the
+        longest token that fits at each place.
+
+        Args:
+            encoded: For each member, the token ids of the text.
+            skip_unknown: Leave out bytes that no token begins with.
+
+        Raises:
+            PromptError: See `tokens_of`.
+        """
+        if not self.fusion.has_own_vocabulary:
+            return list(encoded[self.main])
+        if any(self.takes_tokens):
+            return list(encoded[self.takes_tokens.index(True)])
+        surfaces = self.main_model.vocabulary.surfaces
+        text = b"".join(surfaces[id_] or b"" for id_ in encoded[self.main])
+        return tokens_of(self.vocabulary, text, skip_unknown=skip_unknown)
 
     def tokens_left(self, lengths: Sequence[int]) -> TokenBudget:
         """How many tokens fit into the members' context windows behind a text.
@@ -70,5 +105,7 @@ class Ensemble:
             (member.context_length or sys.maxsize) - length
             for member, length in zip(self.members, lengths, strict=True)
         ]
+        if self.fusion.has_own_vocabulary:  # no member reads one token for each that is chosen
+            return TokenBudget(sys.maxsize, min(left))
         main = left.pop(self.main)
         return TokenBudget(main, min(left, default=sys.maxsize))

@@ -17,7 +17,7 @@ from deepen_llm.engine.lookahead import GateState
 from deepen_llm.engine.report import StepReport
 from deepen_llm.engine.sharpening import sharpened
 from deepen_llm.engine.tokens import Boundary, Token
-from deepen_llm.engine.weighing import Weighed
+from deepen_llm.engine.weighing import Weighed, check_weights
 from deepen_llm.errors import LogitsError
 from deepen_llm.fusion.past import Past
 from deepen_llm.fusion.surfaces.expected import Evidence
@@ -67,12 +67,14 @@ class Fused:
         """Wait for the fused logits.
 
         Raises:
-            LogitsError: One of them is NaN.
+            ConfigError: The aggregation weights at a position are negative or NaN, or their sum is not 1.
+            LogitsError: The fused logits at a position are NaN, ``+inf`` or all ``-inf``.
         """
-        bad = self.logits.isnan().any(-1).nonzero()[:, 0].tolist()
+        check_weights(self.report.weights)
+        bad = (~self.logits.amax(-1).isfinite()).nonzero()[:, 0].tolist()
         if bad:
             raise LogitsError(
-                "the fused distribution is NaN",
+                "the fused logits are no distribution (NaN, +inf or all -inf)",
                 hint="with fusion='deepen' lower relr, or use fusion='surface'",
                 sequences={bisect_right(self._first, position) - 1 for position in bad},
             )
@@ -139,6 +141,8 @@ def to_reread(
     healed = [index for position, index in zip(positions, sequences, strict=True) if position in fused.healed]
     if not contexts.ensemble.fusion.rereads or all(map(contexts.takes_tokens, range(len(contexts.by_member)))):
         return healed
+    if contexts.ensemble.fusion.has_own_vocabulary:  # none of the tokens is the main model's choice
+        return [*dict.fromkeys([*healed, *sequences])]
     _, main_logits = fused.logits_at(positions)
     likeliest = main_logits.argmax(-1).tolist()
     moved = [
@@ -223,16 +227,28 @@ def _healed(contexts: Contexts, read: _Read, closed: Sequence[str]) -> frozenset
 def _end_by_policy(ensemble: Ensemble, fused: Tensor, main_logits: Tensor) -> Tensor:
     """Under ``eos_policy="main"`` a text ends where an end-of-text token is the main model's likeliest, and only there.
 
+    Where it does not end and all other tokens have a fused probability of 0, the main model's logits of them are taken.
+
     Args:
         ensemble: The ensemble.
         fused: Fused logits, ``[P, V_m]``.
         main_logits: The main model's logits, ``[P, V_m]``.
     """
-    ends = list(ensemble.vocabulary.end_of_text)
+    ends = ensemble.vocabulary.end_of_text
     if ensemble.eos_policy != "main" or not ends:
         return fused
-    is_end = torch.zeros(fused.shape[-1], dtype=torch.bool).index_fill(0, torch.tensor(ends), True)
-    is_end = is_end.to(fused.device, non_blocking=True)
-    ends_here = is_end[main_logits.argmax(-1)].unsqueeze(-1)  # [P, 1]
-    forced_end = torch.where(is_end, main_logits, -torch.inf)
-    return torch.where(ends_here, forced_end, torch.where(is_end, -torch.inf, fused))
+    is_end = _mask(ends, fused)
+    ends_here = _mask(ensemble.main_model.vocabulary.end_of_text, main_logits)[main_logits.argmax(-1)]
+    ends_here = ends_here.unsqueeze(-1)  # [P, 1]
+    if ensemble.fusion.has_own_vocabulary:
+        certain = torch.where(_mask(ends[:1], fused), 0.0, -torch.inf)
+        return torch.where(ends_here, certain, fused.masked_fill(is_end, -torch.inf))
+    certain_end = (fused.isneginf() | is_end).all(-1, keepdim=True) & (fused.amax(-1, keepdim=True) > -torch.inf)
+    going_on = torch.where(certain_end, main_logits, fused).masked_fill(is_end, -torch.inf)
+    return torch.where(ends_here, main_logits.masked_fill(~is_end, -torch.inf), going_on)
+
+
+def _mask(tokens: Sequence[int], logits: Tensor) -> Tensor:
+    """Which tokens are these, bool ``[V]``."""
+    chosen = torch.zeros(logits.shape[-1], dtype=torch.bool).index_fill(0, torch.tensor(tokens, dtype=torch.long), True)
+    return chosen.to(logits.device, non_blocking=True)

@@ -22,8 +22,10 @@ def closed_before_reading(ensemble: Ensemble, boundaries: Sequence[Boundary]) ->
     """Why boundaries are closed whatever the members predict, ``[P]``.
 
     Inside a character only the main model has read the last bytes, unless the fusion method reads the other members at
-    earlier boundaries.
+    earlier boundaries. A fusion method with a vocabulary of its own is asked everywhere.
     """
+    if ensemble.fusion.has_own_vocabulary:
+        return [""] * len(boundaries)
     return [
         "inside a character"
         if boundary.unfinished and not ensemble.fusion.back

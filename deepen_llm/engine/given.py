@@ -32,6 +32,11 @@ class GivenSequence(TokenSequence):
         self._scored: list[ScoredToken] = []
 
     @property
+    def begun(self) -> bool:
+        """See `TokenSequence`."""
+        return bool(self._scored)
+
+    @property
     def finished(self) -> bool:
         """See `TokenSequence`."""
         return len(self._scored) == len(self._ids)

@@ -32,6 +32,7 @@ class StepReport:
 
     Attributes:
         logits: See above.
+        weights: See above.
         main: The main model's logits, ``[P, V_m]``.
     """
 
@@ -49,7 +50,7 @@ class StepReport:
         main = logits[ensemble.main]
         assert main is not None  # noqa: S101 - the main model is always read
         self.logits, self.main = logits, main
-        self._ensemble, self._weights, self._fused, self._closed = ensemble, weights, fused, closed
+        self._ensemble, self.weights, self._fused, self._closed = ensemble, weights, fused, closed
         self._fused_evidence = past.evidence if past else {}
         self._evidence = {**(healed or {}), **self._fused_evidence}
 
@@ -59,7 +60,7 @@ class StepReport:
 
     @cached_property
     def _has_others(self) -> list[bool]:
-        has_others: list[bool] = (self._weights[:, self._ensemble.main] < 1).tolist()
+        has_others: list[bool] = (self.weights[:, self._ensemble.main] < 1).tolist()
         return has_others
 
     def logprob(self, position: int, token: int, count: int) -> TokenLogprob:
@@ -85,7 +86,7 @@ class StepReport:
         return TokenTrace(
             chosen=chosen,
             main_choice=main_choice,
-            changed=chosen.token != main_choice.token,
+            changed=not self._is_same(chosen.token, main_choice.token),
             members=self._views(position, logprobs),
             fused=_top(vocabulary, fused, _TOP),
             reason=reason,
@@ -94,6 +95,16 @@ class StepReport:
             moved_by=moved_by,
             search_path=() if self._closed[position] else self._search_path(position, token),
         )
+
+    def _is_same(self, token: int, main_token: int) -> bool:
+        """Whether a token is the main model's token, by what it spells where the vocabularies differ."""
+        ensemble = self._ensemble
+        if not ensemble.fusion.has_own_vocabulary:
+            return token == main_token
+        vocabulary, main = ensemble.vocabulary, ensemble.main_model.vocabulary
+        if token in vocabulary.end_of_text or main_token in main.end_of_text:
+            return token in vocabulary.end_of_text and main_token in main.end_of_text
+        return vocabulary.surfaces[token] == main.surfaces[main_token]
 
     def _logprobs(self, position: int) -> dict[int, Tensor]:
         """Log-probabilities by member, ``[V_i]`` each; of the main model alone where the boundary was closed."""
@@ -104,7 +115,7 @@ class StepReport:
         }
 
     def _views(self, position: int, logprobs: Mapping[int, Tensor]) -> tuple[MemberView, ...]:
-        weights = self._weights[position].tolist()
+        weights = self.weights[position].tolist()
         views = list[MemberView]()
         for i, (member, weight) in enumerate(zip(self._ensemble.members, weights, strict=True)):
             if i not in logprobs:
@@ -121,7 +132,7 @@ class StepReport:
         """The member that moved the token away from the main model's choice, if any, and why it was chosen."""
         if closed := self._closed[position]:
             return None, f"the main model alone: {closed}"
-        if chosen.token == main_choice.token:
+        if self._is_same(chosen.token, main_choice.token):
             origin = self._origin(self._ensemble.main, position, chosen.token)
             return None, f"the main model's own choice{origin}"
         moved_by, why = self._moved_by(position, chosen.token, logprobs)
@@ -131,12 +142,16 @@ class StepReport:
     def _search_path(self, position: int, token: int) -> tuple[SearchStep, ...]:
         # A boundary that was fused has logits of all members.
         logits = [of_member[position : position + 1] for of_member in self.logits if of_member is not None]
-        return self._ensemble.fusion.search_path(logits, self._weights[position : position + 1], token)
+        return self._ensemble.fusion.search_path(logits, self.weights[position : position + 1], token)
 
     def _moved_by(self, position: int, token: int, logprobs: Mapping[int, Tensor]) -> tuple[str | None, str]:
         """The member that moved a token away from the main model's choice, and in words why."""
         main = self._ensemble.main
-        weights, by_main = self._weights[position].tolist(), float(logprobs[main][token].exp())
+        weights = self.weights[position].tolist()
+        if self._ensemble.fusion.has_own_vocabulary:
+            by_main = self._probability_of(main, position, token, logprobs[main])
+        else:
+            by_main = float(logprobs[main][token].exp())
         others = [i for i in logprobs if i != main and weights[i] > 0]
         probabilities = {i: self._probability_of(i, position, token, logprobs[i]) for i in others}
         likelier = [i for i in others if probabilities[i] > by_main]

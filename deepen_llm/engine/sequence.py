@@ -19,6 +19,11 @@ class TokenSequence(ABC):
 
     @property
     @abstractmethod
+    def begun(self) -> bool:
+        """Whether the sequence has taken a token."""
+
+    @property
+    @abstractmethod
     def finished(self) -> bool:
         """Whether the sequence has come to its end."""
 

@@ -13,9 +13,13 @@ from torch import Tensor
 from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.likelihood import prompt_weights
 from deepen_llm.engine.lookahead import GateState, agreeing
+from deepen_llm.engine.own_vocabulary import weights_of_readers
 from deepen_llm.engine.tokens import Token
+from deepen_llm.errors import ConfigError
 from deepen_llm.fusion.past import Past
 from deepen_llm.members.text.encoding import Prompt
+
+_ROUNDING = 1e-3  # by which a sum of weights may differ from 1
 
 
 class Weighed(NamedTuple):
@@ -159,6 +163,8 @@ class Weighing:
         if ensemble.gate.when == "safe" and ahead and count > 1:
             agreed = agreeing(ensemble.members, ensemble.main, ahead, logits, weights)
             closed = [reason or "members agree" * agree for reason, agree in zip(closed, agreed, strict=True)]
+        if ensemble.fusion.has_own_vocabulary and not ensemble.fusion.back:
+            weights = weights_of_readers(weights, past.unfinished, ensemble.takes_tokens)
         is_closed = torch.tensor([[bool(reason)] for reason in closed], device=weights.device)  # [P, 1]
         weights = torch.where(is_closed, torch.eye(count, device=weights.device)[ensemble.main], weights)
         return Weighed(ensemble.fusion.fuse(logits, weights, past, parts), weights, closed)
@@ -186,6 +192,21 @@ class Weighing:
         if depth < len(self._parts):
             parts = self._parts[depth].of([self._fused_as[index] for index in sequences], ids)
         return self._ensemble.weights.learn(state[list(sequences)], parts, sizes, given=given)
+
+
+def check_weights(weights: Tensor) -> None:
+    """Check that aggregation weights ``[P, N]`` are shares at each position.
+
+    Raises:
+        ConfigError: One is negative or NaN, or the sum at a position is not 1.
+    """
+    usable = (weights >= 0).all(-1) & ((weights.sum(-1) - 1).abs() <= _ROUNDING)
+    if not usable.all():
+        found = [round(weight, 4) for weight in weights[~usable][0].tolist()]
+        raise ConfigError(
+            f"expected aggregation weights that are not negative and sum to 1 at every position, got {found}",
+            hint="correct `per_prompt`, `per_token` or `learn` of your AggregationWeights",
+        )
 
 
 def _in_order(by_depth: Sequence[Weighed], order: Sequence[int]) -> Weighed:

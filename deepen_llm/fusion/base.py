@@ -68,8 +68,18 @@ class Fusion(ABC):
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The vocabulary that tokens are chosen from; by default the main model's."""
+        """The vocabulary that tokens are chosen from; by default the main model's.
+
+        A method with a vocabulary of its own maps every member's distribution to it, the main model's too, and is asked
+        wherever a token is chosen. Inside a character, only members with this vocabulary have read its bytes; where
+        there are none, `_fuse_after` is given them as ``past.unfinished``.
+        """
         return self._vocabulary
+
+    @property
+    def has_own_vocabulary(self) -> bool:
+        """Whether `vocabulary` is another one than the main model's."""
+        return self.vocabulary is not self._vocabulary
 
     @torch.inference_mode()
     def fuse(
@@ -83,7 +93,7 @@ class Fusion(ABC):
 
         A member's end-of-text ids count as one token, whatever their number. The fused mass of that token is divided
         over the main model's ids in proportion to its own probabilities of them. Where only the main model has weight,
-        its logits are returned unchanged.
+        its logits are returned unchanged. Neither is so in a vocabulary of the method's own.
 
         Args:
             logits: Each member's next-token logits, fp32 ``[B, V_i]``.
@@ -93,11 +103,13 @@ class Fusion(ABC):
                 end of text as one token: ``[N, P, V_m]`` for each portion of P positions.
 
         Returns:
-            Logits over the main vocabulary, ``[B, V_m]``, on the main model's device.
+            Logits over `vocabulary`, ``[B, V_m]``, on the main model's device.
         """
         main = logits[self.main]
         on_cpu = weights.device.type == "cpu"  # else reading them would synchronize with the device
         alone = (weights[:, self.main] >= 1).tolist() if on_cpu else [True, False]
+        if self.has_own_vocabulary:
+            alone = [False]
         if parts is None and all(alone):
             return main
         if past is not None:
@@ -114,7 +126,7 @@ class Fusion(ABC):
                 for portion in portions
             ]
         )
-        fused = self._roles[self.main].unfold(fused, main)
+        fused = self._unfolded(fused, main)
         return torch.where(weights[:, self.main : self.main + 1] < 1, fused, main) if any(alone) else fused
 
     def read(self, logits: Sequence[Tensor], past: Past) -> None:  # noqa: B027 (most methods read nothing)
@@ -139,19 +151,23 @@ class Fusion(ABC):
         Args:
             logits: Each member's next-token logits, ``[1, V_i]``.
             weights: Aggregation weights, ``[1, N]``.
-            token: The main model's token whose probability is recorded.
+            token: The token whose probability is recorded.
 
         Returns:
             The start and every search step; empty where the method has a closed form, or only the main model has
             weight.
         """
         main = logits[self.main]
-        if bool((weights[:, self.main] >= 1).all()):
+        if bool((weights[:, self.main] >= 1).all()) and not self.has_own_vocabulary:
             return ()
         folded = [role.fold(of_member) for role, of_member in zip(self._roles, logits, strict=True)]
         searched = self._search_path(folded, weights.to(main.device))
-        unfold = self._roles[self.main].unfold
-        return tuple(SearchStep(value, float(unfold(z, main).softmax(-1)[0, token])) for z, value in searched)
+        unfolded = self._unfolded
+        return tuple(SearchStep(value, float(unfolded(z, main).softmax(-1)[0, token])) for z, value in searched)
+
+    def _unfolded(self, fused: Tensor, main: Tensor) -> Tensor:
+        """Fused logits with the end of text divided over the main model's ids; in an own vocabulary they stay."""
+        return fused if self.has_own_vocabulary else self._roles[self.main].unfold(fused, main)
 
     def _search_path(self, logits: Sequence[Tensor], weights: Tensor) -> list[tuple[Tensor, float]]:
         """`search_path`, for logits whose end of text is one token: the logits ``[1, V_m]`` and the objective there."""
@@ -168,7 +184,7 @@ class Fusion(ABC):
         """`fuse`, for logits whose end of text is one token; finite or ``-inf``, never NaN.
 
         Returns:
-            Logits over the main vocabulary, ``[B, V_m]``, on the scale of the main model's, since a repetition penalty
+            Logits over `vocabulary`, ``[B, V_m]``, on the scale of the main model's, since a repetition penalty
             depends on it: where all members have one distribution, they are the main model's own.
         """
 

@@ -34,6 +34,12 @@ class Reading:
     """
 
     def __init__(self, ensemble: Ensemble, max_length: int | None) -> None:
+        if ensemble.fusion.has_own_vocabulary:
+            raise ConfigError(
+                "expected a fusion method that chooses the main model's tokens, which tasks are scored in, got one "
+                "with a vocabulary of its own",
+                hint="score it with EnsembleLLM.score",
+            )
         self.members = [_local(member) for member in ensemble.members]
         self._main_index, self.main = ensemble.main, self.members[ensemble.main]
         windows = [max_length or member.context_length for member in self.members]

@@ -134,11 +134,12 @@ class Requests:
         healing: bool,
     ) -> Request[Answer]:
         """A request with one answer for each sample of a prompt."""
-        answers = list[Answer]()
+        encoded_ids = [encoded.ids for encoded in prompt]
+        prompt_ids, answers = self._ensemble.tokens_in(encoded_ids, skip_unknown=True), list[Answer]()
         for generator in generators(options):
             guide = grammar.guide() if grammar else None
             if guide:
-                _check_length(guide, options, self._ensemble.tokens_left([len(encoded.ids) for encoded in prompt]))
+                _check_length(guide, options, self._ensemble.tokens_left(list(map(len, encoded_ids))))
             answers.append(
                 Answer(
                     self._ensemble.vocabulary,
@@ -147,7 +148,7 @@ class Requests:
                     guide,
                     new_reader(),
                     stops=stops,
-                    prompt_ids=prompt[self._ensemble.main].ids,
+                    prompt_ids=prompt_ids,
                     healing=healing and guide is None,
                 )
             )

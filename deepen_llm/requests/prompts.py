@@ -8,6 +8,7 @@ from typing import Any
 
 from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.options import GenerationOptions
+from deepen_llm.engine.text import TextAssembler
 from deepen_llm.errors import ConfigError, ContextLengthError, PromptError, suggestion
 from deepen_llm.members.base import Member, Message
 from deepen_llm.members.text.encoding import EncodedPrompt, Prompt
@@ -158,7 +159,7 @@ def _check_open(messages: Sequence[Message]) -> None:
 
 
 def encode_continuation(ensemble: Ensemble, prompt: EncodedPrompt, text: str) -> list[int]:
-    """The main model's token ids of a text that follows a prompt.
+    """The token ids of a text that follows a prompt, in the ensemble's vocabulary.
 
     Raises:
         PromptError: It is no text, or empty.
@@ -171,14 +172,44 @@ def encode_continuation(ensemble: Ensemble, prompt: EncodedPrompt, text: str) ->
         member.encode_continuation(encoded, text) for member, encoded in zip(ensemble.members, prompt, strict=True)
     ]
     for member, encoded, ids in zip(ensemble.members, prompt, continued, strict=True):
-        length = len(encoded.ids) + len(ids)
-        if member.context_length and length > member.context_length:
-            raise ContextLengthError(
-                f"prompt and continuation take {length} tokens in member {member.name}, whose context window holds "
-                f"{member.context_length}",
-                hint="shorten either, or choose members with larger windows",
-            )
-    return continued[ensemble.main]
+        _check_length(member, len(encoded.ids) + len(ids), "prompt and continuation")
+    tokens = ensemble.tokens_in(continued)
+    _check_parts(ensemble, prompt, continued, tokens)
+    return tokens
+
+
+def _check_parts(
+    ensemble: Ensemble, prompt: EncodedPrompt, continued: Sequence[Sequence[int]], tokens: Sequence[int]
+) -> None:
+    """Check that the parts of a continuation fit: behind each of its tokens, every member reads what is before it.
+
+    A text that ends inside a word may take more tokens than the whole. Only the last parts can be too long, since each
+    of a token's bytes takes at most one.
+
+    Raises:
+        ContextLengthError: See `encode_continuation`.
+    """
+    size = sum(len(ensemble.vocabulary.surfaces[token] or b"") for token in tokens)
+    for member, encoded, ids in zip(ensemble.members, prompt, continued, strict=True):
+        window = member.context_length
+        if not window or len(encoded.ids) + len(ids) + size <= window or list(ids) == list(tokens):
+            continue
+        longest = max(map(len, member.vocabulary.ids), default=0)
+        for count in range(len(tokens) - 1, 0, -1):
+            surfaces = (ensemble.vocabulary.surfaces[token] or b"" for token in tokens[:count])
+            part = TextAssembler().feed(b"".join(surfaces))
+            length = len(encoded.ids) + (len(member.encode_continuation(encoded, part)) if part else 0)
+            _check_length(member, length, "prompt and a part of the continuation")
+            if length + longest <= window:
+                break
+
+
+def _check_length(member: Member, length: int, text: str) -> None:
+    if member.context_length and length > member.context_length:
+        raise ContextLengthError(
+            f"{text} take {length} tokens in member {member.name}, whose context window holds {member.context_length}",
+            hint="shorten either, or choose members with larger windows",
+        )
 
 
 def paired(prompt: str | Sequence[str], continuation: str | Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:

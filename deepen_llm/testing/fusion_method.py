@@ -54,12 +54,13 @@ class FusionMethodTests:
 
     @pytest.mark.parametrize("scale", _SCALES)
     @pytest.mark.parametrize("main", range(3))
-    def test_fused_logits_are_a_distribution_over_the_main_vocabulary(
+    def test_fused_logits_are_a_distribution_over_the_vocabulary(
         self, method: FusionMethod, members: Sequence[Fusible], main: int, scale: float
     ) -> None:
         """Finite or ``-inf``, never NaN, and some token is possible."""
-        fused = method.prepare(members, main).fuse(_logits(members, 4, scale), _weights(4, 3))
-        assert fused.shape == (4, members[main].vocabulary.size)
+        fusion = method.prepare(members, main)
+        fused = fusion.fuse(_logits(members, 4, scale), _weights(4, 3))
+        assert fused.shape == (4, fusion.vocabulary.size)
         _assert_distribution(fused)
 
     def test_parts_of_a_mixture_sum_to_it(self, method: FusionMethod, members: Sequence[Fusible]) -> None:

@@ -15,6 +15,7 @@ from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.given import GivenSequence
 from deepen_llm.engine.sequence import Request, TokenSequence
 from deepen_llm.engine.shared import SharedEngine
+from deepen_llm.errors import ConfigError
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.outputs import Sample
 from deepen_llm.requests.build import Requests
@@ -232,6 +233,28 @@ def failing(member: LocalMember) -> Any:
         return out
 
     return member.model.register_forward_hook(spoil)
+
+
+@pytest.mark.parametrize("steps", [0, 1, STEPS])
+def test_a_request_is_added_once(steps: int) -> None:
+    """Waiting, running, aborted or finished, in this engine or another: its sequences cannot begin again."""
+    setting = Setting()
+    engine, (first, second, *_) = setting.engine(), setting.requests()
+    wanted = setting.request(PROMPTS[0], GREEDY)
+    setting.alone(wanted)
+    for request in (first, second):
+        engine.add(request)
+    for _ in range(steps):
+        engine.step()
+    engine.abort(second)
+    for request in (first, second):
+        with pytest.raises(ConfigError, match="added before"):
+            engine.add(request)
+        if steps:
+            with pytest.raises(ConfigError, match="added before"):
+                setting.engine().add(request)
+    finish(engine)
+    assert samples([first]) == samples([wanted])
 
 
 def test_a_step_returns_the_sequences_that_took_tokens() -> None:

@@ -1,13 +1,18 @@
 """Scores of given continuations: many together are each one alone."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import pytest
 import torch
 
 from deepen_llm import EnsembleLLM
 from deepen_llm.engine.scoring import Continuation, score
 from deepen_llm.engine.shared import SharedEngine
-from deepen_llm.errors import PromptError
+from deepen_llm.errors import ContextLengthError, PromptError
 from deepen_llm.fusion import METHODS
+from deepen_llm.members.local.member import LocalMember
 from deepen_llm.requests.prompts import encode_text
 from tests.laws.test_decoding import PROMPTS
 from tests.models import small
@@ -81,3 +86,34 @@ def test_a_string_goes_with_each_of_a_list() -> None:
         llm.score(["The", "A"], [" fox"])
     with pytest.raises(PromptError, match="continuation is empty"):
         llm.score("The", [" fox", ""])
+
+
+@pytest.mark.parametrize(("text", "fits"), [(" the capital of France", True), (" dog and the fox are here", False)])
+def test_a_continuation_whose_parts_exceed_a_window_is_refused(text: str, fits: bool) -> None:
+    """WordPiece writes a whole word as one token, and its beginning as several, which a member reads on the way."""
+    main, other = LocalMember(*small(*ONE)), LocalMember(*small("gpt2", "wordpiece", seed=1))
+    encoded = other.encode_prompt("What is")
+    other.context_length = len(encoded.ids) + len(other.encode_continuation(encoded, text))
+    llm = EnsembleLLM([main, other])
+    with positions_read(other) as read:
+        if fits:
+            llm.score("What is", text)
+        else:
+            with pytest.raises(ContextLengthError, match="a part of the continuation take 10 tokens"):
+                llm.score("What is", text)
+    assert max(read, default=0) < other.context_length
+
+
+@contextmanager
+def positions_read(member: LocalMember) -> Iterator[list[int]]:
+    """The positions that a member's model is given, while this is entered."""
+    positions = list[int]()
+
+    def note(_: object, __: object, given: dict[str, Any]) -> None:
+        positions.extend(given["position_ids"].flatten().tolist())
+
+    hook = member.model.register_forward_pre_hook(note, with_kwargs=True)
+    try:
+        yield positions
+    finally:
+        hook.remove()
