@@ -87,9 +87,9 @@ class TextEncoder:
             return self.readable(whole.ids)
         left, rest = self.encode_with_special(text[: start + 1]), text[start + 1 :]
         for lead in LEADS[1:]:
-            head, behind = self.encode_text(lead).ids, self.encode_with_special(lead + rest)
-            if behind[: len(head)] == head:
-                return left + behind[len(head) :]
+            head, with_lead = self.encode_text(lead).ids, self.encode_with_special(lead + rest)
+            if with_lead[: len(head)] == head:
+                return left + with_lead[len(head) :]
         return left + self.encode_with_special(rest)
 
     def encode_text(self, text: str) -> Encoded:
