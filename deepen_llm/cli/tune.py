@@ -61,9 +61,9 @@ def tune(
     force: Annotated[bool, typer.Option("--force", help="Write over an ensemble's file that is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object, for programs.")] = False,
 ) -> None:
-    """Choose members, main model, fusion, weights and gate, and tell whether fusing pays at all.
+    """Choose members, main model, fusion, weights and gate, and measure whether fusing helps at all.
 
-    Without members and dataset: the bundled specialists and their questions. Interrupted, it goes on where it was.
+    Without members and dataset: the bundled specialists and their questions. Run again to resume after an interruption.
     """
     if out.exists() and not force:
         raise ConfigError(f"{out} is there already", hint="give another --out, or --force to write over it")
@@ -115,7 +115,7 @@ def _with_defaults(options: DecodingOptions, dataset: Path | None, chat: bool) -
     if dataset is not None:
         return options, dataset, chat
     if options.member or options.config:
-        raise typer.BadParameter("name a file of JSON lines, behind 'deepen tune'", param_hint="DATASET")
+        raise typer.BadParameter("name a file of JSON lines after 'deepen tune'", param_hint="DATASET")
     from deepen_llm import specialists
 
     short = options.max_new_tokens or 12

@@ -214,8 +214,8 @@ class TextEncoder:
         """The end of ``text`` that ``ids[fixed:]`` encode: their surfaces, or the text after the last fixed token."""
         spelled = b"".join(self._surfaces[id_] or b"" for id_ in ids[fixed:]).decode(errors="replace")
         last = self._tokenizer.convert_ids_to_tokens(ids[fixed - 1])
-        behind = text.rpartition(last)[2] if last and last in text else text
-        return next((tail for tail in (spelled, spelled[1:], behind) if text.endswith(tail)), None)
+        after_last = text.rpartition(last)[2] if last and last in text else text
+        return next((tail for tail in (spelled, spelled[1:], after_last) if text.endswith(tail)), None)
 
     def _find_prefix(self) -> list[int]:
         with TOKENIZER_LOCK:
