@@ -189,7 +189,7 @@ def _resumable(folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        note(f"Interrupted. What was computed is in {folder}: the same command goes on from there")
+        note(f"Interrupted. Results so far are in {folder}: the same command continues from there")
         raise
 
 

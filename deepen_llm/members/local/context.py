@@ -108,9 +108,9 @@ class LocalContext(Context):
                 [token for _, token in tokens],
                 [self.sequences[sequence].known(length - k) for k, _ in tokens],
                 [self.sequences[sequence].norm(length - k) for k, _ in tokens],
-                behind,
+                end,
             )
-            for (sequence, length), tokens, behind in zip(positions, passed, dropped, strict=False)
+            for (sequence, length), tokens, end in zip(positions, passed, dropped, strict=False)
         ]
         return Reading(logits, lengths, trails)
 
