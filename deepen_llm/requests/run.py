@@ -18,7 +18,7 @@ class Run:
 
     Args:
         ensemble: The ensemble.
-        requests: The requests; an error in the place of one that failed.
+        requests: The requests; for a prompt that cannot be used, its error.
         batch_size: The most sequences at a time; one prompt's samples stay together.
 
     Attributes:
@@ -64,7 +64,7 @@ class Run:
         if len(request.sequences) > 1:
             raise ConfigError(
                 f"a stream of n={len(request.sequences)} samples: expected one",
-                hint="set n=1, or ask without streaming",
+                hint="set n=1, or generate without streaming",
             )
         return TextStream(self._pieces(request))
 

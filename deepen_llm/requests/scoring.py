@@ -40,7 +40,7 @@ class Scoring:
     def of_texts(
         cls, ensemble: Ensemble, batch_size: int, prompt: str | Sequence[str], continuation: str | Sequence[str]
     ) -> Self:
-        """The scoring of continuations of plain prompts; one of either goes with all of the other.
+        """The scoring of continuations of plain prompts; a single one of either is paired with all of the other.
 
         Raises:
             PromptError: A text is empty, one leaves no room in a context window, or there are not as many prompts as

@@ -15,6 +15,8 @@ Item = TypeVar("Item")
 class TextStream(Iterator[Piece]):
     """Pieces of one answer's text; closing or abandoning it stops the models.
 
+    A piece without text holds tool calls or reasoning.
+
     Args:
         pieces: A generator of pieces that returns the whole output.
 
@@ -27,7 +29,7 @@ class TextStream(Iterator[Piece]):
         self._pieces = pieces
 
     def __next__(self) -> Piece:
-        """The next piece; its text is empty only where it brings tool calls or reasoning."""
+        """The next piece."""
         try:
             return next(self._pieces)
         except StopIteration as end:
@@ -35,7 +37,7 @@ class TextStream(Iterator[Piece]):
             raise
 
     def close(self) -> None:
-        """Stop the models and free what they hold."""
+        """Stop the models and free their memory."""
         self._pieces.close()
 
 
@@ -57,11 +59,11 @@ class AsyncTextStream(AsyncIterator[Piece]):
         return self._stream.output if self._stream else None
 
     async def __anext__(self) -> Piece:
-        """The next piece; its text is empty only where it brings tool calls or reasoning."""
+        """The next piece."""
         return await self._steps.__anext__()
 
     async def aclose(self) -> None:
-        """Stop the models and free what they hold."""
+        """Stop the models and free their memory."""
         await self._steps.aclose()
 
     def _pieces(self) -> Iterator[Piece]:
@@ -78,7 +80,7 @@ async def in_thread(items: Iterator[Item], close: Callable[[], None]) -> AsyncGe
 
     Args:
         items: What to iterate.
-        close: Frees what the iterator holds.
+        close: Frees the iterator's memory.
     """
     end: Any = object()
     try:

@@ -52,7 +52,7 @@ def test_a_tuning_is_interrupted_goes_on_and_writes_what_every_front_end_loads(d
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in said
-    assert "the same command goes on from there" in " ".join(said.split())
+    assert "the same command continues from there" in " ".join(said.split())
     assert not out.exists()
     before = scores.read_bytes()
     done = run(*command(data, out, "--json"))
