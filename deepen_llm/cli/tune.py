@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from deepen_llm.cli.options import FUSION_NAMES, Answering, TokenHealing, settings, takes
 from deepen_llm.cli.terminal import errors, note, write
@@ -46,7 +47,7 @@ def tune(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUES",
-            help=f"What to choose from: methods=[{FUSION_NAMES[0]}], gates=[always], rounds=[1, 3]; repeat.",
+            help=escape(f"What to choose from: methods=[{FUSION_NAMES[0]}], gates=[always], rounds=[1, 3]; repeat."),
         ),
     ] = None,
     held_out: Annotated[
