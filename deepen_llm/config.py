@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -255,7 +255,7 @@ class EnsembleConfig(EnsembleSettings):
         given: dict[str, Any] = dict(options)
         placed = {name: given.pop(name) for name in Placement.__annotations__ if name in given}
         device_option, draft_model = placed.pop("device", "auto"), given.pop("draft_model", None)
-        listed = [members] if isinstance(members, str | Path | Mapping | MemberConfig) else list(members or ())
+        listed = _listed(members)
         devices = list(device_option) if isinstance(device_option, list | tuple) else [device_option] * len(listed)
         if len(devices) != len(listed):
             raise ConfigError(f"{len(devices)} devices for {len(listed)} members", hint="give one device per member")
@@ -315,7 +315,7 @@ class EnsembleConfig(EnsembleSettings):
                 used.
         """
         try:
-            text = Path(file).read_text(encoding="utf-8")
+            text = _path(file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise _unreadable(file, error) from error
         return cls._read(text, file)
@@ -358,10 +358,11 @@ class EnsembleConfig(EnsembleSettings):
         given = placed.model_dump(mode="json", exclude_defaults=True)
         if "fusion" in given:
             given["fusion"] = {"method": self.fusion.method, **given["fusion"]}
+        path = _path(file)
         text = yaml.dump(given, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
         placed._require_same(self._read(text, file), file)  # noqa: SLF001 - of its own class
         try:
-            Path(file).write_text(text, encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
         except OSError as error:
             raise ConfigError(
                 f"the configuration {file} cannot be written: {error}", hint="give a file to write to"
@@ -380,6 +381,25 @@ class EnsembleConfig(EnsembleSettings):
     def _moved(self, place: Callable[[MemberConfig], MemberConfig]) -> Self:
         drafting = self.draft_model and place(self.draft_model)
         return self.model_copy(update={"members": tuple(map(place, self.members)), "draft_model": drafting})
+
+
+def _listed(members: AnySource | Sequence[AnySource]) -> list[AnySource]:
+    if isinstance(members, str | Path | Mapping | MemberConfig):
+        return [members]
+    if members is not None and not isinstance(members, Iterable):
+        raise ConfigError(
+            f"expected members, got {members!r:.200}", hint="give a list of hub ids, local folders or MemberConfig"
+        )
+    return list(members or ())
+
+
+def _path(file: str | Path) -> Path:
+    try:
+        return Path(file)
+    except TypeError as error:
+        raise ConfigError(
+            f"expected the path of a configuration file, got {file!r:.200}", hint="give a path as a string"
+        ) from error
 
 
 def _placed(member: AnySource | None, placed: Mapping[str, Any]) -> Any:
