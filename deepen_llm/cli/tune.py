@@ -68,6 +68,7 @@ def tune(
     """
     if out.exists() and not force:
         raise ConfigError(f"{out} is there already", hint="give another --out, or --force to write over it")
+    _writable(out)
     space = _space(search_space)
     given, data, chat = _asked(given, dataset, chat)
     examples = _examples(data, test, chat, metric)
@@ -102,6 +103,14 @@ def tune(
     note(f"Wrote {out}")
     if plot:
         _draw(tuning, plot)
+
+
+def _writable(file: Path) -> None:
+    """Make the folder of a file now: after a long run it would be too late to tell that it cannot be written."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written: {error}", hint="give another --out") from error
 
 
 def _space(given: Sequence[str] | None) -> SearchSpace:
