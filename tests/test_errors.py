@@ -86,7 +86,7 @@ ARGUMENTS: dict[str, Callable[[EnsembleLLM, Any], object]] = {
     "from_pretrained": lambda _, wrong: EnsembleLLM.from_pretrained(wrong),
     "a member": lambda _, wrong: EnsembleLLM.from_pretrained([wrong]),
     "from_config": lambda _, wrong: EnsembleLLM.from_config(wrong),
-    "save": lambda _, wrong: EnsembleConfig(members=["a"]).save(wrong),  # type: ignore[arg-type]
+    "save": lambda _, wrong: EnsembleConfig(members=["a"]).save(wrong),
     "subset": lambda llm, wrong: llm.subset(wrong),
     "generate": lambda llm, wrong: llm.generate(wrong),
     "one of several": lambda llm, wrong: llm.generate(["a", wrong]),

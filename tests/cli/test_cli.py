@@ -63,10 +63,11 @@ def test_version_help_and_no_arguments() -> None:
 
 @pytest.mark.parametrize("name", ["demo", "generate", "chat", "inspect", "tune", "bench"])
 def test_help_shows_every_text_as_it_was_written(name: str) -> None:
-    command = typer.main.get_group(app).commands[name]  # type: ignore[attr-defined]
+    command = typer.main.get_group(app).commands[name]
     shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "1000"}).stdout
-    paragraphs = inspect.cleandoc(command.callback.__doc__).split("\n\n")
-    options = [one.help.replace("\\[", "[") for one in command.params if getattr(one, "help", None)]
+    paragraphs = inspect.cleandoc(inspect.getdoc(command.callback) or "").split("\n\n")
+    options = [help_.replace("\\[", "[") for one in command.params if (help_ := getattr(one, "help", None))]
+    assert len(options) > 2
     assert {text for text in [" ".join(one.split()) for one in paragraphs] + options if text not in shown} == set()
 
 
