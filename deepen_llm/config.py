@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -255,7 +255,7 @@ class EnsembleConfig(EnsembleSettings):
         settings: dict[str, Any] = dict(options)
         loading = {name: settings.pop(name) for name in Placement.__annotations__ if name in settings}
         device_option, draft_model = loading.pop("device", "auto"), settings.pop("draft_model", None)
-        listed = [members] if isinstance(members, str | Path | Mapping | MemberConfig) else list(members or ())
+        listed = _listed(members)
         devices = list(device_option) if isinstance(device_option, list | tuple) else [device_option] * len(listed)
         if len(devices) != len(listed):
             raise ConfigError(f"{len(devices)} devices for {len(listed)} members", hint="give one device per member")
@@ -316,7 +316,7 @@ class EnsembleConfig(EnsembleSettings):
                 used.
         """
         try:
-            text = Path(file).read_text(encoding="utf-8")
+            text = _path(file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise _unreadable(file, error) from error
         return cls._read(text, file)
@@ -359,10 +359,11 @@ class EnsembleConfig(EnsembleSettings):
         fields = absolute.model_dump(mode="json", exclude_defaults=True)
         if "fusion" in fields:
             fields["fusion"] = {"method": self.fusion.method, **fields["fusion"]}
+        path = _path(file)
         text = yaml.dump(fields, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
         absolute._require_same(self._read(text, file), file)  # noqa: SLF001 - of its own class
         try:
-            Path(file).write_text(text, encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
         except OSError as error:
             raise ConfigError(
                 f"the configuration {file} cannot be written: {error}", hint="give a file to write to"
@@ -385,6 +386,25 @@ class EnsembleConfig(EnsembleSettings):
     def _with_paths(self, change: Callable[[MemberConfig], MemberConfig]) -> Self:
         draft_model = self.draft_model and change(self.draft_model)
         return self.model_copy(update={"members": tuple(map(change, self.members)), "draft_model": draft_model})
+
+
+def _listed(members: AnySource | Sequence[AnySource]) -> list[AnySource]:
+    if isinstance(members, str | Path | Mapping | MemberConfig):
+        return [members]
+    if members is not None and not isinstance(members, Iterable):
+        raise ConfigError(
+            f"expected members, got {members!r:.200}", hint="give a list of hub ids, local folders or MemberConfig"
+        )
+    return list(members or ())
+
+
+def _path(file: str | Path) -> Path:
+    try:
+        return Path(file)
+    except TypeError as error:
+        raise ConfigError(
+            f"expected the path of a configuration file, got {file!r:.200}", hint="give a path as a string"
+        ) from error
 
 
 def _with_loading(member: AnySource | None, loading: Mapping[str, Any]) -> Any:

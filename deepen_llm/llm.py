@@ -75,6 +75,8 @@ class EnsembleLLM:
             raise ConfigError(f"{', '.join(options)} beside settings=", hint="give settings= or single options")
         refuse_unknown(type(self).__name__, options, ("draft_model", "settings", *EnsembleSettings.model_fields))
         self.settings = EnsembleSettings(**options) if settings is None else settings
+        if not isinstance(members, Sequence):
+            raise ConfigError(f"expected a list of members, got {members!r:.200}", hint="give pairs (model, tokenizer)")
         weights = self.settings.aggregation_weights(len(members))
         self.members: tuple[Member, ...] = tuple(as_member(member) for member in members)
         self.draft_model = None if draft_model is None else as_member(draft_model)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from deepen_llm.cli.options import FUSION_NAMES, DecodingOptions, TokenHealing, settings, with_options
 from deepen_llm.cli.terminal import errors, note, write
@@ -46,7 +47,7 @@ def tune(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUES",
-            help=f"What to choose from: methods=[{FUSION_NAMES[0]}], gates=[always], rounds=[1, 3]; repeat.",
+            help=escape(f"What to choose from: methods=[{FUSION_NAMES[0]}], gates=[always], rounds=[1, 3]; repeat."),
         ),
     ] = None,
     held_out: Annotated[
@@ -67,6 +68,7 @@ def tune(
     """
     if out.exists() and not force:
         raise ConfigError(f"{out} is there already", hint="give another --out, or --force to write over it")
+    _writable(out)
     space = _space(search_space)
     options, data, chat = _with_defaults(options, dataset, chat)
     examples = _examples(data, test, chat, metric)
@@ -101,6 +103,14 @@ def tune(
     note(f"Wrote {out}")
     if plot:
         _draw(tuning, plot)
+
+
+def _writable(file: Path) -> None:
+    """Make the folder of a file now: after a long run it would be too late to tell that it cannot be written."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written: {error}", hint="give another --out") from error
 
 
 def _space(pairs: Sequence[str] | None) -> SearchSpace:

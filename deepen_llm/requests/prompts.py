@@ -170,7 +170,9 @@ def encode_continuation(ensemble: Ensemble, prompt: EncodedPrompt, text: str) ->
         PromptError: It is no text, or empty.
         ContextLengthError: Prompt and text together exceed a member's context window.
     """
-    if not isinstance(text, str) or not text:
+    if not isinstance(text, str):
+        raise PromptError(f"a continuation of type {type(text).__name__}", hint="give a string, or a list of strings")
+    if not text:
         raise PromptError("the continuation is empty", hint="give the text whose likelihood you want")
     _check_text(text)
     continued = [
@@ -223,17 +225,19 @@ def paired(prompt: str | Sequence[str], continuation: str | Sequence[str]) -> tu
     Raises:
         PromptError: There are two lists of different lengths.
     """
-    if isinstance(prompt, str):
-        several = [continuation] if isinstance(continuation, str) else continuation
-        return [prompt] * len(several), several
-    continuations = [continuation] * len(prompt) if isinstance(continuation, str) else continuation
-    if len(prompt) != len(continuations):
+    prompts, many_prompts = prompts_in(prompt)
+    continuations, many_continuations = prompts_in(continuation)
+    if not many_prompts:
+        return [prompts[0]] * len(continuations), continuations
+    if not many_continuations:
+        return prompts, [continuations[0]] * len(prompts)
+    if len(prompts) != len(continuations):
         raise PromptError(
-            f"expected as many continuations as prompts, got {len(prompt)} prompts and {len(continuations)} "
+            f"expected as many continuations as prompts, got {len(prompts)} prompts and {len(continuations)} "
             "continuations",
             hint="give one continuation per prompt, or a single one of either",
         )
-    return prompt, continuations
+    return prompts, continuations
 
 
 def _encode(ensemble: Ensemble, encode: Callable[[Member], Prompt]) -> EncodedPrompt:

@@ -1,5 +1,6 @@
 """The command line, in this process and, where streams and signals matter, in one of its own."""
 
+import inspect
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from deepen_llm import __version__, specialists
@@ -57,6 +59,16 @@ def test_version_help_and_no_arguments() -> None:
     for command in ("demo", "generate", "chat", "inspect"):
         assert command in helped.stdout
         assert "Examples" in run(command, "--help").stdout
+
+
+@pytest.mark.parametrize("name", ["demo", "generate", "chat", "inspect", "tune", "bench"])
+def test_help_shows_every_text_as_it_was_written(name: str) -> None:
+    command = typer.main.get_group(app).commands[name]
+    shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "1000"}).stdout
+    paragraphs = inspect.cleandoc(inspect.getdoc(command.callback) or "").split("\n\n")
+    options = [help_.replace("\\[", "[") for one in command.params if (help_ := getattr(one, "help", None))]
+    assert len(options) > 2
+    assert {text for text in [" ".join(one.split()) for one in paragraphs] + options if text not in shown} == set()
 
 
 def test_help_waits_for_no_heavy_library() -> None:

@@ -63,6 +63,10 @@ def indices_of(chosen: Sequence[int | str], members: Sequence[Member]) -> list[i
     Raises:
         ConfigError: No member has such a name or index, or one is chosen twice.
     """
+    if not isinstance(chosen, Sequence):
+        raise ConfigError(
+            f"expected names or indices of members, got {chosen!r:.200}", hint="give a list, such as [0, 2]"
+        )
     names, indices = [member.name for member in members], list[int]()
     for member in chosen:
         if not (member in names if isinstance(member, str) else 0 <= member < len(names)):
