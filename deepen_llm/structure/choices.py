@@ -9,8 +9,9 @@ from urllib.parse import unquote
 from deepen_llm.structure.charsets import CharSet
 from deepen_llm.structure.disjoint import TYPES, disjoint, type_of, types, values_of
 from deepen_llm.structure.languages import complement_of_prefix
+from deepen_llm.structure.nodes import ANY, MANY, Anchor, Repeat, Sequence, parts_of
 from deepen_llm.structure.paths import Location, resolve_pointer
-from deepen_llm.structure.regex import MANY, Anchor, PatternError, Repeat, Sequence, parse
+from deepen_llm.structure.regex import PatternError, parse
 from deepen_llm.structure.strings import conjoin
 
 _ANNOTATIONS = ("title", "description", "default", "examples")
@@ -181,8 +182,7 @@ def _unlike(pattern: Any, location: Location) -> str:
     """The pattern of all strings that a pattern does not match."""
     try:
         _, node = parse(pattern)
-        parts = node.parts if isinstance(node, Sequence) else (node,)
-        before = () if parts[:1] == (Anchor(True),) else (Repeat(CharSet(negated=True), 0, MANY),)
+        before = () if parts_of(node)[:1] == (Anchor(True),) else (Repeat(ANY, 0, MANY),)
         return complement_of_prefix(Sequence((*before, node)))
     except (PatternError, TypeError) as error:
         raise location.refusal("not", f"{pattern!r:.100} cannot be excluded: {error}", _OTHERWISE) from error

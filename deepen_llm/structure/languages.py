@@ -10,7 +10,8 @@ import itertools
 from collections.abc import Iterable
 
 from deepen_llm.structure.charsets import LAST, CharSet, Interval, common, complement, joined
-from deepen_llm.structure.regex import MANY, Anchor, Choice, Node, PatternError, Repeat, Sequence
+from deepen_llm.structure.nodes import MANY, Anchor, Choice, Node, Repeat, Sequence
+from deepen_llm.structure.regex import PatternError
 
 _STATES, _LENGTH = 40, 30_000
 _ALL: tuple[Interval, ...] = ((0, LAST),)
