@@ -6,8 +6,10 @@ import re
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+from deepen_llm.errors import StructureError
+
 if TYPE_CHECKING:
-    from llguidance import LLTokenizer
+    from llguidance import LLMatcher, LLTokenizer
 
 SINGLE_BYTES = tuple(bytes([byte]) for byte in range(256))
 """The text of every byte, by its value."""
@@ -38,6 +40,14 @@ def make_tokenizer(tokens: Sequence[bytes], special: Collection[int], ends: Sequ
     from llguidance import LLTokenizer, TokenizerWrapper
 
     return LLTokenizer(TokenizerWrapper(_Tokens(tokens, special, ends[0])), eos_token=list(ends))
+
+
+def stopped(matcher: LLMatcher) -> StructureError:
+    """Make the error for a matcher that stopped while an answer is generated."""
+    return StructureError(
+        f"the structure's grammar stopped: {matcher.get_error()}",
+        hint="make the structure simpler: fewer alternatives, less nesting, shorter patterns",
+    )
 
 
 def reason(error: str) -> str:
