@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from deepen_llm.structure.charsets import DOT, CharSet, Interval, common, complement
-from deepen_llm.structure.languages import Automaton
+from deepen_llm.structure.languages import Automaton, closure
 from deepen_llm.structure.nodes import ANY, MANY, Anchor, Choice, Node, Repeat, parts_of
 from deepen_llm.structure.nodes import Sequence as Parts
 from deepen_llm.structure.patterns import member, plain_member, strings
@@ -27,11 +27,7 @@ _SURROGATES = range(0xD800, 0xE000)
 
 
 def words(lark: str) -> list[str]:
-    """Find a shortest text for each string and property name with patterns in a grammar's JSON schemas.
-
-    Args:
-        lark: A grammar in llguidance's Lark form, its schemas after ``%json``.
-    """
+    """Find a shortest text for each string and property name with patterns in a grammar's JSON schemas."""
     found = (shortest(patterns, least) for patterns, least in strings(lark))
     return list(dict.fromkeys(word for word in found if word is not None))
 
@@ -111,17 +107,9 @@ class _Table:
     def moves(self, state: int) -> list[_Move]:
         """List the transitions from a state that lead to a match."""
         if state not in self._moves:
-            reached = self._closed(state)
+            reached = closure([state], self._free)
             self._moves[state] = [move for start in reached for move in self._by_start[start] if move[1] in self.needs]
         return self._moves[state]
-
-    def _closed(self, state: int) -> set[int]:
-        reached, left = {state}, [state]
-        while left:
-            more = [end for end in self._free[left.pop()] if end not in reached]
-            reached.update(more)
-            left.extend(more)
-        return reached
 
 
 def _distances(before: dict[int, list[tuple[int, int]]]) -> dict[int, int]:

@@ -1,4 +1,7 @@
-"""Characters that the patterns in a grammar require, in their order."""
+"""Characters that the patterns in a grammar require, in their order.
+
+Grammars are in llguidance's Lark form, with JSON schemas after ``%json``.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +39,7 @@ class Atom(NamedTuple):
 
 
 def atoms(lark: str) -> list[Atom]:
-    """List the characters of every pattern in a grammar's JSON schemas.
-
-    Args:
-        lark: A grammar in llguidance's Lark form, its schemas after ``%json``.
-    """
+    """List the characters of every pattern in a grammar's JSON schemas."""
     patterns = dict.fromkeys(pattern for together, _ in strings(lark) for pattern in together)
     return [
         Atom(number, position, json.dumps(character, ensure_ascii=False)[1:-1].encode())
@@ -50,11 +49,7 @@ def atoms(lark: str) -> list[Atom]:
 
 
 def strings(lark: str) -> list[tuple[tuple[str, ...], int]]:
-    """List the patterns of each string and property name in a grammar's JSON schemas, with the least length.
-
-    Args:
-        lark: A grammar in llguidance's Lark form, its schemas after ``%json``.
-    """
+    """List the patterns of each string and property name in a grammar's JSON schemas, with the least length."""
     return list(dict.fromkeys(string for schema in _schemas(lark) for string in _strings(schema)))
 
 

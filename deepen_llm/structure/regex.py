@@ -23,9 +23,6 @@ class PatternError(ValueError):
 def parse(pattern: str) -> tuple[str, Node]:
     """Parse a pattern into its flags, such as ``i``, and its syntax tree.
 
-    Args:
-        pattern: A regular expression.
-
     Raises:
         PatternError: It is invalid, or not regular, such as one with a backreference.
     """

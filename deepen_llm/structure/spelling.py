@@ -14,11 +14,7 @@ _LONGEST_CHARACTER = 4  # bytes
 
 
 class Speller:
-    """Splits texts into a vocabulary's tokens.
-
-    Args:
-        vocabulary: The vocabulary.
-    """
+    """Splits texts into a vocabulary's tokens."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._ids = {surface: id_ for surface, id_ in vocabulary.ids.items() if len(surface) <= _LONGEST}
@@ -27,11 +23,7 @@ class Speller:
             self._longest[surface[:2]] = max(len(surface), self._longest.get(surface[:2], 0))
 
     def __call__(self, text: bytes) -> list[int] | None:
-        """Split a text into tokens, greedily the longest; None if a byte has no token.
-
-        Args:
-            text: The text.
-        """
+        """Split a text into tokens, greedily the longest; None if a byte has no token."""
         tokens, start = list[int](), 0
         while start < len(text):
             size = self._longest.get(text[start : start + 2], 1)
@@ -57,11 +49,7 @@ class Letters(NamedTuple):
 
     @classmethod
     def of(cls, vocabulary: Vocabulary) -> Letters:
-        """List a vocabulary's letters.
-
-        Args:
-            vocabulary: The vocabulary.
-        """
+        """List a vocabulary's letters."""
         known = set(SINGLE_BYTES) & set(vocabulary.ids)
         short = (surface for surface in vocabulary.ids if 1 < len(surface) <= _LONGEST_CHARACTER)
         whole = [

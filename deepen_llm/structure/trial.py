@@ -21,9 +21,6 @@ _HINT = "correct it, or leave out what grammars cannot enforce; docs/structure.m
 def check_compiles(schema: dict[str, Any]) -> None:
     """Check that a rewritten schema compiles.
 
-    Args:
-        schema: The schema.
-
     Raises:
         ConfigError: It does not compile; the message names the property and the keyword.
     """
@@ -41,11 +38,7 @@ def _tokenizer() -> LLTokenizer:
 
 @lru_cache(maxsize=512)
 def compile_error(schema: str) -> str | None:
-    """Compile a schema and return the error; None if there is none.
-
-    Args:
-        schema: The schema as JSON.
-    """
+    """Compile a schema in JSON and return the error; None if there is none."""
     from llguidance import LLMatcher
 
     matcher = LLMatcher(_tokenizer(), LLMatcher.grammar_from_json_schema(schema), log_level=0)

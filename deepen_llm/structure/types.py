@@ -35,9 +35,6 @@ def schema_of(kind: Any) -> dict[str, Any]:
 
     The schema does not cover the user's own validators.
 
-    Args:
-        kind: A type that pydantic knows.
-
     Raises:
         ConfigError: The type, or a type inside it, is not supported.
     """

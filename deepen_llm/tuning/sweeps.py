@@ -14,12 +14,7 @@ from deepen_llm.tuning.tuner import Tuner
 
 
 def sweep(tuner: Tuner, best: Candidate) -> Sweeps:
-    """Score every option around the best ensemble, or around the best one that has the option.
-
-    Args:
-        tuner: Which has tried candidates.
-        best: The best one.
-    """
+    """Score every option around the best ensemble, or around the best one tried that has the option."""
     options = dict[str, tuple[Point, ...]]()
     for name in swept():
         around = ((one, how) for one in _best_first(tuner, best) if (how := sweep_of(name, one.fusion)))
