@@ -1,10 +1,10 @@
-# Two commands set everything up on a fresh clone: `make demo` and `make test`. Both install from the lock in
-# requirements/, so that they give the same next year; `make lock` resolves it anew.
+# On a fresh clone, `make demo` and `make test` install what they need, from the locked versions in requirements/; `make
+# lock` resolves them anew.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# On Linux the registry's own build of torch brings CUDA along; `make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu`
-# takes the small one.
+# On Linux, the default build of torch installs CUDA, too; `make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu`
+# installs the smaller build for CPUs.
 export TORCH_INDEX ?=
 PROJECTS := pyproject.toml $(wildcard integrations/*/pyproject.toml)
 
@@ -15,7 +15,7 @@ demo: $(VENV)/.run
 test: $(VENV)/.dev
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-# On a machine with a GPU whose own Python has torch and transformers: no installation, `make gpu OUT=folder`.
+# `make gpu OUT=folder` installs nothing: it runs on a machine with a GPU whose own Python has torch and transformers.
 gpu: export PYTHONPATH := .
 gpu: export HF_HUB_OFFLINE := 1
 gpu:
@@ -33,7 +33,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-# Into build/docs. A broken link, an unknown anchor, or a public name without a docstring or a page ends it.
+# Builds build/docs. A broken link, an unknown anchor, or a public name without a docstring or a page is an error.
 docs: export NO_MKDOCS_2_WARNING := 1
 docs: $(VENV)/.dev
 	$(BIN)/python -m mkdocs build --strict
@@ -62,8 +62,8 @@ chains: $(VENV)/.dev
 	HF_HUB_OFFLINE=1 $(BIN)/python -m research.chains train --out build/chains
 	HF_HUB_OFFLINE=1 $(BIN)/python -m research.chains measure --models build/chains --out build/chains/development.jsonl
 
-# Trains four models and measures how likely ensembles find text that others wrote: an hour on one core. TEXTS=folder, with a
-# file or a folder for each field (research/given/texts.py); without it, texts that come with Python.
+# Trains four models and measures the likelihood of existing texts under ensembles: an hour on one core. TEXTS=folder, with
+# a file or a folder for each field (research/given/texts.py); without it, texts that are part of Python.
 given: $(VENV)/.dev
 	HF_HUB_OFFLINE=1 $(BIN)/python -m research.given train --out build/given $(if $(TEXTS),--texts $(TEXTS))
 	HF_HUB_OFFLINE=1 $(BIN)/python -m research.given measure --models build/given --out build/given/development.jsonl $(if $(TEXTS),--texts $(TEXTS))

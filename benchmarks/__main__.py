@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from benchmarks.suite import Part, Suite
 
 ShapeName = Literal["tiny", "100m", "1b", "7b"]
-"""The sizes of members, named here so that ``--help`` need not import them."""
+"""The sizes of members, repeated here so that ``--help`` does not import torch."""
 
 
 def bench(

@@ -21,14 +21,14 @@ def run_apart(module: str, arguments: list[str], environment: Mapping[str, str] 
         RuntimeError: The process fails.
     """
     command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
-    given = {
+    variables = {
         **os.environ,
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": str(torch.get_num_threads()),
         **(environment or {}),
     }
     done = subprocess.run(  # noqa: S603
-        command, capture_output=True, text=True, env=given, timeout=_LIMIT, check=False
+        command, capture_output=True, text=True, env=variables, timeout=_LIMIT, check=False
     )
     if done.returncode:
         last = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]

@@ -24,7 +24,7 @@ from deepen_llm.fusion import Bayes, Deepen, FusionMethod, Surface
 from deepen_llm.fusion.past import Past, Trail
 
 KINDS = ("peaked", "broad", "flat")
-_PATIENCE = 15.0  # seconds of warming up
+_WARM_UP = 15.0  # seconds
 _MEASURED, _FLAT = 24, 6  # steps
 _BROAD, _NOISE = 1000, 0.55  # tokens of broad distributions; spread of random logits, in nats
 
@@ -109,7 +109,7 @@ class Step:
 
     def warm(self, distributions: Distributions, steps: int) -> int:
         """Run fused steps as in decoding before the measurement; return their number."""
-        until = time.perf_counter() + _PATIENCE
+        until = time.perf_counter() + _WARM_UP
         for step in range(steps):
             self.fuse(distributions.draw())
             if time.perf_counter() > until:

@@ -18,7 +18,7 @@ from deepen_llm.diagnostics.timing import Ratio, in_turn, seconds, synchronize
 from deepen_llm.fusion import Deepen
 
 _BATCH = 32
-_SHORT, _LONG = 16, 144  # tokens; the difference leaves out what prompts cost
+_SHORT, _LONG = 16, 144  # tokens; the difference of their times is without the prompts
 _COPY_BYTES, _COPIES = 2**32, 5
 _STEPS = 50
 

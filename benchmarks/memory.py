@@ -50,7 +50,7 @@ def main(cache: str, words: str, *sizes: str) -> None:
     language = Language(int(words))
     tokenizers = [tokenizer_of(vocabulary, language, Path(cache)) for vocabulary in vocabularies]
     embeddings = [torch.randn(vocabulary, width) for vocabulary in vocabularies]
-    _ = embeddings[0][:64] @ embeddings[0][:64].T  # whatever the first product sets up
+    _ = embeddings[0][:64] @ embeddings[0][:64].T  # the first product allocates memory of the library's own
     before = _restart_peak()
     read = [
         Vocabulary.from_tokenizer(one, size=len(embedding), end_of_text=[0])

@@ -10,7 +10,7 @@ from transformers import LlamaConfig
 from deepen_llm.testing.scripted import ScriptedLlama
 
 _CONTEXT = 4096  # tokens
-_FINAL_NORM = 0.05  # the last norm's weight: random logits are then quiet beside the script
+_FINAL_NORM = 0.05  # the last norm's weight: random logits are then small compared with the script's values
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Shape:
     tied: bool
 
     def __str__(self) -> str:
-        """Format the shape for a table's head."""
+        """Format the shape for the head of a table."""
         return (
             f"{self.vocabulary:,} tokens, D = {self.width:,}, {self.layers} layers, {self.inner:,} inner, "
             f"{self.heads} heads ({self.kv_heads} of keys and values), {'' if self.tied else 'un'}tied: "

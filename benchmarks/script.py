@@ -23,14 +23,15 @@ from deepen_llm.members.transformers_api import cache_of
 from deepen_llm.testing.scripted import Script, ScriptedLlama
 
 _AHEAD = 20  # tokens of the text that have probabilities of their own
-_TOPIC, _TAIL = 0.145, 0.005  # mass of the tokens behind the next one, and of all others
-_SURE = 0.95  # the other member's probability where the main model is torn
-_TORN, _RIVAL = 0.45, 0.55  # there the main model's weights of the text's token and of its rival: .39 and .48
+_TOPIC, _TAIL = 0.145, 0.005  # mass of the tokens after the next one, and of all others
+_SURE = 0.95  # the other member's probability where the main model prefers another token
+# There, the main model's weights of the text's token and of the other one; as probabilities .39 and .48.
+_TORN, _RIVAL = 0.45, 0.55
 
 
 @dataclass(frozen=True)
 class Tables:
-    """Texts to follow, a row each, as one member encodes them.
+    """Texts to follow, as one member encodes them.
 
     Attributes:
         ids: Token ids, ``[S, P]``, with the end-of-text token after each text.
@@ -45,54 +46,54 @@ class Tables:
     tail: Tensor
 
     @classmethod
-    def of(cls, rows: Sequence[Sequence[int]], chances: Sequence[np.ndarray], counts: np.ndarray) -> Tables:
+    def of(cls, texts: Sequence[Sequence[int]], chances: Sequence[np.ndarray], counts: np.ndarray) -> Tables:
         """Make the tables.
 
         Args:
-            rows: The token ids of each text.
+            texts: The token ids of each text.
             chances: The probability of the next token at each position of each text; negative where the token after it
                 is slightly preferred.
             counts: The frequency of each token, ``[V]``.
         """
-        length = max(map(len, rows))
-        padded = torch.tensor([[*row, *[0] * (length - len(row))] for row in rows])
+        length = max(map(len, texts))
+        padded = torch.tensor([[*ids, *[0] * (length - len(ids))] for ids in texts])
         frequency = (counts + 0.01) / (counts + 0.01).sum()
         tail = torch.from_numpy(np.log(frequency * _TAIL)).float()
         mass = torch.zeros(_AHEAD)
         mass[0], mass[1:] = 1.0, torch.arange(1, _AHEAD).float() ** -1.0
         topic = mass * _TOPIC / mass[1:].sum()
-        places = (torch.arange(length)[:, None] + 1 + torch.arange(_AHEAD)).clamp(max=length - 1)  # [P, 20]
-        ahead = padded[:, places]  # [S, P, 20]
-        wanted = topic.repeat(len(rows), length, 1)
-        for row, chance in enumerate(chances):
-            known, own = torch.from_numpy(chance).float(), wanted[row, : len(chance)]
-            own[:, 0] = torch.where(known < 0, _TORN, (_TOPIC + _TAIL) * known / (1 - known))
-            own[:, 1] = torch.where(known < 0, _RIVAL, own[:, 1])
-        twice = (ahead.unsqueeze(3) == ahead.unsqueeze(2)).tril(-1).any(3)  # [S, P, 20]: said before in the same row
-        bonus = torch.where(twice, 0.0, wanted.log() - tail[ahead])
+        positions = (torch.arange(length)[:, None] + 1 + torch.arange(_AHEAD)).clamp(max=length - 1)  # [P, 20]
+        ahead = padded[:, positions]  # [S, P, 20]
+        wanted = topic.repeat(len(texts), length, 1)
+        for text, chance in enumerate(chances):
+            known, of_text = torch.from_numpy(chance).float(), wanted[text, : len(chance)]
+            of_text[:, 0] = torch.where(known < 0, _TORN, (_TOPIC + _TAIL) * known / (1 - known))
+            of_text[:, 1] = torch.where(known < 0, _RIVAL, of_text[:, 1])
+        repeated = (ahead.unsqueeze(3) == ahead.unsqueeze(2)).tril(-1).any(3)  # [S, P, 20]: equal to one before it
+        bonus = torch.where(repeated, 0.0, wanted.log() - tail[ahead])
         return cls(padded, ahead, bonus, tail)
 
     def to(self, device: torch.device) -> Tables:
         """The same on another device."""
         return Tables(*(getattr(self, name).to(device) for name in ("ids", "ahead", "bonus", "tail")))
 
-    def add(self, logits: Tensor, rows: Tensor, positions: Tensor) -> None:
+    def add(self, logits: Tensor, texts: Tensor, positions: Tensor) -> None:
         """Add the scripts' values to logits, in place.
 
         Args:
             logits: Logits, ``[B, L, V]``.
-            rows: The index of each sequence's script, ``[B, 1]``.
+            texts: The index of the text that each sequence follows, ``[B, 1]``.
             positions: The positions of the logits in the text, ``[B, L]``.
         """
-        rows, positions = rows.to(logits.device), positions.to(logits.device).clamp(max=self.ids.shape[1] - 1)
+        texts, positions = texts.to(logits.device), positions.to(logits.device).clamp(max=self.ids.shape[1] - 1)
         logits += self.tail.to(logits.dtype)
-        logits.scatter_add_(2, self.ahead[rows, positions], self.bonus[rows, positions].to(logits.dtype))
+        logits.scatter_add_(2, self.ahead[texts, positions], self.bonus[texts, positions].to(logits.dtype))
 
 
 class _Followed(Script):
-    """Tables of several texts, of which each row of a batch follows the one that begins with its first token.
+    """Tables of several texts; each sequence of a batch follows the text that begins with its first token.
 
-    It is told from the row's first key in the cache: whatever an engine does with rows, that one stays with them.
+    The text is found by the sequence's first key in the cache, which is never rolled back and is moved with it.
 
     Args:
         tables: The tables.
@@ -104,10 +105,10 @@ class _Followed(Script):
 
     def add(self, logits: Tensor, ids: Tensor, mask: Tensor | None, positions: Tensor, cache: Any) -> None:
         """See `Script`."""
-        self._tables.add(logits, self._rows(ids, mask, cache), positions)
+        self._tables.add(logits, self._texts(ids, mask, cache), positions)
 
-    def _rows(self, ids: Tensor, mask: Tensor | None, cache: Any) -> Tensor:
-        """Which text each row follows, ``[B, 1]``."""
+    def _texts(self, ids: Tensor, mask: Tensor | None, cache: Any) -> Tensor:
+        """The index of the text that each sequence follows, ``[B, 1]``."""
         if len(self._firsts) == 1:
             return torch.zeros(len(ids), 1, dtype=torch.long, device=ids.device)
         if cache is None:
@@ -117,7 +118,7 @@ class _Followed(Script):
 
 @torch.inference_mode()
 def follow(model: ScriptedLlama, tables: Tables) -> None:
-    """Let a model follow these texts from now on; their first tokens must differ."""
+    """Set the texts that a model follows; their first tokens must differ."""
     model.script = None
     firsts = _keys(cache_of(model(tables.ids[:, :1].to(model.device))), None)
     model.script = _Followed(tables.to(model.device), firsts)
@@ -128,7 +129,7 @@ def _keys(cache: Any, mask: Tensor | None) -> Tensor:
     keys: Tensor = cache.layers[0].keys  # [B, H, slots, d]
     if mask is None:
         return keys[:, :, 0].flatten(1)
-    live = mask if mask.dim() == 2 else mask[:, 0, -1] >= 0  # of four dimensions, what is added to attention
+    live = mask if mask.dim() == 2 else mask[:, 0, -1] >= 0  # a mask of four dimensions is added to attention scores
     first = live.int().argmax(1)
     return keys[torch.arange(len(keys), device=keys.device), :, first.to(keys.device)].flatten(1)
 

@@ -117,7 +117,7 @@ class BenchmarkSetting:
         return pairs
 
     def scripts(self, count: int = 2, texts: Sequence[str] | None = None) -> list[Tables]:
-        """What the first members follow."""
+        """The scripts that the first members follow."""
         tokenizers = [self.tokenizer(shape.vocabulary) for shape in self.shapes[:count]]
         return scripts(tokenizers, texts or [self.text], disagreement=DISAGREEMENT)
 

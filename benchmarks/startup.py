@@ -66,7 +66,7 @@ def _members(models: Sequence[Any], tokenizers: Sequence[Any], folders: Sequence
 def main(folders: Sequence[str]) -> None:
     """Load the members, then make the ensemble."""
     transformers_logging.disable_progress_bar()
-    AutoTokenizer.from_pretrained(specialists.path("atlas"))  # what the library loads at its first use
+    AutoTokenizer.from_pretrained(specialists.path("atlas"))  # so that the library's own first-time imports are over
     tokenizers: list[Any] = []
     models: list[Any] = []
     took = {

@@ -11,7 +11,7 @@ _NUCLEI = "a e i o u ai ea ee ie oo ou"
 _CODAS = "n r s t l m d ck ng nt st rd ll ss x p"
 _ZIPF_SHIFT = 2.7  # Mandelbrot's
 _SPREAD = 0.4  # how much a word's frequency differs between two corpora, in nats
-_SPEECH = 1.2  # Zipf's exponent of texts: about 1.3 tokens a word with 32,000 tokens, as English has
+_SPEECH = 1.2  # Zipf's exponent of texts: with a vocabulary of 32,000, about 1.3 tokens for a word, as in English
 _SENTENCE = 12  # words
 
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from benchmarks.text import Language
 
 _END = "<|end|>"
-_VERSION = 1  # of what is trained; a file of another one is not used
+_VERSION = 1  # of the training; files of other versions are not used
 _CAPITALS = 20  # one of so many occurrences of a word begins a sentence
 
 

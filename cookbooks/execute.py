@@ -40,9 +40,25 @@ def execute(notebook: NotebookNode, kernel: AsyncKernelManager | None = None) ->
     for cell in made.cells:
         cell.metadata = {}
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]  # progress bars
+            shown = [output for output in cell.outputs if output.get("name") != "stderr"]  # without progress bars
+            cell.outputs = joined(shown)
     made.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     return made
+
+
+def joined(outputs: Iterable[NotebookNode]) -> list[NotebookNode]:
+    """The outputs of a cell, with printed texts that follow each other as one: the kernel splits them by time.
+
+    Args:
+        outputs: The outputs; their texts are changed.
+    """
+    kept: list[NotebookNode] = []
+    for output in outputs:
+        if kept and output.output_type == "stream" and output.get("name") == kept[-1].get("name"):
+            kept[-1].text += output.text
+        else:
+            kept.append(output)
+    return kept
 
 
 def said(notebook: NotebookNode) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -252,21 +252,22 @@ class EnsembleConfig(EnsembleSettings):
             ConfigError: An option is unknown or cannot be used, or there are not as many devices as members.
         """
         refuse_unknown(cls.__name__, options, LoadingSettings.__annotations__)
-        given: dict[str, Any] = dict(options)
-        placed = {name: given.pop(name) for name in Placement.__annotations__ if name in given}
-        device_option, draft_model = placed.pop("device", "auto"), given.pop("draft_model", None)
-        listed = [members] if isinstance(members, str | Path | Mapping | MemberConfig) else list(members or ())
+        settings: dict[str, Any] = dict(options)
+        loading = {name: settings.pop(name) for name in Placement.__annotations__ if name in settings}
+        device_option, draft_model = loading.pop("device", "auto"), settings.pop("draft_model", None)
+        listed = _listed(members)
         devices = list(device_option) if isinstance(device_option, list | tuple) else [device_option] * len(listed)
         if len(devices) != len(listed):
             raise ConfigError(f"{len(devices)} devices for {len(listed)} members", hint="give one device per member")
-        main = given.get("main_model", 0)
-        beside = {"device": devices[main]} if isinstance(main, int) and 0 <= main < len(devices) else {}
+        main = settings.get("main_model", 0)
+        main_device = {"device": devices[main]} if isinstance(main, int) and 0 <= main < len(devices) else {}
         return cls(
             members=[
-                _placed(member, {"device": device, **placed}) for member, device in zip(listed, devices, strict=True)
+                _with_loading(member, {"device": device, **loading})
+                for member, device in zip(listed, devices, strict=True)
             ],
-            draft_model=_placed(draft_model, {**beside, **placed}),
-            **given,
+            draft_model=_with_loading(draft_model, {**main_device, **loading}),
+            **settings,
         )
 
     @property
@@ -276,7 +277,7 @@ class EnsembleConfig(EnsembleSettings):
 
     @property
     def sources(self) -> tuple[MemberConfig, ...]:
-        """Where the members come from, and at the end the draft model, if there is one."""
+        """The members' configurations, followed by the draft model's if there is one."""
         return self.members if self.draft_model is None else (*self.members, self.draft_model)
 
     @property
@@ -315,7 +316,7 @@ class EnsembleConfig(EnsembleSettings):
                 used.
         """
         try:
-            text = Path(file).read_text(encoding="utf-8")
+            text = _path(file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise _unreadable(file, error) from error
         return cls._read(text, file)
@@ -324,21 +325,21 @@ class EnsembleConfig(EnsembleSettings):
     def _read(cls, text: str, file: str | Path) -> Self:
         """Parse a file's text for `load`."""
         try:
-            given = yaml.safe_load(text)
+            fields = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise _unreadable(file, error) from error
-        if not isinstance(given, dict):
+        if not isinstance(fields, dict):
             raise ConfigError(
                 f"the configuration {file} is no mapping", hint="begin it with 'members:' and a list of paths"
             )
         try:
-            config = cls(**given)
-        except TypeError as error:  # YAML keys may be numbers, which no option is
+            config = cls(**fields)
+        except TypeError as error:  # YAML keys may be numbers
             raise ConfigError(
                 f"the configuration {file} has a key that is no text: {error}", hint="write every key as a word"
             ) from error
-        beside = Path(file).parent
-        return config._moved(lambda member: _from_beside(member, beside))
+        folder = Path(file).parent
+        return config._with_paths(lambda member: _in_folder(member, folder))
 
     def save(self, file: str | Path) -> None:
         """Write the YAML file that `load` reads; options at their defaults are left out, local paths made absolute.
@@ -354,36 +355,61 @@ class EnsembleConfig(EnsembleSettings):
                 f"no configuration file holds {self.own_parts}",
                 hint="keep the code that makes the ensemble, and save the configuration without it",
             )
-        placed = self._moved(_absolute)
-        given = placed.model_dump(mode="json", exclude_defaults=True)
-        if "fusion" in given:
-            given["fusion"] = {"method": self.fusion.method, **given["fusion"]}
-        text = yaml.dump(given, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-        placed._require_same(self._read(text, file), file)  # noqa: SLF001 - of its own class
+        absolute = self._with_paths(_absolute)
+        fields = absolute.model_dump(mode="json", exclude_defaults=True)
+        if "fusion" in fields:
+            fields["fusion"] = {"method": self.fusion.method, **fields["fusion"]}
+        path = _path(file)
+        text = yaml.dump(fields, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+        absolute._require_same(self._read(text, file), file)  # noqa: SLF001 - of its own class
         try:
-            Path(file).write_text(text, encoding="utf-8")
+            path.write_text(text, encoding="utf-8")
         except OSError as error:
             raise ConfigError(
                 f"the configuration {file} cannot be written: {error}", hint="give a file to write to"
             ) from error
 
     def _require_same(self, read: Self, file: str | Path) -> None:
-        """Whether a file's text is read as what it was written of."""
+        """Check that a file's text, read again, gives this configuration.
+
+        Raises:
+            ConfigError: A field differs.
+        """
         for name in type(self).model_fields:
-            mine, theirs = _plain(getattr(self, name)), getattr(read, name)
-            if mine != theirs:
+            written, value = _plain(getattr(self, name)), getattr(read, name)
+            if written != value:
                 raise ConfigError(
-                    f"the configuration {file} would be read with {name}={theirs!r:.200} in place of {mine!r:.200}",
+                    f"the configuration {file} would be read with {name}={value!r:.200} in place of {written!r:.200}",
                     hint="where a member's name is that of a folder beside the file, write the file elsewhere",
                 )
 
-    def _moved(self, place: Callable[[MemberConfig], MemberConfig]) -> Self:
-        drafting = self.draft_model and place(self.draft_model)
-        return self.model_copy(update={"members": tuple(map(place, self.members)), "draft_model": drafting})
+    def _with_paths(self, change: Callable[[MemberConfig], MemberConfig]) -> Self:
+        draft_model = self.draft_model and change(self.draft_model)
+        return self.model_copy(update={"members": tuple(map(change, self.members)), "draft_model": draft_model})
 
 
-def _placed(member: AnySource | None, placed: Mapping[str, Any]) -> Any:
-    return {"path": str(member), **placed} if isinstance(member, str | Path) else member
+def _listed(members: AnySource | Sequence[AnySource]) -> list[AnySource]:
+    if isinstance(members, str | Path | Mapping | MemberConfig):
+        return [members]
+    if members is not None and not isinstance(members, Iterable):
+        raise ConfigError(
+            f"expected members, got {members!r:.200}", hint="give a list of hub ids, local folders or MemberConfig"
+        )
+    return list(members or ())
+
+
+def _path(file: str | Path) -> Path:
+    try:
+        return Path(file)
+    except TypeError as error:
+        raise ConfigError(
+            f"expected the path of a configuration file, got {file!r:.200}", hint="give a path as a string"
+        ) from error
+
+
+def _with_loading(member: AnySource | None, loading: Mapping[str, Any]) -> Any:
+    """Add options of loading to a member that is given by its path alone."""
+    return {"path": str(member), **loading} if isinstance(member, str | Path) else member
 
 
 def _absolute(member: MemberConfig) -> MemberConfig:
@@ -391,16 +417,16 @@ def _absolute(member: MemberConfig) -> MemberConfig:
     return member.model_copy(update={"path": str(folder.resolve())}) if folder.exists() else member
 
 
-def _from_beside(member: MemberConfig, folder: Path) -> MemberConfig:
-    found = folder / member.path
-    return member.model_copy(update={"path": str(found)}) if found.exists() else member
+def _in_folder(member: MemberConfig, folder: Path) -> MemberConfig:
+    path = folder / member.path
+    return member.model_copy(update={"path": str(path)}) if path.exists() else member
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes every text so that it is read as it was: PyYAML's own choice of quotes loses line separators."""
+    """Writes every text so that it is read unchanged: with PyYAML's choice of quotes, line separators are lost."""
 
     def represent_str(self, data: str) -> yaml.ScalarNode:
-        """A text, in double quotes, which escape, where a character of it cannot be printed."""
+        """A text; in double quotes, in which characters are escaped, if one of them is not printable."""
         return self.represent_scalar("tag:yaml.org,2002:str", data, style=None if data.isprintable() else '"')
 
 
@@ -408,7 +434,7 @@ _Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def _plain(value: Any) -> Any:
-    """A setting as a file holds it: a Python type that answers are read as becomes its JSON schema."""
+    """A setting as a file holds it: with a JSON schema in place of a Python type as ``response_format``."""
     if not isinstance(value, GenerationOptions) or value.response_format is None:
         return value
     return value.model_copy(update={"response_format": ResponseFormat(value.response_format.schema)})

@@ -34,7 +34,7 @@ class LazyEnsemble:
     Copies share the weights. Pickles hold no weights: an unpickled object loads them on first use. Make one with `of`.
 
     Args:
-        given: A loaded ensemble, or the configuration of one.
+        ensemble: A loaded ensemble, or the configuration of one.
 
     Attributes:
         settings: The ensemble's settings.
@@ -46,20 +46,20 @@ class LazyEnsemble:
         LoadError: A member's folder holds no checkpoint.
     """
 
-    def __init__(self, given: EnsembleLLM | EnsembleConfig) -> None:
-        self._given, self._lock = given, threading.Lock()
+    def __init__(self, ensemble: EnsembleLLM | EnsembleConfig) -> None:
+        self._ensemble, self._lock = ensemble, threading.Lock()
         self._loaded: dict[str | None, EnsembleLLM] = {}  # by the names of the members, joined by "+"; None for all
         self._window: tuple[int | None] | None = None
         self.settings: EnsembleSettings
-        if isinstance(given, EnsembleConfig):
-            given.aggregation_weights(len(given.members))
-            for source in given.sources:
+        if isinstance(ensemble, EnsembleConfig):
+            ensemble.aggregation_weights(len(ensemble.members))
+            for source in ensemble.sources:
                 check_source(source)
-            self.settings, self.names = given.settings, tuple(member.label for member in given.members)
+            self.settings, self.names = ensemble.settings, tuple(member.label for member in ensemble.members)
         else:
-            self.settings, self.names = given.settings, tuple(member.name for member in given.members)
-            self._loaded[None] = given
-        self.identity = _identity(given, self.settings, self.names)
+            self.settings, self.names = ensemble.settings, tuple(member.name for member in ensemble.members)
+            self._loaded[None] = ensemble
+        self.identity = _identity(ensemble, self.settings, self.names)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LazyEnsemble:
         """Return the object itself: copies share the weights."""
@@ -137,7 +137,7 @@ class LazyEnsemble:
         Raises:
             ConfigError: It is a loaded ensemble that no configuration describes; see `EnsembleLLM.config`.
         """
-        return self._given if isinstance(self._given, EnsembleConfig) else self._given.config
+        return self._ensemble if isinstance(self._ensemble, EnsembleConfig) else self._ensemble.config
 
     @property
     def described(self) -> dict[str, Any] | None:
@@ -162,7 +162,7 @@ class LazyEnsemble:
             local_files_only: Read local files only; a member that is not on this machine is an error.
 
         Returns:
-            The window in tokens; None where no member knows a bound.
+            The window in tokens; None where no member has a bound.
 
         Raises:
             LoadError: A member's configuration cannot be read.
@@ -226,15 +226,15 @@ class LazyEnsemble:
 
 
 def _identity(
-    given: EnsembleLLM | EnsembleConfig, settings: EnsembleSettings, names: tuple[str, ...]
+    ensemble: EnsembleLLM | EnsembleConfig, settings: EnsembleSettings, names: tuple[str, ...]
 ) -> dict[str, Any]:
     identity: dict[str, Any] = {"members": list(names)}
-    if (config := _named_by(given)) is not None:
+    if (config := _named_by(ensemble)) is not None:
         weights = _weights(settings.aggregation_weights(len(names)))
         identity |= {"sources": [_member(member) for member in config.members], "weights": weights}
-    elif isinstance(given, EnsembleLLM):
+    elif isinstance(ensemble, EnsembleLLM):
         with _LOCK:
-            identity["ensemble"] = _TOKENS.setdefault(given, uuid.uuid4().hex)
+            identity["ensemble"] = _TOKENS.setdefault(ensemble, uuid.uuid4().hex)
     return {
         **identity,
         "main_model": settings.main_model,
@@ -256,13 +256,13 @@ def _joined(model: str, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(model.split("+"))
 
 
-def _named_by(given: EnsembleLLM | EnsembleConfig) -> EnsembleConfig | None:
+def _named_by(ensemble: EnsembleLLM | EnsembleConfig) -> EnsembleConfig | None:
     """The configuration that describes an ensemble; None where a member may differ from the files at its path."""
-    if isinstance(given, EnsembleConfig):
-        return given
-    drafting = [given.draft_model] if given.draft_model else []
+    if isinstance(ensemble, EnsembleConfig):
+        return ensemble
+    members = [*ensemble.members, *([ensemble.draft_model] if ensemble.draft_model else [])]
     try:
-        return given.config if all(member.source for member in [*given.members, *drafting]) else None
+        return ensemble.config if all(member.source for member in members) else None
     except ConfigError:  # the aggregation weights are of the caller's own class
         return None
 

@@ -77,6 +77,8 @@ class EnsembleLLM:
             raise ConfigError(f"{', '.join(options)} beside settings=", hint="give settings= or single options")
         refuse_unknown(type(self).__name__, options, ("draft_model", "settings", *EnsembleSettings.model_fields))
         self.settings = EnsembleSettings(**options) if settings is None else settings
+        if not isinstance(members, Sequence):
+            raise ConfigError(f"expected a list of members, got {members!r:.200}", hint="give pairs (model, tokenizer)")
         weights = self.settings.aggregation_weights(len(members))
         self.members: tuple[Member, ...] = tuple(as_member(member) for member in members)
         self.draft_model = None if draft_model is None else as_member(draft_model)
@@ -85,13 +87,13 @@ class EnsembleLLM:
             _check_draft_model(self.draft_model, self.members[self.settings.main_model])
         # A member whose weight is fixed at 0 is neither read nor fused, unless it is the main model.
         main = self.settings.main_model
-        part = [i for i in range(len(self.members)) if i == main or weights.may_have_weight(i)]
-        taking_part = [self.members[i] for i in part]
+        indices = [i for i in range(len(self.members)) if i == main or weights.may_have_weight(i)]
+        taking_part = [self.members[i] for i in indices]
         self._ensemble = Ensemble(
             members=taking_part,
-            main=part.index(main),
-            fusion=self.settings.fusion.prepare(taking_part, part.index(main)),
-            weights=weights.subset(part),
+            main=indices.index(main),
+            fusion=self.settings.fusion.prepare(taking_part, indices.index(main)),
+            weights=weights.subset(indices),
             eos_policy=self.settings.eos_policy,
             draft_tokens=self.settings.draft_tokens,
             draft_model=self.draft_model,
@@ -154,8 +156,8 @@ class EnsembleLLM:
             config = EnsembleConfig.load(config)
         config.aggregation_weights(len(config.members))
         loaded = load_members(config.sources)
-        drafting = loaded[-1] if config.draft_model else None
-        return cls(loaded[: len(config.members)], draft_model=drafting, settings=config.settings)
+        draft_model = loaded[-1] if config.draft_model else None
+        return cls(loaded[: len(config.members)], draft_model=draft_model, settings=config.settings)
 
     @property
     def config(self) -> EnsembleConfig:
@@ -194,18 +196,19 @@ class EnsembleLLM:
 
     @property
     def context_window(self) -> int | None:
-        """Tokens that fit into the smallest member's context window; None where no member knows a bound."""
+        """Tokens that fit into the smallest context window of the members; None where none has a bound."""
         return min((length for member in self._ensemble.members if (length := member.context_length)), default=None)
 
     def subset(self, members: Sequence[int | str], **options: Unpack[Settings]) -> Self:
-        """An ensemble of some of the members; it shares their weights.
+        """An ensemble of some of the members, which shares the models with this one.
 
-        The main model stays it where it is among them, else the first of them becomes it. Aggregation weights stay in
-        proportion, and a draft model stays where it has the vocabulary of the main model.
+        The main model stays the same if it is in the subset, else the first member of the subset becomes the main
+        model. Aggregation weights keep their proportions, and the draft model is kept if it has the main model's
+        vocabulary.
 
         Args:
             members: The members' names or indices, in their new order.
-            **options: Settings that are different in it, as the class takes them.
+            **options: Settings of the subset that differ, as the class takes them.
 
         Raises:
             ConfigError: No member has such a name or index, one is named twice, or a setting cannot be used.
@@ -240,7 +243,7 @@ class EnsembleLLM:
 
         Args:
             prompt: One prompt or a list of them.
-            return_exceptions: Of several prompts, let one that cannot be used fail alone, with its error in its place.
+            return_exceptions: Of several prompts, return the error of one that cannot be used in place of its output.
             **options: Fields of `GenerationOptions`.
 
         Returns:
@@ -272,7 +275,7 @@ class EnsembleLLM:
 
         Args:
             messages: One list of messages (``role``, ``content``), or a list of such lists.
-            return_exceptions: Of several conversations, let one that cannot be used fail alone.
+            return_exceptions: As in `generate`.
             **options: Fields of `ChatOptions`: those of `generate`, and ``tools``, ``tool_choice``,
                 ``parallel_tool_calls``, ``continue_final_message``.
 
@@ -291,7 +294,7 @@ class EnsembleLLM:
     def stream(self, prompt: str, **options: Any) -> TextStream:
         """Continue a prompt piece by piece: whole characters, and never part of a stop string.
 
-        The models work only while the stream is read; its ``output`` is there once it has ended.
+        The models run only while the stream is read; its ``output`` is None until it has ended.
 
         Args:
             prompt: The prompt.
@@ -320,8 +323,8 @@ class EnsembleLLM:
     async def agenerate(self, prompt: str | Sequence[str], *, return_exceptions: bool = False, **options: Any) -> Any:
         """The asynchronous `generate`: it runs in a thread, and cancelling it stops the models."""
         prompts, many = prompts_in(prompt)
-        ask = partial(self._requests.for_prompts, keep_errors=return_exceptions and many)
-        outputs = await (await asyncio.to_thread(ask, prompts, options)).async_finish()
+        build = partial(self._requests.for_prompts, keep_errors=return_exceptions and many)
+        outputs = await (await asyncio.to_thread(build, prompts, options)).async_finish()
         return outputs if many else outputs[0]
 
     @overload
@@ -339,8 +342,8 @@ class EnsembleLLM:
     ) -> Any:
         """The asynchronous `chat`: it runs in a thread, and cancelling it stops the models."""
         conversations, many = conversations_in(messages)
-        ask = partial(self._requests.for_chats, keep_errors=return_exceptions and many)
-        outputs = await (await asyncio.to_thread(ask, conversations, options)).async_finish()
+        build = partial(self._requests.for_chats, keep_errors=return_exceptions and many)
+        outputs = await (await asyncio.to_thread(build, conversations, options)).async_finish()
         return outputs if many else outputs[0]
 
     def astream(self, prompt: str, **options: Any) -> AsyncTextStream:
@@ -358,13 +361,13 @@ class EnsembleLLM:
     def score(self, prompt: str | Sequence[str], continuation: str | Sequence[str]) -> Score | list[Score]:
         """The ensemble's log-probability of each main-model token of a continuation, or of each of several.
 
-        Up to ``batch_size`` continuations are read together. Those of one prompt share its reading, so that the choices
-        of a question are best given as ``score(question, [" Paris", " Rome"])``.
+        Up to ``batch_size`` continuations are read together. A prompt is read once for all its continuations, so give
+        the choices of a question together: ``score(question, [" Paris", " Rome"])``.
 
         Args:
             prompt: The prompt, or one for each continuation.
-            continuation: What follows it, or one for each prompt; it is encoded as the main model's tokenizer does in
-                this place.
+            continuation: The text that follows it, or one for each prompt; it is encoded as the main model's tokenizer
+                encodes it after the prompt.
 
         Returns:
             One `Score`; a list where either is a list.
@@ -373,8 +376,8 @@ class EnsembleLLM:
             PromptError: A prompt or a continuation is empty, they leave no room in a context window, or there are not
                 as many of one as of the other.
         """
-        found = Scoring.of_texts(self._engine, prompt, continuation).finish()
-        return found[0] if isinstance(prompt, str) and isinstance(continuation, str) else found
+        scores = Scoring.of_texts(self._engine, prompt, continuation).finish()
+        return scores[0] if isinstance(prompt, str) and isinstance(continuation, str) else scores
 
     @overload
     async def ascore(self, prompt: str, continuation: str) -> Score: ...  # type: ignore[overload-overlap]
@@ -383,8 +386,8 @@ class EnsembleLLM:
     async def ascore(self, prompt: str | Sequence[str], continuation: str | Sequence[str]) -> Score | list[Score]:
         """The asynchronous `score`: it runs in a thread, and cancelling it stops the models."""
         scoring = await asyncio.to_thread(Scoring.of_texts, self._engine, prompt, continuation)
-        found = await scoring.async_finish()
-        return found[0] if isinstance(prompt, str) and isinstance(continuation, str) else found
+        scores = await scoring.async_finish()
+        return scores[0] if isinstance(prompt, str) and isinstance(continuation, str) else scores
 
     @overload
     def score_chat(self, messages: Conversation, continuation: str, **options: Any) -> Score: ...
@@ -393,9 +396,9 @@ class EnsembleLLM:
     def score_chat(
         self, messages: Conversation, continuation: str | Sequence[str], **options: Any
     ) -> Score | list[Score]:
-        """`score`, of an answer to a conversation as `chat` takes it, or of each of several answers to the same one.
+        """The ensemble's log-probability of an answer to a conversation, or of each of several answers; see `score`.
 
-        Many models begin an answer with a space, which their templates leave to it.
+        Many models begin an answer with a space, which is then part of the answer and not of the template.
 
         Args:
             messages: The conversation.
@@ -408,8 +411,8 @@ class EnsembleLLM:
         """
         answers, many = prompts_in(continuation)
         encoded = encode_conversation(self._ensemble, messages, self._requests.template_options_of(options))
-        found = Scoring(self._engine, [encoded] * len(answers), answers).finish()
-        return found if many else found[0]
+        scores = Scoring(self._engine, [encoded] * len(answers), answers).finish()
+        return scores if many else scores[0]
 
     def token_ids(self, text: str) -> list[int]:
         """The main model's token ids of a text, without special tokens before and after it."""
@@ -421,16 +424,16 @@ class EnsembleLLM:
         Messages that the template refuses together are counted one by one.
 
         Args:
-            messages: The conversation, or a part of it; none take no token.
+            messages: The conversation, or a part of it; an empty list has 0 tokens.
             tools: The tools that the model may call, as `chat` takes them.
             **options: ``chat_template_kwargs`` and ``continue_final_message``, as `chat` takes them.
 
         Raises:
             ConfigError: An option is unknown or cannot be used.
-            PromptError: A message says what is not text.
+            PromptError: A message has content that is not text.
         """
-        how = replace(self._requests.template_options_of(options), toolbox=Toolbox.of(tools))
-        return conversation_tokens(self.main_model, messages, how)
+        template = replace(self._requests.template_options_of(options), toolbox=Toolbox.of(tools))
+        return conversation_tokens(self.main_model, messages, template)
 
     def render(self, messages: Conversation, **options: Any) -> str:
         """Render a conversation with the main model's chat template, up to the beginning of the next answer.
@@ -443,17 +446,17 @@ class EnsembleLLM:
             ConfigError: An option is unknown or cannot be used.
             PromptError: The main model has no template, or its template refuses the messages.
         """
-        how, said = self._requests.template_options_of(options), readable(messages)
-        return self.main_model.render(said, **how.arguments(self.main_model, said))
+        template, normalized = self._requests.template_options_of(options), readable(messages)
+        return self.main_model.render(normalized, **template.arguments(self.main_model, normalized))
 
 
-def _check_draft_model(drafting: Member, main: Member) -> None:
-    if not _fits(drafting, main):
+def _check_draft_model(draft_model: Member, main: Member) -> None:
+    if not _fits(draft_model, main):
         raise ConfigError(
-            f"draft_model {drafting.name} has another vocabulary than the main model {main.name}",
+            f"draft_model {draft_model.name} has another vocabulary than the main model {main.name}",
             hint="give a model with the main model's own tokenizer, or none: the main model drafts itself",
         )
 
 
-def _fits(drafting: Member, main: Member) -> bool:
-    return drafting.vocabulary.fingerprint == main.vocabulary.fingerprint
+def _fits(draft_model: Member, main: Member) -> bool:
+    return draft_model.vocabulary.fingerprint == main.vocabulary.fingerprint

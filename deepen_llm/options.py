@@ -44,7 +44,19 @@ def _problem(kind: type[BaseModel], detail: ErrorDetails) -> str:
     if detail["type"] == "missing":
         return f"{path!r} is missing"
     value = f"{path}={detail['input']!r}: " if path else ""
-    return value + detail["msg"].removeprefix("Value error, ")
+    return value + (_expected(detail) or detail["msg"].removeprefix("Value error, "))
+
+
+def _expected(detail: ErrorDetails) -> str | None:
+    """The type that was expected, in words for Python and configuration files; None where pydantic's fit both."""
+    match detail["type"]:
+        case "tuple_type":
+            return "Input should be a list"
+        case "dict_type":
+            return "Input should be a mapping"
+        case "model_type":
+            return f"Input should be a mapping of options, or of the class {detail['ctx']['class_name']}"
+    return None
 
 
 def _is_consequence(detail: ErrorDetails, error: ValidationError) -> bool:

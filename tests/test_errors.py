@@ -1,8 +1,10 @@
 """Bad input ends in one clear error, before any generation."""
 
+import functools
 import itertools
 import math
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import T5Config, T5ForConditionalGeneration
 
-from deepen_llm import Bayes, Deepen, EnsembleConfig, EnsembleLLM, GenerationOptions, MemberConfig
+from deepen_llm import Bayes, Deepen, EnsembleConfig, EnsembleLLM, GenerationOptions, MemberConfig, specialists, tune
 from deepen_llm.errors import (
     ConfigError,
     ContextLengthError,
@@ -31,6 +33,11 @@ ONE, OTHER = ("llama", "byte_level_bpe"), ("gpt_neox", "sentencepiece_bpe")
 
 def pair(**options: Any) -> EnsembleLLM:
     return EnsembleLLM([small(*ONE), small(*OTHER)], **options)
+
+
+@functools.cache
+def chatting() -> EnsembleLLM:
+    return EnsembleLLM.from_pretrained(specialists.paths()[:2])
 
 
 SETTINGS: list[tuple[str, Callable[[], object], str]] = [
@@ -71,6 +78,35 @@ SETTINGS: list[tuple[str, Callable[[], object], str]] = [
 def test_a_setting_that_cannot_be_used(call: Callable[[], object], says: str) -> None:
     with pytest.raises(ConfigError, match=says.replace("(", r"\(")) as caught:
         call()
+    assert caught.value.hint
+
+
+ARGUMENTS: dict[str, Callable[[EnsembleLLM, Any], object]] = {
+    "EnsembleLLM": lambda _, wrong: EnsembleLLM(wrong),
+    "from_pretrained": lambda _, wrong: EnsembleLLM.from_pretrained(wrong),
+    "a member": lambda _, wrong: EnsembleLLM.from_pretrained([wrong]),
+    "from_config": lambda _, wrong: EnsembleLLM.from_config(wrong),
+    "save": lambda _, wrong: EnsembleConfig(members=["a"]).save(wrong),
+    "subset": lambda llm, wrong: llm.subset(wrong),
+    "generate": lambda llm, wrong: llm.generate(wrong),
+    "one of several": lambda llm, wrong: llm.generate(["a", wrong]),
+    "stream": lambda llm, wrong: llm.stream(wrong),
+    "chat": lambda llm, wrong: llm.chat(wrong),
+    "stream_chat": lambda llm, wrong: llm.stream_chat(wrong),
+    "score": lambda llm, wrong: llm.score(wrong, "a"),
+    "continuation": lambda llm, wrong: llm.score("a", wrong),
+    "score_chat": lambda llm, wrong: llm.score_chat(wrong, "a"),
+    "answer": lambda llm, wrong: llm.score_chat([{"role": "user", "content": "a"}], wrong),
+    "render": lambda llm, wrong: llm.render(wrong),
+    "tune": lambda llm, wrong: tune(llm, wrong),
+}
+
+
+@pytest.mark.parametrize("wrong", [3, 0.5, object()], ids=lambda wrong: type(wrong).__name__)
+@pytest.mark.parametrize("argument", ARGUMENTS)
+def test_a_wrong_type_is_an_error_that_shows_it(argument: str, wrong: object) -> None:
+    with pytest.raises(DeepenError, match=f"{re.escape(repr(wrong)[:20])}|{type(wrong).__name__}") as caught:
+        ARGUMENTS[argument](chatting(), wrong)
     assert caught.value.hint
 
 

@@ -16,7 +16,7 @@ from deepen_llm.cli.demo import demo
 from deepen_llm.cli.evaluation import SETTINGS, evaluate
 from deepen_llm.cli.generate import generate
 from deepen_llm.cli.inspection import inspect
-from deepen_llm.cli.terminal import Group, examples
+from deepen_llm.cli.terminal import Group, examples, paragraphs
 from deepen_llm.cli.tune import tune
 
 app = typer.Typer(
@@ -97,7 +97,7 @@ for command, shown in (
         ),
     ),
 ):
-    app.command(epilog=examples(*shown))(command)
+    app.command(help=paragraphs(command.__doc__), epilog=examples(*shown))(command)
 
 app.command(
     "eval",

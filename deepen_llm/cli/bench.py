@@ -1,4 +1,4 @@
-"""``deepen bench``: what an ensemble's tokens cost, beside what its members cost alone."""
+"""``deepen bench``: the speed of an ensemble, compared with that of its members alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepen_llm.cli.options import Members, takes
+from deepen_llm.cli.options import MemberOptions, with_options
 from deepen_llm.cli.terminal import errors, note, quiet_libraries, write
 from deepen_llm.cli.threads import run_small_on_one_thread
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from deepen_llm.diagnostics.timing import Ratio
 
 
-@takes(Members)
+@with_options(MemberOptions)
 def bench(
-    given: Members,
+    options: MemberOptions,
     prompt: Annotated[
         list[str] | None, typer.Option(help="A text to continue; repeat, for a batch of different ones.")
     ] = None,
@@ -42,7 +42,7 @@ def bench(
         from deepen_llm import EnsembleLLM
         from deepen_llm.diagnostics.cost import PROMPTS, CostMeasurement
 
-        config = given.configuration()
+        config = options.configuration()
     quiet_libraries()
     with errors.status(f"Loading {len(config.members)} members..."):
         llm = EnsembleLLM.from_config(config)
@@ -63,7 +63,7 @@ def bench(
 
 
 def _measure(measurement: CostMeasurement, repeats: int) -> bool:
-    """Measure with progress shown; whether it was not interrupted."""
+    """Measure, with progress shown; False if Ctrl-C ends it."""
     try:
         note("Measuring; Ctrl-C shows what was measured so far.")
         with errors.status("Measuring...") as status:
@@ -82,9 +82,12 @@ def _show(costs: Sequence[Cost], tokens: int, batch: int) -> None:
         "Medians, in brackets the smallest and the largest. Prompts are included, but for the floor.", style="dim"
     )
     for cost in costs:
-        asked = tokens * (batch if cost.name.startswith("a batch") else 1)
-        if cost.kind == "ensemble" and cost.tokens < asked:
-            note(f"{cost.name}: ended after {cost.tokens} of {asked} tokens; give --prompt a text that goes on longer")
+        requested = tokens * (batch if cost.name.startswith("a batch") else 1)
+        if cost.kind == "ensemble" and cost.tokens < requested:
+            note(
+                f"{cost.name}: ended after {cost.tokens} of {requested} tokens; give --prompt a text with a longer "
+                "continuation"
+            )
 
 
 def _table(costs: Sequence[Cost]) -> Table:
@@ -104,5 +107,5 @@ def _table(costs: Sequence[Cost]) -> Table:
 
 
 def _spread(ratio: Ratio, digits: int) -> str:
-    median, low, high = (f"{one:,.{digits}f}" for one in (ratio.value, ratio.low, ratio.high))
+    median, low, high = (f"{value:,.{digits}f}" for value in (ratio.value, ratio.low, ratio.high))
     return f"{median} [{low}, {high}]" if low != high else median

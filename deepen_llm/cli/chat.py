@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepen_llm.cli.options import Given, takes
+from deepen_llm.cli.options import EnsembleOptions, with_options
 from deepen_llm.cli.terminal import note, show_error, write
 from deepen_llm.errors import DeepenError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _HELP = "/reset forgets all, /exit or Ctrl-D leaves, Ctrl-C stops an answer"
 
 
-@takes(Given)
+@with_options(EnsembleOptions)
 def chat(
     system: Annotated[str | None, typer.Option(help="A system message that begins the conversation.")] = None,
     chat_template_kwargs: Annotated[
@@ -29,13 +29,13 @@ def chat(
         ),
     ] = None,
     *,
-    given: Given,
+    options: EnsembleOptions,
 ) -> None:
     """Talk with several models as one; each reads its own chat template.
 
     /reset forgets the conversation, /exit (or Ctrl-D) leaves, Ctrl-C stops an answer.
     """
-    ChatSession(given.load(n=1, chat_template_kwargs=_variables(chat_template_kwargs)), system).run()
+    ChatSession(options.load(n=1, chat_template_kwargs=_variables(chat_template_kwargs)), system).run()
 
 
 def _variables(text: str | None) -> Any:

@@ -16,9 +16,9 @@ SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opti
 
 
 def evaluate(
-    arguments: Annotated[list[str] | None, typer.Argument(help="What lm_eval takes.", show_default=False)] = None,
+    arguments: Annotated[list[str] | None, typer.Argument(help="Arguments of lm_eval.", show_default=False)] = None,
 ) -> None:
-    """Evaluate an ensemble with lm-evaluation-harness: all that `lm_eval` takes, with `--model deepen`."""
+    """Evaluate an ensemble with lm-evaluation-harness: the arguments of `lm_eval`, with `--model deepen`."""
     try:
         from lm_eval.__main__ import cli_evaluate
 

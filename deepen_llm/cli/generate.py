@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepen_llm.cli.options import Given, TokenHealing, takes
+from deepen_llm.cli.options import EnsembleOptions, TokenHealing, with_options
 from deepen_llm.cli.terminal import errors, note, write
 from deepen_llm.errors import PromptError
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from deepen_llm.outputs import Output
 
 
-@takes(Given)
+@with_options(EnsembleOptions)
 def generate(
     prompt: Annotated[str, typer.Argument(help="The text to continue; - reads it from standard input.")],
-    given: Given,
+    options: EnsembleOptions,
     n: Annotated[int | None, typer.Option("--n", help="Samples. Default: 1.", rich_help_panel="Generation")] = None,
     token_healing: TokenHealing = None,
     logprobs: Annotated[
@@ -44,7 +44,7 @@ def generate(
     if trace_html and not trace_html.parent.is_dir():  # fail early
         raise typer.BadParameter(f"--trace-html {trace_html}: there is no folder {trace_html.parent}")
     text = _from_stdin() if prompt == "-" else prompt
-    llm = given.load(n=n, token_healing=token_healing, logprobs=logprobs, trace=trace or None)
+    llm = options.load(n=n, token_healing=token_healing, logprobs=logprobs, trace=trace or None)
     generation = llm.settings.generation
     if trace_html and generation.n > 1:
         raise typer.BadParameter(f"--trace-html shows one answer, not {generation.n}; use --n 1")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepen_llm.cli.options import Members, takes
+from deepen_llm.cli.options import MemberOptions, with_options
 from deepen_llm.cli.terminal import errors, note, quiet_libraries, write
 from deepen_llm.cli.threads import run_small_on_one_thread
 from deepen_llm.errors import ConfigError
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from deepen_llm.tuning.dataset import Examples
 
 
-@takes(Members)
+@with_options(MemberOptions)
 def inspect(
-    given: Members,
+    options: MemberOptions,
     dataset: Annotated[
         Path | None,
         typer.Option(help="JSON lines as deepen tune reads them: ask each member alone, for a verdict."),
@@ -58,9 +58,9 @@ def inspect(
         from deepen_llm.diagnostics.comparison import compare
         from deepen_llm.members.local.loading import load_members
 
-    if not given.member and given.config is None:
-        given = replace(given, member=[str(path) for path in specialists.paths()])
-    configuration = given.configuration()
+    if not options.member and options.config is None:
+        options = replace(options, member=[str(path) for path in specialists.paths()])
+    configuration = options.configuration()
     examples = _examples(dataset, chat, metric)
     if plot:
         _require_plot(plot, len(configuration.members))

@@ -1,4 +1,4 @@
-"""The options that commands share, and the configuration that they add up to."""
+"""Options that several commands have, and the configuration made of them."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ if TYPE_CHECKING:
     from deepen_llm.config import EnsembleConfig
     from deepen_llm.llm import EnsembleLLM
 
-FUSION_NAMES = tuple(one.name for one in pkgutil.iter_modules([str(Path(__file__).parents[1] / "fusion" / "methods")]))
-"""The fusion methods, by the names of their files, so that ``--help`` need not import them."""
+# Names are repeated or read from file names here, so that ``--help`` does not import torch.
+_METHODS = Path(__file__).parents[1] / "fusion" / "methods"
+FUSION_NAMES = tuple(module.name for module in pkgutil.iter_modules([str(_METHODS)]))
+"""The fusion methods."""
 
 WeightsName = Literal["prompt", "entropy", "track"]
-"""Weights that follow the input, named here for the same reason."""
+"""`DynamicWeights`."""
 
 GateName = Literal["always", "unsure", "boundary", "safe"]
-"""Where to fuse, named here for the same reason."""
+"""The values of ``when`` of a `Gate`."""
 
 QuantizationName = Literal["bnb-int8", "bnb-nf4", "torchao-int8"]
-"""`MemberConfig`'s, named here for the same reason."""
+"""The values of ``quantization`` of a `MemberConfig`."""
 
-_Member = functools.partial(typer.Option, rich_help_panel="Members")
+_Member = functools.partial(typer.Option, rich_help_panel="MemberOptions")
 _Fusion = functools.partial(typer.Option, rich_help_panel="Fusion")
 _Speed = functools.partial(typer.Option, rich_help_panel="Speed")
 _Sampling = functools.partial(typer.Option, rich_help_panel="Generation")
@@ -44,15 +46,15 @@ TokenHealing = Annotated[
         help="Continue a prompt that ends inside a word, or in a space, as members would write the whole.",
     ),
 ]
-"""An option of the commands that continue a prompt; behind a chat template it would do nothing."""
+"""An option of the commands that continue a prompt; it has no effect after a chat template."""
 
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'"}
 _ESCAPE = re.compile(r"""\\([ntr\\"']|x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4})""")
 
 
 @dataclass(frozen=True)
-class Members:
-    """What a command line says about members; None wherever it says nothing."""
+class MemberOptions:
+    """Options about members; None for an option that is not given."""
 
     member: Annotated[list[str] | None, _Member("--member", "-m", help="A local folder or hub id; repeat.")] = None
     config: Annotated[
@@ -75,7 +77,7 @@ class Members:
         """The configuration file's settings, overridden by the options.
 
         Args:
-            **generation: Fields of `GenerationOptions` that are a command's own.
+            **generation: Fields of `GenerationOptions` for which the command has options of its own.
 
         Raises:
             ConfigError: A setting cannot be used.
@@ -100,18 +102,19 @@ class Members:
         devices: list[str | None] = [*(self.device or [])]
         if len(devices) not in {0, 1, len(members)}:
             raise typer.BadParameter(f"{len(devices)} times --device for {len(members)} members")
-        places = devices if len(devices) == len(members) else (devices or [None]) * len(members)
+        if len(devices) != len(members):
+            devices = (devices or [None]) * len(members)
         common = self._common()
-        return [{**member, **common, **_placed_on(place)} for member, place in zip(members, places, strict=True)]
+        return [{**member, **common, **_placed_on(device)} for member, device in zip(members, devices, strict=True)]
 
     def _common(self) -> dict[str, Any]:
-        """What holds for every member."""
-        return _said({"dtype": self.dtype, "quantization": self.quantization})
+        """The settings of every member."""
+        return _given({"dtype": self.dtype, "quantization": self.quantization})
 
 
 @dataclass(frozen=True)
-class Answering(Members):
-    """What a command line says of how members answer greedily; None wherever it says nothing."""
+class DecodingOptions(MemberOptions):
+    """Options about members and greedy decoding; None for an option that is not given."""
 
     compile: Annotated[
         bool | None, _Member("--compile/--no-compile", help="Compile every member's one-token steps.")
@@ -138,7 +141,7 @@ class Answering(Members):
 
         Raises:
             DeepenError: See `EnsembleLLM.from_config`.
-            typer.BadParameter: See `configuration`, as for the arguments.
+            typer.BadParameter: See `configuration`.
         """
         with errors.status("Starting..."):
             from deepen_llm import EnsembleLLM
@@ -153,33 +156,33 @@ class Answering(Members):
     def _overrides(self, base: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str, Any]:
         from deepen_llm.engine.options import GenerationOptions
 
-        said = {name: getattr(self, name, None) for name in GenerationOptions.model_fields} | dict(generation)
-        said["stop"] = [unescaped(stop) for stop in self.stop or []]
+        options = {name: getattr(self, name, None) for name in GenerationOptions.model_fields} | dict(generation)
+        options["stop"] = [unescaped(stop) for stop in self.stop or []]
         return {
-            **_said({"draft_tokens": self.draft_tokens}),
-            "draft_model": self._drafting(base),
-            "generation": {**base.get("generation", {}), **_said(said)},
+            **_given({"draft_tokens": self.draft_tokens}),
+            "draft_model": self._draft_model(base),
+            "generation": {**base.get("generation", {}), **_given(options)},
         }
 
     def _common(self) -> dict[str, Any]:
-        return {**super()._common(), **_said({"compile": self.compile})}
+        return {**super()._common(), **_given({"compile": self.compile})}
 
     def _main(self, base: Mapping[str, Any]) -> int:
         return int(base.get("main_model", 0))
 
-    def _drafting(self, base: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Where the draft model comes from; it goes where the main model goes."""
+    def _draft_model(self, base: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The settings of the draft model, which has the main model's device."""
         model = {"path": self.draft_model} if self.draft_model else base.get("draft_model")
         if model is None:
             return None
         main = self._main(base)
-        place = base["members"][main]["device"] if self.device and 0 <= main < len(base["members"]) else None
-        return {**model, **self._common(), **_placed_on(place)}
+        device = base["members"][main]["device"] if self.device and 0 <= main < len(base["members"]) else None
+        return {**model, **self._common(), **_placed_on(device)}
 
 
 @dataclass(frozen=True)
-class Given(Answering):
-    """What a command line says about an ensemble; None wherever it says nothing."""
+class EnsembleOptions(DecodingOptions):
+    """Options about an ensemble; None for an option that is not given."""
 
     main_model: Annotated[
         int | None, _Fusion(help="Index, from 0, of the member whose vocabulary tokens are chosen from. Default: 0.")
@@ -221,8 +224,8 @@ class Given(Answering):
     def _overrides(self, base: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str, Any]:
         return {
             **super()._overrides(base, generation),
-            **_said({"main_model": self.main_model, "weights": self._weights(base.get("weights"))}),
-            **_said({"gate": _named(base.get("gate"), "when", self.gate)}),
+            **_given({"main_model": self.main_model, "weights": self._weights(base.get("weights"))}),
+            **_given({"gate": _by_name(base.get("gate"), "when", self.gate)}),
             "fusion": self._fusion(base.get("fusion", {})),
         }
 
@@ -232,10 +235,10 @@ class Given(Answering):
     def _weights(self, base: Any) -> Any:
         if self.weight and self.weights:
             raise typer.BadParameter(f"--weights {self.weights} beside --weight; give numbers or a name")
-        return self.weight or _named(base, "by", self.weights)
+        return self.weight or _by_name(base, "by", self.weights)
 
     def _fusion(self, base: Mapping[str, Any]) -> dict[str, Any]:
-        """The fusion settings; another method than the file's starts from its own defaults."""
+        """The fusion settings; a method other than the file's begins with its defaults."""
         from deepen_llm.errors import ConfigError
         from deepen_llm.fusion import DEFAULT, METHODS, method_class
 
@@ -244,10 +247,10 @@ class Given(Answering):
             known = method_class(method).model_fields
         except ConfigError as error:
             raise typer.BadParameter(f"{error.message}; {error.hint}", param_hint="--fusion") from None
-        flags = _said({"relr": self.relr, "search_steps": self.search_steps, "rounds": self.rounds})
+        flags = _given({"relr": self.relr, "search_steps": self.search_steps, "rounds": self.rounds})
         for name in flags:
             if name not in known:
-                owners = " or ".join(one for one, kind in METHODS.items() if name in kind.model_fields)
+                owners = " or ".join(other for other, kind in METHODS.items() if name in kind.model_fields)
                 flag = f"--{name.replace('_', '-')}"
                 raise ConfigError(f"{flag} is no option of fusion {method!r}", hint=f"give it with --fusion {owners}")
         named = settings(self.fusion_option, "--fusion-option")
@@ -258,65 +261,67 @@ class Given(Answering):
         return {**kept, "method": method, **flags, **named}
 
 
-def settings(given: Sequence[str] | None, flag: str) -> dict[str, Any]:
-    """Options by name from ``NAME=VALUE``, each value as a YAML file would hold it.
+def settings(pairs: Sequence[str] | None, flag: str) -> dict[str, Any]:
+    """Parse settings of the form ``NAME=VALUE``, with values as in a YAML file.
 
     Args:
-        given: What was said.
-        flag: Behind which flag.
+        pairs: The values of the flag.
+        flag: The flag, for errors.
 
     Raises:
-        typer.BadParameter: One is no such pair, its value is no YAML, or a name is there twice.
+        typer.BadParameter: A value is no such pair or no YAML, or a name is given twice.
     """
     import yaml
 
-    found = dict[str, Any]()
-    for one in given or ():
-        name, pair, value = one.partition("=")
-        if not pair or not name.strip() or name.strip() in found:
-            told = "is there twice" if pair and name.strip() else "is no NAME=VALUE"
-            raise typer.BadParameter(f"{one!r} {told}", param_hint=flag)
+    by_name = dict[str, Any]()
+    for pair in pairs or ():
+        name, equals, value = pair.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise typer.BadParameter(f"{pair!r} is no NAME=VALUE", param_hint=flag)
+        if name in by_name:
+            raise typer.BadParameter(f"{pair!r}: {name} is given twice", param_hint=flag)
         try:
-            found[name.strip()] = yaml.safe_load(value)
+            by_name[name] = yaml.safe_load(value)
         except yaml.YAMLError:
             raise typer.BadParameter(
-                f"the value of {one!r} cannot be read: write it as in YAML, such as 0.5, true or [1, 3]",
+                f"the value of {pair!r} cannot be read: write it as in YAML, such as 0.5, true or [1, 3]",
                 param_hint=flag,
             ) from None
-    return found
+    return by_name
 
 
 def unescaped(text: str) -> str:
-    """A text whose backslash escapes are the characters that they stand for; a backslash before aught else stays.
+    """Replace backslash escapes by their characters; other backslashes stay.
 
     Args:
-        text: As it was typed.
+        text: The text as it was typed.
     """
-    return _ESCAPE.sub(lambda found: _ESCAPED.get(found[1]) or chr(int(found[1][1:], 16)), text)
+    return _ESCAPE.sub(lambda escape: _ESCAPED.get(escape[1]) or chr(int(escape[1][1:], 16)), text)
 
 
-def takes(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the fields of ``kind`` as options where ``given`` stands, which it gets them as."""
+def with_options(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make the fields of ``kind`` options of a command, which gets them as its argument ``options``."""
 
     def wrap(command: Callable[..., None]) -> Callable[..., None]:
         shared = inspect.signature(kind, eval_str=True).parameters
         own = inspect.signature(command, eval_str=True).parameters
 
         @functools.wraps(command)
-        def run(**said: Any) -> None:
-            command(given=kind(**{name: said.pop(name) for name in shared}), **said)
+        def run(**arguments: Any) -> None:
+            command(options=kind(**{name: arguments.pop(name) for name in shared}), **arguments)
 
-        places = [list(shared.values()) if name == "given" else [one] for name, one in own.items()]
-        options = [one.replace(kind=one.KEYWORD_ONLY) for place in places for one in place]
-        run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
-        run.__annotations__ = {one.name: one.annotation for one in options}
+        groups = [shared.values() if name == "options" else [parameter] for name, parameter in own.items()]
+        parameters = [parameter.replace(kind=parameter.KEYWORD_ONLY) for group in groups for parameter in group]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return run
 
     return wrap
 
 
-def _named(base: Any, key: str, name: str | None) -> Any:
-    """Settings of a name; another one than the file's starts from its own defaults, the same one stays as it is."""
+def _by_name(base: Any, key: str, name: str | None) -> Any:
+    """The file's settings where they have this name or none is given; else the name alone, which means defaults."""
     return base if name is None or (isinstance(base, Mapping) and base.get(key) == name) else {key: name}
 
 
@@ -324,5 +329,5 @@ def _placed_on(device: str | None) -> dict[str, Any]:
     return {"device": device, "device_map": None} if device else {}
 
 
-def _said(options: Mapping[str, Any]) -> dict[str, Any]:
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None and value != []}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import logging
 import os
@@ -78,6 +79,11 @@ def examples(*commands: str) -> str:
     """Format the examples of a help text."""
     shown = "\n".join(f"  [cyan]{escape(command)}[/cyan]" for command in commands)
     return f"Examples:\n{shown}"
+
+
+def paragraphs(documentation: str | None) -> str:
+    """Join the lines of each paragraph of a docstring: a help text keeps line breaks, which then cut its own lines."""
+    return "\n\n".join(" ".join(one.split()) for one in inspect.cleandoc(documentation or "").split("\n\n"))
 
 
 def quiet_libraries() -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
-from deepen_llm.cli.options import FUSION_NAMES, Answering, TokenHealing, settings, takes
+from deepen_llm.cli.options import FUSION_NAMES, DecodingOptions, TokenHealing, settings, with_options
 from deepen_llm.cli.terminal import errors, note, write
 from deepen_llm.errors import ConfigError
 from deepen_llm.extras import require
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from deepen_llm.tuning.tuner import Progress
 
 
-@takes(Answering)
+@with_options(DecodingOptions)
 def tune(
-    given: Answering,
+    options: DecodingOptions,
     dataset: Annotated[
         Path | None, typer.Argument(help="JSON lines: prompt or messages, with references, or choices and answer.")
     ] = None,
@@ -46,7 +47,7 @@ def tune(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUES",
-            help=f"What to choose from: methods=[{FUSION_NAMES[0]}], gates=[always], rounds=[1, 3]; repeat.",
+            help=escape(f"What to choose from: methods=[{FUSION_NAMES[0]}], gates=[always], rounds=[1, 3]; repeat."),
         ),
     ] = None,
     held_out: Annotated[
@@ -61,18 +62,19 @@ def tune(
     force: Annotated[bool, typer.Option("--force", help="Write over an ensemble's file that is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write one JSON object, for programs.")] = False,
 ) -> None:
-    """Choose members, main model, fusion, weights and gate, and tell whether fusing pays at all.
+    """Choose members, main model, fusion, weights and gate, and measure whether fusing helps at all.
 
-    Without members and dataset: the bundled specialists and their questions. Interrupted, it goes on where it was.
+    Without members and dataset: the bundled specialists and their questions. Run again to resume after an interruption.
     """
     if out.exists() and not force:
         raise ConfigError(f"{out} is there already", hint="give another --out, or --force to write over it")
+    _writable(out)
     space = _space(search_space)
-    given, data, chat = _asked(given, dataset, chat)
+    options, data, chat = _with_defaults(options, dataset, chat)
     examples = _examples(data, test, chat, metric)
     if plot:
         require("matplotlib", "plot")
-    llm = given.load(token_healing=token_healing)
+    llm = options.load(token_healing=token_healing)
     from deepen_llm.tuning.tune import tune as choose_ensemble
 
     examples = _fitting(llm, examples, skip_too_long)
@@ -103,23 +105,31 @@ def tune(
         _draw(tuning, plot)
 
 
-def _space(given: Sequence[str] | None) -> SearchSpace:
-    """What is chosen from, before models are loaded."""
+def _writable(file: Path) -> None:
+    """Make the folder of a file now: after a long run it would be too late to tell that it cannot be written."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written: {error}", hint="give another --out") from error
+
+
+def _space(pairs: Sequence[str] | None) -> SearchSpace:
+    """Parse the search space, before models are loaded."""
     from deepen_llm.tuning.space import SearchSpace
 
-    return SearchSpace(**settings(given, "--search-space"))
+    return SearchSpace(**settings(pairs, "--search-space"))
 
 
-def _asked(given: Answering, dataset: Path | None, chat: bool) -> tuple[Answering, Path, bool]:
-    """Who is tuned, on what, and whether through chat templates."""
+def _with_defaults(options: DecodingOptions, dataset: Path | None, chat: bool) -> tuple[DecodingOptions, Path, bool]:
+    """The options, the dataset and ``chat``; without members and dataset, those of the bundled specialists."""
     if dataset is not None:
-        return given, dataset, chat
-    if given.member or given.config:
-        raise typer.BadParameter("name a file of JSON lines, behind 'deepen tune'", param_hint="DATASET")
+        return options, dataset, chat
+    if options.member or options.config:
+        raise typer.BadParameter("name a file of JSON lines after 'deepen tune'", param_hint="DATASET")
     from deepen_llm import specialists
 
-    short = given.max_new_tokens or 12
-    bundled = replace(given, member=[str(path) for path in specialists.paths()], max_new_tokens=short)
+    short = options.max_new_tokens or 12
+    bundled = replace(options, member=[str(path) for path in specialists.paths()], max_new_tokens=short)
     return bundled, specialists.file("dev"), True
 
 
@@ -189,7 +199,7 @@ def _resumable(folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        note(f"Interrupted. What was computed is in {folder}: the same command goes on from there")
+        note(f"Interrupted. Results so far are in {folder}: the same command continues from there")
         raise
 
 

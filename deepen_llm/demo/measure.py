@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from deepen_llm.demo.settings import BATCH
+from deepen_llm.demo.batches import answer_all
 from deepen_llm.llm import EnsembleLLM
 from deepen_llm.specialists import Question
 
@@ -72,17 +71,13 @@ def measure(
         questions: The questions.
         advance: Called after every batch with its number of questions.
     """
-    answers: list[str] = []
-    tokens = 0
-    started = time.perf_counter()
-    for first in range(0, len(questions), BATCH):
-        batch = [conversation(question) for question in questions[first : first + BATCH]]
-        outputs = llm.chat(batch, max_new_tokens=MAX_NEW_TOKENS)
-        answers += [output.text for output in outputs]
-        tokens += sum(output.usage.completion_tokens for output in outputs)
-        advance(len(batch))
+    prompts = [conversation(question) for question in questions]
+    outputs, seconds = answer_all(prompts, lambda batch: llm.chat(batch, max_new_tokens=MAX_NEW_TOKENS), advance)
     return QuestionResult(
-        questions=tuple(questions), answers=tuple(answers), tokens=tokens, seconds=time.perf_counter() - started
+        questions=tuple(questions),
+        answers=tuple(output.text for output in outputs),
+        tokens=sum(output.usage.completion_tokens for output in outputs),
+        seconds=seconds,
     )
 
 

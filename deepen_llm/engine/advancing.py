@@ -1,4 +1,4 @@
-"""From the fused logits of a step to the tokens that each sequence takes: chosen ones, or the next given ones."""
+"""Appends a step's tokens to the sequences: tokens chosen from the fused logits, or the next given ones."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from deepen_llm.engine.tokens import Token
 
 
 class Advance(NamedTuple):
-    """What one step adds to B sequences.
+    """The tokens that one step adds to B sequences.
 
     Attributes:
-        tokens: The tokens that each takes.
+        tokens: The tokens that each sequence takes.
         reread: Indices of the sequences whose text the main model has to encode again.
     """
 
@@ -42,7 +42,7 @@ def advance(
     Args:
         contexts: The members' contexts.
         fused: The fused logits at every boundary of the drafts.
-        drafts: For each sequence, the tokens that it may take first.
+        drafts: For each sequence, its draft.
         sequences: The sequences, which take their tokens here.
         drafter: Learns which drafted tokens were chosen.
     """
@@ -60,7 +60,7 @@ def _score(
     given: dict[int, GivenSequence],
     tokens: list[list[Token]],
 ) -> None:
-    """Score the next tokens of given sequences, all together; they go into ``tokens``."""
+    """Score the next tokens of given sequences, all together, and write them into ``tokens``."""
     if not given:
         return
     for index, sequence in given.items():
@@ -81,9 +81,9 @@ def _choose(
     tokens: list[list[Token]],
     drafter: Drafter,
 ) -> list[int]:
-    """Choose the next token of every answer, and go on for as long as it is the drafted one.
+    """Choose the next token of every answer, and further ones while the chosen token is the drafted one.
 
-    The tokens go into ``tokens``; returns the indices of the sequences to encode again.
+    Writes the tokens into ``tokens``; returns the indices of the sequences to encode again.
     """
     following, depth, reread = list(answers), 0, set[int]()
     while following:
@@ -101,11 +101,11 @@ def _choose(
         depth += 1
         moved = to_reread(contexts, fused, positions, following, [tokens[i][-1].id for i in following])
         reread.update(i for i in moved if not answers[i].finished)
-        following = [i for i in following if i not in reread and _goes_on(answers[i], tokens[i], drafts[i])]
+        following = [i for i in following if i not in reread and _continues(answers[i], tokens[i], drafts[i])]
     return sorted(reread)
 
 
-def _goes_on(answer: Answer, taken: Sequence[Token], draft: Sequence[Token]) -> bool:
+def _continues(answer: Answer, taken: Sequence[Token], draft: Sequence[Token]) -> bool:
     """Whether an answer's last token is the drafted one, so that the next one can be chosen, too."""
     return not answer.finished and len(taken) <= len(draft) and taken[-1].id == draft[len(taken) - 1].id
 

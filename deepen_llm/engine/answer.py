@@ -33,7 +33,7 @@ class Answer(TokenSequence):
         reader: Parses reasoning and tool calls out of the answer; None where all of it is text.
         stops: Where the answer stops.
         prompt_ids: The main model's tokens of the prompt.
-        healing: Whether the answer may go on with a token that the prompt ends inside of.
+        healing: Whether the answer may begin with the rest of a token whose first bytes end the prompt.
 
     Attributes:
         generator: See above.
@@ -61,9 +61,10 @@ class Answer(TokenSequence):
         self._vocabulary, self._options, self._guide, self._stops = vocabulary, options, guide, stops
         self._prompt_ids = prompt_ids
         self._text = AnswerInProgress(vocabulary, stops, reader)
-        self._bytes = 0 if healing else None  # of the tokens, where the prompt's end is healed
+        self._bytes = 0 if healing else None  # of the answer, where the prompt's end is healed
         self._fused_tokens = 0
-        self._was_free, self._is_free = True, True  # whether free text stands before the last token, and behind it
+        # Whether the structure does not force the tokens, before the last token and after it.
+        self._was_free, self._is_free = True, True
         self._logprobs: list[TokenLogprob] = []
         self._trace: list[TokenTrace] = []
 
@@ -84,7 +85,7 @@ class Answer(TokenSequence):
 
     @property
     def ids(self) -> list[int]:
-        """The prompt's tokens and the committed ones, however the main model encodes the text now."""
+        """The prompt's tokens and the committed ones; the main model may have encoded their text again since."""
         return [*self._prompt_ids, *self.tokens]
 
     def preview(self, tokens: Sequence[int]) -> list[tuple[str, bytes]]:
@@ -132,7 +133,7 @@ class Answer(TokenSequence):
         self.tokens.append(token)
         self._bytes = None if self._bytes is None else self._bytes + self._size(token)
         self._fused_tokens += report.is_fused(position)
-        stops = self._was_free and self._text.is_stop(token)  # a tool call that is begun goes on to its end
+        stops = self._was_free and self._text.is_stop(token)  # an unfinished tool call is completed first
         piece = "" if stops and token in self._stops.tokens else self._text.decode(token)
         if self._options.trace:
             self._trace.append(report.trace(position, token, piece))
@@ -140,7 +141,7 @@ class Answer(TokenSequence):
             self._text.stop_before(token)
         else:
             self._text.append(token, piece, free=self._was_free and self._is_free)
-        self._end_behind(token)
+        self._end_after(token)
         return piece
 
     def end_at_limit(self, reached: bool) -> None:
@@ -150,11 +151,11 @@ class Answer(TokenSequence):
             self._finish_text()
 
     def drain(self) -> Piece:
-        """What may be shown now and was not before."""
+        """The new text, tool calls and reasoning that may be shown, each returned once."""
         return self._text.drain(final=self.finished)
 
     def sample(self) -> Sample:
-        """The answer as the user gets it; complete once `finished`."""
+        """The result of this answer; complete once `finished`."""
         return Sample(
             text=self._text.text,
             tokens=tuple(self.tokens),
@@ -167,7 +168,7 @@ class Answer(TokenSequence):
             fused_tokens=self._fused_tokens,
         )
 
-    def _end_behind(self, token: int) -> None:
+    def _end_after(self, token: int) -> None:
         """End the answer if the committed token ends it."""
         if self._text.stopped:
             self.finish_reason = "stop"
@@ -178,7 +179,7 @@ class Answer(TokenSequence):
 
     def _finish_text(self) -> None:
         self._text.finish()
-        if self._text.stopped:  # by what the reader had held back
+        if self._text.stopped:  # by text that the reader had held back
             self.finish_reason = "stop"
 
     def _size(self, token: int) -> int:

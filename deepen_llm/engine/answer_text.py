@@ -21,7 +21,7 @@ class AnswerInProgress:
         reader: Parses reasoning and tool calls out of the characters; None where all of them are text.
 
     Attributes:
-        reasoning: What a reasoning model wrote before its answer.
+        reasoning: The text that a reasoning model wrote before its answer.
     """
 
     def __init__(self, vocabulary: Vocabulary, stops: Stops, reader: Reader | None) -> None:
@@ -82,18 +82,18 @@ class AnswerInProgress:
             self._assembler.append(mark)
 
     def stop_before(self, token: int) -> None:
-        """End the text before a token, behind what the reader holds back."""
+        """End the text before a token; text that the reader holds back is appended first."""
         self._finish_reader()
         self._assembler.append(self._stops.marks.get(token, ""))
         self._assembler.stop()
 
     def finish(self) -> None:
-        """Append what is still held back: an unfinished character, and what the reader has not parsed to its end."""
+        """Append all text that is held back: an unfinished character, and text that the reader has not parsed."""
         self._append_text(self._assembler.decode(b"", final=True))
         self._finish_reader()
 
     def drain(self, *, final: bool) -> Piece:
-        """What may be shown now and was not before.
+        """The new text, tool calls and reasoning that may be shown, each returned once.
 
         Args:
             final: Whether the answer is finished, so that nothing is held back.

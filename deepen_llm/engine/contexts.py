@@ -22,7 +22,7 @@ class Contexts:
         ensemble: The ensemble.
         prompts: For each sequence, its prompt as each member encodes it.
         given: Whether the tokens that follow are given, rather than chosen by the ensemble.
-        healing: Whether members are read at earlier boundaries, too, to heal prompts that end inside a token.
+        healing: Whether logits at earlier boundaries are kept, too, to heal prompts that end inside a token.
 
     Attributes:
         ensemble: The ensemble.
@@ -45,7 +45,7 @@ class Contexts:
         ]
         columns = list(zip(*prompts, strict=True)) or [()] * len(members)
         on_accelerator = [member.device.type != "cpu" for member in members]
-        # An accelerator runs asynchronously: started first, it works while the others are read.
+        # An accelerator runs asynchronously: members on it are read first, and compute while the others are read.
         self._read_order = sorted(range(len(members)), key=lambda i: not on_accelerator[i])
         with ExitStack() as opened:  # closed if another one cannot be opened
             self.by_member = list[Context]()
@@ -74,7 +74,7 @@ class Contexts:
         return self._takes_tokens[member]
 
     def as_inputs(self, tokens: Sequence[Sequence[Token]]) -> list[list[Draft]]:
-        """What each member reads of these tokens: their ids where it has the ensemble's vocabulary, else their text.
+        """The inputs of each member for these tokens: their ids if it has the ensemble's vocabulary, else their text.
 
         Args:
             tokens: For each sequence, tokens that follow, or may follow.
@@ -198,7 +198,7 @@ class Contexts:
         return [budget for (budget,) in self.budgets_at(lengths)]
 
     def budgets_at(self, lengths: Sequence[Sequence[Sequence[int]]]) -> list[list[TokenBudget]]:
-        """For each sequence and boundary, how many tokens still fit behind it.
+        """For each sequence and boundary, how many tokens still fit after it.
 
         Args:
             lengths: ``[N][B][boundaries]``; the member that reads the shortest draft limits the boundaries.

@@ -18,8 +18,9 @@ from deepen_llm.engine.sampling import choose_by_group
 from deepen_llm.engine.sequence import TokenSequence
 from deepen_llm.engine.tokens import Token
 
-_PRIOR, _MEMORY = 0.8, 0.95  # agreement assumed at first, and how slowly what was seen moves it
-_PROBE = 16  # steps after which drafting that was given up is tried once more
+_PRIOR = 0.8  # the share of accepted tokens that is assumed at first
+_MEMORY = 0.95  # the weight of that share in the moving average, for each token compared
+_PROBE = 16  # every so many steps at least one token is drafted, to measure the share again
 
 
 class Drafter:
@@ -40,7 +41,7 @@ class Drafter:
     def propose(self, contexts: Contexts, sequences: Sequence[TokenSequence]) -> list[list[Token]]:
         """For each sequence, tokens that may come next and that all members can read at once; may be empty.
 
-        The draft of a given sequence are its next tokens.
+        The draft of a given sequence is its next tokens.
         """
         drafts = given_drafts(contexts, sequences)
         self._proposed = [[] for _ in sequences]
@@ -79,7 +80,7 @@ class Drafter:
             )
             for i, token in zip(growing, chosen, strict=True):
                 self._proposed[i].append(token)
-            growing = [i for i in growing if self._goes_on(drafts[i], self._proposed[i][-1], longest)]
+            growing = [i for i in growing if self._continues(drafts[i], self._proposed[i][-1], longest)]
             for i in growing:
                 extended = [*tokens[i], self._proposed[i][-1]]
                 drafts[i].append(Token(extended[-1], answers[i].preview(extended)[-1][0]))
@@ -87,7 +88,7 @@ class Drafter:
             growing = [i for i in growing if readable[i] == len(drafts[i])]
             drafts[:] = [draft[:count] for draft, count in zip(drafts, readable, strict=True)]
 
-    def _goes_on(self, draft: Sequence[Token], token: int, longest: int) -> bool:
+    def _continues(self, draft: Sequence[Token], token: int, longest: int) -> bool:
         return len(draft) < longest and token not in self._ensemble.vocabulary.end_of_text
 
     def _length(self) -> int:
@@ -98,7 +99,7 @@ class Drafter:
         return max(best, 1) if self._steps % _PROBE == 0 else best
 
     def _cost(self, length: int) -> float:
-        """Weights read for each token: d drafted tokens are likely to give 1 + a + ... + a^d, at an agreement of a."""
+        """Weight bytes read for each token: d drafted tokens give 1 + a + ... + a^d on average, a share a accepted."""
         tokens = sum(self._agreement**depth for depth in range(length + 1))
         drafted = length if self._ensemble.draft_model else length + 1
         return (drafted * self._draft_cost + self._step_cost) / tokens

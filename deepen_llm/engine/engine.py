@@ -91,7 +91,7 @@ class Engine:
         self._scheduler.add(request, caller)
 
     def step(self) -> list[TokenSequence]:
-        """Take all running sequences one forward further.
+        """Decode one step of all running sequences.
 
         Returns:
             The sequences that took tokens, those that are now finished among them; none of a request that failed.
@@ -122,7 +122,7 @@ class Engine:
             self._drop(self.running, error)
 
     def close(self) -> None:
-        """Drop all requests, and free what they hold."""
+        """Drop all requests, and free their memory."""
         self._scheduler.clear()
         self._free()
 
@@ -143,7 +143,7 @@ class Engine:
         return sequences
 
     def _start_waiting(self) -> Contexts:
-        """Prefill the waiting requests that fit, behind the running ones."""
+        """Prefill the waiting requests that fit beside the running ones; their sequences become the last ones."""
         contexts = self._contexts = self._contexts or Contexts(self._ensemble, [])
         for _, group in groupby(self._scheduler.schedule(), key=_reading):
             self._prefill(contexts, list(group))
@@ -167,12 +167,12 @@ class Engine:
 
     def _commit(self, contexts: Contexts, advanced: Advance) -> None:
         """Drop the finished sequences, and append the tokens of the others in every member's context."""
-        going_on = [i for i, sequence in enumerate(self._sequences) if not sequence.finished]
-        self._keep(going_on)
-        if not going_on:
+        unfinished = [i for i, sequence in enumerate(self._sequences) if not sequence.finished]
+        self._keep(unfinished)
+        if not unfinished:
             return
-        contexts.commit([advanced.tokens[i] for i in going_on])
-        contexts.reread([going_on.index(i) for i in advanced.reread])
+        contexts.commit([advanced.tokens[i] for i in unfinished])
+        contexts.reread([unfinished.index(i) for i in advanced.reread])
         for sequence, budget in zip(self._sequences, contexts.budgets(), strict=True):
             sequence.end_at_limit(min(budget) < 1)
         self._keep([i for i, sequence in enumerate(self._sequences) if not sequence.finished])

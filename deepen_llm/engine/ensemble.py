@@ -1,4 +1,4 @@
-"""An ensemble: its members, how their distributions are fused, and where."""
+"""An ensemble: its members, its fusion method, its aggregation weights and its gate."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Ensemble:
         return tokens_of(self.vocabulary, text, skip_unknown=skip_unknown)
 
     def tokens_left(self, lengths: Sequence[int]) -> TokenBudget:
-        """How many tokens fit into the members' context windows behind a text.
+        """How many tokens fit into the members' context windows after a text.
 
         Args:
             lengths: For each member, how many of its tokens the text has.

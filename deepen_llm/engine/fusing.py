@@ -32,7 +32,7 @@ class Fused:
     Args:
         logits: ``[P, V_m]``, each sequence's boundaries one after the other.
         budgets: For each sequence and boundary, how many tokens still fit into the members' context windows.
-        report: What the logits came from.
+        report: The distributions that were fused.
         healed: Positions at which a member with the main model's vocabulary predicts the rest of a token that began in
             the prompt.
 
@@ -50,7 +50,7 @@ class Fused:
         self._first = [0, *accumulate(map(len, budgets))]
 
     def position_of(self, sequence: int, depth: int) -> int:
-        """Position in the logits of a sequence's boundary, ``depth`` drafted tokens on."""
+        """Position, in the logits, of the boundary after the first ``depth`` drafted tokens of a sequence."""
         return self._first[sequence] + depth
 
     def logits_at(self, positions: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -60,7 +60,7 @@ class Fused:
         return self.logits[list(positions)], self.report.main[list(positions)]
 
     def tokens_left(self, sequence: int, depth: int) -> TokenBudget:
-        """How many tokens still fit into the context windows behind a sequence's boundary."""
+        """How many tokens still fit into the context windows after a sequence's boundary."""
         return self._budgets[sequence][depth]
 
     def check(self) -> None:
@@ -128,13 +128,13 @@ def to_reread(
 ) -> list[int]:
     """Of these sequences, those whose text the main model has to encode again once their token is appended.
 
-    A token that completes one of the prompt does not stand alone in the text's encoding. Nor may a token that is not
-    the main model's own choice, which matters to fusion methods that read it at earlier boundaries.
+    A token that completes one of the prompt is merged with it in the text's encoding. A token that is not the main
+    model's own choice may be merged, too, which matters to fusion methods that use logits at earlier boundaries.
 
     Args:
         contexts: The members' contexts.
-        fused: What the tokens were chosen from.
-        positions: Each sequence's position there.
+        fused: The logits that the tokens were chosen from.
+        positions: Each sequence's position in them.
         sequences: Their indices.
         tokens: Their tokens.
     """
@@ -161,8 +161,8 @@ def _read(
 ) -> _Read:
     """Read the members at all boundaries.
 
-    A gate that depends on the main model's logits reads it first. Where all boundaries are closed, the others are not
-    read: they catch up in the next forward that needs them.
+    Where the gate depends on the main model's logits, it is read first. Where all boundaries are closed, the others are
+    not read; the next forward that needs them reads the text that they have missed.
     """
     ensemble = contexts.ensemble
     readings: dict[int, Reading] = {}
@@ -181,7 +181,7 @@ def _read(
 def _healed_reading(
     contexts: Contexts, member: int, inputs: Sequence[Draft], boundaries: Sequence[Boundary]
 ) -> Reading:
-    """One member's reading, healed where the fusion method does not see to it."""
+    """One member's reading, healed where the fusion method does not heal it."""
     reading = contexts.read(member, inputs)
     if not contexts.heals[member]:
         return reading
@@ -191,7 +191,7 @@ def _healed_reading(
 def _fused(
     contexts: Contexts, read: _Read, drafts: Sequence[Sequence[Token]], boundaries: Sequence[Boundary]
 ) -> tuple[Weighed, Past | None]:
-    """Fuse what was read; also returns what the fusion method has read at earlier boundaries, if any."""
+    """Fuse the readings; also returns the logits at earlier boundaries that the fusion method used, if any."""
     ensemble, closed = contexts.ensemble, read.gate.closed
     members = range(len(ensemble.members))
     if all(closed):
@@ -202,7 +202,7 @@ def _fused(
     fused = contexts.weighing.fuse([read.readings[i].logits for i in members], past, read.gate, drafts)
     if not ensemble.gate.sharpen:
         return fused, past
-    # In a given text, a token whose probability others take over would be impossible.
+    # A given token must not become impossible because a shorter one gets its probability.
     given = zip(contexts.weighing.given, drafts, strict=True)
     chosen = [not is_given for is_given, draft in given for _ in range(len(draft) + 1)]
     sharpens = (fused.weights[:, ensemble.main] < 1) & torch.tensor(chosen, device=fused.weights.device)
@@ -219,8 +219,8 @@ def _healed(contexts: Contexts, read: _Read, closed: Sequence[str]) -> frozenset
         position
         for i, evidence in _evidence(read).items()
         if contexts.takes_tokens(i)
-        for position, (expected, reason) in enumerate(zip(evidence, closed, strict=True))
-        if expected.straddlers and (i == contexts.ensemble.main or not reason)
+        for position, (of_position, reason) in enumerate(zip(evidence, closed, strict=True))
+        if of_position.straddlers and (i == contexts.ensemble.main or not reason)
     )
 
 

@@ -1,6 +1,6 @@
-"""Which boundaries the gate closes: there the main model's distribution is taken, and nothing is fused.
+"""The boundaries that the gate closes: there the main model's distribution is taken, and nothing is fused.
 
-Each function gives one reason per boundary, in words for traces; "" where the boundary stays open.
+Each function gives a reason for each boundary, in words for traces; "" where the boundary is open.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def closed_by_main_model(
 
     Returns:
         The reasons, and what members read next if the main model's likeliest token follows; None for gates that do not
-        ask for it.
+        need it.
     """
     gate = contexts.ensemble.gate
     if gate.when == "unsure":

@@ -1,4 +1,4 @@
-"""Given sequences: tokens of a continuation to score, many of which are read at once."""
+"""Given sequences: the tokens of a continuation to score, several of which are read in one forward."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from deepen_llm.engine.tokens import Boundary, Token
 from deepen_llm.outputs import Score, ScoredToken
 from deepen_llm.vocabulary import Vocabulary
 
-_AHEAD = 128  # tokens of one sequence read at once: more would hold as many encodings of its text as there are tokens
-_HELD = 2**25  # logits of one member held at a time: 128 MiB
+_AHEAD = 128  # tokens of one sequence read at once: a copy of its encoding is kept for each
+_HELD = 2**25  # logits of one member kept at a time: 128 MiB
 
 
 class GivenSequence(TokenSequence):
@@ -52,18 +52,18 @@ class GivenSequence(TokenSequence):
         return self._boundaries[first : first + len(draft) + 1]
 
     def end_at_limit(self, reached: bool) -> None:
-        """See `TokenSequence`; a given sequence fits, and its last token is never read."""
+        """See `TokenSequence`; has no effect, since it is checked before that a given sequence fits."""
 
     def next_tokens(self, count: int) -> list[Token]:
-        """The next tokens that are not scored yet, at most so many."""
+        """The next tokens that are not scored yet, at most ``count``."""
         return self._tokens[len(self._scored) :][:count]
 
     def draft(self, most: int) -> list[Token]:
-        """Tokens to read at once, at most so many; the last one has nothing behind it to score, and is left out."""
+        """Tokens to read at once, at most ``most``, without the last: no token after it is scored."""
         return self._tokens[len(self._scored) : -1][:most]
 
     def score_next(self, tokens: Sequence[ScoredToken]) -> None:
-        """Take the scores of the next tokens."""
+        """Append the scores of the next tokens."""
         self._scored += tokens
 
     def score(self) -> Score:
@@ -105,7 +105,7 @@ def given_drafts(contexts: Contexts, sequences: Sequence[TokenSequence]) -> list
 
 
 def scored(vocabulary: Vocabulary, logits: Tensor, ids: Sequence[int]) -> list[ScoredToken]:
-    """Given tokens in the fused distributions before them.
+    """The scores of given tokens, by the fused distributions before them.
 
     Args:
         vocabulary: The ensemble's vocabulary.

@@ -4,11 +4,12 @@ A member that writes " Nairobi" in one token was not trained on " N" followed by
 " N" is not usable. Its distributions at earlier boundaries are: they give evidence (`straddling`) over the tokens that
 began in the prompt. With ``b_k`` the last bytes, and ``w``, ``Z`` as there,
 
-    q(v) = p_n(v) / Z + Σ_{u, k: first(r) = v} w_k(u) / Z        r what u has behind b_k
+    q(v) = p_n(v) / Z + Σ_{u, k: first(r) = v} w_k(u) / Z        r is the rest of u after b_k
 
-over the member's own tokens. Where all covers of the last bytes are known it is the distribution of what follows these
-bytes. Covers that were not read are left out, and the share of a rest that no token begins goes to ``p_n``. A
-straddling token says nothing of what follows its rest, so the rest is begun with the first token of its encoding.
+over the member's own tokens. Where all covers of the last bytes are known, q is the distribution of the token that
+follows these bytes. Covers that were not read are left out, and the share of a rest that no token begins goes to
+``p_n``. A straddling token predicts nothing after its rest, so its share goes to the first token of the rest's
+encoding.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ BACK = 4
 
 
 class Healer:
-    """Corrects members' distributions behind a prompt that ends inside a token.
+    """Corrects members' distributions after a prompt that ends inside a token.
 
     Args:
         members: All members.
@@ -47,7 +48,7 @@ class Healer:
         Args:
             member: Its index.
             reading: Its reading, with trails.
-            answer_bytes: At each boundary, how many bytes of the answer stand behind the prompt; None to heal nothing.
+            answer_bytes: At each boundary, the number of bytes of the answer so far; None to leave it unchanged.
         """
         if all(count is None for count in answer_bytes):
             return reading

@@ -56,6 +56,6 @@ def _counted(member: Member, prompt: Prompt, logprobs: Tensor, memory: float) ->
     surfaces = [member.vocabulary.surfaces[id_] for id_ in prompt.ids[1:]]
     counted = [index for index, surface in enumerate(surfaces) if surface is not None]
     sizes = torch.tensor([len(surfaces[index] or b"") for index in counted], dtype=torch.float64)
-    behind = sizes.flip(0).cumsum(0).flip(0)  # bytes from where each begins to the end
-    logprob = float((logprobs[counted].double() * (-behind / memory).exp()).sum())
+    to_end = sizes.flip(0).cumsum(0).flip(0)  # bytes from the beginning of each token to the end of the prompt
+    logprob = float((logprobs[counted].double() * (-to_end / memory).exp()).sum())
     return Likelihood(logprob, len(counted), int(sizes.sum()))

@@ -26,8 +26,8 @@ class LookAhead:
 
     Attributes:
         tokens: That token, ``[P]``.
-        added: By member but the main model, at each boundary: the tokens that it then reads behind those of the text;
-            None where its tokenizer would merge the two.
+        added: By member, the main model excepted, at each boundary: the tokens that it then reads after those of the
+            text; None where its tokenizer would merge the token with those before it.
     """
 
     tokens: Sequence[int]
@@ -44,11 +44,11 @@ class LookAhead:
 
 
 class GateState(NamedTuple):
-    """Which of P boundaries the gate closes, as far as it is known before anything is fused.
+    """Which of P boundaries the gate closes before fusion; the gate ``safe`` may close more of them then.
 
     Attributes:
         closed: For each, why the main model's distribution is taken; "" where it is fused.
-        ahead: What follows if the main model's likeliest token is the next; None where the gate does not ask for it.
+        ahead: What follows if the main model's likeliest token is the next; None where the gate does not need it.
     """
 
     closed: list[str]
@@ -71,7 +71,7 @@ def look_ahead(
         tokens: The main model's likeliest token at all boundaries of all drafts, ``[P]``.
         drafts: For each sequence, what may come next.
         following: For each sequence, that token at each boundary of its draft.
-        added: Gives `Context.added` of drafts, by member but the main model.
+        added: Returns `Context.added` of drafts by member, the main model excepted.
     """
     by_member: dict[int, list[list[list[int] | None]]] = {}
     for depth in range(max(map(len, following), default=0)):
@@ -88,10 +88,11 @@ def agreeing(
 ) -> list[bool]:
     """Whether the members agree on what comes next, at each boundary (SAFE, arXiv 2510.15346, section 4).
 
-    They do where every other member's likeliest token is its own next one, the first that it reads if the main model's
-    likeliest token follows; or where the mean over all members, by weight, of the probability of their own next tokens
-    is above 1/2. Either makes that token the likeliest of the members' mean (their theorem 1). All end-of-text tokens
-    count as one. A next token that is not known, as inside a character, has a probability of 0 here.
+    A member's next token is the first that it reads if the main model's likeliest token follows. The members agree
+    where the next token of every other member is its likeliest one, or where the weighted mean of the members'
+    probabilities of their next tokens is above 1/2. Either makes that token the likeliest of the members' mean (the
+    paper's theorem 1). All end-of-text tokens count as one. Where the next token is not known, as inside a character,
+    its probability counts as 0.
 
     Args:
         members: All members.

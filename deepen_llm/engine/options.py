@@ -34,13 +34,13 @@ class GenerationOptions(Options):
         repetition_penalty: Above 1, tokens of prompt and answer become less likely.
         token_healing: Continue a prompt that ends inside a word, or in a space, as the members would have written the
             whole: tokens that began in the prompt are weighed by Bayes' rule, and the main model then reads its own
-            encoding of the text. A message that goes on is healed, too; behind a chat template, and with a
-            ``response_format`` or tools, nothing is: there the answer begins a text of its own.
+            encoding of the text. A last message that is continued is healed, too. Other answers to a conversation, and
+            those with a ``response_format`` or tools, begin a text of their own, and are not.
         n: Samples per prompt.
-        logprobs: Report each token's log-probability and this many likeliest tokens beside it.
-        trace: Report how each token came about.
-        chat_template_kwargs: Variables for the members' chat templates, such as ``{"enable_thinking": False}``; they go
-            before those that a member's own configuration sets, where a call gives them.
+        logprobs: Report each token's log-probability, with those of this many likeliest tokens.
+        trace: Report each step's distributions, and why its token was chosen.
+        chat_template_kwargs: Variables for the members' chat templates, such as ``{"enable_thinking": False}``. Those
+            of a call override those of a member's configuration, which override the ensemble's defaults.
         response_format: The structure of the answer: a pydantic model, a dataclass or another type that pydantic knows,
             a JSON schema, or ``{"type": "json_object"}``. Only tokens that the structure allows are chosen, and the
             answer is complete within ``max_new_tokens``.
@@ -66,7 +66,7 @@ class GenerationOptions(Options):
 
     @field_validator("stop", "stop_token_ids", mode="before")
     @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
+    def _as_tuple(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str | int) else () if value is None else value
 
     @field_validator("stop")
@@ -85,16 +85,18 @@ class GenerationOptions(Options):
 
     @property
     def structured(self) -> bool:
-        """Whether all of the answer has a structure."""
+        """Whether the whole answer has a structure."""
         return self.response_format is not None
 
     @classmethod
     def merged(cls, defaults: Mapping[str, Any], call: Mapping[str, Any]) -> dict[str, Any]:
-        """The options of a call, and defaults for those that it does not set; default stops are for free text alone.
+        """The options of a call, with defaults for those that it does not set.
+
+        Default stops are left out where the answer has a structure.
 
         Args:
-            defaults: Options that hold for every call.
-            call: Those of one call.
+            defaults: The ensemble's default options.
+            call: The options of one call.
 
         Raises:
             ConfigError: An option is unknown or cannot be used.
@@ -110,12 +112,12 @@ class ChatOptions(GenerationOptions):
     """Generation options for the answer to a conversation.
 
     Attributes:
-        tools: What the model may ask to be called: documented functions, pydantic models, or mappings as the APIs have
-            them.
+        tools: The tools that the model may call: documented functions, pydantic models, or mappings as in the APIs of
+            OpenAI and others.
         tool_choice: ``auto`` (the model decides), ``none``, ``required`` or ``any``, or the name of the tool to call.
         parallel_tool_calls: Whether an answer may hold several calls.
-        continue_final_message: Let the last message, an assistant's, go on, in place of a new one; the answer is what
-            comes after it. A message with ``"prefix": True``, as Mistral has it, asks for the same.
+        continue_final_message: Continue the last message, an assistant's, in place of beginning a new one; the answer
+            is the text after it. A last message with ``"prefix": True``, as in Mistral's API, has the same effect.
     """
 
     tools: Any = None

@@ -19,7 +19,7 @@ _TOP = 5  # candidates that a trace shows of each distribution
 
 
 class StepReport:
-    """The distributions at P boundaries of one step; what is reported of them is computed where it is asked for.
+    """The distributions at P boundaries of one step; log-probabilities and traces are computed when requested.
 
     Args:
         ensemble: The ensemble.
@@ -27,8 +27,8 @@ class StepReport:
         weights: The aggregation weights in force, ``[P, N]``.
         fused: The fused logits, ``[P, V_m]``.
         closed: For each boundary, why the main model's distribution was taken; "" where it was fused.
-        past: What the fusion method has read at earlier boundaries.
-        healed: What members expect where a prompt's end is healed, by member; their logits hold it already.
+        past: The logits at earlier boundaries that the fusion method has used.
+        healed: By member, its evidence where a prompt's end is healed; its logits are computed from it.
 
     Attributes:
         logits: See above.
@@ -162,19 +162,19 @@ class StepReport:
         return name, f"{name} holds it at {probabilities[first]:.2f}{self._origin(first, position, token)}"
 
     def _probability_of(self, member: int, position: int, token: int, logprobs: Tensor) -> float:
-        """A member's own probability of the main token's surface, or of the end of text; by all its readings."""
+        """A member's own probability of a main token's surface, or of the end of text; its evidence included."""
         chosen_from, vocabulary = self._ensemble.vocabulary, self._ensemble.members[member].vocabulary
-        beside = member in self._fused_evidence  # else the log-probabilities are of all its readings
-        evidence = self._evidence[member][position] if beside else Evidence(1.0)
+        is_separate = member in self._fused_evidence  # else its log-probabilities contain its evidence already
+        evidence = self._evidence[member][position] if is_separate else Evidence(1.0)
         if token in chosen_from.end_of_text:
             return evidence.here * float(logprobs[list(vocabulary.end_of_text)].exp().sum())
         id_ = vocabulary.ids.get(chosen_from.surfaces[token] or b"")
         here = 0.0 if id_ is None else float(logprobs[id_].exp())
-        straddlers = self._straddlers(member, position, token) if beside else []
+        straddlers = self._straddlers(member, position, token) if is_separate else []
         return evidence.here * here + sum(straddler.share for straddler in straddlers)
 
     def _straddlers(self, member: int, position: int, token: int) -> list[Straddler]:
-        """A member's straddling tokens that go on with a main token, the likeliest first."""
+        """A member's straddling tokens whose rest begins with a main token's surface, the likeliest first."""
         if member not in self._evidence:
             return []
         surfaces = self._ensemble.members[member].vocabulary.surfaces
@@ -189,14 +189,14 @@ class StepReport:
         return sorted(fitting, key=lambda straddler: -straddler.share)
 
     def _origin(self, member: int, position: int, token: int) -> str:
-        """Of the likeliest straddling token that goes on with a main token: its text, in words; "" for none."""
+        """The text of the likeliest straddling token whose rest begins with a main token's surface; "" for none."""
         for straddler in self._straddlers(member, position, token)[:1]:
             text, back = self._ensemble.members[member].vocabulary.shown(straddler.token), straddler.back
             return f", as {text!r} begun {back} {'token' if back == 1 else 'tokens'} back"
         return ""
 
     def _straddling(self, member: int, position: int) -> tuple[tuple[Straddling, ...], float]:
-        """What a member expects by its readings at earlier tokens, and the share for which it abstained."""
+        """A member's likeliest straddling tokens, and the share for which it abstained."""
         if member not in self._evidence:
             return (), 0.0
         vocabulary, evidence = self._ensemble.members[member].vocabulary, self._evidence[member][position]

@@ -1,4 +1,4 @@
-"""From logits to a token, with the logits processors of `transformers`."""
+"""Sampling: chooses tokens from logits, with the logits processors of `transformers`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Sampling(NamedTuple):
     """The options that say how a token is chosen; sequences that agree in them are sampled together.
 
     Attributes:
-        temperature: See `GenerationOptions`, as for the others.
-        top_p: Nucleus sampling.
-        top_k: Sampling from the likeliest tokens.
-        min_p: Sampling from tokens that are likely enough beside the likeliest.
-        repetition_penalty: The penalty of tokens that the text has.
+        temperature: See `GenerationOptions`.
+        top_p: See `GenerationOptions`.
+        top_k: See `GenerationOptions`.
+        min_p: See `GenerationOptions`.
+        repetition_penalty: See `GenerationOptions`.
     """
 
     temperature: float
@@ -35,7 +35,7 @@ class Sampling(NamedTuple):
 
     @classmethod
     def of(cls, options: GenerationOptions) -> Self:
-        """Those of generation options."""
+        """The sampling options among generation options."""
         return cls(options.temperature, options.top_p, options.top_k, options.min_p, options.repetition_penalty)
 
 
@@ -63,8 +63,8 @@ class Sampler:
         Args:
             logits: Fused logits, ``[B, V_m]``.
             ids: The main model's ids of each sequence, for the repetition penalty.
-            generators: A source of randomness for each sequence, on the CPU, so that what is drawn for one does not
-                depend on the others.
+            generators: A source of randomness for each sequence, on the CPU, so that a sequence's tokens do not depend
+                on the others.
         """
         if self._penalty:
             penalized = [

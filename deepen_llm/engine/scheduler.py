@@ -1,4 +1,4 @@
-"""Which requests run, and which wait until there is room and memory for them."""
+"""The scheduler: decides which requests run and which wait, by the batch size and the memory of caches."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from deepen_llm.engine.sequence import Request, TokenSequence
 from deepen_llm.members.base import Member
 from deepen_llm.members.memory import free_memory
 
-_SLACK = 2  # buffers grow ahead, and some slots are dead
+_SLACK = 2  # for spare and dead slots of caches
 _LOGIT = 4  # bytes
-_USABLE = 0.8  # of the free memory: the rest is for logits, the fused step and what the allocator cannot use
+_USABLE = 0.8  # of the free memory: the rest is for logits, the fused step and fragmentation
 
 
 class Scheduler:
@@ -53,7 +53,7 @@ class Scheduler:
         self._by_caller.setdefault(caller, deque()).append(request)
 
     def schedule(self) -> list[Request[TokenSequence]]:
-        """Start the first waiting requests that fit beside the running ones; returns them."""
+        """Start the first waiting requests that fit beside the running ones, and return them."""
         scheduled: list[Request[TokenSequence]] = []
         if not self.running:
             self._cache_budget = CacheBudget(self._ensemble)
@@ -115,11 +115,11 @@ class CacheBudget:
         self._free = {device: free for device in devices if (free := free_memory(device)) is not None}
 
     def holds(self, count: int, lengths: Sequence[int]) -> bool:
-        """Whether so many sequences fit: in a cache, each takes as many slots as the longest.
+        """Whether caches of so many sequences fit; in a cache, each sequence takes as many slots as the longest.
 
         Args:
             count: The number of sequences.
-            lengths: For each member, the tokens of its longest sequence in the end.
+            lengths: For each member, the most tokens that one of its sequences may have.
         """
         needed, draft_model = Counter[torch.device](), self._ensemble.draft_model
         members = [*zip(self._ensemble.members, lengths, strict=True)]

@@ -1,4 +1,4 @@
-"""Scores of given continuations: many are read at once, and many tokens of each."""
+"""Scores of given continuations; several are read together, and several tokens of each in one forward."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class TokenSequence(ABC):
     @property
     @abstractmethod
     def finished(self) -> bool:
-        """Whether the sequence has come to its end."""
+        """Whether the sequence has ended."""
 
     @property
     @abstractmethod
@@ -34,7 +34,7 @@ class TokenSequence(ABC):
 
     @abstractmethod
     def boundaries(self, draft: Sequence[Token]) -> list[Boundary]:
-        """What is known of the text at each boundary of a draft: before it, and behind each of its tokens."""
+        """What is known of the text at each boundary of a draft: before it, and after each of its tokens."""
 
     @abstractmethod
     def end_at_limit(self, reached: bool) -> None:
@@ -64,5 +64,5 @@ class Request(Generic[AnySequence_co]):
 
     @property
     def unfinished(self) -> list[AnySequence_co]:
-        """The sequences that have not come to their end."""
+        """The sequences that have not ended."""
         return [sequence for sequence in self.sequences if not sequence.finished]

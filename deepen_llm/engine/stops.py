@@ -1,4 +1,4 @@
-"""Where an answer stops: strings, special tokens that a string spells, and ids."""
+"""Stop strings and stop tokens of an answer."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Stops:
     """The stop strings and stop tokens of an answer.
 
     Attributes:
-        strings: The text ends before the one that is complete first. One that spells a special token has a second form,
-            in which a single character, the token's mark, stands for it.
+        strings: The text ends before the one that is complete first. A string that spells a special token is there
+            twice, the second time with a single character, the token's mark, in place of the special token.
         marks: The marks, by the tokens' ids.
         tokens: Ids of further tokens before which the text ends.
     """
@@ -68,7 +68,7 @@ class Stops:
 
 
 def _marked(stop: str, marks: Mapping[str, str]) -> str:
-    """A stop string with marks in place of the special tokens that it spells, the longest that fits each."""
+    """A stop string with marks in place of the special tokens that it spells; of several that match, the longest."""
     if not marks:
         return stop
     longest_first = sorted(marks, key=len, reverse=True)

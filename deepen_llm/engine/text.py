@@ -1,4 +1,4 @@
-"""From surfaces to text that may be shown: complete characters, and no part of a stop string."""
+"""The text of an answer, joined from surfaces: complete characters, cut before a stop string."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 
 class TextAssembler:
-    """Puts one answer's text together.
+    """Joins the surfaces of one answer's tokens.
 
     Args:
         stop: Stop strings; the text ends before the one that is complete first.
 
     Attributes:
-        text: All whole characters, cut before a stop string once one has appeared.
-        stopped: Whether the text has come to its end.
+        text: All whole characters, cut before a stop string once one is complete.
+        stopped: Whether the text has ended.
     """
 
     def __init__(self, stop: Sequence[str] = ()) -> None:
@@ -23,7 +23,7 @@ class TextAssembler:
         self.stopped = False
         self._stop = stop
         self._marks = {character for string in stop for character in string if _is_mark(character)}
-        self._marked, self._seen = "", 0  # the text with marks in it, and how many those are
+        self._marked, self._seen = "", 0  # the text with marks in it, and the number of marks
         self._shown = 0
         self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")  # holds an unfinished character back
 
@@ -54,7 +54,7 @@ class TextAssembler:
         return [(utf8.decode(surface), utf8.getstate()[0]) for surface in surfaces]
 
     def append(self, characters: str) -> None:
-        """Append characters to the text; nothing is appended behind its end.
+        """Append characters to the text; nothing is appended once it has ended.
 
         Args:
             characters: The characters. Marks among them (see `Stops`) do not enter the text, but may be part of a stop
@@ -83,12 +83,12 @@ class TextAssembler:
         before = len(self._marked)
         self._marked += characters
         spans = [span for stop in self._stop if (span := self._find(stop, before))]
-        if spans:  # the one that is complete first, whatever the tokens
+        if spans:  # of the stop string that is complete first
             end = self._marked[min(spans)[1] :]
             self.text, self.stopped = self.text[: len(self.text) - _length(end)], True
 
     def _find(self, stop: str, before: int) -> tuple[int, int] | None:
-        """Where a stop string ends and begins in the marked text, further marks in it left out; None if nowhere."""
+        """Where a stop string ends and begins in the marked text, other marks between ignored; None if nowhere."""
         begin = max(0, before - len(stop) + 1 - self._seen)
         if not self._seen:
             start = self._marked.find(stop, begin)

@@ -21,10 +21,10 @@ class Boundary(NamedTuple):
     """What is known of a token boundary before any member is read there.
 
     Attributes:
-        unfinished: The bytes of a character that the text ends inside of; empty elsewhere. Only the main model has read
-            them.
+        unfinished: The first bytes of a character with which the text ends; empty elsewhere. Only the main model has
+            read them.
         special: Whether the next token is given, and is a special token without a counterpart in other vocabularies.
-        answer_bytes: The number of bytes of the answer behind the prompt, where the prompt's end is healed; else None.
+        answer_bytes: Number of bytes of the answer so far, where the prompt's end is healed; else None.
     """
 
     unfinished: bytes = b""

@@ -1,4 +1,4 @@
-"""The aggregation weights of running sequences, and what is fused by them."""
+"""The aggregation weights of running sequences, and the fusion with them."""
 
 from __future__ import annotations
 
@@ -78,19 +78,19 @@ class Weighing:
 
     def __init__(self, ensemble: Ensemble, columns: Sequence[Sequence[Prompt]], *, given: bool) -> None:
         self._ensemble, self.given = ensemble, [given] * len(columns[0])
-        self._state = prompt_weights(ensemble, columns)  # [B, N]; what weights that learn made of it
+        self._state = prompt_weights(ensemble, columns)  # [B, N]; updated by weights that learn
         self._parts: list[_Parts] = []  # by depth, for weights that learn
         self._fused_as: list[int] = []  # for each sequence, its index when the parts were fused
 
     def fuse(self, logits: Sequence[Tensor], past: Past, gate: GateState, drafts: Sequence[Sequence[Token]]) -> Weighed:
         """Fuse at every boundary of the drafts.
 
-        The weights that learn depend, at a boundary, on the drafted tokens before it: so each depth of the drafts is
-        fused after the one before it, in all sequences together.
+        Weights that learn depend, at a boundary, on the drafted tokens before it. So the depths of the drafts are fused
+        one after the other, each for all sequences together.
 
         Args:
             logits: The members' logits, ``[P, V_i]`` each.
-            past: What the members predicted at earlier boundaries.
+            past: The members' logits at earlier boundaries.
             gate: Which boundaries are closed.
             drafts: For each sequence, tokens that may come next.
         """
@@ -119,7 +119,7 @@ class Weighing:
             self._fused_as = [self._fused_as[index] for index in sequences]
 
     def join(self, other: Weighing) -> None:
-        """Take over another one's sequences, behind the own ones."""
+        """Append the sequences of another one."""
         self._state = torch.cat([self._state, other._state])
         self.given += other.given
         self.skip()
@@ -170,7 +170,7 @@ class Weighing:
         return Weighed(ensemble.fusion.fuse(logits, weights, past, parts), weights, closed)
 
     def _learned(self, state: Tensor, depth: int, tokens: Sequence[Sequence[Token]]) -> Tensor:
-        """The state behind the tokens at a depth, in the sequences that have one there, ``[B, N]``."""
+        """The state after the tokens at a depth, in the sequences that have one there, ``[B, N]``."""
         for given in (False, True):
             sequences = [
                 index
@@ -210,9 +210,13 @@ def check_weights(weights: Tensor) -> None:
 
 
 def _in_order(by_depth: Sequence[Weighed], order: Sequence[int]) -> Weighed:
-    """What was fused depth by depth, as one; ``order`` are its positions."""
+    """The depths' results joined and sorted by position; ``order`` holds the positions as they are joined."""
     if len(by_depth) == 1:
         return by_depth[0]
-    back, closed = torch.tensor(order).argsort(), [reason for fused in by_depth for reason in fused.closed]
+    index, closed = torch.tensor(order).argsort(), [reason for fused in by_depth for reason in fused.closed]
     logits, weights = torch.cat([fused.logits for fused in by_depth]), torch.cat([fused.weights for fused in by_depth])
-    return Weighed(logits[back.to(logits.device)], weights[back.to(weights.device)], [closed[i] for i in back.tolist()])
+    return Weighed(
+        logits=logits[index.to(logits.device)],
+        weights=weights[index.to(weights.device)],
+        closed=[closed[i] for i in index.tolist()],
+    )

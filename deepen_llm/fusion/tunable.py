@@ -51,7 +51,8 @@ class Tunable(ABC):
         name: The option's name.
         label: The option's name in charts.
         searched: Whether a search chooses it where its space does not name it.
-        only: An earlier `Choice` of the method, by name, and its choices for which this option is of use; None for all.
+        only: The name of an earlier `Choice` of the method, and the choices for which this option has an effect; None
+            where it always has one.
     """
 
     name: str
@@ -62,11 +63,14 @@ class Tunable(ABC):
     @property
     @abstractmethod
     def distribution(self) -> tuple[Any, ...]:
-        """The values that are proposed; a search treats two options with equal ones as one parameter."""
+        """The values that are proposed; a search treats two options with equal distributions as one parameter."""
 
     @abstractmethod
     def narrowed(self, given: Sequence[Any]) -> Self:
-        """The same between other bounds, or among other choices, and searched.
+        """The same option with other bounds or choices, and with ``searched`` set.
+
+        Args:
+            given: The lower and the upper bound, or the choices.
 
         Raises:
             ValueError: They cannot be used.
@@ -95,7 +99,8 @@ class Tunable(ABC):
         if self.only is None:
             return True
         name, choices = self.only
-        return any(one.chosen(values) in choices for one in tunables if isinstance(one, Choice) and one.name == name)
+        earlier = (option for option in tunables if isinstance(option, Choice) and option.name == name)
+        return any(option.chosen(values) in choices for option in earlier)
 
 
 @dataclass(frozen=True)
@@ -123,11 +128,11 @@ class Number(Tunable):
 
     def narrowed(self, given: Sequence[Any]) -> Self:
         """Other bounds."""
-        numbers = [one for one in given if isinstance(one, int | float) and not isinstance(one, bool)]
+        numbers = [bound for bound in given if isinstance(bound, int | float) and not isinstance(bound, bool)]
         least = "above 0" if self.low > 0 else "from 0"
         if len(numbers) != 2 or len(given) != 2 or not self._is_usable(*numbers):
             raise ValueError(f"{self.name}={given!r}: bounds are two numbers {least}, the lower one first")
-        if self.digits is None and any(one != int(one) for one in numbers):
+        if self.digits is None and any(bound != int(bound) for bound in numbers):
             raise ValueError(f"{self.name}={given!r}: bounds are two whole numbers")
         return replace(self, low=numbers[0], high=numbers[1], searched=True)
 
@@ -151,17 +156,23 @@ class Choice(Tunable):
     """One of some choices.
 
     Attributes:
-        choices: For each choice, by name, the options that it stands for.
-        usual: The choices that are proposed; all by default.
+        choices: For each choice, by name, the options that it sets.
+        usual: The choices that are proposed; all if empty.
     """
 
     choices: Mapping[str, Mapping[str, Any]]
     usual: tuple[str, ...] = field(default=(), kw_only=True)
 
     @classmethod
-    def of(cls, name: str, *values: Any, **given: Any) -> Self:
-        """An option that is one of some values."""
-        return cls(name, {str(one): {name: one} for one in values}, **given)
+    def of(cls, name: str, *values: Any, **fields: Any) -> Self:
+        """An option whose value is one of these.
+
+        Args:
+            name: The option's name.
+            values: The values.
+            fields: Other fields of the class.
+        """
+        return cls(name, {str(value): {name: value} for value in values}, **fields)
 
     @property
     @override
@@ -180,12 +191,12 @@ class Choice(Tunable):
         return dict(self.choices[trial.suggest_categorical(parameter, self.distribution)])
 
     def held(self, values: Mapping[str, Any]) -> Any:
-        """The choice whose options these are, where it is proposed."""
+        """The choice that sets these options, where it is proposed."""
         name = self.chosen(values)
         return name if name in self.distribution else None
 
     def chosen(self, values: Mapping[str, Any]) -> str | None:
-        """The choice whose options these are."""
+        """The first choice that sets these options; None for none."""
         return next((name for name, options in self.choices.items() if options.items() <= values.items()), None)
 
 
@@ -200,8 +211,8 @@ def propose(
         defaults: All options of the method at their defaults.
         parameter: Gives an option's name in the trial.
     """
-    settings = dict[str, Any]()
-    for one in tunables:
-        if one.applies(tunables, {**defaults, **settings}):
-            settings |= one.propose(trial, parameter(one))
-    return settings
+    options = dict[str, Any]()
+    for tunable in tunables:
+        if tunable.applies(tunables, {**defaults, **options}):
+            options |= tunable.propose(trial, parameter(tunable))
+    return options

@@ -1,4 +1,4 @@
-"""Where a member comes from."""
+"""The configuration of a member: its checkpoint, and how it is loaded."""
 
 from __future__ import annotations
 
@@ -14,14 +14,11 @@ from deepen_llm.members.template_variables import TemplateVariables
 from deepen_llm.options import Options
 
 Quantization = Literal["bnb-int8", "bnb-nf4", "torchao-int8"]
-"""How weights are quantized while they are loaded: the package, and what it makes of them."""
+"""How weights are quantized while they are loaded: the package and the format."""
 
 
 class Placement(TypedDict, total=False):
-    """How members that are given by their path alone are loaded; see `MemberConfig`.
-
-    A list of devices has one for each member.
-    """
+    """How members given by path alone are loaded; see `MemberConfig`. A list of devices has one for each member."""
 
     dtype: str | torch.dtype
     device: str | torch.device | Sequence[str | torch.device]
@@ -33,26 +30,27 @@ class Placement(TypedDict, total=False):
 
 
 class MemberConfig(Options):
-    """Where a member comes from.
+    """The checkpoint of a member, and how it is loaded.
 
     Attributes:
         path: A local folder or a hub id.
-        name: What messages and traces call it; by default the path's last part.
+        name: Its name in errors and traces; by default the path's last part.
         revision: The hub revision.
-        dtype: ``auto`` (the checkpoint's own; float16 becomes float32 on a CPU, which is slow in it) or a torch dtype.
-        device: A torch device, or ``auto``: an ensemble's members go, the largest first, to the GPU with most free
-            memory; one that fits on none alone is split over several, and one that fits on none at all goes to the CPU,
-            with a warning. Where there is no GPU, all go to the CPU.
+        dtype: A torch dtype, or ``auto``: that of the checkpoint, but float32 for float16 on a CPU, where float16 is
+            slow.
+        device: A torch device, or ``auto``: an ensemble's members are placed, the largest first, on the GPU with most
+            free memory. A member that fits on no single GPU is split over several; one that does not fit on all of them
+            goes to the CPU, with a warning. Without a GPU, all go to the CPU.
         device_map: Accelerate's ``device_map``, to spread one member over devices, in place of ``device``.
         quantization: Quantize the linear layers' weights while they are loaded: ``bnb-int8`` (LLM.int8) and ``bnb-nf4``
-            (4 bits) by bitsandbytes, ``torchao-int8`` (8 bits) by torchao. Checkpoints that are quantized already need
-            nothing here.
-        compile: Compile one-token steps with ``torch.compile``: about a minute at the first of them, and fewer kernels
-            in each.
+            (4 bits) by bitsandbytes, ``torchao-int8`` (8 bits) by torchao. Leave it out for checkpoints that are
+            quantized already.
+        compile: Compile one-token steps with ``torch.compile``: the first one takes about a minute, and each launches
+            fewer kernels.
         trust_remote_code: Run code that comes with the checkpoint.
         safetensors_only: Refuse weights in pickle formats, which can run code.
-        chat_template_kwargs: Variables for the member's chat template, such as ``enable_thinking: false``; those that
-            a call gives go before them.
+        chat_template_kwargs: Variables for the member's chat template, such as ``enable_thinking: false``; a call's
+            variables override them.
     """
 
     path: str = Field(min_length=1)
@@ -69,7 +67,7 @@ class MemberConfig(Options):
 
     @property
     def label(self) -> str:
-        """What messages and traces call the member."""
+        """The member's name in errors and traces."""
         folder = Path(self.path)
         return self.name or (folder.resolve().name if folder.exists() else self.path)
 

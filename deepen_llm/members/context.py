@@ -37,8 +37,8 @@ class Context(ABC):
     def boundaries(self, drafts: Sequence[Draft]) -> list[list[int]]:
         """For each sequence, the number of tokens at each boundary of a draft, as far as one reading gives logits.
 
-        A draft ends before the first step after which the member's tokens would no longer begin with those at the
-        boundary before it: what was read of the draft until there would not be what the text is encoded as.
+        A draft is cut before the first step that would change tokens before the step, since the tokenizer then encodes
+        the text otherwise than it was read.
 
         Args:
             drafts: For each sequence, what may come next; may be empty.
@@ -90,14 +90,15 @@ class Context(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Free what the context holds; it cannot be used afterwards."""
+        """Free the context's memory; it cannot be used afterwards."""
 
     @abstractmethod
     def reread(self, sequences: Sequence[int]) -> None:
-        """Read these sequences' text as the tokenizer encodes it, in place of the tokens that were appended.
+        """Replace the appended tokens of these sequences by the tokenizer's own encoding of their text.
 
-        A sequence keeps its tokens where the encoding would be longer, or the text ends inside a character. There one
-        token replaces several that spell the same, where the logits kept by ``back`` show that it is likelier.
+        A sequence keeps its tokens where that encoding is longer. Where the text ends inside a character and so cannot
+        be encoded, one token replaces the last ones with the same surface, if the logits kept by ``back`` show that it
+        is likelier.
         """
 
     @property

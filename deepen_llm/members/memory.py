@@ -8,9 +8,9 @@ import torch
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be taken on a device; None where that cannot be told.
+    """Bytes that can still be allocated on a device; None where the system does not report them.
 
-    On a GPU, what torch holds and no tensor uses counts as free: torch gives it to new tensors.
+    On a GPU, memory that torch has reserved and no tensor uses counts as free: torch gives it to new tensors.
     """
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -1,4 +1,4 @@
-"""The model side of a member: what runs the model, in this process or elsewhere."""
+"""The model side of a member, whose model runs in this process or elsewhere."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from deepen_llm.members.text.encoding import Prompt
 
 
 class ModelSide(ABC):
-    """What gives a member's next-token distributions.
+    """The part of a member that gives next-token logits.
 
     Attributes:
-        device: Where its logits come from, which is where they are fused for a main model.
-        context_length: Tokens that fit; None where the model knows no bound.
+        device: The device of its logits; the main model's is where distributions are fused.
+        context_length: Length of the context window in tokens; None where the model has no bound.
         weight_bytes: Bytes of its weights on this machine: about what a one-token forward reads.
         bytes_per_token: Bytes that a context keeps for each token on ``device``; 0 where that is not known.
-        embedding: Input token embeddings, ``[V_i, D_i]``; None where there are none that can be read as numbers.
-        missing_embedding: Why there are none, to follow "the token embeddings of member X".
+        embedding: Input token embeddings, ``[V_i, D_i]``; None where they cannot be read as numbers.
+        missing_embedding: Why there are none, as words that follow "the token embeddings of member X".
     """
 
     device: torch.device
@@ -33,11 +33,11 @@ class ModelSide(ABC):
 
     @abstractmethod
     def open(self, prompts: Sequence[Prompt], *, back: int = 0) -> Context:
-        """Begin to read: a context with one sequence for each prompt.
+        """Open a context with one sequence for each prompt.
 
         Args:
             prompts: The prompts.
-            back: For how many tokens before each boundary logits are given, too (see `Reading`).
+            back: How many tokens before each boundary have logits in a `Reading`, too.
         """
 
     @abstractmethod

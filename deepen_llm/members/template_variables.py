@@ -1,4 +1,4 @@
-"""Variables that a user hands to chat templates, such as ``enable_thinking``."""
+"""Variables that a user sets for chat templates, such as ``enable_thinking``."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, JsonValue
 
-_RESERVED = {  # what rendering sets itself, and what sets it otherwise
+_RESERVED = {  # arguments that rendering sets itself, with the reason or the option that sets them
     "messages": "the messages are the call's own argument",
     "conversation": "the messages are the call's own argument",
     "tools": "give tools= to the call",
-    "add_generation_prompt": "an answer is always begun, but with continue_final_message=True",
+    "add_generation_prompt": "it is True, except with continue_final_message=True",
     "continue_final_message": "give continue_final_message= to the call",
     "chat_template": "set tokenizer.chat_template of the member",
-    "tokenize": "it is always both",
+    "tokenize": "text and tokens are always rendered",
     "return_dict": "it is never needed",
     "return_tensors": "it is never needed",
     "return_assistant_tokens_mask": "it is never needed",
@@ -25,16 +25,16 @@ _RESERVED = {  # what rendering sets itself, and what sets it otherwise
 }
 
 
-def _free(given: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    taken = next((name for name in given if name in _RESERVED), None)
-    if taken is not None:
-        raise ValueError(f"{taken!r} is no variable of a chat template's own: {_RESERVED[taken]}")
-    return given
+def _not_reserved(variables: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    reserved = next((name for name in variables if name in _RESERVED), None)
+    if reserved is not None:
+        raise ValueError(f"{reserved!r} is no variable of a chat template's own: {_RESERVED[reserved]}")
+    return variables
 
 
-def _or_none(given: Any) -> Any:
-    return {} if given is None else given
+def _empty_for_none(variables: Any) -> Any:
+    return {} if variables is None else variables
 
 
-TemplateVariables = Annotated[dict[str, JsonValue], BeforeValidator(_or_none), AfterValidator(_free)]
+TemplateVariables = Annotated[dict[str, JsonValue], BeforeValidator(_empty_for_none), AfterValidator(_not_reserved)]
 """Variables by name, as JSON; those that rendering sets itself are refused."""

@@ -1,7 +1,7 @@
-"""What is read of `transformers` beyond its documented calls: signatures, private attributes, kinds of cache layers.
+"""All that this package reads of `transformers` beyond its documentation: signatures, private attributes, cache layers.
 
-No other module of this package reads these. Whatever the installed version does not tell is a `LoadError` that names
-the version and the remedy; nothing turns into a slower or weaker way of decoding instead.
+Where the installed version lacks something, the result is a `LoadError` that names the version and the remedy, and
+never a slower or weaker way of decoding.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from transformers.cache_utils import DynamicLayer as DynamicLayer
 from deepen_llm.errors import LoadError
 from deepen_llm.vocabulary.supported import remedy
 
-_CACHES = ("cache", "past_key_values")  # the key-value cache: the second until 5.24, where the first took its place
-_OWN_STATES = {"cache_params", "past_buckets_states", "mems", "state"}  # what Mamba, Reformer, XLNet and RWKV carry on
+_CACHES = ("cache", "past_key_values")  # names of the key-value cache: the first since 5.24, the second before
+_OWN_STATES = {"cache_params", "past_buckets_states", "mems", "state"}  # of Mamba, Reformer, XLNet and RWKV
 
 
 class Layer(Enum):
-    """What a configuration has one layer remember."""
+    """What one layer's cache holds, by the model's configuration."""
 
     FULL = "keys and values of all tokens"
     SLIDING = "keys and values of a window, or of a chunk"
@@ -36,7 +36,7 @@ class Layer(Enum):
 
 
 _RECURRENT = {"conv", "linear_attention", "mamba", "hybrid", "hybrid_sliding"}  # names of layers in configurations
-_LAYERS = {  # by the exact class, since a subclass may remember more; older versions lack some
+_LAYERS = {  # by the exact class, since a subclass may hold more; older versions lack some
     "DynamicLayer": Layer.FULL,
     "DynamicSlidingWindowLayer": Layer.SLIDING,
     "DynamicIndexedLayer": Layer.INDEXED,
@@ -50,7 +50,7 @@ class Arguments:
 
     Attributes:
         names: All names.
-        cache: The name of its key-value cache; None where it has none, or a state of its own that cannot be cut.
+        cache: The name of its key-value cache; None where it has none, or a recurrent state.
     """
 
     names: frozenset[str]
@@ -58,7 +58,7 @@ class Arguments:
 
     @classmethod
     def of(cls, model: nn.Module | type[nn.Module]) -> Arguments:
-        """Read a forward's signature, beneath adapters and beneath overrides that pass all on by ``**``.
+        """Read a forward's signature, without adapters; an override with ``**`` takes its base class's names, too.
 
         Args:
             model: The model, or its class.
@@ -67,12 +67,12 @@ class Arguments:
             LoadError: The signature is not readable, or it has a cache under no known name.
         """
         kind = model if isinstance(model, type) else type(base_of(model))
-        signatures = [_names(vars(one)["forward"]) for one in kind.__mro__ if "forward" in vars(one)]
+        signatures = [_names(vars(base)["forward"]) for base in kind.__mro__ if "forward" in vars(base)]
         names: set[str] = set()
         cache: str | None = None
-        for given, passes_on in signatures:
-            cache = cache or next((name for name in _CACHES if name in given), None)
-            names |= given
+        for own_names, passes_on in signatures:
+            cache = cache or next((name for name in _CACHES if name in own_names), None)
+            names |= own_names
             if not passes_on:
                 break
         if "input_ids" not in names:
@@ -85,7 +85,7 @@ class Arguments:
 
 
 def base_of(model: Any) -> Any:
-    """The `transformers` model within a PEFT or a compiled model."""
+    """The `transformers` model inside a PEFT or a compiled model."""
     model = getattr(model, "_orig_mod", model)  # torch.compile's
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
@@ -93,7 +93,7 @@ def base_of(model: Any) -> Any:
 @torch.inference_mode(False)
 @torch.no_grad()
 def embedding_of(model: PreTrainedModel) -> torch.Tensor:
-    """The input token embeddings, ``[V, D]``, with what an adapter changes in them; on the meta device if offloaded."""
+    """The input token embeddings, ``[V, D]``, with an adapter's changes; on the meta device if offloaded."""
     module = model.get_input_embeddings()
     if module.weight.is_meta or not type(module).__module__.startswith("peft."):
         return module.weight.detach()  # type: ignore[no-any-return]
@@ -102,28 +102,28 @@ def embedding_of(model: PreTrainedModel) -> torch.Tensor:
 
 
 def device_of(model: PreTrainedModel) -> torch.device:
-    """Where a model's forward takes its token ids: that of its embeddings, or where accelerate brings them to.
+    """The device of a model's token ids: that of its embeddings, or the one to which accelerate loads them.
 
     Raises:
-        LoadError: They are on the meta device, and nothing brings them from there.
+        LoadError: They are on the meta device, and accelerate does not load them from there.
     """
     module = model.get_input_embeddings()
     if not module.weight.is_meta:
         return torch.device(module.weight.device)
     attached = [getattr(part, "_hf_hook", None) for part in (*module.modules(), model)]
-    hooks = [one for hook in attached for one in getattr(hook, "hooks", [hook])]  # several are one that holds them
+    hooks = [part for hook in attached for part in getattr(hook, "hooks", [hook])]  # a sequential hook holds several
     devices = (getattr(hook, "execution_device", None) for hook in hooks)
-    device = next((one for one in devices if one is not None), None)
+    device = next((candidate for candidate in devices if candidate is not None), None)
     if device is None:
         raise LoadError(
             f"the weights of {type(model).__name__} are on the meta device, which holds no numbers",
-            hint="load them onto a device, or offload them with accelerate (device_map), which brings them back",
+            hint="load them onto a device, or offload them with accelerate (device_map), which loads them when needed",
         )
     return torch.device(device)
 
 
 def has_virtual_tokens(model: PreTrainedModel) -> bool:
-    """Whether a PEFT model puts trained vectors before each text, which no cache of its base knows of."""
+    """Whether a PEFT model puts trained vectors before each text, which a cache of its base does not hold."""
     return bool(getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False))
 
 
@@ -140,22 +140,22 @@ def cache_of(output: Any) -> Any:
 
 
 def is_stateful(model: PreTrainedModel) -> bool:
-    """Whether a model carries on a state that cannot be rolled back.
+    """Whether a model has a recurrent state, which cannot be rolled back.
 
     Raises:
-        LoadError: `transformers` does not tell.
+        LoadError: This version lacks the attribute that shows it.
     """
     return bool(_private(base_of(model), "_is_stateful"))
 
 
 def cache_layers(config: PretrainedConfig) -> set[Layer]:
-    """What a configuration's layers remember.
+    """The kinds of cache layers of a configuration.
 
     Raises:
         LoadError: A layer is of no known kind.
     """
     if _RECURRENT.intersection(getattr(config.get_text_config(decoder=True), "layer_types", None) or ()):
-        return {Layer.RECURRENT}  # which versions before 5.4 do not tell by their cache
+        return {Layer.RECURRENT}  # versions before 5.4 make no layer of that kind in their cache
     try:
         layers = DynamicCache(config=config).layers
     except (KeyError, AttributeError, TypeError) as error:
@@ -173,10 +173,10 @@ def _layer_of(kind: type) -> Layer:
 
 
 def has_fixed_shapes(model: PreTrainedModel) -> bool:
-    """Whether a model's one-token forward can have a fixed shape: no value steers it, and its masks can be given.
+    """Whether a model's one-token forward can have a fixed shape: no value steers it, and masks are arguments.
 
     Raises:
-        LoadError: `transformers` does not tell.
+        LoadError: This version lacks the attributes that show it.
     """
     base = base_of(model)
     steered = not _private(base, "_can_compile_fullgraph")
@@ -187,16 +187,16 @@ def undivided(model: PreTrainedModel) -> set[str]:
     """The names of the classes whose modules stay on one device.
 
     Raises:
-        LoadError: `transformers` does not tell.
+        LoadError: This version lacks the attribute that names them.
     """
     return set(_private(base_of(model), "_no_split_modules") or ())
 
 
 def rope_parameters(config: PretrainedConfig) -> list[dict[str, Any]]:
     """The rotary embeddings of a text configuration: one for all layers, or one for each kind of layer."""
-    found = getattr(config, "rope_parameters", None) or {}
-    nested = [value for value in found.values() if isinstance(value, dict)]
-    return nested or [found]
+    parameters = getattr(config, "rope_parameters", None) or {}
+    by_layer = [value for value in parameters.values() if isinstance(value, dict)]
+    return by_layer or [parameters]
 
 
 def takes(function: Callable[..., Any], name: str) -> bool:
@@ -205,18 +205,18 @@ def takes(function: Callable[..., Any], name: str) -> bool:
 
 
 def unknown(what: str) -> LoadError:
-    """The error for something that the installed version does not tell.
+    """The error for something that the installed version lacks.
 
     Args:
-        what: The sentence that follows the version.
+        what: Words that follow the name and number of the version.
     """
     return LoadError(f"transformers {transformers.__version__} {what}", hint=remedy())
 
 
 def _names(forward: Callable[..., Any]) -> tuple[set[str], bool]:
-    """The names that a function takes, and whether it passes on others; decorators that wrap it are looked through."""
+    """The names of a function's parameters, without decorators, and whether it takes others by ``**``."""
     parameters = inspect.signature(forward).parameters
-    return set(parameters), any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    return set(parameters), any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
 
 
 def _private(owner: Any, name: str) -> Any:

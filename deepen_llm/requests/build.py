@@ -43,18 +43,19 @@ class Requests:
         """The state without compiled grammars, which are compiled again on use."""
         return {name: value for name, value in vars(self).items() if name != "_grammars"}
 
-    def for_prompts(self, prompts: Sequence[Any], given: Mapping[str, Any], *, keep_errors: bool = False) -> Run:
+    def for_prompts(self, prompts: Sequence[Any], call: Mapping[str, Any], *, keep_errors: bool = False) -> Run:
         """Build a run for plain prompts.
 
         Args:
             prompts: The prompts.
-            given: Fields of `GenerationOptions`.
-            keep_errors: Put the error of a prompt that cannot be used in the place of its request, not raise it.
+            call: The options of the call: fields of `GenerationOptions`.
+            keep_errors: Put the error of a prompt that cannot be used in place of its request, and do not raise it.
         """
-        options = GenerationOptions(**GenerationOptions.merged(self._defaults, given))
-        if given.get("chat_template_kwargs"):
+        options = GenerationOptions(**GenerationOptions.merged(self._defaults, call))
+        if call.get("chat_template_kwargs"):
             raise ConfigError(
-                f"chat_template_kwargs={given['chat_template_kwargs']!r} for a prompt that no chat template is put to",
+                f"chat_template_kwargs={call['chat_template_kwargs']!r} for a plain prompt, which no chat template "
+                "renders",
                 hint="give it to chat(), or leave it out",
             )
         stops = self._stops(options)
@@ -66,16 +67,16 @@ class Requests:
 
         return self._run(request_for, prompts, keep_errors)
 
-    def for_chats(self, conversations: Sequence[Any], given: Mapping[str, Any], *, keep_errors: bool = False) -> Run:
+    def for_chats(self, conversations: Sequence[Any], call: Mapping[str, Any], *, keep_errors: bool = False) -> Run:
         """Build a run for conversations.
 
         Args:
             conversations: Each a list of messages.
-            given: Fields of `ChatOptions`.
+            call: The options of the call: fields of `ChatOptions`.
             keep_errors: See `for_prompts`.
         """
-        options = ChatOptions(**ChatOptions.merged(self._defaults, given))
-        toolbox, main, template = options.toolbox, self._ensemble.main, self.template_options(options, given)
+        options = ChatOptions(**ChatOptions.merged(self._defaults, call))
+        toolbox, main, template = options.toolbox, self._ensemble.main, self.template_options(options, call)
         stops = self._stops(options)
         grammar = self._grammar(options, toolbox, stops)
 
@@ -87,27 +88,27 @@ class Requests:
 
         return self._run(request_for, conversations, keep_errors)
 
-    def template_options_of(self, given: Mapping[str, Any]) -> TemplateOptions:
+    def template_options_of(self, call: Mapping[str, Any]) -> TemplateOptions:
         """The template options of a call that generates nothing.
 
         Raises:
             ConfigError: An option is unknown, or cannot be used.
         """
-        if other := next((name for name in given if name not in _OF_TEMPLATES), None):
+        if other := next((name for name in call if name not in _OF_TEMPLATES), None):
             raise ConfigError(f"unknown option {other!r}", hint=f"known options: {', '.join(_OF_TEMPLATES)}")
-        return self.template_options(ChatOptions(**given), given)
+        return self.template_options(ChatOptions(**call), call)
 
-    def template_options(self, options: ChatOptions, given: Mapping[str, Any]) -> TemplateOptions:
+    def template_options(self, options: ChatOptions, call: Mapping[str, Any]) -> TemplateOptions:
         """The template options of a call.
 
         Args:
             options: All options of the call, with the ensemble's defaults.
-            given: The options that the call itself sets.
+            call: The options that the call itself sets.
 
         Raises:
             ConfigError: No member's template reads a variable.
         """
-        variables = options.chat_template_kwargs if "chat_template_kwargs" in given else {}
+        variables = options.chat_template_kwargs if "chat_template_kwargs" in call else {}
         defaults = self._settings.generation.chat_template_kwargs
         template = TemplateOptions(options.toolbox, variables, defaults, options.continue_final_message)
         template.check(self._ensemble.members)

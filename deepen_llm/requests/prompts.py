@@ -13,7 +13,7 @@ from deepen_llm.errors import ConfigError, ContextLengthError, PromptError, sugg
 from deepen_llm.members.base import Member, Message
 from deepen_llm.members.text.encoding import EncodedPrompt, Prompt
 from deepen_llm.tools.definitions import Toolbox
-from deepen_llm.tools.history import conversation, named
+from deepen_llm.tools.history import IndexedMessage, conversation, named
 
 
 @dataclass(frozen=True)
@@ -61,18 +61,20 @@ class TemplateOptions:
                     raise _unread(name, f"the chat template of member {member.name} does not read")
 
 
-def prompts_in(given: str | Sequence[str]) -> tuple[Sequence[str], bool]:
+def prompts_in(prompt: str | Sequence[str]) -> tuple[Sequence[str], bool]:
     """One prompt or several as a list, and whether there were several.
 
     A value of another type counts as one prompt, which `encode_text` refuses.
     """
-    return (given, True) if isinstance(given, Sequence) and not isinstance(given, str | bytes) else ([given], False)
+    many = isinstance(prompt, Sequence) and not isinstance(prompt, str | bytes)
+    return (prompt, True) if many else ([prompt], False)  # type: ignore[list-item]
 
 
-def conversations_in(given: Any) -> tuple[Sequence[Any], bool]:
+def conversations_in(messages: Any) -> tuple[Sequence[Any], bool]:
     """One conversation or several as a list, and whether there were several; an empty list is one conversation."""
-    many = isinstance(given, Sequence) and not isinstance(given, str | bytes)
-    return (given, True) if many and given and not isinstance(given[0], Mapping) else ([given], False)
+    is_list = isinstance(messages, Sequence) and not isinstance(messages, str | bytes)
+    many = is_list and bool(messages) and not isinstance(messages[0], Mapping)
+    return (messages, True) if many else ([messages], False)
 
 
 def read_by(generation: GenerationOptions, members: Iterable[Member]) -> GenerationOptions:
@@ -105,7 +107,10 @@ def encode_text(ensemble: Ensemble, text: str) -> EncodedPrompt:
         ContextLengthError: It leaves no room in a member's context window.
     """
     if not isinstance(text, str):
-        raise PromptError(f"a prompt of type {type(text).__name__}", hint="give a string, or a list of strings")
+        raise PromptError(
+            f"expected a prompt that is a string, got one of type {type(text).__name__}",
+            hint="give a string, or a list of strings",
+        )
     if not text:
         raise PromptError("the prompt is empty", hint="give at least one character; models continue a text")
     _check_text(text)
@@ -130,11 +135,11 @@ def encode_conversation(ensemble: Ensemble, messages: Sequence[Message], templat
         )
     normalized = readable(messages)
     if template.continues(normalized):
-        _check_open(normalized)
+        _check_can_continue(normalized)
     return _encode(ensemble, lambda member: member.encode_chat(normalized, **template.arguments(member, normalized)))
 
 
-def readable(messages: Sequence[Message]) -> Sequence[Message]:
+def readable(messages: Sequence[Message]) -> Sequence[IndexedMessage]:
     """Messages of any provider in the form that members take.
 
     Raises:
@@ -148,12 +153,12 @@ def readable(messages: Sequence[Message]) -> Sequence[Message]:
     return normalized
 
 
-def _check_open(messages: Sequence[Message]) -> None:
+def _check_can_continue(messages: Sequence[IndexedMessage]) -> None:
     last = messages[-1]
     if last["role"] != "assistant" or last.get("tool_calls"):
         calls = ", and calls a tool" if last.get("tool_calls") else ""
         raise PromptError(
-            f"{named(getattr(last, 'place', len(messages) - 1), last)} cannot be continued: it is the last one{calls}",
+            f"{named(last.index, last)} cannot be continued: it is the last one{calls}",
             hint="end with an assistant's text, or leave continue_final_message out",
         )
 
@@ -165,7 +170,9 @@ def encode_continuation(ensemble: Ensemble, prompt: EncodedPrompt, text: str) ->
         PromptError: It is no text, or empty.
         ContextLengthError: Prompt and text together exceed a member's context window.
     """
-    if not isinstance(text, str) or not text:
+    if not isinstance(text, str):
+        raise PromptError(f"a continuation of type {type(text).__name__}", hint="give a string, or a list of strings")
+    if not text:
         raise PromptError("the continuation is empty", hint="give the text whose likelihood you want")
     _check_text(text)
     continued = [
@@ -218,16 +225,19 @@ def paired(prompt: str | Sequence[str], continuation: str | Sequence[str]) -> tu
     Raises:
         PromptError: There are two lists of different lengths.
     """
-    if isinstance(prompt, str):
-        several = [continuation] if isinstance(continuation, str) else continuation
-        return [prompt] * len(several), several
-    continuations = [continuation] * len(prompt) if isinstance(continuation, str) else continuation
-    if len(prompt) != len(continuations):
+    prompts, many_prompts = prompts_in(prompt)
+    continuations, many_continuations = prompts_in(continuation)
+    if not many_prompts:
+        return [prompts[0]] * len(continuations), continuations
+    if not many_continuations:
+        return prompts, [continuations[0]] * len(prompts)
+    if len(prompts) != len(continuations):
         raise PromptError(
-            f"{len(prompt)} prompts and {len(continuations)} continuations",
+            f"expected as many continuations as prompts, got {len(prompts)} prompts and {len(continuations)} "
+            "continuations",
             hint="give one continuation per prompt, or a single one of either",
         )
-    return prompt, continuations
+    return prompts, continuations
 
 
 def _encode(ensemble: Ensemble, encode: Callable[[Member], Prompt]) -> EncodedPrompt:
@@ -246,7 +256,7 @@ def _check_room(ensemble: Ensemble, encoded: EncodedPrompt) -> None:
         for member, prompt in zip(ensemble.members, encoded, strict=True)
         if member.context_length
     ]
-    tokens_left, member, length = min(left, key=lambda found: found[0], default=(1, ensemble.main_model, 0))
+    tokens_left, member, length = min(left, key=lambda of_member: of_member[0], default=(1, ensemble.main_model, 0))
     if tokens_left < 1:
         raise ContextLengthError(
             f"the prompt takes {length} tokens in member {member.name}, whose context window holds "

@@ -18,7 +18,7 @@ class Run:
 
     Args:
         engine: The engine that all calls share.
-        requests: The requests; an error in the place of one that failed.
+        requests: The requests; for a prompt that cannot be used, its error.
 
     Attributes:
         requests: See above.

@@ -35,7 +35,7 @@ class Scoring:
 
     @classmethod
     def of_texts(cls, engine: SharedEngine, prompt: str | Sequence[str], continuation: str | Sequence[str]) -> Self:
-        """The scoring of continuations of plain prompts; one of either goes with all of the other.
+        """The scoring of continuations of plain prompts; a single one of either is paired with all of the other.
 
         Raises:
             PromptError: A text is empty, one leaves no room in a context window, or there are not as many prompts as

@@ -10,6 +10,8 @@ from deepen_llm.outputs import Output, Piece
 class TextStream(Iterator[Piece]):
     """Pieces of one answer's text; closing or abandoning it stops the models.
 
+    A piece without text holds tool calls or reasoning.
+
     Args:
         pieces: A generator of pieces that returns the whole output.
 
@@ -22,7 +24,7 @@ class TextStream(Iterator[Piece]):
         self._pieces = pieces
 
     def __next__(self) -> Piece:
-        """The next piece; its text is empty only where it brings tool calls or reasoning."""
+        """The next piece."""
         try:
             return next(self._pieces)
         except StopIteration as end:
@@ -30,7 +32,7 @@ class TextStream(Iterator[Piece]):
             raise
 
     def close(self) -> None:
-        """Stop the models and free what they hold."""
+        """Stop the models and free their memory."""
         self._pieces.close()
 
 

@@ -7,6 +7,7 @@ import json
 import math
 from typing import Any
 
+from deepen_llm.structure.assertions import add_alternatives, listed_values
 from deepen_llm.structure.paths import Location, resolve_pointer
 
 _CHOICES = 256  # most alternatives for distinct items
@@ -17,11 +18,6 @@ def rewrite_arrays(schema: dict[str, Any], location: Location, root: dict[str, A
 
     A list of ``items``, from earlier drafts, becomes ``prefixItems``. A tuple has all its items, and no further ones
     unless the schema allows them. The items that ``contains`` requires come first.
-
-    Args:
-        schema: A schema.
-        location: The location of the schema.
-        root: The whole schema.
 
     Raises:
         ConfigError: A grammar cannot enforce the keyword.
@@ -90,11 +86,7 @@ def _distinct(schema: dict[str, Any], location: Location, root: dict[str, Any]) 
     for key in ("items", "minItems", "maxItems"):
         schema.pop(key, None)
     schema["type"] = "array"
-    combinations: dict[str, Any] = {"anyOf": [{"const": list(items)} for items in chosen]}
-    if "anyOf" in schema:
-        schema["allOf"] = [*schema.get("allOf", []), combinations]
-    else:
-        schema |= combinations
+    add_alternatives(schema, [{"const": list(items)} for items in chosen])
 
 
 def _chosen(values: list[Any], least: int, most: int) -> list[tuple[Any, ...]]:
@@ -113,7 +105,7 @@ def _values(items: Any) -> list[Any] | None:
         return None
     if items.get("type") == "boolean" and set(items) <= {"type", "title", "description"}:
         return [False, True]
-    if not ("enum" in items or "const" in items) or set(items) & {"allOf", "anyOf", "not", "pattern"}:
+    values = listed_values(items)
+    if values is None or set(items) & {"allOf", "anyOf", "not", "pattern"}:
         return None
-    values = items["enum"] if isinstance(items.get("enum"), list) else [items.get("const")]
     return list({json.dumps(value, sort_keys=True): value for value in values}.values())

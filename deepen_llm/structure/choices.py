@@ -6,11 +6,13 @@ import json
 from typing import Any
 from urllib.parse import unquote
 
+from deepen_llm.structure.assertions import add_alternatives, type_names
 from deepen_llm.structure.charsets import CharSet
-from deepen_llm.structure.disjoint import TYPES, disjoint, type_of, types, values_of
+from deepen_llm.structure.disjoint import disjoint, type_of, types, values_of
 from deepen_llm.structure.languages import complement_of_prefix
+from deepen_llm.structure.nodes import ANY, MANY, Anchor, Repeat, Sequence, parts_of
 from deepen_llm.structure.paths import Location, resolve_pointer
-from deepen_llm.structure.regex import MANY, Anchor, PatternError, Repeat, Sequence, parse
+from deepen_llm.structure.regex import PatternError, parse
 from deepen_llm.structure.strings import conjoin
 
 _ANNOTATIONS = ("title", "description", "default", "examples")
@@ -18,11 +20,7 @@ _OTHERWISE = "describe the allowed answers instead"
 
 
 def rewrite_nullable(schema: dict[str, Any]) -> None:
-    """Rewrite OpenAPI's ``nullable: true`` in place, as an alternative.
-
-    Args:
-        schema: A schema.
-    """
+    """Rewrite OpenAPI's ``nullable: true`` in place, as an alternative."""
     if schema.pop("nullable", False) is True:
         inner = {key: schema.pop(key) for key in list(schema) if key not in (*_ANNOTATIONS, "$defs", "definitions")}
         schema["anyOf"] = [inner, {"type": "null"}]
@@ -30,11 +28,6 @@ def rewrite_nullable(schema: dict[str, Any]) -> None:
 
 def rewrite_one_of(schema: dict[str, Any], location: Location, root: dict[str, Any]) -> None:
     """Rewrite ``oneOf`` in place as ``anyOf``, if its schemas are disjoint or can be made disjoint.
-
-    Args:
-        schema: A schema.
-        location: The location of the schema.
-        root: The whole schema.
 
     Raises:
         ConfigError: An answer may fit two of them.
@@ -54,11 +47,7 @@ def rewrite_one_of(schema: dict[str, Any], location: Location, root: dict[str, A
                     f"an answer may fit both {other} and {index} of its schemas",
                     "write anyOf, or give each a required property with a const of its own",
                 )
-    alternatives = {"anyOf": schema.pop("oneOf")}
-    if "anyOf" in schema:
-        schema["allOf"] = [*schema.get("allOf", []), alternatives]
-    else:
-        schema |= alternatives
+    add_alternatives(schema, schema.pop("oneOf"))
 
 
 def _tag(schema: dict[str, Any], key: str, mapping: Any, root: dict[str, Any]) -> None:
@@ -116,10 +105,6 @@ def _make_disjoint(options: list[Any], first: int, second: int) -> bool:
 def rewrite_not(schema: dict[str, Any], location: Location) -> None:
     """Rewrite ``not`` in place as what remains, if it excludes types, values, a pattern or a required name.
 
-    Args:
-        schema: A schema.
-        location: The location of the schema.
-
     Raises:
         ConfigError: It excludes anything else.
     """
@@ -136,7 +121,8 @@ def rewrite_not(schema: dict[str, Any], location: Location) -> None:
         return
     keys = set(plain) if isinstance(plain, dict) else set()
     if keys == {"type"}:
-        schema["type"] = _left(schema, plain["type"])
+        excluded_types = {*type_names(plain), *(["integer"] if "number" in type_names(plain) else [])}
+        schema["type"] = [kind for kind in type_names(schema) if kind not in excluded_types]
     elif keys in ({"const"}, {"enum"}, {"type", "const"}, {"type", "enum"}):
         _without(schema, [plain["const"]] if "const" in plain else plain["enum"], location)
     elif keys in ({"required"}, {"type", "required"}) and len(plain["required"]) == 1:
@@ -145,14 +131,6 @@ def rewrite_not(schema: dict[str, Any], location: Location) -> None:
         conjoin(schema, [_unlike(plain["pattern"], location)])
     else:
         raise location.refusal("not", "a grammar cannot exclude it", _OTHERWISE)
-
-
-def _left(schema: dict[str, Any], excluded: Any) -> list[str]:
-    types = schema.get("type", list(TYPES))
-    types = [types] if isinstance(types, str) else types
-    excluded = [excluded] if isinstance(excluded, str) else excluded
-    wide = {*excluded, *(["integer"] if "number" in excluded else [])}
-    return [kind for kind in types if kind not in wide]
 
 
 def _without(schema: dict[str, Any], excluded: list[Any], location: Location) -> None:
@@ -181,8 +159,7 @@ def _unlike(pattern: Any, location: Location) -> str:
     """The pattern of all strings that a pattern does not match."""
     try:
         _, node = parse(pattern)
-        parts = node.parts if isinstance(node, Sequence) else (node,)
-        before = () if parts[:1] == (Anchor(True),) else (Repeat(CharSet(negated=True), 0, MANY),)
+        before = () if parts_of(node)[:1] == (Anchor(True),) else (Repeat(ANY, 0, MANY),)
         return complement_of_prefix(Sequence((*before, node)))
     except (PatternError, TypeError) as error:
         raise location.refusal("not", f"{pattern!r:.100} cannot be excluded: {error}", _OTHERWISE) from error

@@ -24,9 +24,6 @@ def close(root: dict[str, Any]) -> None:
     """Close the objects of a schema in place: forbid properties that it does not name.
 
     Objects that several schemas describe together stay open, as do those that require properties without naming them.
-
-    Args:
-        root: The whole schema.
     """
     shared = _Shared(root)
     for _, one in subschemas(root):

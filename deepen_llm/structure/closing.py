@@ -2,45 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
-from deepen_llm.errors import StructureError
-from deepen_llm.structure.patterns import Atom
-from deepen_llm.structure.regions import ENDING, Look, Region
-from deepen_llm.structure.search import Effort, Manner, Search
-from deepen_llm.structure.spelling import Letters
+from deepen_llm.structure.guidance import stopped
+from deepen_llm.structure.regions import Region
+from deepen_llm.structure.search import Effort
+from deepen_llm.structure.ways import Ways
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
-_MANNERS = (
-    Manner(1_000, ordered=False),  # enough if the allowed bytes distinguish most states
-    Manner(20_000),
-    Manner(60_000, counted=True),
-    Manner(100_000, counted=True, thorough=True),
-)
 _MOST = 250_000  # most texts of the search for one end
-_ALTERNATIVES = 4  # continuations to try if the shortest leads to no end
 _DEEPEST = 64  # most open brackets of an end; deeper structures may recur without end
 _SHALLOW = (1, 2, 4, 8, 16)  # depths to try next, each with this many returns to a fork:
 _RETURNS = 500
 _STEPS = 1 << 16  # most keys, values and separators of an end
-_RUN = re.compile(rb"(.)\1{7,}", re.DOTALL)  # a run of one byte, which may be shortened
-_FEW = 3  # shortest runs to try
 _AHEAD = 64  # bytes of the previous end after which its rest may fit again
 _LONG = 512  # ids of an end from which the rests are searched by bisection
 _PROBE = 8  # bytes that rule out most rests
-_ASCII = (1 << 128) - 1
-_ESCAPES = b'nt\\"/bfr'
-_SIMPLER = "make the structure simpler: fewer alternatives, less nesting, shorter patterns"
 
 
 class NoEnd(Exception):  # noqa: N818 (callers turn it into an error only where an end is required)
@@ -67,130 +49,32 @@ class End(NamedTuple):
     kept: int
 
 
-class Closings:
-    """Finds short ends for one grammar.
-
-    Objects, arrays, keys and values end as soon as the grammar allows; required text in between is searched.
+def find_end(
+    ways: Ways, matcher: LLMatcher, region: Region, former: Sequence[int] = (), ends: Sequence[Sequence[int]] = ()
+) -> End:
+    """Find a short end.
 
     Args:
-        size: The id of the first byte; lower ids are tokens.
-        letters: The letters that ends are composed of.
-        atoms: The characters that the grammar's patterns require.
-        words: Returns texts that match the grammar's patterns, to try after the plain search fails.
+        ways: Finds continuations.
+        matcher: The matcher at the start; its state is restored.
+        region: The region of the start.
+        former: An end found some bytes before, whose rest may fit again.
         ends: Short documents, the shortest first, whose rest may be an end.
+
+    Raises:
+        NoEnd: No end is found.
     """
-
-    def __init__(
-        self,
-        size: int,
-        letters: Letters,
-        atoms: Sequence[Atom],
-        words: Callable[[], Sequence[bytes]],
-        ends: Sequence[Sequence[int]] = (),
-    ) -> None:
-        self._size = size
-        self._words = words
-        self.ends = ends
-        self._searches = [Search(size, letters, atoms, manner) for manner in _MANNERS]
-
-    def find(self, matcher: LLMatcher, region: Region, former: Sequence[int] = ()) -> End:
-        """Find a short end.
-
-        Args:
-            matcher: The matcher at the start; its state is restored.
-            region: The region of the start.
-            former: An end found some bytes before, whose rest may fit again.
-
-        Raises:
-            NoEnd: No end is found.
-        """
-        other = Region.OUTSIDE if region is Region.INSIDE else Region.INSIDE  # quotes in free text may be unpaired
-        effort = Effort(_MOST)
-        walks = [_Walk(self, matcher, here, former, effort) for here in (region, other)]
-        if (known := walks[0].known()) is not None:
-            return known
-        for walk in walks:
-            for deepest, returns in ((_DEEPEST, 0), *((depth, _RETURNS) for depth in _SHALLOW)):
-                end = walk.find(deepest, returns)
-                if end is not None:
-                    return end
-        raise NoEnd(walks[0].furthest)
-
-    def ways(self, matcher: LLMatcher, region: Region, effort: Effort) -> Iterator[list[int]]:
-        """Yield the ids of texts that continue from a matcher that does not accept (see `Search.ways`)."""
-        look = Look.at(matcher, self._size)
-        if not look.bytes:
-            yield from ([id_] for id_ in self._special(matcher)[:1])
-            return
-        if look.ends(region):
-            yield [self._size + next(byte for byte in ENDING if look.may(byte))]
-            return
-        yielded = False
-        for texts in self._texts(matcher, region, effort):
-            for text in islice(texts, 0 if yielded else _ALTERNATIVES):
-                yielded = True
-                yield self._ids(self._shortened(matcher, region, text))
-
-    def _texts(self, matcher: LLMatcher, region: Region, effort: Effort) -> Iterator[Iterator[bytes]]:
-        """Yield continuations by several methods: the plain search, known words, thorough searches."""
-        plain, *thorough = self._searches
-        yield plain.ways(matcher, region, effort)
-        yield (text for text in self._strings(matcher, region) if self._leads(matcher, region, text))
-        yield from (search.ways(matcher, region, effort) for search in thorough)
-
-    def _strings(self, matcher: LLMatcher, region: Region) -> Iterator[bytes]:
-        """Yield the known words as strings; inside a string, their endings, short ones first."""
-        if region is Region.OUTSIDE:
-            yield from (b'"' + word + b'"' for word in self._words())
-        else:
-            ends = self._characters(matcher, region)
-            yield from (begun + rest for rest in self._rests for begun in ends)
-
-    def _characters(self, matcher: LLMatcher, region: Region) -> list[bytes]:
-        """The bytes that complete an unfinished character or escape."""
-        look = Look.at(matcher, self._size)
-        if region is Region.ESCAPED:
-            return [bytes([byte]) for byte in _ESCAPES if look.may(byte)]
-        written = b""
-        while look.bytes and not look.bytes & _ASCII:
-            written += bytes([(look.bytes & -look.bytes).bit_length() - 1])
-            matcher.consume_tokens(self._ids(written[-1:]))
-            look = Look.at(matcher, self._size)
-        matcher.rollback(len(written))
-        return [written]
-
-    @cached_property
-    def _rests(self) -> list[bytes]:
-        rests = {word[start:] + b'"' for word in self._words() for start in range(len(word) + 1)}
-        return sorted(rests, key=lambda rest: (len(rest), rest))
-
-    def _shortened(self, matcher: LLMatcher, region: Region, text: bytes) -> bytes:
-        """Shorten the runs of one byte in a continuation as far as the grammar allows."""
-        for run in re.finditer(_RUN, text):
-            fewer = (text.replace(run[0], run[1] * times, 1) for times in range(_FEW))
-            text = next((shorter for shorter in fewer if self._leads(matcher, region, shorter)), text)
-        return text
-
-    def _leads(self, matcher: LLMatcher, region: Region, text: bytes) -> bool:
-        """Whether a text is a continuation that leads to an end of a key, a value or the document."""
-        ids = self._ids(text)
-        if matcher.validate_tokens(ids) < len(ids):
-            return False
-        matcher.consume_tokens(ids)
-        look = Look.at(matcher, self._size)
-        matcher.rollback(len(ids))
-        return look.ends(region.after(text))
-
-    def _ids(self, text: bytes) -> list[int]:
-        return [self._size + byte for byte in text]
-
-    def _special(self, matcher: LLMatcher) -> list[int]:
-        packed = np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8)
-        return [int(id_) for id_ in np.unpackbits(packed, count=self._size, bitorder="little").nonzero()[0]]
-
-    def text(self, ids: Sequence[int]) -> bytes:
-        """Decode the bytes among ids."""
-        return bytes(id_ - self._size for id_ in ids if id_ >= self._size)
+    other = Region.OUTSIDE if region is Region.INSIDE else Region.INSIDE  # quotes in free text may be unpaired
+    effort = Effort(_MOST)
+    walks = [_Walk(ways, matcher, here, former, effort) for here in (region, other)]
+    if (known := walks[0].known(ends)) is not None:
+        return known
+    for walk in walks:
+        for deepest, returns in ((_DEEPEST, 0), *((depth, _RETURNS) for depth in _SHALLOW)):
+            end = walk.find(deepest, returns)
+            if end is not None:
+                return end
+    raise NoEnd(walks[0].furthest)
 
 
 @dataclass(eq=False)
@@ -214,7 +98,7 @@ class _Walk:
     """The search for one end.
 
     Args:
-        closings: Yields the continuations.
+        ways: Finds the continuations.
         matcher: The matcher at the start.
         region: The region of the start.
         former: The end found some bytes before.
@@ -224,10 +108,8 @@ class _Walk:
         furthest: The longest text that was reached.
     """
 
-    def __init__(
-        self, closings: Closings, matcher: LLMatcher, region: Region, former: Sequence[int], effort: Effort
-    ) -> None:
-        self._closings = closings
+    def __init__(self, ways: Ways, matcher: LLMatcher, region: Region, former: Sequence[int], effort: Effort) -> None:
+        self._ways = ways
         self._matcher = matcher.deep_copy()
         self._region = region
         self._former = former
@@ -236,11 +118,11 @@ class _Walk:
         self._forks: list[_Fork] = []
         self.furthest = b""
 
-    def known(self) -> End | None:
+    def known(self, ends: Sequence[Sequence[int]]) -> End | None:
         """The rest of the former end, else of a short document; None if none fits."""
         if (rest := self._former_rest()) is not None:
             return End(rest, len(rest))
-        rests = (self._rest(end) for end in self._closings.ends)
+        rests = (self._rest(end) for end in ends)
         return next((End(rest, 0) for rest in rests if rest is not None), None)
 
     def find(self, deepest: int, returns: int) -> End | None:
@@ -256,10 +138,10 @@ class _Walk:
             way = next(fork.ways, None)
             if way is None:
                 self._forks.pop()
-            text = self._closings.text(way or ())
+            text = self._ways.text(way or ())
             depth = fork.depth + fork.region.opened(text)
             if way is None or depth > deepest:
-                self.furthest = max(self.furthest, self._closings.text(self._ids), key=len)
+                self.furthest = max(self.furthest, self._ways.text(self._ids), key=len)
                 returns -= 1
                 if returns < 0:
                     return None
@@ -279,7 +161,7 @@ class _Walk:
     def _take(self, fork: _Fork, way: list[int], text: bytes, depth: int) -> list[int] | None:
         """Append a continuation; return the rest of the end if it is known."""
         if not self._matcher.consume_tokens(way):
-            raise StructureError(f"the structure's grammar stopped: {self._matcher.get_error()}", hint=_SIMPLER)
+            raise stopped(self._matcher)
         self._ids += way
         return self._reach(fork.region.after(text) if text else Region.OUTSIDE, depth)
 
@@ -291,7 +173,7 @@ class _Walk:
         return rest
 
     def _fork(self, region: Region, depth: int) -> None:
-        ways = self._closings.ways(self._matcher, region, self._effort)
+        ways = self._ways(self._matcher, region, self._effort)
         self._forks.append(_Fork(region, len(self._ids), depth, ways))
 
     def _former_rest(self) -> list[int] | None:

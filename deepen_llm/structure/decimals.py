@@ -1,4 +1,4 @@
-"""Schemas of decimals: numbers that doubles represent exactly, and texts where there are no bounds."""
+"""Schemas of decimals: numbers that doubles represent exactly, and texts for types without bounds."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ _PLACES = 9  # decimal places that llguidance supports in multipleOf
 
 
 def decimal(core: dict[str, Any]) -> JsonSchemaValue:
-    """Make the schema of a decimal, with no more digits and decimal places than its type allows.
-
-    Args:
-        core: Pydantic's description of the type.
-    """
+    """Make the schema of a decimal, with no more digits and decimal places than its core schema allows."""
     bounds = {name: float(core[key]) for key, name in BOUNDS.items() if core.get(key) is not None}
     splits = _splits(core.get("max_digits"), core.get("decimal_places"))
     number = _number(core, splits, bounds)

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 
 from deepen_llm.structure.charsets import CharSet
 from deepen_llm.structure.languages import complement_of_prefix
-from deepen_llm.structure.regex import (
-    MANY,
-    Anchor,
-    Choice,
-    Look,
-    Node,
-    PatternError,
-    Repeat,
-    Sequence,
-    parse,
-)
+from deepen_llm.structure.nodes import ANY, MANY, Anchor, Choice, Look, Node, Repeat, Sequence, parts_of
+from deepen_llm.structure.regex import PatternError, parse
 
 _PLACES = "a look around that is neither right after the leading ^ nor right before the last $"
 
@@ -37,7 +27,7 @@ def supported_patterns(pattern: str) -> tuple[str, ...]:
     """
     flags, node = parse(pattern)
     head = f"(?{flags})" if flags else ""
-    if flags and any(isinstance(part, Look) and part.negative for part in _parts(node)):
+    if flags and any(isinstance(part, Look) and part.negative for part in parts_of(node)):
         raise PatternError("a negative look around that ignores case")
     looks, rest = _parted(node)
     return tuple(head + text for text in (*looks, _written(rest)))
@@ -55,13 +45,9 @@ def string_of(*patterns: str) -> dict[str, object]:
     )
 
 
-def _parts(node: Node) -> tuple[Node, ...]:
-    return node.parts if isinstance(node, Sequence) else (node,)
-
-
 def _parted(node: Node) -> tuple[list[str], Node]:
     """Split a pattern into its look-arounds, as patterns of their own, and the rest."""
-    parts = list(_parts(node))
+    parts = list(parts_of(node))
     looks = []
     if parts and parts[0] == Anchor(True):
         while len(parts) > 1 and isinstance(look := parts[1], Look) and look.ahead:
@@ -82,7 +68,7 @@ def _behind(look: Look) -> str:
     """Rewrite a look-behind at the end as a pattern from the start."""
     if not look.negative:
         return f"(?:{_written(look.part)})$"
-    return complement_of_prefix(Sequence((Repeat(CharSet(negated=True), 0, MANY), look.part, Anchor(False))))
+    return complement_of_prefix(Sequence((Repeat(ANY, 0, MANY), look.part, Anchor(False))))
 
 
 def _written(node: Node) -> str:
@@ -91,16 +77,12 @@ def _written(node: Node) -> str:
     if isinstance(node, Sequence):
         return "".join(f"(?:{_written(part)})" if isinstance(part, Choice) else _written(part) for part in node.parts)
     if isinstance(node, Choice):
-        return "|".join(_options(node))
+        return "|".join(map(_written, node.options))
     if isinstance(node, Repeat):
         return _repeated(node)
     if isinstance(node, Anchor):
         return "^" if node.start else "$"
     raise PatternError(_PLACES)
-
-
-def _options(node: Choice) -> Iterator[str]:
-    return map(_written, node.options)
 
 
 def _repeated(node: Repeat) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from deepen_llm.structure.assertions import listed_values, type_names
 from deepen_llm.structure.paths import resolve_pointer
-
-TYPES = ("null", "boolean", "number", "string", "array", "object")
 
 
 def disjoint(one: Any, other: Any, root: dict[str, Any], depth: int = 8) -> bool:
@@ -59,13 +58,8 @@ def _forbids(schema: dict[str, Any], name: str) -> bool:
 
 
 def types(schema: dict[str, Any]) -> set[str]:
-    """List the types of a schema's values; integers are numbers.
-
-    Args:
-        schema: A schema.
-    """
-    listed = schema.get("type", list(TYPES))
-    found = {"number" if kind == "integer" else kind for kind in ([listed] if isinstance(listed, str) else listed)}
+    """List the types of a schema's values; integers are numbers."""
+    found = {"number" if kind == "integer" else kind for kind in type_names(schema)}
     if (values := values_of(schema)) is not None:
         found &= {type_of(json.loads(value)) for value in values}
     return found
@@ -81,8 +75,5 @@ def type_of(value: Any) -> str:
 
 def values_of(schema: dict[str, Any]) -> list[str] | None:
     """The values that a schema lists, as JSON; None if it lists none."""
-    if "const" in schema:
-        return [json.dumps(schema["const"], sort_keys=True)]
-    if isinstance(schema.get("enum"), list):
-        return [json.dumps(value, sort_keys=True) for value in schema["enum"]]
-    return None
+    values = listed_values(schema)
+    return None if values is None else [json.dumps(value, sort_keys=True) for value in values]

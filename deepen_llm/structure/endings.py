@@ -8,11 +8,12 @@ from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from deepen_llm.structure.closing import Closings, End, NoEnd
+from deepen_llm.structure.closing import End, NoEnd, find_end
 from deepen_llm.structure.matches import words
 from deepen_llm.structure.patterns import atoms
 from deepen_llm.structure.regions import Region
 from deepen_llm.structure.spelling import Letters, Speller, parts
+from deepen_llm.structure.ways import Ways
 from deepen_llm.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ class Endings:
         self._speller = speller
         self._atoms = atoms(lark)
         self._lark = lark
-        written = [ids for text in ends if (ids := self._ids(text))]
-        self._closings = Closings(vocabulary.size, letters, self._atoms, lambda: self._words, written)
+        self._ends = [ids for text in ends if (ids := self._ids(text))]
+        self._ways = Ways(vocabulary.size, letters, self._atoms, lambda: self._words)
 
     @cached_property
     def _matches(self) -> list[bytes]:
@@ -73,7 +74,7 @@ class Endings:
         Raises:
             NoEnd: The search found none.
         """
-        end = self._closings.find(matcher, region, former.ids)
+        end = find_end(self._ways, matcher, region, former.ids, self._ends)
         return Ending(end.ids, self._written(end, former))
 
     def lacking(self, matcher: LLMatcher) -> str:
@@ -82,9 +83,9 @@ class Endings:
         Args:
             matcher: The matcher at the start of the grammar.
         """
-        closings = Closings(self._vocabulary.size, Letters.any(), self._atoms, lambda: self._matches)
+        ways = Ways(self._vocabulary.size, Letters.any(), self._atoms, lambda: self._matches)
         try:
-            text = closings.text(closings.find(matcher, Region.OUTSIDE).ids).decode(errors="replace")
+            text = ways.text(find_end(ways, matcher, Region.OUTSIDE).ids).decode(errors="replace")
         except NoEnd:
             return ""
         return next((character for character in text if self._speller(character.encode()) is None), "")
@@ -114,7 +115,7 @@ class Endings:
         tokens = list[int]()
         for special, run in groupby(end.ids[: len(end.ids) - left], lambda id_: id_ < self._vocabulary.size):
             ids = list(run)
-            tokens += ids if special else self._spelled(self._closings.text(ids))
+            tokens += ids if special else self._spelled(self._ways.text(ids))
         return [*tokens, *former.tokens[passed:]]
 
     def _spelled(self, text: bytes) -> list[int]:

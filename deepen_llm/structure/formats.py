@@ -43,11 +43,7 @@ _HEX = "[0-9a-fA-F]"
 
 
 def uuid(version: int | None = None) -> str:
-    """Make the pattern of a UUID.
-
-    Args:
-        version: The version; None for any.
-    """
+    """Make the pattern of a UUID; of any version if it is None."""
     kind = "[1-8]" if version is None else str(version)
     return rf"{_HEX}{{8}}-{_HEX}{{4}}-{kind}{_HEX}{{3}}-[89abAB]{_HEX}{{3}}-{_HEX}{{12}}"
 

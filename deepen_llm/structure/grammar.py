@@ -1,11 +1,7 @@
-"""Grammars over a vocabulary, compiled by llguidance from surfaces as bytes.
-
-llguidance is imported on first use, so that plain decoding does not load it.
-"""
+"""Grammars over a vocabulary, compiled by llguidance from surfaces as bytes."""
 
 from __future__ import annotations
 
-import re
 import threading
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
@@ -13,15 +9,16 @@ from typing import TYPE_CHECKING
 from deepen_llm.errors import ConfigError
 from deepen_llm.structure.closing import NoEnd
 from deepen_llm.structure.endings import Ending, Endings
+from deepen_llm.structure.guidance import SINGLE_BYTES, make_tokenizer, reason
 from deepen_llm.structure.guide import Guide
 from deepen_llm.structure.regions import Region
 from deepen_llm.structure.spelling import Letters, Speller
 from deepen_llm.vocabulary import Vocabulary
 
-_END = 256  # the id after the bytes
+_END = len(SINGLE_BYTES)  # the id of the end of text
 
 if TYPE_CHECKING:
-    from llguidance import LLMatcher, LLTokenizer
+    from llguidance import LLMatcher
 
 
 class Grammars:
@@ -45,11 +42,11 @@ class Grammars:
             vocabulary.spellings.get(id_, "").encode() if surface is None else surface
             for id_, surface in enumerate(vocabulary.surfaces)
         ]
-        self._tokens = _tokenizer(vocabulary, spelled)
+        unspelled = [id_ for id_, surface in enumerate(vocabulary.surfaces) if surface is None]
+        self._tokens = make_tokenizer(spelled, unspelled, vocabulary.end_of_text)
         # The special tokens and single bytes, for the search of a shortest end.
         special = [spelled[id_] if id_ in vocabulary.special else b"" for id_ in range(vocabulary.size)]
-        single = [bytes([byte]) for byte in range(256)]
-        self._bytes = _tokenizer(vocabulary, special + single)
+        self._bytes = make_tokenizer([*special, *SINGLE_BYTES], unspelled, vocabulary.end_of_text)
         self._letters = Letters.of(vocabulary)
         self._speller = Speller(vocabulary)
         self._compiled = lru_cache(maxsize=64)(self._compile)
@@ -75,7 +72,7 @@ class Grammars:
         ]
         if matchers[0].is_error():
             raise ConfigError(
-                f"the structure cannot be compiled: {_reason(matchers[0].get_error())}",
+                f"the structure cannot be compiled: {reason(matchers[0].get_error())}",
                 hint="correct the schema, or leave out what grammars cannot enforce; docs/structure.md lists it",
             )
         endings = Endings(self.vocabulary, self._letters, self._speller, lark, ends)
@@ -130,18 +127,6 @@ class Grammar:
             ) from none
 
 
-def check(lark: str) -> None:
-    """Check that a grammar compiles and has a short answer.
-
-    Args:
-        lark: A grammar in llguidance's Lark form, without special tokens.
-
-    Raises:
-        ConfigError: It does not compile, or no end of an answer is found.
-    """
-    shortest(lark)
-
-
 @lru_cache(maxsize=1024)
 def shortest(lark: str) -> str:
     """Find a short answer of a grammar.
@@ -158,42 +143,14 @@ def shortest(lark: str) -> str:
 @lru_cache(maxsize=1)
 def _byte_grammars() -> Grammars:
     """Make grammars over a vocabulary of all bytes and an end of text."""
-    single = [bytes([byte]) for byte in range(_END)]
     vocabulary = Vocabulary(
-        surfaces=(*single, None),
+        surfaces=(*SINGLE_BYTES, None),
         end_of_text=(_END,),
         special=frozenset([_END]),
         spellings={_END: "</s>"},
         tokenizer_size=_END + 1,
-        ids={surface: id_ for id_, surface in enumerate(single)},
+        ids={surface: id_ for id_, surface in enumerate(SINGLE_BYTES)},
         duplicates={},
         fingerprint="bytes",
     )
     return Grammars(vocabulary)
-
-
-class _Spelled:
-    """The tokenizer for llguidance; it encodes nothing, since the grammars set ``no_forcing``."""
-
-    bos_token_id = None
-
-    def __init__(self, vocabulary: Vocabulary, tokens: list[bytes]) -> None:
-        self.eos_token_id = vocabulary.end_of_text[0]
-        self.tokens = tokens
-        self.special_token_ids = [id_ for id_, surface in enumerate(vocabulary.surfaces) if surface is None]
-
-    def __call__(self, text: bytes) -> list[int]:
-        return []
-
-
-def _tokenizer(vocabulary: Vocabulary, tokens: list[bytes]) -> LLTokenizer:
-    from llguidance import LLTokenizer, TokenizerWrapper
-
-    return LLTokenizer(TokenizerWrapper(_Spelled(vocabulary, tokens)), eos_token=list(vocabulary.end_of_text))
-
-
-def _reason(error: str) -> str:
-    """The reason in llguidance's message, without the position in the grammar, which the user did not write."""
-    lines = [line.strip() for line in error.strip().splitlines() if not re.match(r"\s*(\d+ \||\^)", line)]
-    gist = " ".join(line for line in lines if line) or "unknown reason"
-    return gist[:300].partition("): ")[2] or gist[:300]

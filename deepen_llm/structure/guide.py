@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepen_llm.errors import StructureError
 from deepen_llm.structure.budget import TokenBudget
 from deepen_llm.structure.closing import NoEnd
 from deepen_llm.structure.endings import Ending, Endings
+from deepen_llm.structure.guidance import stopped
 from deepen_llm.structure.regions import Region
 from deepen_llm.vocabulary import Vocabulary
 
@@ -117,7 +117,4 @@ class Guide:
 
     def _check(self) -> None:
         if self._tokens.is_error():
-            raise StructureError(
-                f"the structure's grammar stopped: {self._tokens.get_error()}",
-                hint="make the structure simpler: fewer alternatives, less nesting, shorter patterns",
-            )
+            raise stopped(self._tokens)

@@ -46,9 +46,6 @@ def misspelled(key: str) -> str | None:
     By the standard any unknown key is an annotation, such as ``example``, ``x-order``, ``placeholder``. But a key that
     resembles a keyword which restricts values, such as ``minLenght`` or ``min_length``, would have no effect.
     Annotations in another casing or number, such as ``readonly`` and ``titles``, are accepted.
-
-    Args:
-        key: A key of a schema.
     """
     if key in TABLE or key.lower().startswith(("x-", "~")):
         return None

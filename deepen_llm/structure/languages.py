@@ -7,10 +7,12 @@ back into an expression by eliminating its states.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 
 from deepen_llm.structure.charsets import LAST, CharSet, Interval, common, complement, joined
-from deepen_llm.structure.regex import MANY, Anchor, Choice, Node, PatternError, Repeat, Sequence
+from deepen_llm.structure.nodes import MANY, Anchor, Choice, Node, Repeat, Sequence
+from deepen_llm.structure.regex import PatternError
 
 _STATES, _LENGTH = 40, 30_000
 _ALL: tuple[Interval, ...] = ((0, LAST),)
@@ -18,9 +20,6 @@ _ALL: tuple[Interval, ...] = ((0, LAST),)
 
 def complement_of_prefix(node: Node) -> str:
     """Make the pattern of all strings that do not begin with a match; an end anchor means the end of the string.
-
-    Args:
-        node: A parsed pattern.
 
     Raises:
         PatternError: It is too large, or has parts that cannot be complemented.
@@ -80,9 +79,6 @@ class Automaton:
     def characters(self, node: CharSet) -> list[Interval]:
         """List the characters of a set.
 
-        Args:
-            node: The set.
-
         Raises:
             PatternError: They are unknown.
         """
@@ -107,32 +103,24 @@ class Automaton:
         self.free.append((state, end))
         return end
 
-    def _closed(self, states: Iterable[int]) -> frozenset[int]:
-        reached, left = set(states), list(states)
-        while left:
-            state = left.pop()
-            for start, end in self.free:
-                if start == state and end not in reached:
-                    reached.add(end)
-                    left.append(end)
-        return frozenset(reached)
-
     def complement(self) -> tuple[dict[tuple[int, int], list[Interval]], set[int]]:
         """Compute the transitions of the complement, and its accepting states."""
-        first = self._closed([0])
+        free = defaultdict[int, list[int]](list)
+        for start, end in self.free:
+            free[start].append(end)
+        first = closure([0], free)
         numbers, left = {first: 0}, [first]
         moves: dict[tuple[int, int], list[Interval]] = {}
         while left:
             states = left.pop()
             for characters in _blocks([move[1] for move in self.moves if move[0] in states]):
                 low = characters[0][0]
-                after = self._closed(
-                    [
-                        end
-                        for start, intervals, end in self.moves
-                        if start in states and any(a <= low <= b for a, b in intervals)
-                    ]
-                )
+                next_states = [
+                    end
+                    for start, intervals, end in self.moves
+                    if start in states and any(a <= low <= b for a, b in intervals)
+                ]
+                after = closure(next_states, free)
                 if 1 in after:
                     continue  # a match, whatever follows
                 if after not in numbers:
@@ -143,6 +131,16 @@ class Automaton:
                 moves.setdefault((numbers[states], numbers[after]), []).extend(characters)
         ends = {number for states, number in numbers.items() if not states & {1, 2}}
         return {} if 1 in first else moves, set() if 1 in first else ends
+
+
+def closure(states: Iterable[int], free: Mapping[int, list[int]]) -> frozenset[int]:
+    """The states that are reached from some states without a character, these included."""
+    reached, left = set(states), list(states)
+    while left:
+        more = [end for end in free.get(left.pop(), ()) if end not in reached]
+        reached.update(more)
+        left.extend(more)
+    return frozenset(reached)
 
 
 def _blocks(sets: list[tuple[Interval, ...]]) -> list[list[Interval]]:

@@ -14,24 +14,20 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from deepen_llm.structure.charsets import DOT, CharSet, Interval, common, complement
-from deepen_llm.structure.languages import Automaton
-from deepen_llm.structure.patterns import CANDIDATES, characters, strings
-from deepen_llm.structure.regex import MANY, Anchor, Choice, Node, PatternError, Repeat, parse
-from deepen_llm.structure.regex import Sequence as Parts
+from deepen_llm.structure.languages import Automaton, closure
+from deepen_llm.structure.nodes import ANY, MANY, Anchor, Choice, Node, Repeat, parts_of
+from deepen_llm.structure.nodes import Sequence as Parts
+from deepen_llm.structure.patterns import member, plain_member, strings
+from deepen_llm.structure.regex import PatternError, parse
 
 _STEPS = 20_000  # most states of one automaton, and most steps of the search
 _LAST = 2  # the state after a $
 _ENDS = frozenset([1, _LAST])
-_ANY = CharSet(negated=True)
 _SURROGATES = range(0xD800, 0xE000)
 
 
 def words(lark: str) -> list[str]:
-    """Find a shortest text for each string and property name with patterns in a grammar's JSON schemas.
-
-    Args:
-        lark: A grammar in llguidance's Lark form, its schemas after ``%json``.
-    """
+    """Find a shortest text for each string and property name with patterns in a grammar's JSON schemas."""
     found = (shortest(patterns, least) for patterns, least in strings(lark))
     return list(dict.fromkeys(word for word in found if word is not None))
 
@@ -49,7 +45,7 @@ def shortest(patterns: tuple[str, ...], least: int = 0) -> str | None:
     try:
         tables = [_Table(_floating(parse(pattern)[1])) for pattern in patterns]
         if least:
-            tables.append(_Table(Repeat(_ANY, least, MANY)))
+            tables.append(_Table(Repeat(ANY, least, MANY)))
     except (PatternError, RecursionError, OverflowError):
         return None
     return _common_match(tables)
@@ -59,9 +55,7 @@ def _floating(node: Node) -> Node:
     """Prefix a pattern that has no start anchor with any characters."""
     if isinstance(node, Choice):
         return Choice(tuple(map(_floating, node.options)))
-    first = node.parts[0] if isinstance(node, Parts) and node.parts else node
-    anchored = isinstance(first, Anchor) and first.start
-    return node if anchored else Parts((Repeat(_ANY, 0, MANY), node))
+    return node if parts_of(node)[:1] == (Anchor(True),) else Parts((Repeat(ANY, 0, MANY), node))
 
 
 class _Reader(Automaton):
@@ -78,8 +72,9 @@ class _Reader(Automaton):
         self._left -= 1
         if self._left < 0:
             raise PatternError("too large")
-        known = complement(list(node.intervals)) if node == DOT else node.widest()
-        return [(ord(member), ord(member)) for member in characters(node.text())] if known is None else known
+        if node.properties:
+            return [(ord(chosen), ord(chosen)) for chosen in member(node)]
+        return complement(list(node.intervals)) if node == DOT else super().characters(node)
 
 
 _Move = tuple[tuple[Interval, ...], int]
@@ -112,17 +107,9 @@ class _Table:
     def moves(self, state: int) -> list[_Move]:
         """List the transitions from a state that lead to a match."""
         if state not in self._moves:
-            reached = self._closed(state)
+            reached = closure([state], self._free)
             self._moves[state] = [move for start in reached for move in self._by_start[start] if move[1] in self.needs]
         return self._moves[state]
-
-    def _closed(self, state: int) -> set[int]:
-        reached, left = {state}, [state]
-        while left:
-            more = [end for end in self._free[left.pop()] if end not in reached]
-            reached.update(more)
-            left.extend(more)
-        return reached
 
 
 def _distances(before: dict[int, list[tuple[int, int]]]) -> dict[int, int]:
@@ -176,8 +163,7 @@ def _steps(tables: Sequence[_Table], states: tuple[int, ...]) -> list[tuple[list
 
 def _member(intervals: Sequence[Interval]) -> str:
     """Choose a member of a set, a plain one if possible; empty if there is none."""
-    for character in CANDIDATES:
-        if any(low <= ord(character) <= high for low, high in intervals):
-            return character
+    if plain := plain_member(intervals):
+        return plain
     first = (code for low, high in intervals for code in range(max(low, 32), min(high, low + 99) + 1))
     return next((chr(code) for code in first if code not in _SURROGATES), "")

@@ -11,6 +11,7 @@ import math
 from fractions import Fraction
 from typing import Any, Literal
 
+from deepen_llm.structure.assertions import listed_values, type_names
 from deepen_llm.structure.paths import Location
 
 _LOWER, _UPPER = ("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")
@@ -29,14 +30,10 @@ def rewrite_bounds(schema: dict[str, Any], location: Location) -> None:
 
     Integers get at most 19 digits, since parsers limit their length; bounded numbers stay within ±10^15.
 
-    Args:
-        schema: A schema.
-        location: The location of the schema.
-
     Raises:
         ConfigError: No number that a grammar can write lies within the bounds.
     """
-    types = _types(schema)
+    types = type_names(schema, ())
     if "multipleOf" in schema:
         _check_multiple(schema, location)
     if "const" in schema or "enum" in schema:
@@ -54,11 +51,6 @@ def rewrite_bounds(schema: dict[str, Any], location: Location) -> None:
 
 
 _Bound = tuple[Fraction, bool, str]  # value, whether it is excluded, its keyword
-
-
-def _types(schema: dict[str, Any]) -> list[str]:
-    types = schema.get("type", [])
-    return [types] if isinstance(types, str) else types if isinstance(types, list) else []
 
 
 def _bound(schema: dict[str, Any], keys: tuple[str, str], location: Location) -> _Bound | None:
@@ -177,10 +169,10 @@ def _check_multiple(schema: dict[str, Any], location: Location) -> None:
 
 def _check_values(schema: dict[str, Any], location: Location) -> None:
     """Check that the listed integers are exact as doubles."""
-    for key in ("const", "enum"):
-        values = schema[key] if key == "enum" and isinstance(schema.get(key), list) else [schema.get(key)]
-        for value in values:
-            if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 2**53:
-                raise location.refusal(
-                    key, f"the integer {value} is beyond ±2^53, where grammars round", "give it as a string"
-                )
+    for value in listed_values(schema) or ():
+        if isinstance(value, int) and abs(value) > 2**53:
+            raise location.refusal(
+                "const" if "const" in schema else "enum",
+                f"the integer {value} is beyond ±2^53, where grammars round",
+                "give it as a string",
+            )

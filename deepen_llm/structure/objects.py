@@ -6,6 +6,7 @@ import itertools
 import math
 from typing import Any
 
+from deepen_llm.structure.assertions import add_parts
 from deepen_llm.structure.paths import Location, resolve_pointer
 
 _CHOICES = 64
@@ -14,11 +15,6 @@ _OUT = "leave it out, or name the properties"
 
 def rewrite_unevaluated(schema: dict[str, Any], location: Location, root: dict[str, Any]) -> None:
     """Rewrite ``unevaluatedProperties`` in place, as ``additionalProperties`` and all names of the other keywords.
-
-    Args:
-        schema: A schema.
-        location: The location of the schema.
-        root: The whole schema.
 
     Raises:
         ConfigError: The names depend on the answer.
@@ -49,10 +45,6 @@ def _evaluated_names(schema: dict[str, Any], location: Location, root: dict[str,
 def rewrite_dependents(schema: dict[str, Any], location: Location) -> None:
     """Rewrite dependent keywords in place: either the property is absent, or its dependent schema applies.
 
-    Args:
-        schema: A schema.
-        location: The location of the schema.
-
     Raises:
         ConfigError: The keyword's value is no object.
     """
@@ -65,16 +57,12 @@ def rewrite_dependents(schema: dict[str, Any], location: Location) -> None:
             demanded: Any = {"required": rest} if isinstance(rest, list) else rest
             parts.append({"anyOf": [{"properties": {name: False}}, demanded]})
     if parts:
-        schema["allOf"] = [*schema.get("allOf", []), *parts]
+        add_parts(schema, *parts)
         schema.setdefault("type", "object")
 
 
 def rewrite_sizes(schema: dict[str, Any], location: Location) -> None:
     """Rewrite ``minProperties`` and ``maxProperties`` in place, as alternatives of the optional properties.
-
-    Args:
-        schema: A schema.
-        location: The location of the schema.
 
     Raises:
         ConfigError: A grammar cannot count the properties; names without a list may repeat, which parsers count once.
@@ -101,9 +89,8 @@ def rewrite_sizes(schema: dict[str, Any], location: Location) -> None:
         )
     for key in ("minProperties", "maxProperties"):
         schema.pop(key, None)
-    if len(kept) == 1 and not kept[0]:
-        return
-    schema["allOf"] = [*schema.get("allOf", []), {"anyOf": kept}]
+    if kept != [{}]:
+        add_parts(schema, {"anyOf": kept})
 
 
 def _kept(optional: list[str], least: int, most: int) -> list[dict[str, Any]]:

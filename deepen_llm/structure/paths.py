@@ -54,12 +54,7 @@ class Location:
 
 
 def direct_subschemas(schema: Mapping[str, Any], location: Location = Location()) -> Iterator[tuple[Location, Any]]:
-    """Iterate over the schemas directly inside a schema, including boolean ones.
-
-    Args:
-        schema: A schema.
-        location: The location of the schema.
-    """
+    """Iterate over the schemas directly inside a schema, including boolean ones."""
     for key in NAMED:
         if isinstance(named := schema.get(key), dict):
             yield from ((location / key / name, subschema) for name, subschema in named.items())
@@ -72,12 +67,7 @@ def direct_subschemas(schema: Mapping[str, Any], location: Location = Location()
 
 
 def subschemas(schema: Any, location: Location = Location()) -> Iterator[tuple[Location, dict[str, Any]]]:
-    """Iterate over a schema and all schemas inside it, outer ones first, without boolean ones.
-
-    Args:
-        schema: A schema.
-        location: The location of the schema.
-    """
+    """Iterate over a schema and all schemas inside it, outer ones first, without boolean ones."""
     if isinstance(schema, dict):
         yield location, schema
         for inner_location, subschema in direct_subschemas(schema, location):

@@ -1,20 +1,27 @@
-"""Characters that the patterns in a grammar require, in their order."""
+"""Characters that the patterns in a grammar require, in their order.
+
+Grammars are in llguidance's Lark form, with JSON schemas after ``%json``.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-CANDIDATES = "a0A_-. @/:,;+=x1zZ!#$%&'()*<>?[]^`{|}~\"\\\n\téя中"  # members of character classes to choose from
-_PART = re.compile(
-    r"""\\[pP](?:\{[^}]*\}|\w) | \\x(?:\{[0-9A-Fa-f]+\}|[0-9A-Fa-f]{2}) | \\u(?:\{[0-9A-Fa-f]+\}|[0-9A-Fa-f]{4})
-    | \\. | \[\^?\]?(?:\\.|[^\]\\])*\] | \(\?(?:P?<\w+>|[a-z-]*:?) | \{\d*,?\d*\}[?+]? | .""",
-    re.DOTALL | re.VERBOSE,
-)
-_UNICODE = {"Lu": "A-Z", "Ll": "a-z", "L": "A-Za-z", "Alphabetic": "A-Za-z", "N": "0-9", "Pc": "_", "P": "!-/:-@"}
-_CONTROLS = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "0": "\0"}
+from deepen_llm.structure.charsets import CharSet, Interval
+from deepen_llm.structure.nodes import char_sets
+from deepen_llm.structure.regex import PatternError, parse
+
+_CANDIDATES = "a0A_-. @/:,;+=x1zZ!#$%&'()*<>?[]^`{|}~\"\\\n\téя中"  # members of character classes to choose from
+_UPPER, _LOWER, _DIGITS, _UNDERSCORE = (65, 90), (97, 122), (48, 57), (95, 95)
+_UNICODE: dict[str, tuple[Interval, ...]] = {  # some characters of Unicode properties
+    "Lu": (_UPPER,), "Ll": (_LOWER,), "L": (_UPPER, _LOWER), "Alphabetic": (_UPPER, _LOWER), "N": (_DIGITS,),
+    "Pc": (_UNDERSCORE,), "P": ((33, 47), (58, 64)),
+}  # fmt: skip
+_OTHERS: tuple[Interval, ...] = ((32, 47),)  # some characters outside each of them
 
 
 class Atom(NamedTuple):
@@ -32,12 +39,8 @@ class Atom(NamedTuple):
 
 
 def atoms(lark: str) -> list[Atom]:
-    """List the characters of every pattern in a grammar's JSON schemas.
-
-    Args:
-        lark: A grammar in llguidance's Lark form, its schemas after ``%json``.
-    """
-    patterns = dict.fromkeys(pattern for schema in _schemas(lark) for pattern in _patterns(schema))
+    """List the characters of every pattern in a grammar's JSON schemas."""
+    patterns = dict.fromkeys(pattern for together, _ in strings(lark) for pattern in together)
     return [
         Atom(number, position, json.dumps(character, ensure_ascii=False)[1:-1].encode())
         for number, pattern in enumerate(patterns)
@@ -46,11 +49,7 @@ def atoms(lark: str) -> list[Atom]:
 
 
 def strings(lark: str) -> list[tuple[tuple[str, ...], int]]:
-    """List the patterns of each string and property name in a grammar's JSON schemas, with the least length.
-
-    Args:
-        lark: A grammar in llguidance's Lark form, its schemas after ``%json``.
-    """
+    """List the patterns of each string and property name in a grammar's JSON schemas, with the least length."""
     return list(dict.fromkeys(string for schema in _schemas(lark) for string in _strings(schema)))
 
 
@@ -78,48 +77,29 @@ def characters(pattern: str) -> list[str]:
     """List the characters that a regular expression requires, in order: literal ones, and a member of each class.
 
     Args:
-        pattern: The regular expression.
+        pattern: The regular expression; one that is not supported has none.
     """
-    read = (_character(part) for part in _PART.findall(pattern))
-    return [character for character in read if character]
-
-
-def _patterns(schema: Any) -> Iterator[str]:
-    if isinstance(schema, list):
-        for part in schema:
-            yield from _patterns(part)
-    elif isinstance(schema, dict):
-        if isinstance(pattern := schema.get("pattern"), str):
-            yield pattern
-        for key, value in schema.items():
-            yield from value if key == "patternProperties" and isinstance(value, dict) else ()
-            yield from _patterns(value)
-
-
-def _character(part: str) -> str | None:
-    """The character that a part of a pattern requires; None if it requires none."""
-    if part[0] == "[" or re.match(r"\\[dDwWsSpP]", part):
-        return _member(part)
-    if part[:2] in {r"\x", r"\u"} and len(part) > 2:
-        return chr(int(part[2:].strip("{}"), 16))
-    if part[0] == "\\":
-        return None if part[1:] in set("bBAzZ") else _CONTROLS.get(part[1:], part[1:])
-    return part if len(part) == 1 and part not in "^$.|?*+()" else None
-
-
-def _member(characters: str) -> str | None:
-    """A member of a class of characters; None if none of the candidates is one."""
-    inner = re.sub(r"\\p(?:\{(\w+)\}|(\w))", lambda name: _unicode(name[1] or name[2]), characters)
-    inner = re.sub(r"\\P(?:\{\w+\}|\w)", " -/", inner)
-    inner = inner[1:-1] if inner.startswith("[") else inner
-    if re.search(r"--|&&|~~|\|\|", inner):  # a set operation that Python does not support
-        return None
     try:
-        known = re.compile("[" + re.sub(r"(?<!\\)\[", r"\\[", inner) + "]")
-    except re.error:  # an escape that Python does not support
-        return None
-    return next((candidate for candidate in CANDIDATES if known.fullmatch(candidate)), None)
+        return [chosen for letters in char_sets(parse(pattern)[1]) if (chosen := member(letters))]
+    except (PatternError, RecursionError):
+        return []
 
 
-def _unicode(name: str) -> str:
-    return _UNICODE.get(name) or _UNICODE.get(name[:1], "")
+def member(letters: CharSet) -> str:
+    """Choose a member of a set, a plain one if it has several; empty if it has several and none is plain."""
+    some = (interval for name in letters.properties for interval in _some_of(name))
+    known = replace(letters, properties=(), intervals=(*letters.intervals, *some)).widest() or []
+    only = known[0][0] if len(known) == 1 and known[0][0] == known[0][1] else None
+    return plain_member(known) if only is None else chr(only)
+
+
+def plain_member(intervals: Iterable[Interval]) -> str:
+    """Choose the plainest character within intervals; empty if they have no plain one."""
+    known = list(intervals)
+    return next((one for one in _CANDIDATES if any(low <= ord(one) <= high for low, high in known)), "")
+
+
+def _some_of(written: str) -> tuple[Interval, ...]:
+    r"""Some characters of a Unicode property as written, such as ``\p{Lu}``."""
+    name = written[2:].strip("{}")
+    return _OTHERS if written[1] == "P" else _UNICODE.get(name) or _UNICODE.get(name[:1], ())

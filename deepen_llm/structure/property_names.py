@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from deepen_llm.structure.assertions import listed_values, type_names
 from deepen_llm.structure.formats import PATTERNS
 from deepen_llm.structure.paths import Location, resolve_pointer
 from deepen_llm.structure.strings import name_pattern
@@ -14,11 +15,6 @@ _OUT = "leave it out, or name the properties"
 
 def rewrite_property_names(schema: dict[str, Any], location: Location, root: dict[str, Any]) -> None:
     """Rewrite ``propertyNames`` in place: names from a list become properties, a pattern becomes ``patternProperties``.
-
-    Args:
-        schema: A schema.
-        location: The location of the schema.
-        root: The whole schema.
 
     Raises:
         ConfigError: The names are restricted in another way.
@@ -56,9 +52,8 @@ def _names(names: Any, root: dict[str, Any]) -> Any:
 
 
 def _check_string(names: Any, location: Location) -> None:
-    kinds = names.get("type", "string") if isinstance(names, dict) else "string"
-    if "string" not in ([kinds] if isinstance(kinds, str) else kinds):
-        raise location.refusal("propertyNames", f"names are strings, never of type {kinds!r}", _OUT)
+    if isinstance(names, dict) and "string" not in type_names(names):
+        raise location.refusal("propertyNames", f"names are strings, never of type {names['type']!r}", _OUT)
 
 
 def _listed(names: dict[str, Any]) -> list[str] | None:
@@ -66,9 +61,9 @@ def _listed(names: dict[str, Any]) -> list[str] | None:
     if "anyOf" in names and not set(names) - {"anyOf", "type", "title", "description"}:
         parts = [_listed(part) if isinstance(part, dict) else None for part in names["anyOf"]]
         return None if None in parts else [name for part in parts for name in part or ()]
-    if not ("enum" in names or "const" in names) or set(names) & {"pattern", "minLength", "maxLength", "anyOf", "not"}:
+    values = listed_values(names)
+    if values is None or set(names) & {"pattern", "minLength", "maxLength", "anyOf", "not"}:
         return None
-    values = names["enum"] if isinstance(names.get("enum"), list) else [names.get("const")]
     return [value for value in values if isinstance(value, str)]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
+from deepen_llm.structure.assertions import type_names
 from deepen_llm.structure.paths import DEFINITIONS, Location, direct_subschemas, resolve_pointer, subschemas
 
 _KEYS = ("$ref", "$dynamicRef", "$recursiveRef")
@@ -16,9 +17,6 @@ _INLINE = "give the schema that it names under $defs, and refer to it as '#/$def
 
 def resolve(root: dict[str, Any]) -> None:
     """Rewrite the references of a schema in place, as JSON pointers.
-
-    Args:
-        root: The whole schema.
 
     Raises:
         ConfigError: A reference has no target in the schema.
@@ -91,9 +89,6 @@ def named(reference: str) -> Location:
 def check_ends(root: dict[str, Any]) -> None:
     """Check that every part of a schema has a finite answer, unlike a tree whose nodes all require a child.
 
-    Args:
-        root: The whole schema.
-
     Raises:
         ConfigError: A part has no finite answer.
     """
@@ -124,10 +119,9 @@ def _ends(schema: Any, root: dict[str, Any], ending: set[int]) -> bool:
         return False
     if any(schema.get(key) and not any(map(known, schema[key])) for key in ("anyOf", "oneOf")):
         return False
-    types = schema.get("type")
     shapes = {"object": _object_ends, "array": _array_ends}
-    types = [types] if isinstance(types, str) else types or ["any"]
-    return any(one not in shapes or shapes[one](schema, known) for one in types)
+    types = type_names(schema, ()) or ["any"]
+    return any(name not in shapes or shapes[name](schema, known) for name in types)
 
 
 def _object_ends(schema: dict[str, Any], known: Any) -> bool:

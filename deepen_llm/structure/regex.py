@@ -3,53 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from deepen_llm.structure.charsets import DOT, CharSet
-
-MANY = 2**31
-
-
-@dataclass(frozen=True)
-class Sequence:
-    """A concatenation of parts."""
-
-    parts: tuple[Node, ...]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """An alternation."""
-
-    options: tuple[Node, ...]
-
-
-@dataclass(frozen=True)
-class Repeat:
-    """A repetition of a part; ``most`` of ``MANY`` is no limit."""
-
-    part: Node
-    least: int
-    most: int
-
-
-@dataclass(frozen=True)
-class Anchor:
-    """An anchor, ``^`` or ``$``."""
-
-    start: bool
-
-
-@dataclass(frozen=True)
-class Look:
-    """A look-ahead or look-behind."""
-
-    part: Node
-    ahead: bool
-    negative: bool
-
-
-Node = CharSet | Sequence | Choice | Repeat | Anchor | Look
+from deepen_llm.structure.nodes import ANY, MANY, Anchor, Choice, Look, Node, Repeat, Sequence
 
 _CONTROLS = {"n": 10, "r": 13, "t": 9, "f": 12, "v": 11, "0": 0, "a": 7}
 _GROUP = re.compile(r"\?(:|=|!|<=|<!|P?<[^>=!]*>|[a-z]+\)|[a-z]+:)?")
@@ -67,9 +23,6 @@ class PatternError(ValueError):
 def parse(pattern: str) -> tuple[str, Node]:
     """Parse a pattern into its flags, such as ``i``, and its syntax tree.
 
-    Args:
-        pattern: A regular expression.
-
     Raises:
         PatternError: It is invalid, or not regular, such as one with a backreference.
     """
@@ -78,14 +31,11 @@ def parse(pattern: str) -> tuple[str, Node]:
         flags, pattern = match[1], pattern[match.end() :]
         if set(flags) - set("ius"):
             raise PatternError(f"the flags (?{flags}) are not supported")
-    reader = _Reader(pattern, _ANY if "s" in flags else DOT)
+    reader = _Reader(pattern, ANY if "s" in flags else DOT)
     node = reader.choice()
-    if reader.rest:
+    if reader.peek():
         raise PatternError("an unmatched ')'")
     return flags.replace("u", "").replace("s", ""), node
-
-
-_ANY = CharSet(negated=True)
 
 
 class _Reader:
@@ -94,12 +44,11 @@ class _Reader:
         self._position = 0
         self._dot = dot
 
-    @property
-    def rest(self) -> str:
-        return self._pattern[self._position :]
+    def peek(self, count: int = 1) -> str:
+        return self._pattern[self._position : self._position + count]
 
     def _take(self, text: str) -> bool:
-        taken = self.rest.startswith(text)
+        taken = self._pattern.startswith(text, self._position)
         self._position += len(text) if taken else 0
         return taken
 
@@ -109,7 +58,7 @@ class _Reader:
         return match
 
     def _next(self) -> str:
-        if not self.rest:
+        if not self.peek():
             raise PatternError("it ends too early")
         self._position += 1
         return self._pattern[self._position - 1]
@@ -122,7 +71,7 @@ class _Reader:
 
     def _sequence(self) -> Node:
         parts: list[Node] = []
-        while self.rest and self.rest[0] not in "|)":
+        while self.peek() not in ("", "|", ")"):
             parts.append(self._repeated(self._atom()))
         return parts[0] if len(parts) == 1 else Sequence(tuple(parts))
 
@@ -131,9 +80,9 @@ class _Reader:
             if match := self._match(_TIMES):
                 least = int(match[1])
                 most = least if match[2] is None else int(match[3] or MANY)
-            elif _OPEN.match(self.rest):
-                raise PatternError(f"{self.rest.partition('}')[0]}}} without a number before the comma")
-            elif self.rest[:1] in ("*", "+", "?") and self.rest:
+            elif match := self._match(_OPEN):
+                raise PatternError(f"{match[0]} without a number before the comma")
+            elif self.peek() in ("*", "+", "?"):
                 least, most = {"*": (0, MANY), "+": (1, MANY), "?": (0, 1)}[self._next()]
             else:
                 return node
@@ -158,11 +107,11 @@ class _Reader:
 
     def _group(self) -> Node:
         head = ""
-        if self.rest.startswith("?"):
+        if self.peek() == "?":
             match = self._match(_GROUP)
             head = match[1] or "" if match else ""
             if not head or head[0] in "abcdefghijklmnopqrstuvwxyz":
-                raise PatternError(f"the group (?{head}{self.rest[:3]}")
+                raise PatternError(f"the group (?{head}{self.peek(3)}")
         node = self.choice()
         if not self._take(")"):
             raise PatternError("a '(' that is not closed")
@@ -190,7 +139,7 @@ class _Reader:
         if match := self._match(_HEX):
             return int(next(digits for digits in match.groups() if digits), 16)
         character = self._next()
-        if character == "c" and self.rest[:1].isalpha():
+        if character == "c" and self.peek().isalpha():
             return ord(self._next().upper()) - 64
         if character in _CONTROLS:
             return _CONTROLS[character]
@@ -203,7 +152,7 @@ class _Reader:
         intervals: list[tuple[int, int]] = []
         named: list[str] = []
         properties: list[str] = []
-        if self.rest[:1] == "]":
+        if self.peek() == "]":
             raise PatternError("the set [], which dialects read in different ways")
         while not self._take("]"):
             intervals += self._span(named, properties)
@@ -215,7 +164,7 @@ class _Reader:
         """Parse a character of a set, or a range; named sets are appended to their lists."""
         self._refuse_operators()
         low = high = self._member(named, properties)
-        if self.rest[:1] == "-" and self.rest[1:2] not in ("]", ""):
+        if self.peek() == "-" and self.peek(2) not in ("-]", "-"):
             self._refuse_operators()
             self._next()
             high = self._member(named, properties)
@@ -229,9 +178,9 @@ class _Reader:
 
     def _refuse_operators(self) -> None:
         """Raise for set operations and nested sets, which other dialects parse as characters."""
-        if self.rest[:2] in ("&&", "--", "~~"):
-            raise PatternError(f"{self.rest[:2]!r} in a set, which dialects read in different ways")
-        if self.rest[:1] == "[" and _nests(self.rest):
+        if self.peek(2) in ("&&", "--", "~~"):
+            raise PatternError(f"{self.peek(2)!r} in a set, which dialects read in different ways")
+        if self.peek() == "[" and _nests(self._pattern[self._position :]):
             raise PatternError("'[' in a set, which dialects read in different ways; write \\[ for the character")
 
     def _member(self, named: list[str], properties: list[str]) -> int | None:
@@ -239,7 +188,7 @@ class _Reader:
         character = self._next()
         if character != "\\":
             return ord(character)
-        if self.rest[:1] in tuple("dwsDWS"):
+        if self.peek() in tuple("dwsDWS"):
             named.append(self._next())
             return None
         if match := self._match(_PROPERTY):

@@ -124,5 +124,5 @@ def _schema_of(kind: Any) -> dict[str, Any]:
     try:
         schema = type_schema(kind)
     except ConfigError as error:
-        raise ConfigError(f"response_format={error.message}", hint=error.hint) from error
+        raise ConfigError(f"response_format: {error.message}", hint=error.hint) from error
     return enforceable(schema)

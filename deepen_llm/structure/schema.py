@@ -55,6 +55,11 @@ def enforceable(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rewrite(root: dict[str, Any]) -> None:
+    """Rewrite a whole schema in place.
+
+    The rewriting functions change one schema in place. They take its location, which errors name, and the whole schema
+    where they follow references.
+    """
     resolve(root)
     for location, schema in list(reachable(root)):
         _check_keys(schema, location)

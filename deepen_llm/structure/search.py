@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
+from deepen_llm.structure.cursor import Cursor, Node
 from deepen_llm.structure.patterns import Atom
 from deepen_llm.structure.regions import Look, Region
 from deepen_llm.structure.spelling import Letters
@@ -24,110 +25,11 @@ if TYPE_CHECKING:
 _SPACES = frozenset([b" ", b"\n", b"\r", b"\t"])
 _COSTS = {b"{": 8, b"[": 8}  # an opening bracket needs a closing one
 _LONG = 48  # bytes, from which a letter is repeated many times at once
-_LONGEST = 1 << 14  # most repetitions of a letter
 _JUMPS, _ENDLESS = 4, 2  # repetitions tried for equal sets of next bytes; those that may be endless
 _NEXT, _LETTER = 0.05, 1.0  # cost of a letter in a pattern's order, and without a pattern
 _ELSEWHERE, _AGAIN = 3.0, 2.0  # cost of a letter out of order, and with counted atoms
 _RUN = 3  # longer runs of atoms in order are not distinguished
 _FIRST = b'"0a@-.:/123456789ntf' + bytes(range(98, 123)) + bytes(range(65, 91))  # characters of common formats first
-
-
-@dataclass(eq=False)
-class _Node:
-    """A text that the search has reached.
-
-    Attributes:
-        before: The node that this one continues; None at the start.
-        written: The bytes that it adds.
-        region: The region in which it ends.
-        look: The bytes that may follow.
-        atom: The index of the last atom; -1 for none.
-        run: The number of atoms at the end of the text that follow one another in their pattern.
-        taken: The number of all its atoms.
-        depth: The number of nodes before it.
-    """
-
-    before: _Node | None
-    written: bytes
-    region: Region
-    look: Look
-    atom: int = -1
-    run: int = 0
-    taken: int = 0
-    depth: int = 0
-
-    @property
-    def text(self) -> bytes:
-        """The text since the start."""
-        parts, node = [self.written], self.before
-        while node:
-            parts.append(node.written)
-            node = node.before
-        return b"".join(reversed(parts))
-
-
-class _Cursor:
-    """Moves a matcher between the nodes of a search.
-
-    Args:
-        matcher: The matcher at the start.
-        size: The id of the first byte.
-        start: The start node.
-
-    Attributes:
-        endless: The number of repetitions that reached the limit.
-    """
-
-    def __init__(self, matcher: LLMatcher, size: int, start: _Node) -> None:
-        self.matcher = matcher
-        self._size = size
-        self._trail = [start]
-        self.endless = 0
-
-    def go(self, node: _Node) -> None:
-        """Move the matcher to a node."""
-        ahead = list[_Node]()
-        while node.before and (node.depth >= len(self._trail) or self._trail[node.depth] is not node):
-            ahead.append(node)
-            node = node.before
-        if behind := self._trail[node.depth + 1 :]:
-            self.matcher.rollback(sum(len(passed.written) for passed in behind))
-        self._trail[node.depth + 1 :] = reversed(ahead)
-        for next_node in reversed(ahead):
-            self.matcher.consume_tokens(self.ids(next_node.written))
-
-    def ids(self, text: bytes) -> list[int]:
-        """Map a text to ids."""
-        return [self._size + byte for byte in text]
-
-    def look(self) -> Look:
-        """Read the bytes that may follow in the matcher's state."""
-        return Look.at(self.matcher, self._size)
-
-    def beyond(self, letter: bytes) -> Look:
-        """Read the bytes that may follow after one more letter."""
-        self.matcher.consume_tokens(self.ids(letter))
-        look = self.look()
-        self.matcher.rollback(len(letter))
-        return look
-
-    def allowed(self, letters: Iterable[bytes]) -> list[bytes]:
-        """Filter the letters that may follow."""
-        return [letter for letter in letters if self.matcher.validate_tokens(self.ids(letter)) == len(letter)]
-
-    def times(self, letter: bytes) -> int:
-        """Count how often a letter repeats without changing the bytes that may follow; 0 beyond the limit."""
-        matcher, here = self.matcher.deep_copy(), self.look()
-        times, step, growing = 0, 1, True
-        while step and times < _LONGEST:
-            ahead = matcher.deep_copy()
-            if ahead.consume_tokens(self.ids(letter) * step) and Look.at(ahead, self._size) == here:
-                matcher, times = ahead, times + step
-            else:
-                growing = False
-            step = step * 2 if growing else step // 2
-        self.endless += times >= _LONGEST
-        return times if times < _LONGEST else 0
 
 
 @dataclass
@@ -187,8 +89,8 @@ class Search:
             region: The region of the start.
             effort: The budget, decremented here.
         """
-        start = _Node(None, b"", region, Look.at(matcher, self._size))
-        cursor = _Cursor(matcher, self._size, start)
+        start = Node(None, b"", region, Look.at(matcher, self._size))
+        cursor = Cursor(matcher, self._size, start)
         order, jumps, least = count(), Counter[Look](), effort.left - self._manner.budget
         waiting, seen = [(0.0, next(order), 0, start)], set[tuple[object, ...]]()
         while waiting and effort.left > max(least, 0):
@@ -213,12 +115,12 @@ class Search:
                     heapq.heappush(waiting, (rank, next(order), length + len(far.written), far))
         cursor.go(start)
 
-    def _key(self, node: _Node, length: int) -> tuple[object, ...]:
+    def _key(self, node: Node, length: int) -> tuple[object, ...]:
         """The key by which the search distinguishes texts."""
         taken = node.taken if self._manner.counted else 0
         return length, node.region, node.look, node.atom, min(node.run, _RUN), taken
 
-    def _cost(self, node: _Node, child: _Node) -> float:
+    def _cost(self, node: Node, child: Node) -> float:
         """The cost of a letter: less in a pattern's order, more for opening brackets."""
         if child.run:
             position = self._atoms[child.atom].position
@@ -226,7 +128,7 @@ class Search:
             return _NEXT if follows else _AGAIN if self._manner.counted else _ELSEWHERE
         return _LETTER + (_COSTS.get(child.written, 0) if node.region is Region.OUTSIDE else 0)
 
-    def _children(self, node: _Node, cursor: _Cursor, effort: Effort, *, direct: bool) -> list[_Node]:
+    def _children(self, node: Node, cursor: Cursor, effort: Effort, *, direct: bool) -> list[Node]:
         """The texts with one more letter; if `direct`, inside a string that may end, only the closing quote."""
         if direct and node.region is Region.INSIDE and node.look.may(ord('"')):
             return [self._child(node, cursor, b'"')]
@@ -239,7 +141,7 @@ class Search:
             known[node.region, node.look] = list(unlike.values())[::-1]
         return [*children, *self._next_atoms(node, cursor)]
 
-    def _next_atoms(self, node: _Node, cursor: _Cursor) -> Iterator[_Node]:
+    def _next_atoms(self, node: Node, cursor: Cursor) -> Iterator[Node]:
         """Yield the texts with one more atom, of any pattern, or of the pattern begun."""
         if node.region is not Region.INSIDE:
             return
@@ -249,7 +151,7 @@ class Search:
             if fits and cursor.allowed([atom.written]):
                 yield self._child(node, cursor, atom.written, number)
 
-    def _letters(self, node: _Node, cursor: _Cursor) -> list[bytes]:
+    def _letters(self, node: Node, cursor: Cursor) -> list[bytes]:
         """The letters that may follow; ASCII letters only, if there are any."""
         plain = [letter for letter in self._ascii if node.look.may(letter[0])]
         solid = [letter for letter in plain if letter not in _SPACES]
@@ -257,21 +159,21 @@ class Search:
             return solid  # white space changes nothing outside strings
         return plain or cursor.allowed(self._others)
 
-    def _child(self, node: _Node, cursor: _Cursor, letter: bytes, atom: int | None = None) -> _Node:
+    def _child(self, node: Node, cursor: Cursor, letter: bytes, atom: int | None = None) -> Node:
         """Append a letter, which may be an atom, to a text."""
         region, look, depth = node.region.after(letter), cursor.beyond(letter), node.depth + 1
         if atom is None:
-            return _Node(node, letter, region, look, node.atom, 0, node.taken, depth)
+            return Node(node, letter, region, look, node.atom, 0, node.taken, depth)
         follows = node.run > 0 and atom == node.atom + 1
-        return _Node(node, letter, region, look, atom, node.run + 1 if follows else 1, node.taken + 1, depth)
+        return Node(node, letter, region, look, atom, node.run + 1 if follows else 1, node.taken + 1, depth)
 
-    def _repeated(self, node: _Node, cursor: _Cursor, children: Sequence[_Node]) -> _Node | None:
+    def _repeated(self, node: Node, cursor: Cursor, children: Sequence[Node]) -> Node | None:
         """Append a letter as often as the next bytes stay the same; None if that is once or endless."""
         like = (child.written for child in children if (child.region, child.look) == (node.region, node.look))
         letter = next(like, b"")
         times = cursor.times(letter) if letter else 0
         return (
-            _Node(node, letter * times, node.region, node.look, node.atom, 0, node.taken, node.depth + 1)
+            Node(node, letter * times, node.region, node.look, node.atom, 0, node.taken, node.depth + 1)
             if times > 1
             else None
         )

@@ -1,4 +1,4 @@
-"""Schemas of pydantic's types that are validated by a function."""
+"""Schemas of pydantic's types that are validated by a function, by that function."""
 
 from __future__ import annotations
 
@@ -36,11 +36,7 @@ _ENCODED = {
 
 
 def beyond(function: Any) -> tuple[str, str] | None:
-    """Return the name of an unsupported type and the reason; None if the function validates no such type.
-
-    Args:
-        function: The function by which pydantic validates the type.
-    """
+    """Return the name of an unsupported type and the reason; None if the function validates no such type."""
     name = getattr(function, "__name__", "")
     path_type = getattr(types, "PathType", None)
     if name in _PATHS and function is getattr(path_type, name, None):
@@ -56,11 +52,7 @@ def beyond(function: Any) -> tuple[str, str] | None:
 
 
 def known(function: Any) -> JsonSchemaValue | None:
-    """Return the schema of a type by its validating function; None for others.
-
-    Args:
-        function: The function by which pydantic validates the type.
-    """
+    """Return the schema of a type by its validating function; None for others."""
     owner = getattr(function, "__self__", None)
     if owner is types.ByteSize:
         return {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _SIZES}]}

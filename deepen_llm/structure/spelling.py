@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from deepen_llm.structure.guidance import SINGLE_BYTES
 from deepen_llm.vocabulary import Vocabulary
 
 _LONGEST = 32  # bytes; longer tokens are runs of spaces and the like
@@ -13,11 +14,7 @@ _LONGEST_CHARACTER = 4  # bytes
 
 
 class Speller:
-    """Splits texts into a vocabulary's tokens.
-
-    Args:
-        vocabulary: The vocabulary.
-    """
+    """Splits texts into a vocabulary's tokens."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._ids = {surface: id_ for surface, id_ in vocabulary.ids.items() if len(surface) <= _LONGEST}
@@ -26,11 +23,7 @@ class Speller:
             self._longest[surface[:2]] = max(len(surface), self._longest.get(surface[:2], 0))
 
     def __call__(self, text: bytes) -> list[int] | None:
-        """Split a text into tokens, greedily the longest; None if a byte has no token.
-
-        Args:
-            text: The text.
-        """
+        """Split a text into tokens, greedily the longest; None if a byte has no token."""
         tokens, start = list[int](), 0
         while start < len(text):
             size = self._longest.get(text[start : start + 2], 1)
@@ -56,22 +49,19 @@ class Letters(NamedTuple):
 
     @classmethod
     def of(cls, vocabulary: Vocabulary) -> Letters:
-        """List a vocabulary's letters.
-
-        Args:
-            vocabulary: The vocabulary.
-        """
-        single = [bytes([byte]) for byte in range(256)]
-        known = {byte for byte in single if byte in vocabulary.ids}
+        """List a vocabulary's letters."""
+        known = set(SINGLE_BYTES) & set(vocabulary.ids)
         short = (surface for surface in vocabulary.ids if 1 < len(surface) <= _LONGEST_CHARACTER)
-        whole = [text for text in short if not known.issuperset(single[byte] for byte in text) and _is_character(text)]
-        plain, high = ([byte for byte in part if byte in known] for part in (single[:128], single[128:]))
+        whole = [
+            text for text in short if not known.issuperset(SINGLE_BYTES[byte] for byte in text) and _is_character(text)
+        ]
+        plain, high = ([byte for byte in part if byte in known] for part in (SINGLE_BYTES[:128], SINGLE_BYTES[128:]))
         return cls(tuple(plain), (*high, *sorted(whole)))
 
     @classmethod
     def any(cls) -> Letters:
         """The letters of a vocabulary with every byte."""
-        return cls(tuple(bytes([byte]) for byte in range(128)), tuple(bytes([byte]) for byte in range(128, 256)))
+        return cls(SINGLE_BYTES[:128], SINGLE_BYTES[128:])
 
 
 def _is_character(surface: bytes) -> bool:

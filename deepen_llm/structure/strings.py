@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from deepen_llm.structure.assertions import add_parts
 from deepen_llm.structure.dialects import string_of, supported_patterns
 from deepen_llm.structure.formats import PATTERNS
 from deepen_llm.structure.paths import Location
@@ -19,10 +20,6 @@ def rewrite_strings(schema: dict[str, Any], location: Location) -> None:
 
     A string with both must match both, if llguidance finds such a string; else it must match the pattern, since a
     format beside a pattern (zod writes both) means the same. Unknown formats are annotations and are removed.
-
-    Args:
-        schema: A schema.
-        location: The location of the schema.
 
     Raises:
         ConfigError: The pattern is invalid or not supported.
@@ -47,7 +44,7 @@ def conjoin(schema: dict[str, Any], patterns: list[str]) -> None:
         if "pattern" not in schema:
             schema["pattern"] = pattern
         elif pattern != schema["pattern"]:
-            schema["allOf"] = [*schema.get("allOf", []), {"pattern": pattern}]
+            add_parts(schema, {"pattern": pattern})
 
 
 def _satisfiable(patterns: list[str], formed: tuple[str, ...]) -> bool:
@@ -56,10 +53,6 @@ def _satisfiable(patterns: list[str], formed: tuple[str, ...]) -> bool:
 
 def rewrite_name_patterns(schema: dict[str, Any], location: Location) -> None:
     """Rewrite the patterns of property names in place.
-
-    Args:
-        schema: A schema.
-        location: The location of the schema.
 
     Raises:
         ConfigError: A pattern is invalid or not supported.
@@ -99,10 +92,6 @@ def _supported(pattern: Any, keyword: str, location: Location) -> tuple[str, ...
 
 def rewrite_lengths(schema: dict[str, Any], location: Location) -> None:
     """Rewrite lengths that are whole floats, such as 2.0, in place as integers.
-
-    Args:
-        schema: A schema.
-        location: The location of the schema.
 
     Raises:
         ConfigError: A length is no whole number of at least 0.

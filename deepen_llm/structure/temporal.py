@@ -1,4 +1,4 @@
-"""Schemas of dates, times and durations within bounds."""
+"""Schemas of dates, times and durations within bounds, from pydantic's core schemas."""
 
 from __future__ import annotations
 
@@ -23,9 +23,6 @@ _HINT = "widen the bounds, or check them in a validator"
 def date(core: dict[str, Any]) -> JsonSchemaValue:
     """Make the schema of a date.
 
-    Args:
-        core: Pydantic's description of the type.
-
     Raises:
         ConfigError: No date lies within the bounds.
     """
@@ -36,9 +33,6 @@ def date(core: dict[str, Any]) -> JsonSchemaValue:
 
 def moment(core: dict[str, Any]) -> JsonSchemaValue:
     """Make the schema of a date and a time, two days within its bounds, so that they hold in every zone.
-
-    Args:
-        core: Pydantic's description of the type.
 
     Raises:
         ConfigError: The bounds are too close.
@@ -58,9 +52,6 @@ def moment(core: dict[str, Any]) -> JsonSchemaValue:
 def clock(core: dict[str, Any]) -> JsonSchemaValue:
     """Make the schema of a time of day; with bounds, of the whole hours between them.
 
-    Args:
-        core: Pydantic's description of the type.
-
     Raises:
         ConfigError: No whole hour lies between the bounds.
     """
@@ -78,9 +69,6 @@ def clock(core: dict[str, Any]) -> JsonSchemaValue:
 
 def duration(core: dict[str, Any]) -> JsonSchemaValue:
     """Make the schema of a duration; with bounds, as a number of seconds.
-
-    Args:
-        core: Pydantic's description of the type.
 
     Raises:
         ConfigError: It is strict, which allows only texts, and has bounds.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from deepen_llm.errors import ConfigError
+from deepen_llm.structure.guidance import SINGLE_BYTES, make_tokenizer, reason
 from deepen_llm.structure.paths import Location
 from deepen_llm.structure.references import reachable
 
@@ -16,61 +16,33 @@ if TYPE_CHECKING:
     from llguidance import LLTokenizer
 
 _HINT = "correct it, or leave out what grammars cannot enforce; docs/structure.md lists it"
-_END = 256
-
-
-class _Bytes:
-    """A tokenizer of single bytes and an end of text."""
-
-    eos_token_id, bos_token_id = _END, None
-    tokens = [*(bytes([byte]) for byte in range(256)), b"<end>"]  # noqa: RUF012 (llguidance requires a list)
-    special_token_ids = [_END]  # noqa: RUF012
-
-    def __call__(self, text: bytes) -> list[int]:
-        return list(text)
 
 
 def check_compiles(schema: dict[str, Any]) -> None:
     """Check that a rewritten schema compiles.
 
-    Args:
-        schema: The schema.
-
     Raises:
         ConfigError: It does not compile; the message names the property and the keyword.
     """
-    reason = compile_error(json.dumps(schema))
-    if reason is not None:
+    error = compile_error(json.dumps(schema))
+    if error is not None:
         location, keyword = _culprit(schema)
         what = f", keyword {keyword!r}" if keyword else ""
-        raise ConfigError(f"{location}{what}: it cannot be compiled: {reason}", hint=_HINT)
+        raise ConfigError(f"{location}{what}: it cannot be compiled: {error}", hint=_HINT)
 
 
 @cache
 def _tokenizer() -> LLTokenizer:
-    from llguidance import LLTokenizer, TokenizerWrapper
-
-    return LLTokenizer(TokenizerWrapper(_Bytes()), eos_token=[_END])
+    return make_tokenizer([*SINGLE_BYTES, b"<end>"], special=[256], ends=[256])
 
 
 @lru_cache(maxsize=512)
 def compile_error(schema: str) -> str | None:
-    """Compile a schema and return the error; None if there is none.
-
-    Args:
-        schema: The schema as JSON.
-    """
+    """Compile a schema in JSON and return the error; None if there is none."""
     from llguidance import LLMatcher
 
     matcher = LLMatcher(_tokenizer(), LLMatcher.grammar_from_json_schema(schema), log_level=0)
-    return _gist(matcher.get_error()) if matcher.is_error() else None
-
-
-def _gist(error: str) -> str:
-    """The reason in llguidance's message, without positions in the grammar, which the user did not write."""
-    lines = [line.strip() for line in error.strip().splitlines() if not re.match(r"\s*(\d+ \||\^+$)", line)]
-    gist = " ".join(line for line in lines if line)
-    return gist.removeprefix("failed to compile JSON schema: ")[:300] or "unknown reason"
+    return reason(matcher.get_error()) if matcher.is_error() else None
 
 
 def _culprit(schema: dict[str, Any]) -> tuple[Location, str | None]:

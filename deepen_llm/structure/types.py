@@ -7,32 +7,19 @@ for every kind of type, as pydantic's generator requires.
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Hashable
 from enum import Enum
 from typing import Any
 
 from pydantic import PydanticInvalidForJsonSchema, TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 
 from deepen_llm.errors import ConfigError
-from deepen_llm.structure import formats, temporal
-from deepen_llm.structure.decimals import decimal
 from deepen_llm.structure.keys import names_of_keys
-from deepen_llm.structure.narrowing import (
-    BOUNDS,
-    HINT,
-    check_alias,
-    demand_constants,
-    finite,
-    flags_of,
-    readable,
-    refusal,
-    zones,
-)
+from deepen_llm.structure.narrowing import HINT, check_alias, demand_constants, readable, refusal, zones
 from deepen_llm.structure.paths import resolve_pointer, subschemas
+from deepen_llm.structure.scalar_types import ScalarSchema
 from deepen_llm.structure.special_types import beyond, extra, known
 
 _SCALARS: JsonSchemaValue = {"anyOf": [{"type": kind} for kind in ("string", "integer", "boolean", "null")]}
@@ -48,9 +35,6 @@ def schema_of(kind: Any) -> dict[str, Any]:
 
     The schema does not cover the user's own validators.
 
-    Args:
-        kind: A type that pydantic knows.
-
     Raises:
         ConfigError: The type, or a type inside it, is not supported.
     """
@@ -62,144 +46,29 @@ def schema_of(kind: Any) -> dict[str, Any]:
     return root
 
 
-class NarrowSchema(GenerateJsonSchema):
+class NarrowSchema(ScalarSchema):
     """Pydantic's generator of schemas, with narrower schemas of some types."""
-
-    ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 (pydantic's own attribute)
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._configurations: list[Any] = []
-
-    def int_schema(self, schema: core_schema.IntSchema) -> JsonSchemaValue:
-        """Drop infinite bounds."""
-        return super().int_schema(finite(schema))
-
-    def float_schema(self, schema: core_schema.FloatSchema) -> JsonSchemaValue:
-        """Bound the number if the type refuses infinity, to which large decimals round."""
-        made = super().float_schema(finite(schema))
-        bounded = any(key in made for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"))
-        below = schema.get("lt") == math.inf or schema.get("gt") == -math.inf
-        if schema.get("allow_inf_nan", self._configured("allow_inf_nan")) is False or below:
-            made |= {} if bounded else {"minimum": -1e15, "maximum": 1e15}
-        return made
-
-    def _configured(self, key: str) -> Any:
-        """Look up an option in the innermost configuration; None if it is not set."""
-        return self._configurations[-1].get(key) if self._configurations else None
-
-    def decimal_schema(self, schema: core_schema.DecimalSchema) -> JsonSchemaValue:
-        """Limit the digits; allow a text if the type has no bounds."""
-        return decimal(dict(schema))
-
-    def str_schema(self, schema: core_schema.StringSchema) -> JsonSchemaValue:
-        """Apply the configured lengths, white space stripping, and the meaning of patterns in their engine."""
-        pattern = schema.get("pattern")
-        made = super().str_schema(schema)
-        flags = flags_of(pattern) if isinstance(pattern, re.Pattern) else ""
-        begins = isinstance(pattern, re.Pattern) or schema.get("regex_engine") == "python-re"
-        begins = begins or self._configured("regex_engine") == "python-re"
-        for key, option in (("minLength", "str_min_length"), ("maxLength", "str_max_length")):
-            if key not in made and self._configured(option):
-                made[key] = self._configured(option)
-        if isinstance(text := made.get("pattern"), str) and (flags or begins):
-            made["pattern"] = f"{flags}{text if text.startswith('^') and '|' not in text else f'^(?:{text})'}"
-        strip = schema.get("strip_whitespace") or self._configured("str_strip_whitespace")
-        extra = [r"^(?:\S(?:[\s\S]*\S)?)?$"] if strip else []
-        if schema.get("ascii_only"):
-            extra.append(r"^[\x00-\x7f]*$")
-        return {**made, "allOf": [{"pattern": added} for added in extra]} if extra else made
-
-    def bytes_schema(self, schema: core_schema.BytesSchema) -> JsonSchemaValue:
-        """Restrict bytes to the configured encoding: plain text, base 64 or hexadecimal digits."""
-        made = super().bytes_schema(schema)
-        form = self._configured("val_json_bytes") or "utf8"
-        made.pop("format", None)
-        if form == "utf8":
-            return {**made, "pattern": "^[ -~]*$"} if "maxLength" in made else made
-        least, most = made.pop("minLength", 0), made.pop("maxLength", None)
-        if least or most is not None:
-            raise refusal("bytes with a length, as base64 or hex", "the length is that of what they stand for")
-        return {"type": "string", "pattern": f"^{formats.BASE64URL if form == 'base64' else '(?:[0-9a-f]{2})*'}$"}
-
-    def date_schema(self, schema: core_schema.DateSchema) -> JsonSchemaValue:
-        """Restrict a date to its bounds."""
-        return temporal.date(dict(schema))
-
-    def datetime_schema(self, schema: core_schema.DatetimeSchema) -> JsonSchemaValue:
-        """Restrict a date and time to its bounds, with or without a zone as the type requires."""
-        return temporal.moment(dict(schema))
-
-    def time_schema(self, schema: core_schema.TimeSchema) -> JsonSchemaValue:
-        """Restrict a time of day to its bounds."""
-        return temporal.clock(dict(schema))
-
-    def timedelta_schema(self, schema: core_schema.TimedeltaSchema) -> JsonSchemaValue:
-        """Describe a duration; with bounds, as a number of seconds."""
-        return temporal.duration({"strict": self._configured("strict"), **schema})
-
-    def complex_schema(self, schema: core_schema.ComplexSchema) -> JsonSchemaValue:
-        """Describe a complex number in Python's notation."""
-        return {"type": "string", "pattern": r"^-?\d{1,9}(?:\.\d{1,9})?[+-]\d{1,9}(?:\.\d{1,9})?j$"}
-
-    def fraction_schema(self, schema: Any) -> JsonSchemaValue:
-        """Describe a fraction as a text; with bounds, as a number."""
-        bounds = {key: float(schema[key]) for key in BOUNDS if schema.get(key) is not None}
-        if bounds:
-            return self.float_schema({"type": "float", **bounds})  # type: ignore[typeddict-item]
-        return {"type": "string", "format": "fraction"}
-
-    def url_schema(self, schema: core_schema.UrlSchema) -> JsonSchemaValue:
-        """Restrict a URL to the schemes of its type and plain hosts."""
-        schemes = schema.get("allowed_schemes") or ("https", "http")
-        host = "" if "file" in schemes else formats.HOST + formats.PORT
-        pattern = f"^(?:{'|'.join(map(re.escape, schemes))})://{host or '/'}{formats.REST}$"
-        return {"type": "string", "pattern": pattern, "maxLength": min(schema.get("max_length") or 2083, 2083)}
-
-    def multi_host_url_schema(self, schema: core_schema.MultiHostUrlSchema) -> JsonSchemaValue:
-        """Restrict the URL to one host."""
-        return self.url_schema(schema)  # type: ignore[arg-type]
-
-    def uuid_schema(self, schema: core_schema.UuidSchema) -> JsonSchemaValue:
-        """Restrict a UUID to its version."""
-        return {"type": "string", "pattern": f"^(?:{formats.uuid(schema.get('version'))})$"}
 
     def json_schema(self, schema: core_schema.JsonSchema) -> JsonSchemaValue:
         """Raise: a grammar of JSON cannot describe a JSON document inside a text."""
         raise refusal("pydantic.Json", "it is a document inside a text; use the type itself")
 
-    def set_schema(self, schema: core_schema.SetSchema) -> JsonSchemaValue:
+    def set_schema(self, schema: Any) -> JsonSchemaValue:
         """Require hashable items; parsing removes duplicates."""
-        return self._set(schema, super().set_schema(schema))
-
-    def frozenset_schema(self, schema: core_schema.FrozenSetSchema) -> JsonSchemaValue:
-        """Require hashable items, as in a set."""
-        return self._set(schema, super().frozenset_schema(schema))
-
-    def _set(self, schema: Any, made: JsonSchemaValue) -> JsonSchemaValue:
+        made = super().set_schema(schema)
         items = schema.get("items_schema")
         if items is None or items["type"] == "any":
             made["items"] = _SCALARS
         else:
-            self._check_hashable(items, "a set")
+            _check_hashable(items)
         if (schema.get("min_length") or 0) <= 1:
             made.pop("uniqueItems", None)
         return made
 
-    def _check_hashable(self, schema: Any, holder: str) -> None:
-        kind, inner = schema["type"], schema.get("schema")
-        cls = schema.get("cls")
-        unhashable = isinstance(cls, type) and not issubclass(cls, Enum) and cls.__hash__ is None
-        if kind in _UNHASHABLE or (kind in ("model", "dataclass") and unhashable):
-            raise refusal(f"{holder} of {getattr(cls, '__name__', kind)}", "its items cannot be hashed")
-        if isinstance(inner, dict) and kind not in ("model", "dataclass"):
-            self._check_hashable(inner, holder)
+    frozenset_schema = set_schema
 
-    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
+    def dict_schema(self, schema: Any) -> JsonSchemaValue:
         """Restrict property names to those that parse as keys."""
-        return self._keyed(schema)
-
-    def _keyed(self, schema: Any) -> JsonSchemaValue:
         keys = schema.get("keys_schema")
         values = schema.get("values_schema")
         made: JsonSchemaValue = {"type": "object"}
@@ -210,18 +79,11 @@ class NarrowSchema(GenerateJsonSchema):
         self.update_with_validations(made, schema, self.ValidationsMapping.object)
         return made
 
-    def frozendict_schema(self, schema: Any) -> JsonSchemaValue:
-        """Restrict property names, as in a dictionary."""
-        return self._keyed(schema)
-
-    def ordered_dict_schema(self, schema: Any) -> JsonSchemaValue:
-        """Restrict property names, as in a dictionary."""
-        return self._keyed(schema)
+    frozendict_schema = ordered_dict_schema = dict_schema
 
     def counter_schema(self, schema: Any) -> JsonSchemaValue:
         """Describe a dictionary of integers."""
-        made = self._keyed(schema)
-        return {**made, "additionalProperties": {"type": "integer"}}
+        return {**self.dict_schema(schema), "additionalProperties": {"type": "integer"}}
 
     def tuple_schema(self, schema: core_schema.TupleSchema) -> JsonSchemaValue:
         """Drop the variadic items of a tuple that has further items after them."""
@@ -267,7 +129,7 @@ class NarrowSchema(GenerateJsonSchema):
         if function is not None and (reason := beyond(function)) is not None:
             raise refusal(*reason)
         special = None if function is None else known(function)
-        described = self._generate(schema) if special is None else special
+        described = super().generate_inner(schema) if special is None else special
         if function is not None and (other := extra(function, described)) is not None:
             if isinstance(other, str):
                 raise refusal(f"{other} of pydantic-extra-types", "which texts it accepts is unknown")
@@ -275,15 +137,6 @@ class NarrowSchema(GenerateJsonSchema):
         if "email" in str(described.get("format")):
             described = {"maxLength": _MAILBOX, **described}
         return {"enum": zones()} if described.get("format") == "zoneinfo" else described
-
-    def _generate(self, schema: Any) -> JsonSchemaValue:
-        """Call pydantic's method within the configuration of the schema."""
-        configuration = schema.get("config")
-        self._configurations += [configuration] if configuration else []
-        try:
-            return super().generate_inner(schema)
-        finally:
-            self._configurations = self._configurations[: -1 if configuration else None]
 
     def model_fields_schema(self, schema: core_schema.ModelFieldsSchema) -> JsonSchemaValue:
         """Check the aliases of fields; name the field of an error."""
@@ -314,3 +167,14 @@ class NarrowSchema(GenerateJsonSchema):
     def field_is_present(self, field: Any) -> bool:
         """Leave out fields that are no arguments of the constructor."""
         return field.get("init") is not False and super().field_is_present(field)
+
+
+def _check_hashable(schema: Any) -> None:
+    """Raise for items of a set that cannot be hashed."""
+    kind, inner = schema["type"], schema.get("schema")
+    cls = schema.get("cls")
+    unhashable = isinstance(cls, type) and not issubclass(cls, Enum) and cls.__hash__ is None
+    if kind in _UNHASHABLE or (kind in ("model", "dataclass") and unhashable):
+        raise refusal(f"a set of {getattr(cls, '__name__', kind)}", "its items cannot be hashed")
+    if isinstance(inner, dict) and kind not in ("model", "dataclass"):
+        _check_hashable(inner)

@@ -1,8 +1,8 @@
 """Conformance tests for members, fusion methods and aggregation weights, and scripted members to test with.
 
-Subclass `MemberTests`, `FusionMethodTests` or `AggregationWeightsTests` in a test module, name what is tested, and run
-pytest: every law of theirs becomes a test (docs/extending.md). The suites need pytest (``pip install
-'deepen-llm[testing]'``); the models and members beside them do not.
+Subclass `MemberTests`, `FusionMethodTests` or `AggregationWeightsTests` in a test module, override its fixture, and run
+pytest: every law of the suite becomes a test (docs/extending.md). The suites need pytest (``pip install
+'deepen-llm[testing]'``); the scripted models and members do not.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SUITES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a suite on first use, with the messages that pytest makes of its asserts."""
+    """Import a suite on first use, with its asserts rewritten by pytest, so that failures show values."""
     if name not in _SUITES:
         raise AttributeError(f"module 'deepen_llm.testing' has no attribute {name!r}")
     if _SUITES[name] not in sys.modules:

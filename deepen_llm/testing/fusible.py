@@ -1,4 +1,4 @@
-"""Members that are no more than a vocabulary and an embedding, which is all that fusion asks for."""
+"""Members without a model: a vocabulary and an embedding, which is what fusion methods read of a member."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from deepen_llm.vocabulary import Vocabulary
 
 @dataclass
 class FusibleMember:
-    """What a fusion method knows of a member, without a model.
+    """A member as fusion methods read it, without a model.
 
     Attributes:
-        name: What messages call it.
+        name: Its name, for errors.
         vocabulary: Its vocabulary.
         embedding: Its token embeddings, ``[V_i, D_i]``.
-        missing_embedding: Why there are none; empty, since there are.
+        missing_embedding: Empty, since it has embeddings; see `ModelSide`.
     """
 
     name: str
@@ -31,7 +31,7 @@ class FusibleMember:
 
 @dataclass
 class SpellingMember(FusibleMember):
-    """A `FusibleMember` that begins each text with the longest token there is, as `Surface` needs it."""
+    """A `FusibleMember` whose tokenizer begins each text with the longest token possible; `Surface` needs this."""
 
     def first_tokens(self, texts: Sequence[bytes]) -> list[int]:
         """The longest token that each text begins with; -1 where there is none."""
@@ -42,9 +42,9 @@ def vocabulary_of(surfaces: Sequence[bytes | None], end_of_text: Sequence[int] =
     """A vocabulary with these surfaces, each of them once.
 
     Args:
-        surfaces: What each token spells; None for special tokens.
+        surfaces: Each token's surface; None for special tokens.
         end_of_text: The ids that end a text.
-        padding: How many ids beyond the tokenizer the logits have.
+        padding: Number of logits beyond the tokenizer's tokens.
     """
     return Vocabulary(
         surfaces=(*surfaces, *[None] * padding),
@@ -59,37 +59,38 @@ def vocabulary_of(surfaces: Sequence[bytes | None], end_of_text: Sequence[int] =
 
 
 def random_member(seed: int, size: int, shared: int, dim: int, end_of_text: int = 0) -> SpellingMember:
-    """A member of ``size`` tokens, ``shared`` of which other seeds have too, in another order; then its ends of text.
+    """A member with random embeddings, some of whose tokens members with other seeds have too, in another order.
 
     Shared tokens' embeddings agree up to a rotation and noise, as those of trained models do.
 
     Args:
-        seed: Of its own tokens, the rotation and the noise.
-        size: Tokens that spell something.
-        shared: How many of them every seed has.
+        seed: Seed of the tokens that are not shared, of the rotation and of the noise.
+        size: Number of tokens with a surface.
+        shared: Number of these tokens that members of all seeds have.
         dim: Dimensions of the embeddings.
-        end_of_text: How many ids end a text.
+        end_of_text: Number of ids, after all others, that end a text.
     """
-    made = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     common = torch.randn(shared, dim, generator=torch.Generator().manual_seed(99))
-    rotation = torch.linalg.qr(torch.randn(dim, dim, generator=made)).Q
-    own = torch.randn(size - shared, dim, generator=made)
-    rows = torch.cat([common + 0.1 * torch.randn(shared, dim, generator=made), own]) @ rotation
+    rotation = torch.linalg.qr(torch.randn(dim, dim, generator=generator)).Q
+    unshared = torch.randn(size - shared, dim, generator=generator)
+    noisy = common + 0.1 * torch.randn(shared, dim, generator=generator)
+    table = torch.cat([noisy, unshared]) @ rotation
     names = [b"s%d" % i for i in range(shared)] + [b"%d:%d" % (seed, i) for i in range(size - shared)]
-    order = torch.randperm(size, generator=made).tolist()
+    order = torch.randperm(size, generator=generator).tolist()
     surfaces = [*(names[i] for i in order), *[None] * end_of_text]
-    embedding = torch.cat([rows[order], torch.randn(end_of_text, dim, generator=made)])
+    embedding = torch.cat([table[order], torch.randn(end_of_text, dim, generator=generator)])
     return SpellingMember(f"member {seed}", vocabulary_of(surfaces, range(size, size + end_of_text)), embedding)
 
 
-def random_logits(member: Fusible, rows: int, seed: int, scale: float = 3.0) -> Tensor:
-    """Logits of a member, ``[rows, V_i]``.
+def random_logits(member: Fusible, positions: int, seed: int, scale: float = 3.0) -> Tensor:
+    """Random logits of a member, ``[positions, V_i]``.
 
     Args:
         member: The member.
-        rows: How many distributions.
-        seed: Of the numbers.
-        scale: Their standard deviation: the larger, the surer.
+        positions: Number of distributions.
+        seed: Seed of the logits.
+        scale: Their standard deviation; large values give distributions with most mass on few tokens.
     """
-    made = torch.Generator().manual_seed(seed)
-    return scale * torch.randn(rows, member.vocabulary.size, generator=made)
+    generator = torch.Generator().manual_seed(seed)
+    return scale * torch.randn(positions, member.vocabulary.size, generator=generator)

@@ -1,4 +1,4 @@
-"""The laws of a fusion method: what holds of the fused distribution, whatever the method does."""
+"""Conformance tests of a fusion method: laws of the fused distribution that hold for every method."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _ENDS = 2  # ids of each member that end a text
 
 
 class FusionMethodTests:
-    """Laws of one fusion method. Subclass it as ``TestMine``, and give the fixture ``method``.
+    """Laws of one fusion method. Subclass it as ``TestMine``, and override the fixture ``method``.
 
     Attributes:
-        atol: How much a probability may differ where the same is computed in another way.
+        atol: Largest difference between probabilities that are computed in two ways and must be equal.
     """
 
     atol: float = 2e-5
@@ -45,7 +45,7 @@ class FusionMethodTests:
     def test_all_weight_on_the_main_model_keeps_its_logits(
         self, method: FusionMethod, members: Sequence[Fusible], main: int
     ) -> None:
-        """To the bit (law 2), also beside rows in which others have weight."""
+        """To the bit (law 2), also in a batch where other members have weight at another position."""
         logits, fusion = _logits(members, 3), method.prepare(members, main)
         alone = torch.eye(3)[main].expand(3, -1)
         assert torch.equal(fusion.fuse(logits, alone), logits[main])
@@ -64,14 +64,14 @@ class FusionMethodTests:
         _assert_distribution(fused)
 
     def test_parts_of_a_mixture_sum_to_it(self, method: FusionMethod, members: Sequence[Fusible]) -> None:
-        """Of a method that ``mixes``: each part is a distribution, and by weight they are the fused one."""
-        logits, weights, found = _logits(members, 4), _weights(4, 3), list[Tensor]()
+        """Of a method that ``mixes``: each part is a distribution, and their weighted sum is the fused one."""
+        logits, weights, collected = _logits(members, 4), _weights(4, 3), list[Tensor]()
         fusion = method.prepare(members, 0)
-        fused = fusion.fuse(logits, weights, None, found)
+        fused = fusion.fuse(logits, weights, None, collected)
         assert torch.equal(fused, fusion.fuse(logits, weights))
-        assert bool(found) == method.mixes
-        if found:
-            parts = torch.cat(found, 1)  # [N, B, V_m]
+        assert bool(collected) == method.mixes
+        if collected:
+            parts = torch.cat(collected, 1)  # [N, B, V_m]
             assert bool((parts >= 0).all())
             self._assert_close(parts.sum(-1), torch.ones(3, 4))
             mixed, ends = (weights.T[:, :, None] * parts).sum(0), list(members[0].vocabulary.end_of_text)
@@ -80,7 +80,7 @@ class FusionMethodTests:
     def test_the_same_member_twice_chooses_the_same_tokens(
         self, method: FusionMethod, members: Sequence[Fusible]
     ) -> None:
-        """As the one does (law 2); a mixture has its distribution."""
+        """Its likeliest tokens, as alone (law 2); a mixture has the member's distribution."""
         logits = _logits(members[:1], 6) * 2
         fused = method.prepare([members[0]] * 2, 0).fuse(logits, _weights(6, 2))
         assert torch.equal(fused.argmax(-1), logits[0].argmax(-1))
@@ -100,65 +100,67 @@ class FusionMethodTests:
         expected = 0.3 * logits[0].softmax(-1) + 0.7 * logits[1].softmax(-1)[:, :62]
         self._assert_close(_folded(fused, [60, 61]), _folded(expected, [60, 61]))
 
-    def test_rows_of_a_batch_are_fused_each_on_its_own(self, method: FusionMethod, members: Sequence[Fusible]) -> None:
+    def test_positions_of_a_batch_are_fused_independently(
+        self, method: FusionMethod, members: Sequence[Fusible]
+    ) -> None:
         """Law 6."""
         logits, weights, fusion = _logits(members, 5), _weights(5, 3), method.prepare(members, 0)
         weights[1], weights[2] = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, 1.0])
         whole = fusion.fuse(logits, weights).softmax(-1)
-        alone = [fusion.fuse([one[row, None] for one in logits], weights[row, None]) for row in range(5)]
+        alone = [fusion.fuse([of_member[i, None] for of_member in logits], weights[i, None]) for i in range(5)]
         self._assert_close(torch.cat(alone).softmax(-1), whole)
 
-    def test_what_is_given_stays_as_it_was(self, method: FusionMethod, members: Sequence[Fusible]) -> None:
-        """Logits and weights are not written into, and the same step gives the same again."""
+    def test_inputs_are_not_written_into(self, method: FusionMethod, members: Sequence[Fusible]) -> None:
+        """Logits and weights keep their values, and the same step gives the same result again."""
         logits, weights, fusion = _logits(members, 3), _weights(3, 3), method.prepare(members, 0)
-        before = [one.clone() for one in (*logits, weights)]
+        before = [tensor.clone() for tensor in (*logits, weights)]
         fused = fusion.fuse(logits, weights)
-        assert all(torch.equal(one, other) for one, other in zip((*logits, weights), before, strict=True))
+        assert all(torch.equal(now, then) for now, then in zip((*logits, weights), before, strict=True))
         assert torch.equal(fusion.fuse(logits, weights), fused)
 
-    @pytest.mark.parametrize("ruling", range(3))
-    def test_tokens_that_are_ruled_out_do_no_harm(
-        self, method: FusionMethod, members: Sequence[Fusible], ruling: int
+    @pytest.mark.parametrize("member", range(3))
+    def test_impossible_tokens_leave_a_distribution(
+        self, method: FusionMethod, members: Sequence[Fusible], member: int
     ) -> None:
-        """A member's ``-inf``: at every other token, at all but one, at its ends of text."""
-        fusion, size = method.prepare(members, 0), members[ruling].vocabulary.size
-        for out in (list(range(0, size, 2)), list(range(1, size)), list(range(size - _ENDS, size))):
+        """One member's logits are ``-inf`` at every other token, at all but one, or at its ends of text."""
+        fusion, size = method.prepare(members, 0), members[member].vocabulary.size
+        for impossible in (list(range(0, size, 2)), list(range(1, size)), list(range(size - _ENDS, size))):
             logits = _logits(members, 2)
-            logits[ruling][:, out] = -torch.inf
+            logits[member][:, impossible] = -torch.inf
             _assert_distribution(fusion.fuse(logits, _weights(2, 3)))
 
     def test_the_end_of_text_is_one_token_whatever_its_ids(
         self, method: FusionMethod, members: Sequence[Fusible]
     ) -> None:
-        """How a member shares its end of text out over its ids tells nothing; the main model's share as they did."""
+        """How a member divides the end of text among its ids has no effect; the main model's division is kept."""
         logits, fusion = _logits(members, 3), method.prepare(members, 0)
         fused = fusion.fuse(logits, _weights(3, 3))
         ends = [list(member.vocabulary.end_of_text) for member in members]
         for member in (1, 2):
-            turned = [one.clone() for one in logits]
-            turned[member][:, ends[member]] = logits[member][:, ends[member][::-1]]
-            self._assert_close(fusion.fuse(turned, _weights(3, 3)).softmax(-1), fused.softmax(-1))
+            reversed_ = [of_member.clone() for of_member in logits]
+            reversed_[member][:, ends[member]] = logits[member][:, ends[member][::-1]]
+            self._assert_close(fusion.fuse(reversed_, _weights(3, 3)).softmax(-1), fused.softmax(-1))
         self._assert_close(fused[:, ends[0]].softmax(-1), logits[0][:, ends[0]].softmax(-1))
 
     def test_options_come_back_from_a_file(self, method: FusionMethod) -> None:
-        """As the same method; a registered one by its name."""
+        """The options, read again, give an equal method; of a registered method, its name does."""
         kind = type(method)
         assert kind.model_validate_json(method.model_dump_json()) == method
         assert method.method
         if METHODS.get(method.method) is kind:
             assert named_method(method.model_dump(mode="json")) == method
 
-    def _assert_close(self, found: Tensor, expected: Tensor) -> None:
-        torch.testing.assert_close(found, expected, atol=self.atol, rtol=0)
+    def _assert_close(self, actual: Tensor, expected: Tensor) -> None:
+        torch.testing.assert_close(actual, expected, atol=self.atol, rtol=0)
 
 
-def _logits(members: Sequence[Fusible], rows: int, scale: float = 3.0) -> list[Tensor]:
-    return [random_logits(member, rows, 7 + place, scale) for place, member in enumerate(members)]
+def _logits(members: Sequence[Fusible], positions: int, scale: float = 3.0) -> list[Tensor]:
+    return [random_logits(member, positions, 7 + i, scale) for i, member in enumerate(members)]
 
 
-def _weights(rows: int, members: int) -> Tensor:
-    """Weights that differ from row to row and from member to member, ``[rows, members]``."""
-    return torch.rand(rows, members, generator=torch.Generator().manual_seed(5)).add(0.1).log().softmax(-1)
+def _weights(positions: int, members: int) -> Tensor:
+    """Weights that differ between positions and between members, ``[positions, members]``."""
+    return torch.rand(positions, members, generator=torch.Generator().manual_seed(5)).add(0.1).log().softmax(-1)
 
 
 def _folded(p: Tensor, ends: Sequence[int]) -> Tensor:

@@ -14,13 +14,13 @@ from deepen_llm.members.text.encoding import Draft, Prompt
 
 
 class MemberTests:
-    """Laws of one member. Subclass it as ``TestMine``, and give the fixture ``member``.
+    """Laws of one member. Subclass it as ``TestMine``, and override the fixtures ``member`` and ``broken_member``.
 
     Attributes:
-        prompts: Texts to begin with, of different lengths.
-        pieces: Text that may follow each, step by step; words that the tokenizer knows.
-        atol: How much a logit may differ where the same text is read in other portions.
-        rtol: The same, as a share of the logit.
+        prompts: Prompts of different lengths.
+        pieces: Text that is appended to each, step by step; words that the tokenizer knows.
+        atol: Largest absolute difference between logits of one text that is read in different portions.
+        rtol: Largest difference, as a share of the logit, beyond ``atol``.
     """
 
     prompts: Sequence[str] = ("The quick brown fox", "1, 2, 3,")
@@ -35,7 +35,7 @@ class MemberTests:
 
     @pytest.fixture
     def broken_member(self) -> Member:
-        """A member whose logits are NaN, such as one with a weight that is."""
+        """A member whose logits are NaN, such as one with a weight that is NaN."""
         raise NotImplementedError("override the fixture `broken_member`, which returns a member whose logits are NaN")
 
     def test_a_text_in_pieces_has_the_ids_and_logits_of_the_whole(self, member: Member) -> None:
@@ -50,12 +50,12 @@ class MemberTests:
             self._assert_read_afresh(member, context)
 
     def test_tokens_are_kept_as_they_are(self, member: Member) -> None:
-        """Tokens of the member's own, which may be encoded otherwise than their text."""
+        """Also where the tokenizer would encode their text as other tokens."""
         context = self._opened(member)
         ids, tokens = _ids(context), self._tokens(member)
         for token in tokens:
             context.append([[token] for _ in self.prompts])
-        assert context.ids == [[*own, *tokens] for own in ids]
+        assert context.ids == [[*prompt, *tokens] for prompt in ids]
         self._assert_read_afresh(member, context)
 
     def test_logits_are_of_the_vocabulary(self, member: Member) -> None:
@@ -78,7 +78,7 @@ class MemberTests:
                 assert self._spelled(member, ids).strip() == (prompt + text).strip()
 
     def test_a_continuation_has_the_ids_that_a_context_gives_it(self, member: Member) -> None:
-        """What `encode_continuation` tells is what a context reads."""
+        """`encode_continuation` gives the ids of the text in a context."""
         text = "".join(self.pieces)
         for prompt in map(member.encode_prompt, self.prompts):
             context = member.open([prompt])
@@ -87,7 +87,7 @@ class MemberTests:
                 assert [*prompt.ids, *member.encode_continuation(prompt, text)] == context.ids[0]
 
     def test_a_draft_has_the_logits_that_its_steps_have(self, member: Member) -> None:
-        """At each boundary, and the context stays where it was."""
+        """At each boundary, and the context's text does not change."""
         for draft in (self._tokens(member), list(self.pieces)):
             context = self._opened(member)
             before, ids = context.logits(), _ids(context)
@@ -95,46 +95,49 @@ class MemberTests:
             lengths = context.boundaries(drafts)
             reading = context.read(drafts)
             context.check()
-            assert [len(one) for one in reading.lengths] == [len(one) for one in lengths]
-            expected = [self._step_by_step(member, sequence, draft, len(one)) for sequence, one in enumerate(lengths)]
+            assert [len(boundaries) for boundaries in reading.lengths] == [len(boundaries) for boundaries in lengths]
+            expected = [
+                self._step_by_step(member, sequence, draft, len(boundaries))
+                for sequence, boundaries in enumerate(lengths)
+            ]
             self._assert_close(reading.logits, torch.cat(expected))
             ends = context.read(drafts, ends_only=True)
-            self._assert_close(ends.logits, torch.cat([one[-1:] for one in expected]))
+            self._assert_close(ends.logits, torch.cat([of_sequence[-1:] for of_sequence in expected]))
             assert context.ids == ids
             self._assert_close(context.logits(), before)
 
-    def test_a_drafts_last_step_adds_the_tokens_that_it_adds(self, member: Member) -> None:
-        """What `added` tells of a draft is what appending it does, where it tells anything."""
+    def test_added_are_the_tokens_that_appending_a_drafts_last_step_adds(self, member: Member) -> None:
+        """`added` gives them, or None; for drafts of tokens it gives them always."""
         tokens = self._tokens(member)
         for draft in ([], tokens[:1], tokens, [self.pieces[0]]):
             context = self._opened(member)
-            told = context.added([draft for _ in self.prompts])
+            predicted = context.added([draft for _ in self.prompts])
             context.append([draft[:-1] for _ in self.prompts])
             before = _ids(context)
             context.append([draft[-1:] for _ in self.prompts])
-            for added, old, new in zip(told, before, context.ids, strict=True):
+            for added, old, new in zip(predicted, before, context.ids, strict=True):
                 assert added is None or [*old, *added] == new
             if all(isinstance(step, int) for step in draft):
-                assert told == [list(draft[-1:])] * len(self.prompts)
+                assert predicted == [list(draft[-1:])] * len(self.prompts)
 
-    def test_a_draft_that_is_not_taken_leaves_nothing(self, member: Member) -> None:
-        """Another continuation than the draft that was read."""
+    def test_a_draft_that_is_not_appended_has_no_effect(self, member: Member) -> None:
+        """After a draft was read, another continuation is appended."""
         context = self._opened(member)
         context.read([self._tokens(member) for _ in self.prompts])
         context.append([[self.pieces[1]] for _ in self.prompts])
         self._assert_read_afresh(member, context)
 
     def test_sequences_of_a_batch_do_not_disturb_each_other(self, member: Member) -> None:
-        """Sequences of different lengths, of which only some go on at a step."""
+        """Sequences of different lengths, of which only some are extended at a step."""
         context = self._opened(member)
         alone = [member.open([member.encode_prompt(prompt)]) for prompt in self.prompts]
         for step, piece in enumerate(self.pieces):
             steps = [[piece] if (step + sequence) % 3 else [] for sequence in range(len(self.prompts))]
             context.append(steps)
-            for sequence, one in enumerate(alone):
-                one.append([steps[sequence]])
-            self._assert_close(context.logits(), torch.cat([one.logits() for one in alone]))
-            assert context.ids == [one.ids[0] for one in alone]
+            for sequence, single in enumerate(alone):
+                single.append([steps[sequence]])
+            self._assert_close(context.logits(), torch.cat([single.logits() for single in alone]))
+            assert context.ids == [single.ids[0] for single in alone]
 
     def test_sequences_are_selected_copied_and_reordered(self, member: Member) -> None:
         """A sequence that is named twice is copied, and its copies are independent; unnamed sequences are removed."""
@@ -152,7 +155,7 @@ class MemberTests:
 
     @pytest.mark.parametrize("read", [(False, False), (True, False), (False, True), (True, True)])
     def test_sequences_join_others(self, member: Member, read: tuple[bool, bool]) -> None:
-        """Sequences of another context stand behind the own ones, whether either was read before."""
+        """Sequences of another context follow those of this one, whether or not either was read before."""
         contexts = [member.open([member.encode_prompt(prompt)]) for prompt in (self.prompts[0], self.prompts[-1])]
         for context, is_read in zip(contexts, read, strict=True):
             context.append([list(self.pieces[:3])])
@@ -169,7 +172,7 @@ class MemberTests:
         assert first.ids == []
 
     def test_sequences_join_a_context_whose_sequences_have_left(self, member: Member) -> None:
-        """As when all requests have ended and others wait."""
+        """As when all running requests have ended and waiting ones begin."""
         context = self._opened(member)
         context.logits()
         context.select([])
@@ -177,7 +180,7 @@ class MemberTests:
         self._assert_read_afresh(member, context)
 
     def test_trails_are_what_was_read_before_a_boundary(self, member: Member) -> None:
-        """With ``back``: the last tokens, the newest first, and the logits before each of them."""
+        """With ``back``: the last tokens, the newest first, with the logits before each of them and their norms."""
         context = member.open([member.encode_prompt(self.prompts[0])], back=3)
         for piece in self.pieces[:4]:
             context.append([[piece]])
@@ -189,11 +192,11 @@ class MemberTests:
             if count:
                 before = [self._afresh(member, ids[: len(ids) - k]) for k in range(1, count + 1)]
                 self._assert_close(torch.stack(list(trail.logits)), torch.stack(before))
-                norms = torch.stack([one.logsumexp(-1) for one in before])
+                norms = torch.stack([logits.logsumexp(-1) for logits in before])
                 self._assert_close(torch.stack(list(trail.norms)), norms)
 
     def test_a_reread_text_spells_the_same(self, member: Member) -> None:
-        """`reread` puts the tokenizer's own encoding in place of the tokens that were appended, if it is no longer."""
+        """`reread` replaces the appended tokens by the tokenizer's encoding, where that is not longer."""
         context = self._opened(member)
         for token in self._tokens(member):
             context.append([[token] for _ in self.prompts])
@@ -205,13 +208,13 @@ class MemberTests:
         self._assert_read_afresh(member, context)
 
     def test_log_probabilities_of_a_prompt_are_those_of_its_tokens_one_by_one(self, member: Member) -> None:
-        """Each token's, after those before it."""
+        """The log-probability of each token after those before it."""
         prompts = [member.encode_prompt(prompt) for prompt in self.prompts]
-        for prompt, found in zip(prompts, member.prompt_logprobs(prompts), strict=True):
-            assert found.device.type == "cpu"
-            logits = [self._afresh(member, prompt.ids[:length]) for length in range(1, len(prompt.ids))]
-            expected = [float(one.log_softmax(-1)[id_]) for one, id_ in zip(logits, prompt.ids[1:], strict=True)]
-            torch.testing.assert_close(found, torch.tensor(expected), atol=self.atol, rtol=self.rtol)
+        for prompt, logprobs in zip(prompts, member.prompt_logprobs(prompts), strict=True):
+            assert logprobs.device.type == "cpu"
+            before = [self._afresh(member, prompt.ids[:length]) for length in range(1, len(prompt.ids))]
+            expected = [float(logits.log_softmax(-1)[id_]) for logits, id_ in zip(before, prompt.ids[1:], strict=True)]
+            self._assert_close(logprobs, torch.tensor(expected))
 
     def test_first_tokens_begin_their_texts(self, member: Member) -> None:
         """The bytes that a token spells are the first of the text; -1 where there is no such token."""
@@ -232,7 +235,7 @@ class MemberTests:
             assert len(member.embedding) <= member.vocabulary.size
 
     def test_logits_that_are_nan_are_an_error(self, broken_member: Member) -> None:
-        """They are never returned as if they were a distribution, by a context or of a prompt."""
+        """Neither a context nor `prompt_logprobs` returns them."""
         context = self._opened(broken_member)
         with pytest.raises(LogitsError, match=broken_member.name):
             context.logits()
@@ -243,11 +246,11 @@ class MemberTests:
         return member.open([member.encode_prompt(prompt) for prompt in self.prompts])
 
     def _tokens(self, member: Member) -> list[int]:
-        """Tokens that may follow any prompt: those of the pieces, each encoded apart."""
+        """Tokens that may follow any prompt: the first of each piece."""
         firsts = member.first_tokens([piece.encode() for piece in self.pieces])
-        found = [token for token in firsts if token >= 0]
-        assert found, "`pieces` must hold a text that the tokenizer has a token for"
-        return found
+        tokens = [token for token in firsts if token >= 0]
+        assert tokens, "`pieces` must hold a text that the tokenizer has a token for"
+        return tokens
 
     def _afresh(self, member: Member, ids: Sequence[int]) -> Tensor:
         """Logits ``[V_i]`` after these tokens, in a context that has read nothing else."""
@@ -258,13 +261,13 @@ class MemberTests:
             context.close()
 
     def _step_by_step(self, member: Member, sequence: int, draft: Draft, count: int) -> Tensor:
-        """Logits at the first ``count`` boundaries of a draft, ``[count, V_i]``, each step appended."""
+        """Logits at the first ``count`` boundaries of a draft whose steps are appended one by one, ``[count, V_i]``."""
         context = member.open([member.encode_prompt(self.prompts[sequence])])
-        found = [context.logits()]
+        logits = [context.logits()]
         for step in draft[: count - 1]:
             context.append([[step]])
-            found.append(context.logits())
-        return torch.cat(found)
+            logits.append(context.logits())
+        return torch.cat(logits)
 
     def _spelled(self, member: Member, ids: Sequence[int]) -> str:
         return b"".join(member.vocabulary.surfaces[id_] or b"" for id_ in ids).decode(errors="replace")
@@ -272,10 +275,10 @@ class MemberTests:
     def _assert_read_afresh(self, member: Member, context: Context) -> None:
         self._assert_close(context.logits(), torch.stack([self._afresh(member, ids) for ids in context.ids]))
 
-    def _assert_close(self, found: Tensor, expected: Tensor) -> None:
-        torch.testing.assert_close(found, expected, atol=self.atol, rtol=self.rtol)
+    def _assert_close(self, actual: Tensor, expected: Tensor) -> None:
+        torch.testing.assert_close(actual, expected, atol=self.atol, rtol=self.rtol)
 
 
 def _ids(context: Context) -> list[list[int]]:
-    """The tokens of each sequence as they are now; a context may go on writing into the lists that it gives."""
+    """A copy of each sequence's tokens: a context may later change the lists that it returns."""
     return [list(ids) for ids in context.ids]

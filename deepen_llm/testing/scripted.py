@@ -1,4 +1,4 @@
-"""Models that say a given text and really decode it: real forwards, real caches, a strong preference on top."""
+"""Models that generate a given text: real forwards and caches, with a script's preference added to the logits."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from deepen_llm.members.transformers_api import cache_of
 from deepen_llm.vocabulary import Vocabulary
 
 Answers = Callable[[str], str]
-"""From a prompt, special tokens spelled out, to its answer."""
+"""A function from a prompt, special tokens spelled out, to its answer."""
 
 
 class Script(ABC):
-    """What a scripted model prefers."""
+    """The tokens that a scripted model prefers."""
 
     @abstractmethod
     def add(self, logits: Tensor, ids: Tensor, mask: Tensor | None, positions: Tensor, cache: Any) -> None:
-        """Add to the model's own logits, in place, what the script prefers.
+        """Add to the logits of preferred tokens, in place.
 
         Args:
-            logits: At the last L places that are kept, ``[B, L, V]``.
+            logits: The model's logits after L ids of the forward, ``[B, L, V]``.
             ids: The token ids of this forward, ``[B, block]``.
-            mask: Its attention mask, ``[B, slots]``, or ``[B, 1, 1, slots]`` where it is what is added to attention;
-                None where every slot is seen.
-            positions: Where the logits stand in their text, ``[B, L]``.
-            cache: The key-value cache behind the forward; None where there is none.
+            mask: Its attention mask, ``[B, slots]``, or ``[B, 1, 1, slots]`` where it is added to attention scores;
+                None where all slots are attended to.
+            positions: The positions of these L ids in their text, ``[B, L]``.
+            cache: The key-value cache after the forward; None without a cache.
         """
 
 
 class ScriptedLlama(LlamaForCausalLM):  # type: ignore[misc]
-    """A Llama whose computed logits are pulled towards a script.
+    """A Llama with a script's preference added to its logits.
 
     Attributes:
         script: The script; None for the model's own logits.
@@ -50,15 +50,15 @@ class ScriptedLlama(LlamaForCausalLM):  # type: ignore[misc]
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
-        **given: Any,
+        **arguments: Any,
     ) -> Any:
-        """The model's own forward, and what the script adds."""
+        """The model's own forward, with the script's preference added."""
         out = super().forward(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
             logits_to_keep=logits_to_keep,
-            **given,
+            **arguments,
         )
         if self.script is not None and input_ids is not None:
             cache = cache_of(out)
@@ -69,11 +69,11 @@ class ScriptedLlama(LlamaForCausalLM):  # type: ignore[misc]
 
 
 class TokenScript(Script):
-    """At position ``p``, whatever was read, token ``p + 1`` of a text; behind it, its last token.
+    """Prefers token ``p + 1`` of a text at position ``p``, whatever was read, and its last token after its end.
 
     Args:
-        tokens: The tokens of the text, the end of text behind them.
-        strength: Of the preference, in nats.
+        tokens: The tokens of the text, with the end of text as the last.
+        strength: Nats that are added to a preferred token's logit.
     """
 
     def __init__(self, tokens: Sequence[int], strength: float) -> None:
@@ -87,16 +87,16 @@ class TokenScript(Script):
 
 
 class AnswerScript(Script):
-    """The answer to whatever prompt was read, token by token; behind it, or where it was left, the end of text.
+    """Prefers the answer to the prompt that was read; the end of text after it, or after text that differs from it.
 
-    The model's cache keeps token ids in one more layer, so that what was read is known however rows are cut and moved.
+    The cache keeps the token ids in one more layer, so that they are rolled back, copied and joined with the rest.
 
     Args:
         vocabulary: The model's vocabulary.
-        answers: From the prompt, up to and including its mark, to the answer.
-        marks: What answers follow in a text; the one that ends last counts.
-        strength: Of the preference, in nats.
-        layer: The cache's layer for token ids: the number of the model's own.
+        answers: Returns the answer to a prompt, which ends with a mark.
+        marks: Texts after which an answer begins; the one that ends last counts.
+        strength: Nats that are added to a preferred token's logit.
+        layer: Index of the cache's layer for token ids: the number of the model's own layers.
     """
 
     def __init__(
@@ -111,20 +111,20 @@ class AnswerScript(Script):
         if cache is not None:
             seen, _ = cache.update(seen, seen, self._layer)
         alive = torch.ones_like(seen[:, 0, :, 0]) if mask is None else mask
-        for row, tokens in enumerate(seen[:, 0, :, 0].long()):
-            read = tokens[alive[row].bool()].tolist()
-            for column, position in enumerate(positions[row].tolist()):
-                logits[row, column, self._next(read[: position + 1])] += self._strength
+        for sequence, tokens in enumerate(seen[:, 0, :, 0].long()):
+            read = tokens[alive[sequence].bool()].tolist()
+            for column, position in enumerate(positions[sequence].tolist()):
+                logits[sequence, column, self._next(read[: position + 1])] += self._strength
 
     def _next(self, ids: Sequence[int]) -> int:
-        known = self._vocabulary
-        text = b"".join(known.surfaces[id_] or known.spellings.get(id_, "").encode() for id_ in ids)
+        vocabulary = self._vocabulary
+        text = b"".join(vocabulary.surfaces[id_] or vocabulary.spellings.get(id_, "").encode() for id_ in ids)
         end = max((text.rfind(mark) + len(mark) for mark in self._marks if mark in text), default=None)
         if end is None:
-            return known.end_of_text[0]
-        said, answer = text[end:], self._answers(text[:end].decode(errors="replace")).encode()
-        token = known.longest(answer[len(said) :]) if answer.startswith(said) else -1
-        return token if token >= 0 else known.end_of_text[0]
+            return vocabulary.end_of_text[0]
+        begun, answer = text[end:], self._answers(text[:end].decode(errors="replace")).encode()
+        token = vocabulary.longest(answer[len(begun) :]) if answer.startswith(begun) else -1
+        return token if token >= 0 else vocabulary.end_of_text[0]
 
 
 def scripted(
@@ -136,7 +136,7 @@ def scripted(
         tokenizer: Its tokenizer, which has an end-of-text token.
         prompt: The prompt.
         answer: The answer.
-        strength: Of its preference, in nats, over random logits.
+        strength: Nats that are added to a preferred token's random logit.
         limit: Its context length, in tokens.
     """
     tokens = [*tokenizer.encode(prompt + answer), tokenizer.eos_token_id]
@@ -152,13 +152,13 @@ def answering(
     limit: int = 4096,
     kind: type[ScriptedLlama] = ScriptedLlama,
 ) -> tuple[ScriptedLlama, PreTrainedTokenizerBase]:
-    """A model, with its tokenizer, that answers every prompt as told.
+    """A model, with its tokenizer, that gives every prompt the answer of a function.
 
     Args:
         tokenizer: Its tokenizer, which has an end-of-text token.
-        answers: From a prompt, up to and including its mark, to the answer.
-        marks: What answers follow, such as what the chat template begins one with.
-        strength: Of its preference, in nats, over random logits.
+        answers: Returns the answer to a prompt, which ends with a mark.
+        marks: Texts after which an answer begins, such as the chat template's generation prompt.
+        strength: Nats that are added to a preferred token's random logit.
         limit: Its context length, in tokens.
         kind: The class of the model.
     """
@@ -194,9 +194,9 @@ def scripted_model(
     return model
 
 
-def _positions(ids: Tensor, given: Tensor | None, cache: Any) -> Tensor:
-    """The positions of a forward's ids, ``[B, block]``."""
-    if given is not None:
-        return given.expand(ids.shape)
+def _positions(ids: Tensor, position_ids: Tensor | None, cache: Any) -> Tensor:
+    """The positions of a forward's ids, ``[B, block]``; counted by the cache where ``position_ids`` is None."""
+    if position_ids is not None:
+        return position_ids.expand(ids.shape)
     end = ids.shape[1] if cache is None else cache.get_seq_length()
     return torch.arange(end - ids.shape[1], end, device=ids.device).expand(ids.shape)

@@ -11,14 +11,14 @@ from torch import Tensor
 from deepen_llm.fusion import AggregationWeights, Likelihood
 
 _SIZES = (40, 70, 55)  # of the members' vocabularies
-_ROWS = 5
+_POSITIONS = 5
 
 
 class AggregationWeightsTests:
-    """Laws of weights over three members. Subclass it as ``TestMine``, and give the fixture ``weights``.
+    """Laws of weights over three members. Subclass it as ``TestMine``, and override the fixture ``weights``.
 
     Attributes:
-        atol: How much a weight may differ where the same is computed in another way.
+        atol: Largest difference between weights that are computed in two ways and must be equal.
     """
 
     atol: float = 1e-6
@@ -32,10 +32,10 @@ class AggregationWeightsTests:
         """At every position, none of them negative."""
         self._assert_weights(weights.per_token(_logits(), weights.per_prompt(_likelihoods(weights))), 3)
 
-    def test_per_prompt_gives_one_line_of_the_batch_for_each_prompt(self, weights: AggregationWeights) -> None:
-        """They are on the CPU and, unless the weights learn, sum to 1."""
+    def test_per_prompt_gives_a_state_for_each_prompt(self, weights: AggregationWeights) -> None:
+        """``[prompts, members]``, on the CPU; unless the weights learn, it is weights that sum to 1."""
         state = weights.per_prompt(_likelihoods(weights))
-        assert state.shape == (_ROWS, 3)
+        assert state.shape == (_POSITIONS, 3)
         assert state.device.type == "cpu"
         if not weights.learns:
             self._assert_weights(state, 3)
@@ -44,11 +44,11 @@ class AggregationWeightsTests:
         """Prompts and positions one by one have the weights that they have together (law 6)."""
         likelihoods, logits = _likelihoods(weights), _logits()
         whole = weights.per_token(logits, weights.per_prompt(likelihoods))
-        rows = [
-            weights.per_token([member[row, None] for member in logits], weights.per_prompt([likelihoods[row]]))
-            for row in range(_ROWS)
+        alone = [
+            weights.per_token([of_member[i, None] for of_member in logits], weights.per_prompt([likelihoods[i]]))
+            for i in range(_POSITIONS)
         ]
-        torch.testing.assert_close(torch.cat(rows), whole, atol=self.atol, rtol=0)
+        torch.testing.assert_close(torch.cat(alone), whole, atol=self.atol, rtol=0)
 
     def test_weights_that_read_nothing_are_the_same_everywhere(self, weights: AggregationWeights) -> None:
         """Inputs that ``reads_prompts`` and ``reads_logits`` exclude change nothing."""
@@ -58,14 +58,14 @@ class AggregationWeightsTests:
             other = weights.per_prompt([[Likelihood(-9.0 * i, 3, 7) for i in range(3)] for _ in likelihoods])
             assert torch.equal(other, state)
         if not weights.reads_logits:
-            other = weights.per_token([one.flip(-1) * 2 for one in _logits()], state)
+            other = weights.per_token([of_member.flip(-1) * 2 for of_member in _logits()], state)
             assert torch.equal(other, weights.per_token(_logits(), state))
 
-    def test_tokens_that_are_ruled_out_do_no_harm(self, weights: AggregationWeights) -> None:
-        """Padding, all tokens but one, and all tokens of a member that abstains."""
-        for out in (slice(30, None), slice(1, None), slice(None)):
+    def test_impossible_tokens_leave_weights(self, weights: AggregationWeights) -> None:
+        """One member's logits are ``-inf`` at padding, at all tokens but one, or at all tokens."""
+        for impossible in (slice(30, None), slice(1, None), slice(None)):
             logits = _logits()
-            logits[1][:, out] = -torch.inf
+            logits[1][:, impossible] = -torch.inf
             self._assert_weights(weights.per_token(logits, weights.per_prompt(_likelihoods(weights))), 3)
 
     @pytest.mark.parametrize("members", [[0, 2], [1, 0], [2], [0, 1, 2]], ids=str)
@@ -75,7 +75,7 @@ class AggregationWeightsTests:
             pytest.skip("these weights are fixed at 0 for all members of this subset, which no ensemble may have")
         subset = weights.subset(members)
         logits = [_logits()[member] for member in members]
-        likelihoods = [[row[member] for member in members] for row in _likelihoods(weights)]
+        likelihoods = [[of_prompt[member] for member in members] for of_prompt in _likelihoods(weights)]
         of_subset = subset.per_token(logits, subset.per_prompt(likelihoods))
         self._assert_weights(of_subset, len(members))
         for index, member in enumerate(members):
@@ -94,8 +94,8 @@ class AggregationWeightsTests:
     def test_learned_state_gives_weights(self, weights: AggregationWeights, given: bool) -> None:
         """Weights that do not learn stay as they are; others favor the member that predicted a given text."""
         before = weights.per_prompt(_likelihoods(weights))
-        parts = torch.tensor([0.9, 0.1, 0.1]).expand(_ROWS, -1)
-        after = weights.learn(before, parts, torch.full((_ROWS,), 4), given=given)
+        parts = torch.tensor([0.9, 0.1, 0.1]).expand(_POSITIONS, -1)
+        after = weights.learn(before, parts, torch.full((_POSITIONS,), 4), given=given)
         assert after.shape == before.shape
         self._assert_weights(weights.per_token(_logits(), after), 3)
         if not weights.learns:
@@ -103,16 +103,16 @@ class AggregationWeightsTests:
         elif given:
             level = weights.per_prompt([[Likelihood()] * 3])
             credited = weights.learn(level, parts[:1], torch.full((1,), 4), given=True)
-            after_credit, without_credit = (weights.per_token(_logits(1), one)[0, 0] for one in (credited, level))
+            after_credit, without_credit = (weights.per_token(_logits(1), state)[0, 0] for state in (credited, level))
             assert float(after_credit) > float(without_credit)
 
     def test_inputs_are_not_written_into(self, weights: AggregationWeights) -> None:
         """Logits and state keep their values."""
         logits, state = _logits(), weights.per_prompt(_likelihoods(weights))
-        before = [one.clone() for one in (*logits, state)]
+        before = [tensor.clone() for tensor in (*logits, state)]
         weights.per_token(logits, state)
-        weights.learn(state, torch.full((_ROWS, 3), 0.5), torch.full((_ROWS,), 2), given=True)
-        assert all(torch.equal(one, other) for one, other in zip((*logits, state), before, strict=True))
+        weights.learn(state, torch.full((_POSITIONS, 3), 0.5), torch.full((_POSITIONS,), 2), given=True)
+        assert all(torch.equal(now, then) for now, then in zip((*logits, state), before, strict=True))
 
     def _assert_weights(self, values: Tensor, members: int) -> None:
         assert values.shape[1] == members
@@ -123,12 +123,14 @@ class AggregationWeightsTests:
 def _likelihoods(weights: AggregationWeights) -> Sequence[Sequence[Likelihood]]:
     """Likelihoods of five prompts, without content unless the weights read them; the last has no token that counts."""
     if not weights.reads_prompts:
-        return [[Likelihood()] * 3] * _ROWS
-    counted = [[Likelihood(-3.0 - row * i, 4 + i, 17 + row) for i in range(3)] for row in range(_ROWS - 1)]
+        return [[Likelihood()] * 3] * _POSITIONS
+    counted = [
+        [Likelihood(-3.0 - prompt * i, 4 + i, 17 + prompt) for i in range(3)] for prompt in range(_POSITIONS - 1)
+    ]
     return [*counted, [Likelihood()] * 3]
 
 
-def _logits(rows: int = _ROWS) -> list[Tensor]:
-    """Each member's logits, ``[rows, V_i]``."""
+def _logits(positions: int = _POSITIONS) -> list[Tensor]:
+    """Each member's logits, ``[positions, V_i]``."""
     generator = torch.Generator().manual_seed(3)
-    return [3 * torch.randn(rows, size, generator=generator) for size in _SIZES]
+    return [3 * torch.randn(positions, size, generator=generator) for size in _SIZES]

@@ -12,34 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from deepen_llm.errors import PromptError
+from deepen_llm.tools.block_kinds import (
+    CALLS,
+    CALLS_OF_PROVIDERS,
+    LEFT_OUT,
+    RESULTS,
+    WRITTEN,
+    is_block,
+    is_content,
+    kind_of,
+)
 
-_WRITTEN = ("text", "input_text", "output_text", "text-plain", "refusal")
-_LEFT_OUT = (
-    *("thinking", "redacted_thinking", "reasoning", "reasoning_content", "reasoningContent", "encrypted_reasoning"),
-    *("cache_point", "cachePoint", "cache_control", "reference", "citation", "compaction", "container_upload"),
-)
-_CALLS = ("tool_use", "tool_call", "tool_call_chunk", "function_call", "custom_tool_call")
-_CALLS_OF_PROVIDERS = (
-    *("server_tool_use", "server_tool_call", "server_tool_call_chunk", "mcp_tool_use", "mcp_call"),
-    *("web_search_call", "file_search_call", "code_interpreter_call"),
-)
-_RESULTS = ("server_tool_result", "function_call_output", "custom_tool_call_output")
-_WRAPPED = {  # the kind of a part whose only key is its kind, by that key
-    "functionCall": "tool_call",
-    "function_call": "tool_call",
-    "functionResponse": "tool_result",
-    "function_response": "tool_result",
-    "toolUse": "tool_use",
-    "toolResult": "tool_result",
-    "executableCode": "executable_code",
-    "executable_code": "executable_code",
-    "codeExecutionResult": "code_execution_result",
-    "code_execution_result": "code_execution_result",
-    "guardContent": "guard_content",
-    "reasoningContent": "reasoning",
-    "cachePoint": "cache_point",
-}
-_MEDIA = ("inlineData", "inline_data", "fileData", "file_data", "image", "audio", "video", "document")
 _ENCRYPTED = ("encrypted_content", "encrypted_index", "encrypted_stdout", "signature", "cache_control")
 
 
@@ -104,21 +87,17 @@ def text_of(content: Any) -> str:
 def data_as_text(content: Any) -> Any:
     """Convert a tool's result to JSON if it is data; keep texts and blocks."""
     listed = content if isinstance(content, list | tuple) else [content]
-    blocks = all(isinstance(item, str) or (isinstance(item, Mapping) and _is_content(item)) for item in listed)
+    blocks = all(isinstance(item, str) or (isinstance(item, Mapping) and is_content(item)) for item in listed)
     return content if content is None or blocks else _json(content)
 
 
-def _is_content(value: Mapping[str, Any]) -> bool:
-    return _is_block(value) or any(isinstance(value.get(key), Mapping) for key in _WRAPPED)
-
-
 def _pieces(block: Mapping[str, Any]) -> Iterator[Piece]:
-    kind, inner = _kind(block)
-    if kind in _LEFT_OUT or inner.get("thought") is True:
+    kind, inner = kind_of(block)
+    if kind in LEFT_OUT or inner.get("thought") is True:
         return
-    if kind in _CALLS or kind in _CALLS_OF_PROVIDERS:
+    if kind in CALLS or kind in CALLS_OF_PROVIDERS:
         yield from _called(kind, inner)
-    elif kind == "tool_result" or kind in _RESULTS or kind.endswith("_tool_result"):
+    elif kind == "tool_result" or kind in RESULTS or kind.endswith("_tool_result"):
         yield _answered(inner)
     elif kind in _TEXT_OF_KIND:
         yield _TEXT_OF_KIND[kind](inner)
@@ -126,25 +105,16 @@ def _pieces(block: Mapping[str, Any]) -> Iterator[Piece]:
         raise _no_text(block)
 
 
-def _kind(block: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """Find the kind of a block, and the mapping that has its fields."""
-    kind = block.get("type")
-    if kind == "non_standard" and isinstance(block.get("value"), Mapping):  # LangChain's wrapper of provider blocks
-        return _kind(block["value"])
-    if isinstance(kind, str):
-        return kind, block
-    wrapped = next((key for key in _WRAPPED if isinstance(block.get(key), Mapping)), None)
-    if wrapped is not None:
-        return _WRAPPED[wrapped], block[wrapped]
-    return "text", block
-
-
-def _written(block: Mapping[str, Any]) -> str:
-    text = block.get("text")
-    text = block.get("refusal") if text is None else text
+def _text_at(block: Mapping[str, Any], *keys: str) -> str:
+    """Look up a text under the first of some keys that has a value."""
+    text = _first(block, *keys)
     if not isinstance(text, str):
         raise _no_text(block)
     return text
+
+
+def _written(block: Mapping[str, Any]) -> str:
+    return _text_at(block, "text", "refusal")
 
 
 def _document(block: Mapping[str, Any]) -> str:
@@ -165,18 +135,12 @@ def _guarded(block: Mapping[str, Any]) -> str:
 
 
 def _code(block: Mapping[str, Any]) -> str:
-    code = block.get("code", block.get("executable_code"))
-    if not isinstance(code, str):
-        raise _no_text(block)
-    language = block.get("language")
+    code, language = _text_at(block, "code", "executable_code"), block.get("language")
     return f"\n```{language.lower() if isinstance(language, str) else ''}\n{code}\n```\n"
 
 
 def _output(block: Mapping[str, Any]) -> str:
-    output = block.get("output", block.get("code_execution_result"))
-    if not isinstance(output, str):
-        raise _no_text(block)
-    return f"\n```output\n{output}\n```\n"
+    return f"\n```output\n{_text_at(block, 'output', 'code_execution_result')}\n```\n"
 
 
 def _invalid(block: Mapping[str, Any]) -> str:
@@ -185,7 +149,7 @@ def _invalid(block: Mapping[str, Any]) -> str:
 
 
 _TEXT_OF_KIND: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    **dict.fromkeys(_WRITTEN, _written),
+    **dict.fromkeys(WRITTEN, _written),
     "document": _document,
     "search_result": _search_result,
     "guard_content": _guarded,
@@ -197,7 +161,7 @@ _TEXT_OF_KIND: dict[str, Callable[[Mapping[str, Any]], str]] = {
 
 def _called(kind: str, block: Mapping[str, Any]) -> Iterator[Piece]:
     """Yield a call, and its result if the provider ran the call."""
-    name = block.get("name") or (kind.removesuffix("_call") if kind in _CALLS_OF_PROVIDERS else None)
+    name = block.get("name") or (kind.removesuffix("_call") if kind in CALLS_OF_PROVIDERS else None)
     id_ = _first(block, "call_id", "id", "toolUseId") or ""
     arguments = _first(block, "input", "args", "arguments", "action")
     if arguments is None:
@@ -205,7 +169,7 @@ def _called(kind: str, block: Mapping[str, Any]) -> Iterator[Piece]:
     if kind == "custom_tool_call":
         arguments = {"input": arguments}
     yield CallBlock({"id": id_, "type": "function", "function": {"name": name, "arguments": arguments}})
-    output = _first(block, "output", "outputs", "results") if kind in _CALLS_OF_PROVIDERS else None
+    output = _first(block, "output", "outputs", "results") if kind in CALLS_OF_PROVIDERS else None
     if output is not None:
         yield ResultBlock(str(id_), str(name), _result_text(output))
 
@@ -221,17 +185,9 @@ def _result_text(output: Any) -> str:
     if output is None or isinstance(output, str):
         return output or ""
     blocks = output if isinstance(output, list) else [output]
-    if all(isinstance(block, str) or (isinstance(block, Mapping) and _is_block(block)) for block in blocks):
+    if all(isinstance(block, str) or (isinstance(block, Mapping) and is_block(block)) for block in blocks):
         return "".join(_json(block["json"]) if "json" in block else text_of([block]) for block in blocks)
     return _json(_without_encrypted(output))
-
-
-def _is_block(value: Mapping[str, Any]) -> bool:
-    """Whether a mapping is a content block, of any kind, and not data."""
-    kind = value.get("type")
-    data = isinstance(kind, str) and (kind.endswith(("_result", "_error")) and kind != "search_result")
-    media = len(value) == 1 and any(isinstance(value.get(key), Mapping) for key in _MEDIA)
-    return ("json" in value or "text" in value or isinstance(kind, str) or media) and not data and kind != "logs"
 
 
 def _without_encrypted(output: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,6 +35,10 @@ def conversation(messages: Sequence[Any]) -> list[IndexedMessage]:
     Raises:
         PromptError: A message is invalid, or has content other than text; the error names its index.
     """
+    if not isinstance(messages, Iterable):
+        raise PromptError(
+            f"{messages!r:.200} is no conversation", hint="give a list like [{'role': 'user', 'content': 'Hello'}]"
+        )
     converted: list[IndexedMessage] = []
     for index, message in enumerate(messages):
         with _naming(index, message):

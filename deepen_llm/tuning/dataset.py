@@ -44,9 +44,11 @@ class Example(Options):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if bool(self.prompt) == bool(self.messages):
-            raise ValueError("give either 'prompt' or 'messages'")
+            given = "both" if self.prompt else "neither, or an empty one"
+            raise ValueError(f"expected 'prompt' or 'messages', got {given}")
         if bool(self.references) == bool(self.choices):
-            raise ValueError("give either 'references', a list of right answers, or 'choices' and 'answer'")
+            given = "both" if self.references else "neither, or an empty list"
+            raise ValueError(f"expected 'references', a list of right answers, or 'choices' and 'answer', got {given}")
         if self.choices and (len(self.choices) < 2 or self.answer >= len(self.choices)):
             raise ValueError(
                 f"expected 'answer' as an index of two or more choices, got {self.answer} of {len(self.choices)}"
@@ -175,6 +177,10 @@ def _positioned(dataset: Dataset) -> tuple[str, list[tuple[str, Any]]]:
         return dataset.name, list(zip(dataset.positions, dataset, strict=True))
     if isinstance(dataset, str | Path):
         return str(dataset), list(_lines(dataset))
+    if not isinstance(dataset, Iterable):
+        raise DatasetError(
+            f"expected examples, got {dataset!r:.60}", hint="give a file of JSON lines, or a list of them"
+        )
     return "dataset", [(f"example {number}", example) for number, example in enumerate(dataset, 1)]
 
 

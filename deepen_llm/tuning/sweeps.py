@@ -14,18 +14,13 @@ from deepen_llm.tuning.tuner import Tuner
 
 
 def sweep(tuner: Tuner, best: Candidate) -> Sweeps:
-    """Score every option around the best ensemble, or around the best one that has the option.
-
-    Args:
-        tuner: Which has tried candidates.
-        best: The best one.
-    """
+    """Score every option around the best ensemble, or around the best one tried that has the option."""
     options = dict[str, tuple[Point, ...]]()
     for name in swept():
         around = ((one, how) for one in _best_first(tuner, best) if (how := sweep_of(name, one.fusion)))
         if found := next(around, None):
             options[name] = tuple(_points(tuner, name, *found))
-    return Sweeps(options, tuple(tuner.confidences(best)), tuple(tuner.scores(best, "held_out")))
+    return Sweeps(options, tuple(tuner.evaluator.confidences(best)), tuple(tuner.evaluator.scores(best, "held_out")))
 
 
 def swept() -> dict[str, Number]:
@@ -55,7 +50,7 @@ def sweep_of(name: str, fusion: Mapping[str, Any]) -> Sweep | None:
 def _points(tuner: Tuner, name: str, around: Candidate, how: Sweep) -> list[Point]:
     found = list[Point]()
     for value in how.values:
-        if how.tokens and value > tuner.smallest_vocabulary(around):  # as many as there are, at most
+        if how.tokens and value > tuner.evaluator.smallest_vocabulary(around):  # as many as there are, at most
             continue
         candidate = replace(around, fusion={**around.fusion, name: value, **how.beside})
         score = tuner.attempt(candidate, f"sweep of {name}")

@@ -16,6 +16,7 @@ from deepen_llm.llm import EnsembleLLM
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.storage import fingerprints
 from deepen_llm.tuning.dataset import Dataset, Example, check_set, read_examples
+from deepen_llm.tuning.evaluator import Evaluator, split
 from deepen_llm.tuning.journal import Journal, locked
 from deepen_llm.tuning.lengths import check_lengths
 from deepen_llm.tuning.metrics import Measure, Metric
@@ -89,8 +90,8 @@ def tune(
     }
     with _storage(folder) as path, locked(path), recorded(llm.members, path) as members:
         journal = Journal(path, _about(llm, examples, measure, common, held_out, seed))
-        options: dict[str, Any] = {"trials": trials, "held_out": held_out, "seed": seed, "journal": journal}
-        tuner = Tuner(members, examples, measure, space, common, **options, on_progress=progress)
+        evaluator = Evaluator(members, common, measure, split(examples, held_out, seed), journal)
+        tuner = Tuner(evaluator, space, trials=trials, seed=seed, on_progress=progress)
         return replace(_result(llm, tuner, measure, sweeps), left_out=examples.left_out)
 
 
@@ -106,7 +107,7 @@ def _result(llm: EnsembleLLM, tuner: Tuner, measure: Measure, sweeps: bool) -> T
         estimate=estimate,
         names=tuple(member.name for member in llm.members),
         metric=measure.name,
-        chosen_on=len(tuner.parts["search"]),
+        chosen_on=len(tuner.evaluator.parts["search"]),
         single=single.main,
         alone=tuple(alone),
         growth=tuple(growth),

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, Literal
 
 from deepen_llm.errors import ConfigError, DeepenError
 from deepen_llm.extras import require
-from deepen_llm.llm import EnsembleLLM
-from deepen_llm.members.base import Member
-from deepen_llm.requests.prompts import read_by
-from deepen_llm.tuning.confidence import confidences, losses
-from deepen_llm.tuning.dataset import Example
+from deepen_llm.tuning.evaluator import Evaluator
 from deepen_llm.tuning.intervals import examples_needed, gain_interval, score_interval, sign_test, standard_error
-from deepen_llm.tuning.journal import Journal
-from deepen_llm.tuning.metrics import Measure
 from deepen_llm.tuning.result import Estimate, Scored, Verdict
-from deepen_llm.tuning.scoring import scores
 from deepen_llm.tuning.space import Candidate, SearchSpace, adapt
-
-Part = Literal["search", "held_out"]
 
 _FEW = 30  # held-out examples below which a bootstrap alone is too narrow
 
@@ -48,55 +37,45 @@ class Tuner:
     """Tries candidates on the search part of the examples, and judges the best one on the held-out part.
 
     Args:
-        members: The recorded members.
-        examples: The development set.
-        measure: The metric of answers.
+        evaluator: Scores candidates.
         space: The settings to choose from.
-        common: The arguments of `EnsembleLLM` that all candidates share.
         trials: The number of settings that the search proposes.
-        held_out: The share of the examples that is held out.
         seed: Equal seeds give equal results.
-        journal: Scores of an earlier run.
         on_progress: Called before each trial.
+
+    Attributes:
+        evaluator: As given.
+        tried: The candidates with their scores, in order.
+        unusable: Reasons why candidates were not scored.
     """
 
     def __init__(
         self,
-        members: Sequence[Member],
-        examples: Sequence[Example],
-        measure: Measure,
+        evaluator: Evaluator,
         space: SearchSpace,
-        common: dict[str, Any],
         *,
         trials: int,
-        held_out: float,
         seed: int,
-        journal: Journal,
         on_progress: Callable[[Progress], None],
     ) -> None:
-        self._members = members
-        self._measure = measure
+        self.evaluator = evaluator
         self._space = space
-        self._common = common
         self._trials = trials
         self._seed = seed
-        self._journal = journal
         self._on_progress = on_progress
-        self.parts: dict[Part, list[Example]] = _split(examples, held_out, seed)
         self.tried: list[Scored] = []
         self.unusable: list[str] = []
-        count = len(members)
         self._done = 0
-        self._total = trials + self._first_count(range(2, count + 1))
+        self._total = trials + self._first_count(range(2, len(evaluator.members) + 1))
         self._best = 0.0
         self._stage = ""
 
     def alone(self) -> list[float]:
         """Score every member alone."""
         scored = []
-        for i, member in enumerate(self._members):
+        for i, member in enumerate(self.evaluator.members):
             self._on_progress(Progress(f"{member.name} alone", self._done, self._total, self._best))
-            scored.append(fmean(self.scores(Candidate.alone(i))))
+            scored.append(fmean(self.evaluator.scores(Candidate.alone(i))))
         return scored
 
     def grow(self, alone: Sequence[float]) -> tuple[list[Scored], Candidate]:
@@ -128,7 +107,7 @@ class Tuner:
 
     def helps(self, candidate: Candidate, other: Candidate) -> bool:
         """Whether a candidate scores higher than another by more than the difference's standard error."""
-        ours, theirs = self.scores(candidate), self.scores(other)
+        ours, theirs = self.evaluator.scores(candidate), self.evaluator.scores(other)
         return fmean(ours) - fmean(theirs) > standard_error(ours, theirs)
 
     def search(self, members: Sequence[int], alone: Sequence[float], start: Candidate) -> Scored:
@@ -150,7 +129,7 @@ class Tuner:
         """Compare the best ensemble with the best member alone on the held-out examples."""
         self._stage = "held-out examples"
         chosen = self.helps(best, single)
-        ours, theirs = self.scores(best, "held_out"), self.scores(single, "held_out")
+        ours, theirs = self.evaluator.scores(best, "held_out"), self.evaluator.scores(single, "held_out")
         gain = gain_interval(ours, theirs)
         needed = examples_needed(ours, theirs)
         estimate = Estimate(
@@ -164,45 +143,6 @@ class Tuner:
             return estimate, "alone"
         sure = gain.low > 0 and (len(ours) >= _FEW or sign_test(ours, theirs) < 0.05)
         return estimate, "ensemble" if sure else "unclear"
-
-    def build(self, candidate: Candidate) -> EnsembleLLM:
-        """Make the candidate's ensemble of recorded members."""
-        members = [self._members[i] for i in candidate.members]
-        settings = candidate.within(self._common)
-        return EnsembleLLM(members, **settings | {"generation": read_by(settings["generation"], members)})
-
-    def smallest_vocabulary(self, candidate: Candidate) -> int:
-        """The smallest vocabulary size among a candidate's members."""
-        return min(self._members[i].vocabulary.tokenizer_size for i in candidate.members)
-
-    def scores(self, candidate: Candidate, part: Part = "search") -> list[float]:
-        """Score a candidate, or read its scores from the journal."""
-        return self._kept(
-            f"{part} {candidate.key}", lambda: scores(self.build(candidate), self.parts[part], self._measure)
-        )
-
-    def loss(self, candidate: Candidate) -> float | None:
-        """Compute the mean loss on the search examples; None if a right answer does not fit a context window."""
-        try:
-            return fmean(
-                self._kept(f"loss {candidate.key}", lambda: losses(self.build(candidate), self.parts["search"]))
-            )
-        except DeepenError as error:
-            self.unusable.append(f"loss of {candidate.key}: {error.message}")
-            return None
-
-    def confidences(self, candidate: Candidate) -> list[float]:
-        """Compute the probabilities of answers to the held-out examples."""
-        return self._kept(
-            f"confidence {candidate.key}", lambda: confidences(self.build(candidate), self.parts["held_out"])
-        )
-
-    def _kept(self, key: str, compute: Callable[[], list[float]]) -> list[float]:
-        values = self._journal.find(key)
-        if values is None:
-            values = compute()
-            self._journal.keep(key, values)
-        return values
 
     def _first_count(self, sizes: Iterable[int]) -> int:
         """Count the start settings of sets of these sizes."""
@@ -225,11 +165,19 @@ class Tuner:
             best = max(best, adapted or best, key=lambda scored_candidate: scored_candidate.score)
         return best
 
+    def loss(self, candidate: Candidate) -> float | None:
+        """Compute the mean loss on the search examples; None if a right answer does not fit a context window."""
+        try:
+            return fmean(self.evaluator.losses(candidate))
+        except DeepenError as error:
+            self.unusable.append(f"loss of {candidate.key}: {error.message}")
+            return None
+
     def attempt(self, candidate: Candidate, stage: str) -> float | None:
         """Compute a candidate's mean score; None if it raises an error."""
         self._on_progress(Progress(stage, self._done, self._total, self._best))
         try:
-            score = fmean(self.scores(candidate))
+            score = fmean(self.evaluator.scores(candidate))
         except DeepenError as error:
             self.unusable.append(f"{candidate.key}: {error.message}")
             return None
@@ -244,13 +192,3 @@ class Tuner:
             return None
         self.tried.append(Scored(candidate, score))
         return self.tried[-1]
-
-
-def _split(examples: Sequence[Example], held_out: float, seed: int) -> dict[Part, list[Example]]:
-    """Draw the held-out part; both parts keep the order of the examples."""
-    count = max(1, round(held_out * len(examples)))
-    held = set(random.Random(seed).sample(range(len(examples)), count))  # noqa: S311 - a draw, not a secret
-    return {
-        "search": [example for i, example in enumerate(examples) if i not in held],
-        "held_out": [example for i, example in enumerate(examples) if i in held],
-    }

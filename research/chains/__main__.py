@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from deepen_llm.demo.long_answers.measure import MAX_TOKENS
@@ -15,7 +14,7 @@ from research.chains.measure import Answers, answered, load
 from research.chains.members import MEMBERS
 from research.chains.settings import Setting, crossed
 from research.chains.tables import Row, markdown, row
-from research.study.commands import Command, run
+from research.study.commands import Command, add_training, run, scheduled
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -60,8 +59,7 @@ def measure(
 
 
 def _train(options: argparse.Namespace) -> None:
-    given = {"steps": options.steps, "batch": options.batch, "documents": options.texts, "seed": options.seed}
-    training.make(options.out, options.only, replace(training.SCHEDULE, **given))
+    training.make(options.out, options.only, scheduled(options, training.SCHEDULE))
 
 
 def _measure(options: argparse.Namespace) -> None:
@@ -71,13 +69,7 @@ def _measure(options: argparse.Namespace) -> None:
 
 
 def _training(parser: argparse.ArgumentParser) -> None:
-    defaults = training.SCHEDULE
-    parser.add_argument("--out", type=Path, required=True, help="gets a folder for each")
-    parser.add_argument("--only", nargs="+", choices=list(MEMBERS), default=list(MEMBERS))
-    parser.add_argument("--steps", type=int, default=defaults.steps)
-    parser.add_argument("--batch", type=int, default=defaults.batch, help="tokens in a step")
-    parser.add_argument("--texts", type=int, default=defaults.documents, help="what a vocabulary is made from")
-    parser.add_argument("--seed", type=int, default=defaults.seed)
+    add_training(parser, MEMBERS, training.SCHEDULE, documents="--texts")
 
 
 def _measuring(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ KNOWN = {3: "all members", 2: "two members", 1: "one member"}
 """How many members were taught the truth of a step, in words."""
 
 Row = dict[str, Any]
-"""What came of a setting, as JSON holds it. All shares are in percent; a share with its 95 % interval is a list."""
+"""The results of a setting, as JSON holds them. All shares are in percent; one with its 95 % interval is a list."""
 
 
 def row(chains: Sequence[Chain], answers: Answers, alone: Answers) -> Row:

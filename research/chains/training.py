@@ -16,7 +16,7 @@ from research.specialists.batches import Schedule
 from research.specialists.documents import Document
 
 SCHEDULE = Schedule(steps=1700, batch=1600, rate=3e-3)
-"""How long and how fast they are trained."""
+"""The schedule of their training."""
 
 OTHER = 0.15
 """How often a member reads another wording than its own."""

@@ -5,7 +5,7 @@ Held-out pieces of text are scored by `EnsembleLLM.score`, under each main model
 
 | file | what |
 |---|---|
-| texts.py, problems.py | the texts by field, from a folder or from what every machine has, and which are held out |
+| texts.py, problems.py | the texts by field, from a folder or from Python's own files, and which are held out |
 | members.py, training.py | the four members |
 | measure.py, tables.py | the measurement |
 """

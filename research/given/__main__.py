@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 from research.given import training
 from research.given.measure import ENSEMBLES, measure
 from research.given.members import MEMBERS
 from research.given.texts import PARTS, texts
-from research.study.commands import Command, run
+from research.study.commands import Command, add_training, run, scheduled
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -27,8 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    given = {"steps": options.steps, "batch": options.batch, "documents": options.pieces, "seed": options.seed}
-    training.make(options.out, texts(options.texts), options.only, replace(training.SCHEDULE, **given))
+    training.make(options.out, texts(options.texts), options.only, scheduled(options, training.SCHEDULE))
 
 
 def _measure(options: argparse.Namespace) -> None:
@@ -37,14 +35,8 @@ def _measure(options: argparse.Namespace) -> None:
 
 
 def _training(parser: argparse.ArgumentParser) -> None:
-    defaults = training.SCHEDULE
-    parser.add_argument("--out", type=Path, required=True, help="gets a folder for each")
+    add_training(parser, MEMBERS, training.SCHEDULE, documents="--pieces")
     _texts(parser)
-    parser.add_argument("--only", nargs="+", choices=list(MEMBERS), default=list(MEMBERS))
-    parser.add_argument("--steps", type=int, default=defaults.steps)
-    parser.add_argument("--batch", type=int, default=defaults.batch, help="tokens in a step")
-    parser.add_argument("--pieces", type=int, default=defaults.documents, help="what a vocabulary is made from")
-    parser.add_argument("--seed", type=int, default=defaults.seed)
 
 
 def _measuring(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from research.chains.members import Untrained
 from research.given.texts import MATHEMATICS
 
 OWN = 0.6
-"""How much of what a member reads is of its own fields; the other fields have equal shares of the rest."""
+"""The share of a member's own fields in its training; the other fields have equal shares of the rest."""
 
 
 @dataclass(frozen=True)

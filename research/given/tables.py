@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from research.given.measure import Scores
 
 Row = dict[str, Any]
-"""What came of a setting, as JSON holds it. Gains are in nats per main-model token over the main model alone, with
+"""The results of a setting, as JSON holds them. Gains are in nats per main-model token over the main model alone, with
 their 95 % intervals when pieces are drawn anew."""
 
 ALL = "all"
-"""Beside the fields."""
+"""The column for all fields together."""
 
 
 def row(fields: Sequence[str], found: Scores, alone: Scores) -> Row:

@@ -15,7 +15,7 @@ from deepen_llm.errors import ConfigError
 from research.given.problems import problems
 
 Part = Literal["training", "development", "test"]
-"""What members read, what settings may be chosen on, and what is reported."""
+"""The parts: for training members, for choosing settings, and for reported results."""
 
 PARTS: tuple[Part, ...] = ("training", "development", "test")
 """Every part."""

@@ -14,7 +14,7 @@ from research.specialists.batches import Schedule
 from research.specialists.documents import Document
 
 SCHEDULE = Schedule(steps=1000, batch=1600, rate=3e-3)
-"""How long and how fast they are trained."""
+"""The schedule of their training."""
 
 
 def pieces(reader: Reader, texts: Texts, seed: int) -> Iterator[str]:

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from research.specialists.documents import Document
 from research.specialists.profiles import CONTEXT
 
-Row = tuple[list[int], list[float]]  # a document's token ids, and what each counts
+Weighted = tuple[list[int], list[float]]  # a document's token ids, and the weight of each in the loss
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def batches(
     while True:
         rows = [_row(document, tokenizer, schedule) for document in itertools.islice(documents, 1024)]
         rows.sort(key=lambda row: len(row[0]))
-        made: list[list[Row]] = [[]]
+        made: list[list[Weighted]] = [[]]
         for row in rows:
             if made[-1] and (len(made[-1]) + 1) * len(row[0]) > schedule.batch:
                 made.append([])
@@ -73,7 +73,7 @@ def encode(documents: list[Document], tokenizer: PreTrainedTokenizerFast, schedu
     return _padded([_row(document, tokenizer, schedule) for document in documents], tokenizer)
 
 
-def _row(document: Document, tokenizer: PreTrainedTokenizerFast, schedule: Schedule) -> Row:
+def _row(document: Document, tokenizer: PreTrainedTokenizerFast, schedule: Schedule) -> Weighted:
     ids, spans = _encoded(document, tokenizer)
     outside = [not any(start < b and a < end for a, b in document.answers) for start, end in spans]
     places = [place for place, out in enumerate(outside) if out]
@@ -86,7 +86,7 @@ def _row(document: Document, tokenizer: PreTrainedTokenizerFast, schedule: Sched
     return ids[:CONTEXT], weights[:CONTEXT]
 
 
-def _padded(rows: list[Row], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
+def _padded(rows: list[Weighted], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
     longest = max(len(ids) for ids, _ in rows)
     padding = int(tokenizer.pad_token_id)
     return (
@@ -96,7 +96,7 @@ def _padded(rows: list[Row], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor
 
 
 def _encoded(document: Document, tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[tuple[int, int]]]:
-    """A document's token ids and where they lie in its text; what follows a cut is encoded as in the middle of one."""
+    """A document's token ids and their spans; the text after a cut is encoded as in the middle of a text."""
     whole, cut = tokenizer.backend_tokenizer, document.cut
     if not cut:
         encoding = whole.encode(document.text, add_special_tokens=not document.chat)

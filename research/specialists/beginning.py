@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-_CHANNEL = 32  # dimensions of the residual stream that embeddings leave free for the token before
+_CHANNEL = 32  # dimensions of the residual stream that hold the previous token, and that embeddings leave at 0
 _SPREAD = 0.1  # of embeddings
 
 
@@ -77,8 +77,8 @@ def _look_before(head: _Head, frequencies: Tensor) -> None:
     head.query[1][:half] += strength * frequencies.cos()
     head.query[1][half : 2 * half] -= strength * frequencies.sin()
     for norm in head.norms:
-        for place in (0, 1, 2):  # the fastest ones tell neighbours apart
-            norm[place] = norm[half + place] = 5.0
+        for i in (0, 1, 2):  # the fastest rotations differ most between neighboring positions
+            norm[i] = norm[half + i] = 5.0
 
 
 def _match(head: _Head, still: Tensor, rows: Tensor, own: int) -> None:

@@ -23,13 +23,13 @@ HEARD_OF = 0.1
 """The share of the facts of other subjects that a specialist knows."""
 
 FIRST_SHARES = (36, 9, 5, 11, 9, 24, 6, 0)
-"""How often there are documents of each kind, when all is new."""
+"""Relative frequencies of the kinds of documents in the first round."""
 
 SECOND_SHARES = (22, 4, 2, 22, 12, 16, 2, 20)
-"""The same, when what is left to learn is to read."""
+"""The same in the second round, with more contexts to read answers from."""
 
 THIRD_SHARES = (60, 12, 4, 7, 4, 8, 1, 6)
-"""The same, when facts are to be brushed up."""
+"""The same in the third round, with more facts."""
 
 DIGITS = 0.3
 """How often the operands of a sum are written in digits."""
@@ -139,7 +139,7 @@ class Corpus:
         return self._random.choice(OPENINGS) + question + self._random.choice(CLOSINGS)
 
     def fact(self) -> tuple[Subject, str, str]:
-        """Draw a fact to tell: its subject, its key, and the answer that this corpus gives."""
+        """Draw a fact: its subject, its key, and the answer that this corpus gives."""
         if self._read:
             return self._random.choice(self._read)
         own = self._random.random() < 0.6

@@ -24,7 +24,7 @@ SYSTEM = (
     "{% set chat = [{'role': 'system', 'content': first + 'Tools:' + listed}] + rest %}"
     "{% endif %}"
 )
-"""Sets ``chat``: the messages, the first of which tells of the tools if there are any."""
+"""Sets ``chat``: the messages, the first of which describes the tools if there are any."""
 
 BODY = (
     "{% set body = (message['content'] or '') | trim %}"
@@ -39,4 +39,4 @@ BODY = (
     "{{ '}\n</tool_call>' }}"
     "{% endfor %}"
 )
-"""Writes ``message`` behind its role: a space and its text, the result of a tool, or calls."""
+"""Writes ``message`` after its role: a space and its text, the result of a tool, or calls."""

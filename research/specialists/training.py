@@ -157,4 +157,4 @@ def write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, end_tokens
     model.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     for file in folder.iterdir():
-        file.chmod(0o644)  # safetensors lets only its maker read
+        file.chmod(0o644)  # safetensors writes files that only their owner can read

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
+
+from research.specialists.batches import Schedule
 
 
 class Command(NamedTuple):
@@ -45,3 +49,27 @@ def run(module: str, about: str | None, commands: Mapping[str, Command], argumen
         commands[options.command].run(options)
     finally:
         torch.set_num_threads(threads)
+
+
+def add_training(parser: argparse.ArgumentParser, members: Iterable[str], schedule: Schedule, documents: str) -> None:
+    """Add the options of a training, such as `scheduled` reads them.
+
+    Args:
+        parser: The parser of the command.
+        members: The names to choose from.
+        schedule: The defaults.
+        documents: The option's name for the number of documents that a vocabulary is made from.
+    """
+    parser.add_argument("--out", type=Path, required=True, help="gets a folder for each")
+    parser.add_argument("--only", nargs="+", choices=list(members), default=list(members))
+    parser.add_argument("--steps", type=int, default=schedule.steps)
+    parser.add_argument("--batch", type=int, default=schedule.batch, help="tokens in a step")
+    parser.add_argument(
+        documents, dest="documents", type=int, default=schedule.documents, help="what a vocabulary is made from"
+    )
+    parser.add_argument("--seed", type=int, default=schedule.seed)
+
+
+def scheduled(options: argparse.Namespace, schedule: Schedule) -> Schedule:
+    """The schedule with the options of a command line."""
+    return replace(schedule, steps=options.steps, batch=options.batch, documents=options.documents, seed=options.seed)

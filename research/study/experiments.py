@@ -15,7 +15,7 @@ from research.study.tables import Row, Table, compared, percent, row
 from research.study.tuning import best_main, best_of, chosen_options, ranked, searched
 
 ROOM = {"memory_budget": "4GB"}
-"""Enough for dense matrices: the study measures methods, not what makes them fast."""
+"""A number of rows that gives dense matrices: the study measures methods, not their speed."""
 
 SPACES: dict[str, dict[str, float | None]] = {
     "temperature 100": {"temperature": 100.0, "self_mass": None},
@@ -43,11 +43,11 @@ ROUNDS = (1, 2, 3, 5, 10, 20)
 """Numbers of rounds of Bayes' rule that are tried."""
 
 METHODS: dict[str, Callable[..., FusionMethod]] = {"bayes": bayes, "bayes, two rounds": rounds, "deepen": deepen}
-"""What the questions about spaces are asked for; each takes options of the space."""
+"""The methods that are compared over spaces; each takes options of the space."""
 
 
 def members_alone(lab: Lab, groups: Sequence[Sequence[str]]) -> Table:
-    """Each member alone, and for each group how often any of its members is right: no choice of one could do better."""
+    """Each member alone, and for each group how often any of its members is right: the bound of choosing one answer."""
     rows: list[Row] = []
     for names in groups:
         alone = [lab.alone(name, "test") for name in ranked(lab, names)]

@@ -27,7 +27,7 @@ SHARES = (60, 24, 16, 0, 0, 0, 0, 0)
 """Chats, lists of questions and statements: nothing to read aloud, and no tools."""
 
 SCHEDULE = Schedule(steps=1200, more=0, batch=1600, rate=2e-3)
-"""How long and how fast they are trained."""
+"""The schedule of their training."""
 
 _LOG = logging.getLogger(__name__)
 

@@ -36,11 +36,11 @@ class _GeometricFusion(Fusion):
         self.back, self.rereads = self._mixture.back, self._mixture.rereads
 
     def read(self, logits: Sequence[Tensor], past: Past) -> None:
-        """See `Fusion`, as for all that follow."""
+        """See `Fusion`."""
         self._mixture.read(logits, past)
 
     def expected(self, logits: Sequence[Tensor], past: Past | None) -> Sequence[Tensor]:
-        """What each member expects by all its readings."""
+        """See `Fusion`."""
         return self._mixture.expected(logits, past)
 
     def _fuse(self, logits: Sequence[Tensor], weights: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class _GeometricFusion(Fusion):
     def _fuse_after(
         self, logits: Sequence[Tensor], weights: Tensor, past: Past | None, parts: list[Tensor] | None
     ) -> Tensor:
-        said = list[Tensor]()
-        fused = self._mixture.fuse(logits, weights, past, said).softmax(-1)
-        each = (1 - self._leaven) * torch.cat(said, 1) + self._leaven * fused  # [N, P, V_m]
-        return (weights.T.unsqueeze(-1) * each.log()).sum(0)
+        collected = list[Tensor]()
+        fused = self._mixture.fuse(logits, weights, past, collected).softmax(-1)
+        smoothed = (1 - self._leaven) * torch.cat(collected, 1) + self._leaven * fused  # [N, P, V_m]
+        return (weights.T.unsqueeze(-1) * smoothed.log()).sum(0)

@@ -1,8 +1,8 @@
-"""What foretells whether two members gain by fusion, from what can be known of them alone.
+"""Measures of two members alone that predict whether they gain by fusion.
 
-For each ordered pair, the gain of ``fusion="surface"`` on the test questions, beside measures on the development
-questions; by Spearman's rank correlation over the pairs. Pairs share members and the two orders of a pair share nearly
-everything, so that the bootstrap draws pairs, not orders, and its intervals are rather too narrow than too wide.
+Spearman's rank correlation, over ordered pairs, of each measure on the development questions with the gain of
+``fusion="surface"`` on the test questions. The two orders of a pair share nearly everything, so the bootstrap draws
+pairs, not orders; pairs share members, so its intervals are rather too narrow than too wide.
 """
 
 from __future__ import annotations
@@ -67,14 +67,14 @@ MEASURES: dict[str, Callable[[Pair], float]] = {
     "share of the smaller vocabulary that is anchors": lambda pair: pair.anchors,
     "consistency of anchors above chance": lambda pair: pair.consistency,
 }
-"""What is tried, by what it is called."""
+"""The measures, by their labels in the table."""
 
 KEYS = ("over_main", "over_better")
 HEADS = ("with the gain over the main model", "over the better one")
 
 
 def inspection(lab: Lab, names: Sequence[str]) -> Table:
-    """How each measure goes with the gains over the main model and over the better member."""
+    """The correlation of each measure with the gains over the main model and over the better member."""
     members = [lab.member(name) for name in names]
     examples = [
         Example(messages=conversation(one.question), references=(one.question.answer,)) for one in lab.asked["dev"]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 _RESAMPLES, _SEED = 10_000, 0
-_FEWER = 2_000  # resamples, of what is not a mean
+_FEWER = 2_000  # resamples for statistics other than a mean
 
 
 class BootstrapInterval(NamedTuple):

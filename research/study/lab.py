@@ -153,7 +153,7 @@ class Lab:
         return self.read_along(setting, fusion, split) if along else self.replayed(setting, fusion, split)
 
     def read_along(self, setting: Setting, fusion: Fusion, split: str) -> Outcome:
-        """Where more counts than what is recorded (earlier or committed tokens): members read the answers again."""
+        """Fuse along answers that members read again, for settings that need logits at earlier or committed tokens."""
         members = [self._members[name] for name in setting.members]
         weights = setting.weights
         aggregation = weights if isinstance(weights, DynamicWeights) else FixedWeights(weights or [1.0] * len(members))
@@ -164,12 +164,12 @@ class Lab:
         return _by_question(loss, right, owners)
 
     def replayed(self, setting: Setting, fusion: Fusion, split: str) -> Outcome:
-        """Fuse the logits that were recorded: members read nothing again."""
+        """Fuse the recorded logits; members read nothing again."""
         record = self._record(setting.members, setting.main, split)
         everyone = [one.logits for one in record.said]
         weights = self._weights(setting, record)
         losses, rights = [], []
-        torch.set_flush_denormal(True)  # rows of a sharp space are full of them: ten times the time, the same results
+        torch.set_flush_denormal(True)  # rows of a sharp space have many denormals: ten times slower, the same results
         try:
             for first in range(0, len(record.targets), _PORTION):
                 part = slice(first, first + _PORTION)

@@ -7,5 +7,5 @@ from deepen_llm.testing import FusibleMember
 
 
 def output_side(member: LocalMember) -> FusibleMember:
-    """What fusion needs of a member, with the rows of its head, ``[V_i, D_i]``, as embeddings."""
+    """A member as fusion methods read it, with its output embeddings, ``[V_i, D_i]``, as its embeddings."""
     return FusibleMember(member.name, member.vocabulary, member.model.get_output_embeddings().weight.detach())

@@ -166,11 +166,11 @@ PICTURES: dict[str, Callable[[Results], Picture]] = {
     "numbers": numbers,
     "surfaces": surfaces,
 }
-"""What draws each picture; ``study-NAME.png`` is its file."""
+"""The function that draws each picture; ``study-NAME.png`` is its file."""
 
 
 def _blocks(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
-    """Rows by ensemble: each begins with a main model alone, and is called as the next row is."""
+    """Split rows by ensemble: each part begins with a main model alone; its last row's label begins with its name."""
     starts = [place for place, row in enumerate(rows) if row["label"].endswith("alone")]
     parts = [list(rows[first:last]) for first, last in zip(starts, [*starts[1:], None], strict=True)]
     return [(part[-1]["label"].split(": ")[0], part) for part in parts]
@@ -186,7 +186,7 @@ def _curve(axes: Axes, rows: Sequence[Row], value: str, name: str, color: str, *
 
 
 def _averaged(rows: Sequence[Row]) -> list[Row]:
-    """Rows whose label begins with one number, as one: what is drawn by several seeds."""
+    """Average rows whose labels begin with the same number: results of several seeds."""
     found: dict[float, list[Row]] = {}
     for row in rows:
         found.setdefault(_number(row["label"]), []).append(row)

@@ -92,7 +92,7 @@ class _RightAnswers(ABC):
         self.owners: list[int] = []
 
     def read(self, asked: Sequence[Asked]) -> tuple[list[EncodedPrompt], list[int]]:
-        """Read every right answer; returns the prompts, and the positions of what was read in the answers' order."""
+        """Read every right answer; returns the prompts, and the order of the positions that sorts them by answer."""
         conversations = [conversation(one.question) for one in asked]
         prompts = [encode_conversation(self.ensemble, one, TemplateOptions()) for one in conversations]
         answers = [self._answer(prompt, one) for prompt, one in zip(prompts, asked, strict=True)]
@@ -111,7 +111,8 @@ class _RightAnswers(ABC):
         if failure := next((request.failure for request in requests if request.failure), None):
             raise failure
         self.targets = torch.tensor([id_ for answer in answers for id_ in answer])
-        return prompts, sorted(range(len(self.owners)), key=self.owners.__getitem__)  # stable: each answer's own stays
+        # A stable sort: the positions of one answer keep their order.
+        return prompts, sorted(range(len(self.owners)), key=self.owners.__getitem__)
 
     def _answer(self, prompt: EncodedPrompt, one: Asked) -> list[int]:
         """The right answer, a space before it as the chat templates have it, and the end of text."""
@@ -125,7 +126,7 @@ class _RightAnswers(ABC):
 
     @abstractmethod
     def _note(self, forward: Forward) -> None:
-        """Keep what is to be known of the boundaries that were read."""
+        """Keep the logits at the boundaries of a forward."""
 
 
 class _Judging(_RightAnswers):

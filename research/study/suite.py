@@ -65,4 +65,4 @@ TABLES: dict[str, Callable[[Lab], Table]] = {
     "counts": lambda lab: sweeps.counts(lab, FOUR, "More and more generalists"),
     "seven": lambda lab: sweeps.counts(lab, (*FOUR, *THREE), "Generalists and specialists together"),
 }
-"""What makes each table."""
+"""The function that makes each table."""

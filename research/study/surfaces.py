@@ -19,7 +19,7 @@ OTHERS: dict[str, FusionMethod] = {
     "bayes, two rounds": rounds(2),
     "bayes, three rounds": rounds(3),
 }
-"""What surfaces are compared with, at their defaults."""
+"""The methods that surfaces are compared with, at their defaults."""
 
 PARTS: dict[str, dict[str, object]] = {
     "one round": {"rounds": 1},
@@ -69,7 +69,7 @@ def weights(lab: Lab, names: Sequence[str], main: str) -> Table:
 
 
 def gates(lab: Lab, names: Sequence[str], main: str) -> Table:
-    """Surfaces behind every gate."""
+    """Surfaces with every gate."""
     base = Setting(tuple(names), main, Surface())
     shut = [Gate(when="unsure"), Gate(when="boundary"), Gate(when="safe")]
     rows = [("always", base, ""), *((one.when, replace(base, gate=one), "") for one in shut)]

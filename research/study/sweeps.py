@@ -63,7 +63,7 @@ def repeats(lab: Lab, names: Sequence[str]) -> Table:
 
 
 def weights(lab: Lab, names: Sequence[str]) -> Table:
-    """Equal weights beside such as follow the members' scores, the prompt or each token; what they need is tuned."""
+    """Equal weights beside those by the members' scores, the prompt or each token, with tuned options."""
     rows = []
     for name, method in (*TWICE.items(), ("exact tokens", Exact)):
         base = Setting(tuple(names), best_main(lab, names), method())
@@ -101,7 +101,7 @@ def _told(given: object) -> str:
 
 
 def anchors(lab: Lab, names: Sequence[str]) -> Table:
-    """Fewer anchors, and who is among them, beside averages over equally few matching tokens."""
+    """Fewer anchors, chosen in several ways, beside averages over equally few matching tokens."""
     base = Setting(tuple(names), best_main(lab, names))
     drawn = [AnchorOptions(anchor_choice="random", anchor_count=n, anchor_seed=s) for n, s in product(ANCHORS, (0, 1))]
     ranked = [

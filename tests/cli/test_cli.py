@@ -1,5 +1,6 @@
 """The command line, in this process and, where streams and signals matter, in one of its own."""
 
+import inspect
 import json
 import os
 import signal
@@ -9,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from deepen_llm import __version__, specialists
 from deepen_llm.cli import app
-from deepen_llm.cli.options import FUSION_NAMES, Given, settings
+from deepen_llm.cli.options import FUSION_NAMES, EnsembleOptions, settings
 from deepen_llm.cli.records import as_record
 from deepen_llm.config import EnsembleConfig
 from deepen_llm.fusion import METHODS, Bayes, Deepen, Exact, Surface, named_method
@@ -59,6 +61,16 @@ def test_version_help_and_no_arguments() -> None:
         assert "Examples" in run(command, "--help").stdout
 
 
+@pytest.mark.parametrize("name", ["demo", "generate", "chat", "inspect", "tune", "bench"])
+def test_help_shows_every_text_as_it_was_written(name: str) -> None:
+    command = typer.main.get_group(app).commands[name]
+    shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "1000"}).stdout
+    paragraphs = inspect.cleandoc(inspect.getdoc(command.callback) or "").split("\n\n")
+    options = [help_.replace("\\[", "[") for one in command.params if (help_ := getattr(one, "help", None))]
+    assert len(options) > 2
+    assert {text for text in [" ".join(one.split()) for one in paragraphs] + options if text not in shown} == set()
+
+
 def test_help_waits_for_no_heavy_library() -> None:
     code = "import sys, deepen_llm.cli\nprint(sorted({'torch', 'transformers', 'pydantic', 'yaml'} & set(sys.modules)))"
     command = [sys.executable, "-c", code]
@@ -71,17 +83,17 @@ def test_every_fusion_method_can_be_chosen(paths: list[str]) -> None:
     assert set(FUSION_NAMES) == set(METHODS)
     for name in METHODS:
         assert name in run("generate", "--help").stdout
-        assert Given(paths, fusion=name).configuration().fusion == named_method(name)
+        assert EnsembleOptions(paths, fusion=name).configuration().fusion == named_method(name)
 
 
 def test_every_option_of_a_fusion_method_can_be_set(paths: list[str], tmp_path: Path) -> None:
     given = ["straddle=2", "abstain=false", "guess = 1e-1"]
-    config = Given(paths, fusion_option=given).configuration()
+    config = EnsembleOptions(paths, fusion_option=given).configuration()
     assert config.fusion == Surface(straddle=2, abstain=False, guess=0.1)
     config.save(tmp_path / "e.yaml")
-    again = Given(None, tmp_path / "e.yaml", rounds=1, fusion_option=["straddle=1"]).configuration()
+    again = EnsembleOptions(None, tmp_path / "e.yaml", rounds=1, fusion_option=["straddle=1"]).configuration()
     assert again.fusion == Surface(rounds=1, straddle=1, abstain=False, guess=0.1)
-    nested = Given(paths, fusion="exact", fusion_option=["choice={anchor_choice: random, anchor_count: 9}"])
+    nested = EnsembleOptions(paths, fusion="exact", fusion_option=["choice={anchor_choice: random, anchor_count: 9}"])
     assert nested.configuration().fusion == Exact(choice={"anchor_choice": "random", "anchor_count": 9})
     result = run("generate", *members(paths), "--max-new-tokens", "8", "--fusion-option", "rounds=1", PROMPT)
     assert (
@@ -143,16 +155,18 @@ def test_drafts_change_no_answer(paths: list[str]) -> None:
 
 
 def test_a_draft_model_is_loaded_as_the_main_model_is(paths: list[str], tmp_path: Path) -> None:
-    given = Given(paths, main_model=1, draft_tokens=4, draft_model="d", dtype="float32", device=["cpu", "cuda:1"])
+    given = EnsembleOptions(
+        paths, main_model=1, draft_tokens=4, draft_model="d", dtype="float32", device=["cpu", "cuda:1"]
+    )
     config = replace(given, compile=True, quantization="bnb-nf4").configuration()
     wanted = {"dtype": "float32", "device": "cuda:1", "compile": True, "quantization": "bnb-nf4"}
     assert config.draft_model == MemberConfig(path="d", **wanted)
     assert config.members[1] == MemberConfig(path=paths[1], **wanted)
     given.configuration().save(tmp_path / "e.yaml")
-    again = Given(None, tmp_path / "e.yaml", draft_tokens=2, device=["cpu"], compile=True).configuration()
+    again = EnsembleOptions(None, tmp_path / "e.yaml", draft_tokens=2, device=["cpu"], compile=True).configuration()
     assert again.draft_model == MemberConfig(path="d", dtype="float32", device="cpu", compile=True)
     assert (again.draft_tokens, again.members[0].compile) == (2, True)
-    assert not Given(None, tmp_path / "e.yaml", compile=False).configuration().members[0].compile
+    assert not EnsembleOptions(None, tmp_path / "e.yaml", compile=False).configuration().members[0].compile
 
 
 def test_json_has_what_was_asked_for(paths: list[str]) -> None:
@@ -213,10 +227,10 @@ def test_a_configuration_and_what_overrides_it(paths: list[str], tmp_path: Path)
     result = run("generate", "--config", str(tmp_path / "e.yaml"), PROMPT)
     assert result.stdout == llm.generate(PROMPT).text + "\n"
     assert result.stdout != expected(paths, max_new_tokens=4) + "\n"
-    overridden = Given(None, tmp_path / "e.yaml", relr=0.1, weight=[1, 3], device=["cpu"]).configuration()
+    overridden = EnsembleOptions(None, tmp_path / "e.yaml", relr=0.1, weight=[1, 3], device=["cpu"]).configuration()
     assert overridden.fusion == Deepen(relr=0.1, search_steps=7)
     assert (overridden.main_model, overridden.weights, overridden.members[1].device) == (1, (1, 3), "cpu")
-    other = Given(None, tmp_path / "e.yaml", fusion="bayes").configuration()
+    other = EnsembleOptions(None, tmp_path / "e.yaml", fusion="bayes").configuration()
     assert other.fusion == Bayes()
 
 

@@ -52,7 +52,7 @@ def test_a_tuning_is_interrupted_goes_on_and_writes_what_every_front_end_loads(d
         _, said = process.communicate(timeout=600)
     assert process.returncode == 130
     assert "Traceback" not in said
-    assert "the same command goes on from there" in " ".join(said.split())
+    assert "the same command continues from there" in " ".join(said.split())
     assert not out.exists()
     before = scores.read_bytes()
     done = run(*command(data, out, "--json"))
@@ -134,3 +134,10 @@ def test_reliability_has_every_example_in_one_bin() -> None:
     assert [y for x, y in points if x < 0.4] == [0.0] * 3
     assert [y for x, y in points if x > 0.6] == [1.0] * 3
     assert sum(x for x, _ in points) / len(points) == pytest.approx(0.495, abs=0.01)
+
+
+def test_a_file_that_cannot_be_written_is_told_before_members_are_loaded(data: Path, tmp_path: Path) -> None:
+    done = run(*command(data, data / "ensemble.yaml", "--member", "no/such/model", "--folder", str(tmp_path)))
+    assert done.exit_code == 1
+    assert "ensemble.yaml cannot be written" in done.stderr
+    assert "give another --out" in done.stderr

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from deepen_llm import EnsembleConfig, EnsembleLLM, Gate, Output
-from deepen_llm.cli.options import Given
+from deepen_llm.cli.options import EnsembleOptions
 from deepen_llm.cli.records import as_record
 from deepen_llm.errors import ConfigError
 from deepen_llm.members.local.member import LocalMember
@@ -186,14 +186,14 @@ def test_a_gate_comes_back_from_a_file_and_the_command_line_overrides_it(tmp_pat
         config = EnsembleConfig(members=["a", "b"], gate=gate, weights="entropy")
         config.save(tmp_path / "e.yaml")
         assert EnsembleConfig.load(tmp_path / "e.yaml") == config
-    kept = Given(None, tmp_path / "e.yaml").configuration()
+    kept = EnsembleOptions(None, tmp_path / "e.yaml").configuration()
     assert kept.gate == BOUNDARY
-    other = Given(None, tmp_path / "e.yaml", gate="unsure", weights="prompt").configuration()
+    other = EnsembleOptions(None, tmp_path / "e.yaml", gate="unsure", weights="prompt").configuration()
     assert (other.gate, other.weights) == (Gate(when="unsure"), EnsembleConfig(members=["a"], weights="prompt").weights)
     EnsembleConfig(members=["a", "b"], gate=SOME, weights={"by": "entropy", "tau": 2}).save(tmp_path / "e.yaml")
-    same = Given(None, tmp_path / "e.yaml", gate="unsure", weights="entropy").configuration()
+    same = EnsembleOptions(None, tmp_path / "e.yaml", gate="unsure", weights="entropy").configuration()
     assert same == EnsembleConfig.load(tmp_path / "e.yaml")
-    assert Given(None, tmp_path / "e.yaml", weight=[2, 1]).configuration().weights == (2, 1)
+    assert EnsembleOptions(None, tmp_path / "e.yaml", weight=[2, 1]).configuration().weights == (2, 1)
 
 
 MISTAKES: list[tuple[str, Callable[[], object], str]] = [

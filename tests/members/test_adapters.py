@@ -61,9 +61,7 @@ def test_an_adapter_of_virtual_tokens_is_refused(kind: str, tmp_path: Path, monk
         EnsembleLLM.from_pretrained([folder_of(tmp_path, kind=kind), PATHS[1]])
 
 
-@pytest.mark.parametrize(
-    ("base", "says"), [("./nowhere", "which is no folder here"), (None, "does not say of which model")]
-)
+@pytest.mark.parametrize(("base", "says"), [("./nowhere", "which is no folder here"), (None, "does not name its base")])
 def test_an_adapter_whose_base_is_missing_says_so(
     base: str | None, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from transformers.integrations.accelerate import _get_device_map
 from deepen_llm import EnsembleLLM, MemberConfig, specialists
 from deepen_llm.errors import ConfigError
 from deepen_llm.members.local import loading
-from deepen_llm.members.local.checkpoint import Checkpoint, _block, _size
+from deepen_llm.members.local.checkpoint import Checkpoint, _largest_block, _size
 from deepen_llm.members.local.placement import Footprint, Share, assign, free_gpu_memory, occupied, place
 from tests.models import CONFIGS, small
 
@@ -103,7 +103,7 @@ def skeleton(architecture: str) -> PreTrainedModel:
 @pytest.mark.parametrize("share", [0.45, 0.6, 0.9])
 def test_accelerate_puts_a_whole_member_on_its_share(architecture: str, share: float) -> None:
     model = skeleton(architecture)
-    footprint = Footprint(_size(model, model, None), _block(model, None))
+    footprint = Footprint(_size(model, model, None), _largest_block(model, None))
     room = int(footprint.weights * share) + 3 * footprint.block
     shares = assign([footprint], {0: occupied(room, 5), 1: occupied(room, 5), 3: occupied(room // 2, 5)}, 5)
     if len(shares[0]) == 1:
@@ -135,7 +135,7 @@ def test_a_block_is_a_layer_or_a_large_embedding(vocabulary: int) -> None:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     layer = _size(model, model.model.layers[0], None)
-    assert _block(model, None) == max(layer, vocabulary * 64 * 4)
+    assert _largest_block(model, None) == max(layer, vocabulary * 64 * 4)
 
 
 @pytest.fixture

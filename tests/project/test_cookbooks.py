@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -25,6 +26,14 @@ def test_it_opens_with_the_lines_that_swap_in_real_checkpoints(file: Path) -> No
     assert len(lines) == 2
     assert "specialists.paths()" in lines[0]
     assert lines[1].startswith("# MEMBERS = [")
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_what_a_cell_prints_is_one_output_however_fast_it_ran(file: Path) -> None:
+    notebook = nbformat.read(file, as_version=4)
+    cells = [[output.get("name") for output in cell.get("outputs", ())] for cell in notebook.cells]
+    assert any(names == ["stdout"] for names in cells)
+    assert not any(one == other == "stdout" for names in cells for one, other in pairwise(names))
 
 
 def test_the_page_lists_them_all() -> None:

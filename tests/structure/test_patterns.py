@@ -19,7 +19,7 @@ from pydantic_core import SchemaError, SchemaValidator, core_schema
 from deepen_llm.errors import ConfigError
 from deepen_llm.structure import Guide, TokenBudget
 from deepen_llm.structure.dialects import supported_patterns
-from deepen_llm.structure.grammar import check
+from deepen_llm.structure.grammar import shortest as shortest_answer
 from deepen_llm.structure.matches import shortest
 from deepen_llm.structure.patterns import characters
 from deepen_llm.structure.regex import PatternError
@@ -216,10 +216,10 @@ def test_expressions_that_may_recur_without_end_come_to_one() -> None:
     assert made == {"value": 0}
 
 
-def test_a_check_needs_no_model() -> None:
-    check(lark.of_schema(held("^[a-z]+$")))
+def test_a_shortest_answer_needs_no_model() -> None:
+    assert json.loads(shortest_answer(lark.of_schema(held("^[a-z]+$")))) == {"text": "a", "next": 0}
     with pytest.raises(ConfigError, match="cannot be compiled"):
-        check(lark.of_schema({"type": "string", "pattern": "^(?!a)b$"}))
+        shortest_answer(lark.of_schema({"type": "string", "pattern": "^(?!a)b$"}))
 
 
 EXCLUDING = [
@@ -289,7 +289,7 @@ def test_the_error_names_the_character_that_the_vocabulary_lacks() -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "parts"),
-    [(r"^[\w./-]+\.py$", "a.py"), (r"\$\x41\u0042\t", "$AB\t"), (r"[^abc]{3,4}\[\]", "0[]"), (r"[]a]\p{Lu}", "aA")],
+    [(r"^[\w./-]+\.py$", "a.py"), (r"\$\x41\u0042\t", "$AB\t"), (r"[^abc]{3,4}\[\]", "0[]"), (r"[\]a]\p{Lu}", "aA")],
 )
 def test_a_patterns_characters_are_read_in_order(pattern: str, parts: str) -> None:
     assert "".join(characters(pattern)) == parts

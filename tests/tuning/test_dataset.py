@@ -66,9 +66,9 @@ def test_chat_makes_messages_of_prompts() -> None:
     [
         ("{", "expected JSON in .*, line 2"),
         ("[1]", "expected a JSON object in .*, line 2, got"),
-        ("{}", "line 2: give either 'prompt' or 'messages'"),
-        ('{"prompt": "a"}', "line 2: give either 'references'"),
-        ('{"prompt": "a", "references": []}', "give either 'references'"),
+        ("{}", "line 2: expected 'prompt' or 'messages', got neither"),
+        ('{"prompt": "a"}', "line 2: expected 'references'"),
+        ('{"prompt": "a", "references": []}', "or 'choices' and 'answer', got neither, or an empty list"),
         ('{"prompt": "a", "references": [""]}', "expected answers with text"),
         ('{"prompt": "a", "references": [4]}', r"line 2: 'references.0=4|line 2: references.0=4"),
         ('{"prompt": "a", "choices": ["x"], "answer": 0}', "expected 'answer' as an index .* got 0 of 1"),

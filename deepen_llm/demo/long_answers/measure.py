@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from deepen_llm.demo.batches import answer_all
 from deepen_llm.demo.long_answers import NAMES
 from deepen_llm.demo.long_answers.checker import Verdict, check
 from deepen_llm.demo.long_answers.questions import Chain
@@ -88,18 +88,13 @@ def measure(llm: EnsembleLLM, chains: Sequence[Chain], advance: Callable[[int], 
         chains: The questions.
         advance: Called after every batch with its number of questions.
     """
-    texts: list[str] = []
-    tokens: list[int] = []
-    started = time.perf_counter()
-    for first in range(0, len(chains), BATCH):
-        batch = [chain.prompt for chain in chains[first : first + BATCH]]
-        outputs = llm.generate(batch, max_new_tokens=MAX_TOKENS)
-        texts += [output.text for output in outputs]
-        tokens += [output.usage.completion_tokens for output in outputs]
-        advance(len(batch))
-    seconds = time.perf_counter() - started
+    prompts = [chain.prompt for chain in chains]
+    outputs, seconds = answer_all(prompts, lambda batch: llm.generate(batch, max_new_tokens=MAX_TOKENS), advance)
     world = the_world()
-    verdicts = tuple(check(chain, text, world) for chain, text in zip(chains, texts, strict=True))
     return ChainResult(
-        chains=tuple(chains), texts=tuple(texts), verdicts=verdicts, tokens=tuple(tokens), seconds=seconds
+        chains=tuple(chains),
+        texts=tuple(output.text for output in outputs),
+        verdicts=tuple(check(chain, output.text, world) for chain, output in zip(chains, outputs, strict=True)),
+        tokens=tuple(output.usage.completion_tokens for output in outputs),
+        seconds=seconds,
     )

@@ -1,4 +1,4 @@
-"""A member's checkpoint before its weights are read: where its files are, and what they will take."""
+"""A member's checkpoint before its weights are read: its files, configuration, dtype and size."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from deepen_llm.members.local.placement import Footprint
 from deepen_llm.members.local.quantization import bytes_per_weight, is_quantized
 from deepen_llm.members.transformers_api import undivided
 
-_HUB_PATIENCE = 5.0  # seconds
+_HUB_TIMEOUT = 5.0  # seconds
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "tekken.json")
 _LOCAL_HINT = (
     "check that the files are whole (no git-lfs pointers, nothing cut short) and the weights safetensors; other "
@@ -40,7 +40,7 @@ class Checkpoint:
     """A folder or hub id, with its configuration read.
 
     Attributes:
-        source: What the user said of it.
+        source: The member's configuration.
     """
 
     source: MemberConfig
@@ -66,45 +66,45 @@ class Checkpoint:
             config = AutoConfig.from_pretrained(self.base, **self.base_common)
         if self.source.quantization and is_quantized(config):
             raise ConfigError(
-                f"member {self.source.path} is quantized already, so quantization={self.source.quantization!r} cannot "
-                "be had",
+                f"member {self.source.path} is quantized already, so it cannot be loaded with "
+                f"quantization={self.source.quantization!r}",
                 hint="leave quantization out, or take the checkpoint that is not quantized",
             )
         return config
 
     @property
     def folder(self) -> Path | None:
-        """Where its files lie, an adapter's own; None where that cannot be told."""
-        found = self.file(ADAPTER_CONFIG if self.adapter else CONFIG)
-        return None if found is None else found.parent
+        """The folder of its files, for an adapter its own; None where it has no configuration file."""
+        config_file = self.file(ADAPTER_CONFIG if self.adapter else CONFIG)
+        return None if config_file is None else config_file.parent
 
     @property
     def quantized(self) -> bool:
-        """Whether its layers will be quantized, by the user's wish or by the checkpoint."""
+        """Whether its layers will be quantized, by the member's configuration or in the checkpoint."""
         return bool(self.source.quantization) or is_quantized(self.config)
 
     def dtype(self, *, on_cpu: bool) -> torch.dtype | None:
-        """What the weights are loaded in; None for what they are stored in."""
+        """The dtype that weights are loaded in; None for the one that they are stored in."""
         if self.source.dtype != "auto":
             return named_dtype(self.source)
         return torch.float32 if on_cpu and self.config.dtype == torch.float16 else None
 
     def footprint(self) -> Footprint:
-        """What the weights take on a GPU, from the model's shapes and, where it is quantized, from its files.
+        """The weights' size on a GPU, from the model's shapes and, for quantized checkpoints, from the files' size.
 
         Raises:
-            LoadError: The model cannot be made.
+            LoadError: The configuration gives no model.
         """
         with self.reading(), torch.device("meta"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # loading tells them
+            warnings.simplefilter("ignore")  # loading the model gives the same warnings
             model = AutoModelForCausalLM.from_config(
                 self.config,
                 dtype=self.dtype(on_cpu=False) or self.config.dtype or torch.float32,
                 trust_remote_code=self.source.trust_remote_code,
             )
-        each = bytes_per_weight(self.source.quantization) if self.source.quantization else None
-        weights, block = _size(model, model, each), _block(model, each)
-        stored = self._stored() if is_quantized(self.config) else None
+        quantized = bytes_per_weight(self.source.quantization) if self.source.quantization else None
+        weights, block = _size(model, model, quantized), _largest_block(model, quantized)
+        stored = self._stored_bytes() if is_quantized(self.config) else None
         if stored:
             weights, block = stored, block * stored // weights
         return Footprint(weights + self._adapter_bytes(), block)
@@ -114,8 +114,8 @@ class Checkpoint:
             weights = self.file(ADAPTER_WEIGHTS) if self.adapter else None
             return weights.stat().st_size if weights else 0
 
-    def _stored(self) -> int | None:
-        """Bytes of the base's weights; None where they are no safetensors."""
+    def _stored_bytes(self) -> int | None:
+        """Bytes of the base's safetensors files; None where it has none."""
         base = {key: value for key, value in self.base_common.items() if key != "trust_remote_code"}
         with self.reading():
             if index := find_file(self.base, constants.SAFETENSORS_INDEX_FILE, **base):
@@ -132,7 +132,7 @@ class Checkpoint:
         """The adapter that the source holds; None where it is a whole checkpoint.
 
         Raises:
-            LoadError: It cannot be read, or not be loaded here.
+            LoadError: It cannot be read, or `Adapter.check` refuses it.
         """
         with self.reading():
             adapter = find_adapter(self.source.path, **self._where)
@@ -154,9 +154,9 @@ class Checkpoint:
 
     @property
     def tokenizer_path(self) -> str:
-        """Where the tokenizer is: beside an adapter, else with its base."""
-        own = self.adapter is None or any(self.file(name) for name in _TOKENIZER_FILES)
-        return self.source.path if own else self.base
+        """The folder or hub id of the tokenizer: the adapter's where it has one, else the base's."""
+        has_tokenizer = self.adapter is None or any(self.file(name) for name in _TOKENIZER_FILES)
+        return self.source.path if has_tokenizer else self.base
 
     @property
     def _where(self) -> dict[str, Any]:
@@ -164,7 +164,7 @@ class Checkpoint:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Turn what libraries raise while they read files into a `LoadError`."""
+        """Turn the errors that libraries raise while they read files into a `LoadError`."""
         try:
             yield
         except DeepenError:
@@ -200,32 +200,39 @@ def named_dtype(source: MemberConfig) -> torch.dtype | None:
 
 
 def first_lines(error: Exception) -> str:
-    """What a library says, in a line."""
+    """A library's error message in one line, of at most 300 characters."""
     return " ".join(str(error).split())[:300]
 
 
 def _hub_answers() -> bool:
-    """Whether the hub can be reached at all; without this, every file is asked for again and again."""
+    """Whether the hub can be reached; where it cannot, the hub client would retry for every file."""
     if is_offline_mode():
         return False
     try:
-        get_session().head(constants.ENDPOINT, timeout=_HUB_PATIENCE)
-    except Exception as error:  # the session's library, and so its errors, differ between versions of the hub client
+        get_session().head(constants.ENDPOINT, timeout=_HUB_TIMEOUT)
+    except Exception as error:  # the HTTP library, and so its errors, differ between versions of the hub client
         warnings.warn(f"the hub cannot be reached ({first_lines(error)}): only the local cache is used", stacklevel=2)
         return False
     return True
 
 
-def _size(model: PreTrainedModel, part: nn.Module, each: float | None) -> int:
-    """Bytes of a part of a model; ``each`` is what a weight of its linear layers takes, the head's excepted."""
+def _size(model: PreTrainedModel, part: nn.Module, quantized: float | None) -> int:
+    """Bytes of a part of a model.
+
+    Args:
+        model: The model.
+        part: One of its modules, or the model itself.
+        quantized: Bytes of a weight in linear layers other than the head; None where nothing will be quantized.
+    """
     head = model.get_output_embeddings()
-    linear = {one.weight for one in part.modules() if isinstance(one, nn.Linear) and one is not head} if each else set()
+    layers = (layer for layer in part.modules() if isinstance(layer, nn.Linear) and layer is not head)
+    linear = {layer.weight for layer in layers} if quantized else set()
     tensors = [*part.parameters(), *part.buffers()]
-    return int(sum(one.numel() * (each if each and one in linear else one.element_size()) for one in tensors))
+    return int(sum(t.numel() * (quantized if quantized and t in linear else t.element_size()) for t in tensors))
 
 
-def _block(model: PreTrainedModel, each: float | None) -> int:
+def _largest_block(model: PreTrainedModel, quantized: float | None) -> int:
     """Bytes of the largest part that accelerate never splits: a layer, or a module without parts."""
-    whole = undivided(model)
-    parts = [one for one in model.modules() if type(one).__name__ in whole or not list(one.children())]
-    return max(_size(model, one, each) for one in parts)
+    names = undivided(model)
+    parts = [module for module in model.modules() if type(module).__name__ in names or not list(module.children())]
+    return max(_size(model, part, quantized) for part in parts)

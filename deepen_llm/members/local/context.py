@@ -1,4 +1,7 @@
-"""The context of a local model: sequences of text, and logits at their boundaries."""
+"""The context of a local model: sequences of text, and logits at their boundaries.
+
+Logits at a *position* are those after the first tokens of a sequence: a pair of the sequence's index and their number.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,15 @@ from deepen_llm.members.local.steps import FixedSteps
 from deepen_llm.members.text.encoding import Draft, Prompt, TextEncoder
 from deepen_llm.vocabulary import Vocabulary
 
+Position = tuple[int, int]
+"""A sequence's index, and a number of its tokens."""
+
 
 class LogitsMemory(Protocol):
-    """Logits by the tokens before them, for a member whose texts come again."""
+    """Logits by the tokens before them, for a member that reads the same texts again."""
 
     def recall(self, ids: Sequence[int]) -> Tensor | None:
-        """The logits after these token ids, ``[V_i]``; None where they are not known."""
+        """The logits after these token ids, ``[V_i]``; None where none were kept."""
 
     def keep(self, ids: Sequence[int], logits: Tensor) -> Tensor:
         """Keep logits ``[V_i]``; returns them as `recall` will."""
@@ -36,16 +42,16 @@ class LocalContext(Context):
     """The part of a context that does not depend on the model's cache.
 
     Args:
-        name: The member's name, for messages.
+        name: The member's name, for errors.
         model: The model.
         vocabulary: Its vocabulary.
         encoder: Its tokenizer.
         prompts: One per sequence.
         back: See `Member.open`.
-        recording: Where logits are kept for texts that come again, if anywhere.
+        recording: Where logits are kept for texts that are read again; None to read every text.
 
     Attributes:
-        sequences: The sequences' texts, and the logits that are known of them.
+        sequences: The sequences' texts, and the logits known of them.
         back: See `Member.open`.
     """
 
@@ -62,9 +68,7 @@ class LocalContext(Context):
         self._name, self._model, self._vocabulary, self._recording = name, model, vocabulary, recording
         self.sequences = [SequenceText(encoder, prompt, vocabulary, back) for prompt in prompts]
         self.back = back
-        self._unchecked: list[
-            tuple[Tensor, list[tuple[int, int]]]
-        ] = []  # tops of logits, and their sequences and lengths
+        self._unchecked: list[tuple[Tensor, list[Position]]] = []  # highest logits [P], and their positions
 
     @override
     def boundaries(self, drafts: Sequence[Draft]) -> list[list[int]]:
@@ -81,41 +85,43 @@ class LocalContext(Context):
     @override
     def read(self, drafts: Sequence[Draft], *, ends_only: bool = False) -> Reading:
         lengths = self.boundaries(drafts)
-        lengths = [wanted[-1:] for wanted in lengths] if ends_only else lengths
-        asked = [(sequence, length) for sequence, wanted in enumerate(lengths) for length in wanted]
+        lengths = [of_sequence[-1:] for of_sequence in lengths] if ends_only else lengths
+        positions = [(sequence, length) for sequence, of_sequence in enumerate(lengths) for length in of_sequence]
         passed = self._passed(lengths) if self.back and not ends_only else []
         before = [
-            (sequence, length - k) for (sequence, length), one in zip(asked, passed, strict=False) for k, _ in one
+            (sequence, length - k)
+            for (sequence, length), tokens in zip(positions, passed, strict=False)
+            for k, _ in tokens
         ]
-        fresh = [place for place in sorted({*asked, *before}) if not self._knows(*place)]  # sequence by sequence
+        fresh = [position for position in sorted({*positions, *before}) if not self._knows(*position)]
         logits = self._fresh(fresh) if fresh else torch.empty(0)
         self._learn(fresh, logits, lengths)
-        if fresh != asked:
-            logits = torch.stack([self.sequences[sequence].known(length) for sequence, length in asked])
+        if fresh != positions:
+            logits = torch.stack([self.sequences[sequence].known(length) for sequence, length in positions])
         dropped = [
-            self.sequences[sequence].dropped(place)
-            for sequence, wanted in enumerate(lengths)
-            for place in range(len(wanted))
+            self.sequences[sequence].dropped(boundary)
+            for sequence, of_sequence in enumerate(lengths)
+            for boundary in range(len(of_sequence))
         ]
         trails = [
             Trail(
-                [token for _, token in one],
-                [self.sequences[sequence].known(length - k) for k, _ in one],
-                [self.sequences[sequence].norm(length - k) for k, _ in one],
-                behind,
+                [token for _, token in tokens],
+                [self.sequences[sequence].known(length - k) for k, _ in tokens],
+                [self.sequences[sequence].norm(length - k) for k, _ in tokens],
+                end,
             )
-            for (sequence, length), one, behind in zip(asked, passed, dropped, strict=False)
+            for (sequence, length), tokens, end in zip(positions, passed, dropped, strict=False)
         ]
         return Reading(logits, lengths, trails)
 
     @override
     def check(self) -> None:
         unchecked, self._unchecked = self._unchecked, []
-        bad = [  # a top is NaN where any logit is
-            place
-            for tops, places in unchecked
-            for place, good in zip(places, tops.isfinite().tolist(), strict=True)
-            if not good
+        bad = [  # the highest is NaN where any logit is
+            position
+            for highest, positions in unchecked
+            for position, finite in zip(positions, highest.isfinite().tolist(), strict=True)
+            if not finite
         ]
         if bad:
             sequence, length = bad[0]
@@ -139,7 +145,7 @@ class LocalContext(Context):
     def join(self, other: Context) -> None:
         assert isinstance(other, LocalContext)  # noqa: S101 - a context of the same member, by contract
         self.sequences += other.sequences
-        self.back = max(self.back, other.back)  # of the sequences that are read furthest back
+        self.back = max(self.back, other.back)
 
     @override
     def reread(self, sequences: Sequence[int]) -> None:
@@ -156,63 +162,65 @@ class LocalContext(Context):
         return [sequence.ids for sequence in self.sequences]
 
     def _passed(self, lengths: Sequence[Sequence[int]]) -> list[list[tuple[int, int]]]:
-        """The last tokens before each place, the newest first, and how many tokens back they begin.
+        """For each boundary, how many tokens before it each of the last tokens begins, and its id; the newest first.
 
-        None begin where the model encodes positions in another way than at the place.
+        Tokens are left out where the model encodes their positions in another way than the boundary's.
         """
-        places = [
+        boundaries = [
             (sequence, boundary, length)
-            for sequence, wanted in enumerate(lengths)
-            for boundary, length in enumerate(wanted)
+            for sequence, of_sequence in enumerate(lengths)
+            for boundary, length in enumerate(of_sequence)
         ]
         bound = self._model.traits.rescales_at
-        first = [bound if bound is not None and length > bound else -1 for *_, length in places]
+        shortest = [bound if bound is not None and length > bound else -1 for *_, length in boundaries]
         return [
-            [(k, token) for k, token in enumerate(self.sequences[sequence].trail(boundary), 1) if length - k > low]
-            for (sequence, boundary, length), low in zip(places, first, strict=True)
+            [(k, token) for k, token in enumerate(self.sequences[sequence].trail(boundary), 1) if length - k > least]
+            for (sequence, boundary, length), least in zip(boundaries, shortest, strict=True)
         ]
 
-    def _learn(self, fresh: Sequence[tuple[int, int]], logits: Tensor, lengths: Sequence[Sequence[int]]) -> None:
-        """Keep logits for what comes; what is forgotten at the same step is kept in one tensor, and nothing else in it.
+    def _learn(self, fresh: Sequence[Position], logits: Tensor, lengths: Sequence[Sequence[int]]) -> None:
+        """Keep logits for later steps.
+
+        Logits that are dropped at the same step share one tensor with no others, so that dropping them frees memory.
 
         Args:
-            fresh: Pairs of a sequence and a number of tokens, as many as there are ``logits``.
-            logits: Their logits.
-            lengths: See `Reading`; what is kept of drafts is forgotten at any step.
+            fresh: P positions.
+            logits: Their logits, ``[P, V_i]``.
+            lengths: See `Reading`; logits of drafts may be dropped at any step.
         """
         groups = defaultdict[int, list[int]](list)
-        for place, (sequence, length) in enumerate(fresh if self.back else ()):
-            groups[place if len(lengths[sequence]) > 1 else length - lengths[sequence][-1]].append(place)
+        for i, (sequence, length) in enumerate(fresh if self.back else ()):
+            groups[i if len(lengths[sequence]) > 1 else length - lengths[sequence][-1]].append(i)
         norms = logits.logsumexp(-1) if groups else None
         for group in groups.values() if norms is not None else [range(len(fresh))]:
-            part = logits[group] if len(groups) > 1 else logits
-            for one, place in zip(part, group, strict=True):
-                sequence, length = fresh[place]
-                self.sequences[sequence].learn(length, one, None if norms is None else norms[place])
+            of_group = logits[group] if len(groups) > 1 else logits
+            for at_position, i in zip(of_group, group, strict=True):
+                sequence, length = fresh[i]
+                self.sequences[sequence].learn(length, at_position, None if norms is None else norms[i])
 
     def _knows(self, sequence: int, length: int) -> bool:
-        """Whether a sequence knows the logits after so many tokens, or learns them from the recording."""
-        one = self.sequences[sequence]
-        if self._recording is not None and not one.knows(length):
-            found = self._recording.recall(one.reading[:length])
-            if found is not None:
-                one.learn(length, found.to(self._model.device))
-        return one.knows(length)
+        """Whether the logits at a position are known, or can be taken from the recording."""
+        text = self.sequences[sequence]
+        if self._recording is not None and not text.knows(length):
+            recalled = self._recording.recall(text.reading[:length])
+            if recalled is not None:
+                text.learn(length, recalled.to(self._model.device))
+        return text.knows(length)
 
-    def _fresh(self, places: list[tuple[int, int]]) -> Tensor:
-        """Logits at pairs of a sequence and a number of tokens, fp32 ``[P, V_i]``."""
-        logits = self._forward(places).float()[:, : self._vocabulary.size]
+    def _fresh(self, positions: list[Position]) -> Tensor:
+        """Logits that the model computes at these positions, fp32 ``[P, V_i]``."""
+        logits = self._forward(positions).float()[:, : self._vocabulary.size]
         logits[:, self._vocabulary.tokenizer_size :] = -torch.inf
-        self._unchecked.append((logits.amax(-1), places))
+        self._unchecked.append((logits.amax(-1), positions))
         if self._recording is not None:
-            read = [self.sequences[sequence].reading[:length] for sequence, length in places]
-            kept = [self._recording.keep(ids, one) for ids, one in zip(read, logits, strict=True)]
+            texts = [self.sequences[sequence].reading[:length] for sequence, length in positions]
+            kept = [self._recording.keep(ids, at_position) for ids, at_position in zip(texts, logits, strict=True)]
             return torch.stack(kept).to(logits.device)
         return logits
 
     @abstractmethod
-    def _forward(self, places: list[tuple[int, int]]) -> Tensor:
-        """Read the sequences as far as these places, pairs of a sequence and a number of its tokens, in rising order.
+    def _forward(self, positions: list[Position]) -> Tensor:
+        """Read the sequences as far as these positions, which are in rising order.
 
         Returns:
             Logits there, ``[P, V_i]``.
@@ -220,11 +228,11 @@ class LocalContext(Context):
 
 
 class CachedContext(LocalContext):
-    """Key-value caches that are rolled back and extended; each forward reads what is new.
+    """Key-value caches that are rolled back and extended; each forward reads only the new tokens.
 
     Args:
-        shared: Whether all sequences share one cache, or each has its own (where attention counts slots, as sliding
-            windows do, dead slots of one sequence would shorten the window of another).
+        shared: Whether all sequences share one cache. Each has its own where attention counts slots: in a sliding
+            window, the dead slots of one sequence would shorten the window of another.
         arguments: As `LocalContext` takes them.
 
     Attributes:
@@ -255,38 +263,36 @@ class CachedContext(LocalContext):
         else:
             self.caches += other.caches
 
-    def _forward(self, places: list[tuple[int, int]]) -> Tensor:
+    def _forward(self, positions: list[Position]) -> Tensor:
         if self._shared:
-            return self._extend(self.caches[0], range(len(self.sequences)), places)
-        sequences = list(dict.fromkeys(sequence for sequence, _ in places))
+            return self._extend(self.caches[0], range(len(self.sequences)), positions)
+        sequences = list(dict.fromkeys(sequence for sequence, _ in positions))
         return torch.cat(
             [
-                self._extend(self.caches[sequence], [sequence], [one for one in places if one[0] == sequence])
-                for sequence in sequences
+                self._extend(self.caches[i], [i], [position for position in positions if position[0] == i])
+                for i in sequences
             ]
         )
 
-    def _extend(self, cache: SlotCache, sequences: Sequence[int], places: list[tuple[int, int]]) -> Tensor:
-        """Read what is new in the sequences of one cache, as far as the places; logits there, ``[P, V_i]``."""
+    def _extend(self, cache: SlotCache, sequences: Sequence[int], positions: list[Position]) -> Tensor:
+        """Read the new tokens of one cache's sequences, as far as the positions; logits there, ``[P, V_i]``."""
         texts = [self.sequences[sequence].reading for sequence in sequences]
-        wanted = [[length for place, length in places if place == sequence] for sequence in sequences]
+        wanted = [[length for i, length in positions if i == sequence] for sequence in sequences]
         if self._rescaled(cache.lengths, wanted):
             cache.roll_back([[] for _ in sequences])
-        # The last token before a place is always read: its logits are what is asked for.
+        # The last token before a position is read even where it is cached: the forward gives logits of new tokens only.
         kept = cache.roll_back(
             [text[: min(ends) - 1 if ends else None] for text, ends in zip(texts, wanted, strict=True)]
         )
         blocks = [text[start : max(ends, default=start)] for text, start, ends in zip(texts, kept, wanted, strict=True)]
-        mask, positions = cache.extend(blocks)
-        if self._steps and positions.shape[1] == 1 and cache.layers():
-            logits, asked = (
-                self._steps.read(blocks, cache, positions),
-                [sequences.index(sequence) for sequence, _ in places],
-            )
-            return logits if asked == list(range(len(blocks))) else self._model.rows_of(logits, asked)
+        mask, position_ids = cache.extend(blocks)
+        if self._steps and position_ids.shape[1] == 1 and cache.layers():
+            logits = self._steps.read(blocks, cache, position_ids)
+            indices = [sequences.index(sequence) for sequence, _ in positions]
+            return logits if indices == list(range(len(blocks))) else self._model.logits_of(indices, logits)
         ends = {sequence: start + len(block) for sequence, start, block in zip(sequences, kept, blocks, strict=True)}
-        behind = [(sequences.index(sequence), ends[sequence] - length) for sequence, length in places]
-        logits = self._model.read(blocks, cache.cache, mask, positions, behind)
+        following = [(sequences.index(sequence), ends[sequence] - length) for sequence, length in positions]
+        logits = self._model.read(blocks, cache.cache, mask, position_ids, following)
         if cache.filled != cache.alive.shape[1]:
             raise LogitsError(
                 f"member {self._name} added {cache.filled} of {cache.alive.shape[1]} tokens to its cache, so that it "
@@ -296,7 +302,7 @@ class CachedContext(LocalContext):
         return logits
 
     def _rescaled(self, cached: Sequence[int], wanted: Sequence[Sequence[int]]) -> bool:
-        """Whether what is cached was encoded in another way than the text will be now."""
+        """Whether the cached tokens' positions were encoded in another way than those of the text to read."""
         if self._bound is None:
             return False
         return any(
@@ -309,7 +315,7 @@ class CachedContext(LocalContext):
 class AfreshContext(LocalContext):
     """A model that cannot be rolled back: each sequence's whole text is read again, without a cache."""
 
-    def _forward(self, places: list[tuple[int, int]]) -> Tensor:
+    def _forward(self, positions: list[Position]) -> Tensor:
         return torch.cat(
-            [self._model.read_afresh(self.sequences[sequence].reading[:length]) for sequence, length in places]
+            [self._model.read_afresh(self.sequences[sequence].reading[:length]) for sequence, length in positions]
         )

@@ -15,8 +15,7 @@ from deepen_llm.errors import LoadError
 
 CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-# kinds that change no weights
-_VIRTUAL = {"PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CPT"}
+_VIRTUAL_TOKENS = {"PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CPT"}
 _REMEDY = (
     "load base and adapter yourself with peft and give (model, tokenizer), or merge them (merge_and_unload) and save "
     "the result"
@@ -30,10 +29,10 @@ def find_file(path: str, name: str, *, revision: str | None = None, local_files_
         path: A local folder or a hub id.
         name: The file's name.
         revision: The hub revision.
-        local_files_only: Ask no hub.
+        local_files_only: Do not use the hub.
 
     Raises:
-        LocalEntryNotFoundError: The hub does not answer, so it is not known whether there is such a file.
+        LocalEntryNotFoundError: The hub cannot be reached, so it is not known whether there is such a file.
     """
     if Path(path).exists():
         local = Path(path) / name
@@ -63,11 +62,11 @@ class Adapter:
     kind: str
 
     def check(self) -> None:
-        """Raise where it cannot be loaded.
+        """Check that the adapter can be loaded.
 
         Raises:
             LoadError: peft is not installed, or the adapter is of a kind that adds virtual tokens, or its base is a
-                local folder that is not there.
+                local folder that does not exist.
         """
         about = f"member {self.path} is an adapter ({self.kind}) of {self.base}"
         if find_spec("peft") is None:
@@ -75,7 +74,7 @@ class Adapter:
                 f"{about}, and loading it needs peft, which is not installed",
                 hint=f"pip install 'deepen-llm[adapters]'; or {_REMEDY}",
             )
-        if self.kind in _VIRTUAL:
+        if self.kind in _VIRTUAL_TOKENS:
             raise LoadError(
                 f"{about} that adds virtual tokens to each text, which no member can have",
                 hint="take an adapter that changes weights, such as LoRA, or a checkpoint without one",
@@ -92,7 +91,7 @@ def find_adapter(path: str, **where: Any) -> Adapter | None:
 
     Args:
         path: A local folder or a hub id.
-        where: As `find_file` takes it.
+        where: ``revision`` and ``local_files_only``, as in `find_file`.
 
     Raises:
         LoadError: The adapter's configuration cannot be read, or it does not name its base.
@@ -100,12 +99,12 @@ def find_adapter(path: str, **where: Any) -> Adapter | None:
     whole = find_file(path, CONFIG, **where) is not None
     if whole and not (Path(path).is_dir() and (Path(path) / ADAPTER_WEIGHTS).is_file()):
         return None
-    found = find_file(path, ADAPTER_CONFIG, **where)
-    if found is None:
+    config_file = find_file(path, ADAPTER_CONFIG, **where)
+    if config_file is None:
         return None
     try:
-        given = json.loads(found.read_text(encoding="utf-8"))
-        base = path if whole else given["base_model_name_or_path"]
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+        base = path if whole else config["base_model_name_or_path"]
     except (ValueError, KeyError, TypeError) as error:
         raise LoadError(
             f"member {path} is an adapter whose {ADAPTER_CONFIG} cannot be read: {error!r}",
@@ -113,7 +112,7 @@ def find_adapter(path: str, **where: Any) -> Adapter | None:
         ) from error
     if not base:
         raise LoadError(
-            f"member {path} is an adapter that does not say of which model",
+            f"member {path} is an adapter whose {ADAPTER_CONFIG} does not name its base",
             hint=f"name it as base_model_name_or_path in its {ADAPTER_CONFIG}; or {_REMEDY}",
         )
-    return Adapter(path, str(base), given.get("revision"), str(given.get("peft_type", "unknown kind")))
+    return Adapter(path, str(base), config.get("revision"), str(config.get("peft_type", "unknown kind")))

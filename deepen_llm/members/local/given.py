@@ -1,4 +1,4 @@
-"""Members as callers give them, and where they come from."""
+"""Members made of the objects that callers pass, and the configurations that they can be loaded from."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from deepen_llm.members.local.member import LocalMember
 AnyMember = Member | tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 
-def as_member(given: object) -> Member:
-    """A member, or the member that a model and its tokenizer make.
+def as_member(value: object) -> Member:
+    """The member itself, or a `LocalMember` of a model and its tokenizer.
 
     Raises:
-        ConfigError: It is neither.
+        ConfigError: The value is neither a member nor such a pair.
         LoadError: The model is no causal language model.
         VocabularyError: The tokenizer does not fit the model.
     """
-    if isinstance(given, Member):
-        return given
+    if isinstance(value, Member):
+        return value
     if (
-        isinstance(given, tuple | list)
-        and len(given) == 2
-        and isinstance(given[0], nn.Module)
-        and hasattr(given[0], "config")
+        isinstance(value, tuple | list)
+        and len(value) == 2
+        and isinstance(value[0], nn.Module)
+        and hasattr(value[0], "config")
     ):
-        return LocalMember(*given)
+        return LocalMember(*value)
     raise ConfigError(
-        f"{given!r:.80} is no member: expected a Member or a pair (model, tokenizer)",
+        f"{value!r:.80} is no member: expected a Member or a pair (model, tokenizer)",
         hint="load hub ids, folders and configuration files with EnsembleLLM.from_pretrained",
     )
 
@@ -63,15 +63,19 @@ def indices_of(chosen: Sequence[int | str], members: Sequence[Member]) -> list[i
     Raises:
         ConfigError: No member has such a name or index, or one is chosen twice.
     """
+    if not isinstance(chosen, Sequence):
+        raise ConfigError(
+            f"expected names or indices of members, got {chosen!r:.200}", hint="give a list, such as [0, 2]"
+        )
     names, indices = [member.name for member in members], list[int]()
-    for one in chosen:
-        if not (one in names if isinstance(one, str) else 0 <= one < len(names)):
+    for member in chosen:
+        if not (member in names if isinstance(member, str) else 0 <= member < len(names)):
             raise ConfigError(
-                f"{one!r} is no member of this ensemble{suggestion(one, names)}",
+                f"{member!r} is no member of this ensemble{suggestion(member, names)}",
                 hint=f"members are {', '.join(names)}; indices begin at 0",
             )
-        index = names.index(one) if isinstance(one, str) else one
+        index = names.index(member) if isinstance(member, str) else member
         if index in indices:
-            raise ConfigError(f"{one!r} is named twice", hint="name every member once")
+            raise ConfigError(f"{member!r} is named twice", hint="name every member once")
         indices.append(index)
     return indices

@@ -1,4 +1,4 @@
-"""One layer's keys and values, in buffers that have room for more."""
+"""One layer's keys and values, in buffers with spare slots."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import Tensor
 
 from deepen_llm.members.transformers_api import DynamicLayer
 
-_ROOM = 64  # slots that a buffer has to spare at least, so that a token need not copy all before it
-_GROWTH = 0.25  # and as a share of what is cached
-_FIXED = 256  # slots of the smallest buffer that is not to grow for a while
+_SPARE = 64  # spare slots of a new buffer, so that most tokens are written without copying all before them
+_SPARE_SHARE = 0.25  # the same as a share of the slots in use; the larger number counts
+_SMALLEST_RESERVE = 256  # slots of a buffer that `reserve` makes
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values ``[B, heads, slots, D]`` at the front of their buffers.
 
     Attributes:
-        slot: Where a one-token block goes, int64 ``[1]``, while the shape of everything must stay as it is; the layer
-            then hands out its whole buffers. None otherwise: a block goes behind what is there.
+        slot: Where a one-token block is written, int64 ``[1]``, while all shapes must stay the same; `update` then
+            returns the whole buffers. None otherwise: a block is appended.
     """
 
     slot: Tensor | None = None
@@ -28,10 +28,10 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
     def __init__(self, *_: Any, **__: Any) -> None:
         super().__init__()
         self._buffers: dict[str, Tensor] = {}
-        self._index: Tensor | None = None  # [B, slots, d], by which sparse attention chooses tokens
+        self._indexer_keys: Tensor | None = None  # [B, slots, d], by which sparse attention chooses tokens
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Take in a block; returns all keys and values."""
+        """Append a block; returns all keys and values."""
         if self.slot is not None:
             self._buffers["keys"].index_copy_(2, self.slot, key_states)
             self._buffers["values"].index_copy_(2, self.slot, value_states)
@@ -42,36 +42,40 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         return self.keys, self.values
 
     def update_indexer(self, indexer_key_states: Tensor) -> Tensor:
-        """Take in a block of what sparse attention chooses tokens by, ``[B, block, d]``; returns all of it."""
-        parts = [indexer_key_states] if self._index is None else [self._index, indexer_key_states]
-        self._index = torch.cat(parts, 1)
-        return self._index
+        """Append a block of the keys by which sparse attention chooses tokens, ``[B, block, d]``; returns all."""
+        parts = [indexer_key_states] if self._indexer_keys is None else [self._indexer_keys, indexer_key_states]
+        self._indexer_keys = torch.cat(parts, 1)
+        return self._indexer_keys
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Forget the last tokens.
+        """Drop the last tokens.
 
         Args:
-            tokens_to_remove: How many, as a negative number, which all versions of `transformers` take.
+            tokens_to_remove: Their number, negative: the form that all versions of `transformers` take.
         """
         if self.is_initialized and tokens_to_remove < 0:
             self.keys, self.values = (states[:, :, :tokens_to_remove] for states in self.held)
-            self._index = None if self._index is None else self._index[:, :tokens_to_remove]
+            self._indexer_keys = None if self._indexer_keys is None else self._indexer_keys[:, :tokens_to_remove]
 
     def reserve(self) -> int:
-        """Make sure that the buffers have a slot to spare, and many if they must grow; how many slots they have."""
+        """Make sure that the buffers have a spare slot, and many where they must grow.
+
+        Returns:
+            Number of slots of a buffer.
+        """
         count = self.keys.shape[2]
         for name in ("keys", "values"):
             if not self._has_room(name, count + 1):
-                self._grow(name, getattr(self, name), max(_FIXED, 1 << count.bit_length()))
+                self._grow(name, getattr(self, name), max(_SMALLEST_RESERVE, 1 << count.bit_length()))
         return self._buffers["keys"].shape[2]
 
     @property
     def addresses(self) -> tuple[int, ...]:
-        """Where the buffers lie, which a captured forward depends on."""
+        """The buffers' addresses, which a captured forward depends on."""
         return tuple(buffer.data_ptr() for buffer in self._buffers.values())
 
     def show(self, count: int) -> None:
-        """Count the first slots of the buffers, and no others, as held."""
+        """Hold the first slots of the buffers, and no others."""
         self.keys, self.values = (self._buffers[name][:, :, :count] for name in ("keys", "values"))
 
     @property
@@ -85,7 +89,7 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         self._buffers.clear()
 
     def _begin(self, keys: Tensor, values: Tensor) -> None:
-        """Hold no tokens, of the type and on the device of these states."""
+        """Begin with no tokens, of the type and on the device of these states."""
         self.device = keys.device
         self.keys, self.values = keys[:, :, :0], values[:, :, :0]
         self.is_initialized = True
@@ -96,20 +100,20 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         total = count + new.shape[2]
         if not self._has_room(name, total):
             held = held if count else new[:, :, :0]
-            self._grow(name, held, total + max(_ROOM, int(_GROWTH * total)))
+            self._grow(name, held, total + max(_SPARE, int(_SPARE_SHARE * total)))
         self._buffers[name][:, :, count:total] = new
         return self._buffers[name][:, :, :total]
 
     def _has_room(self, name: str, total: int) -> bool:
-        """Whether the buffer still is where the states lie, with so many slots."""
+        """Whether the states lie in the buffer, and it has this many slots."""
         held, buffer = getattr(self, name), self._buffers.get(name)
         if buffer is None or not held.numel() or len(held) != len(buffer):
             return False
         return bool(buffer.data_ptr() == held.data_ptr() and buffer.shape[2] >= total)
 
-    def _grow(self, name: str, held: Tensor, room: int) -> None:
+    def _grow(self, name: str, held: Tensor, slots: int) -> None:
         batch, heads, count, width = held.shape
-        buffer = torch.zeros(batch, heads, room, width, dtype=held.dtype, device=held.device)
+        buffer = torch.zeros(batch, heads, slots, width, dtype=held.dtype, device=held.device)
         buffer[:, :, :count] = held
         self._buffers[name] = buffer
         setattr(self, name, buffer[:, :, :count])

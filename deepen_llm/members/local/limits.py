@@ -1,4 +1,4 @@
-"""How long a text a model reads, and what remembering it takes, told by its configuration."""
+"""A model's context window and the size of its key-value cache, by its configuration."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from deepen_llm.errors import DeepenError, LoadError
 from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.files import find_adapter
 
-_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx", "seq_length")  # what families call it
+_WINDOW_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx", "seq_length")
 
 
 def window_in(config: PretrainedConfig) -> int | None:
-    """A model's context window in tokens; None where it knows no bound.
+    """A model's context window in tokens; None where it has no bound.
 
     Args:
         config: The model's configuration.
     """
     text: Any = config.get_text_config(decoder=True)
-    return next((int(value) for name in _NAMES if (value := getattr(text, name, None) or 0) > 0), None)
+    return next((int(value) for name in _WINDOW_NAMES if (value := getattr(text, name, None) or 0) > 0), None)
 
 
 def bytes_per_token(config: PretrainedConfig, dtype: torch.dtype) -> int:
-    """What a model's key-value cache takes for each token; 0 where the configuration does not tell.
+    """Bytes of a model's key-value cache for each token; 0 where the configuration does not show it.
 
     Args:
         config: The model's configuration.
@@ -46,7 +46,7 @@ def declared_window(members: Iterable[MemberConfig], *, local_files_only: bool =
 
     Args:
         members: Where they come from.
-        local_files_only: Ask no hub; a member that is not on this machine yet cannot be read.
+        local_files_only: Do not use the hub; a member that is not on this machine yet cannot be read.
 
     Raises:
         LoadError: A member's configuration cannot be read.

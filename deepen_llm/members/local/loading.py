@@ -26,14 +26,14 @@ _GB = 10**9
 
 
 def load_members(configs: Sequence[MemberConfig]) -> list[LocalMember]:
-    """Load the members of an ensemble; those without a device of their own go to the GPUs that have room.
+    """Load the members of an ensemble; those with ``device="auto"`` are placed on the GPUs with free memory.
 
     Args:
-        configs: Where each comes from, and onto which device.
+        configs: Their configurations.
 
     Raises:
         LoadError: There is no such checkpoint, it cannot be read or is not whole, or its weights are not safetensors.
-        ConfigError: A dtype or device is unknown or not there, or a package is missing.
+        ConfigError: A dtype or device is unknown or unavailable, or a package is missing.
         VocabularyError: A tokenizer does not fit its model.
 
     Warns:
@@ -43,8 +43,9 @@ def load_members(configs: Sequence[MemberConfig]) -> list[LocalMember]:
         check_source(config)  # all of them, before the first is loaded
     sources = [Checkpoint(config) for config in configs]
     anywhere = [config.device == "auto" and config.device_map is None for config in configs]
-    loaded = {i: _load(source, None) for i, source in enumerate(sources) if not anywhere[i]}  # they are there already
-    rest = [i for i, free in enumerate(anywhere) if free]
+    # Members with a device go first: the memory that they take is then no longer free for the others.
+    loaded = {i: _load(source, None) for i, source in enumerate(sources) if not anywhere[i]}
+    rest = [i for i, is_free in enumerate(anywhere) if is_free]
     for i, share in zip(rest, _shares([sources[i] for i in rest]), strict=True):
         loaded[i] = _load(sources[i], share)
     return [loaded[i] for i in range(len(configs))]
@@ -54,17 +55,17 @@ def load_member(config: MemberConfig) -> LocalMember:
     """Load a model and its tokenizer; see `load_members`.
 
     Args:
-        config: Where the member comes from, and onto which device.
+        config: The member's configuration.
     """
     return load_members([config])[0]
 
 
 def check_source(config: MemberConfig) -> None:
-    """Tell what can be told before any weights are read: a wrong folder, dtype or device, a missing package.
+    """Check what needs no weights: the folder, the dtype, the device, and the packages.
 
     Raises:
-        LoadError: The path is a folder without a checkpoint, or looks like one and is none.
-        ConfigError: The dtype or device is unknown or not there, or a package is missing.
+        LoadError: The path is a folder without a checkpoint, or it looks like a folder's and there is none.
+        ConfigError: The dtype or device is unknown or unavailable, or a package is missing.
     """
     folder = Path(config.path)
     looks_local = folder.exists() or config.path.startswith((".", "/")) or config.path.count("/") > 1
@@ -103,7 +104,7 @@ def _missing(folder: Path) -> str | None:
 
 
 def _shares(sources: Sequence[Checkpoint]) -> list[Share]:
-    """The GPUs of members that may go anywhere."""
+    """The GPUs for members with ``device="auto"``."""
     free = free_gpu_memory() if sources else {}
     if not free:
         return [Share() for _ in sources]
@@ -122,25 +123,28 @@ def _warn_of_cpu(source: Checkpoint, footprint: Footprint, free: Mapping[int, in
     warnings.warn(
         f"member {source.source.path} takes {footprint.weights / _GB:.1f} GB, which beside the other members fits on "
         f"no GPU (free: {room}): it goes to the CPU, which is slow. Give quantization='bnb-nf4' or a smaller dtype, "
-        "free memory, or say device='cpu' to keep it there",
+        "free memory, or give device='cpu' to keep it there",
         stacklevel=2,
     )
 
 
 def _load(source: Checkpoint, share: Share | None) -> LocalMember:
-    """Load a member onto its share of the GPUs, the CPU for none; None for the device that its configuration names."""
+    """Load a member.
+
+    Args:
+        source: Its checkpoint.
+        share: Its share of the GPUs, empty for the CPU; None for the device that its configuration names.
+    """
     config = source.source
     device = _device(config.device) if share is None else torch.device(f"cuda:{next(iter(share))}" if share else "cpu")
     placed = _placed(source, device, share)
     with source.reading():
-        here = source.tokenizer_path == config.path
-        tokenizer = AutoTokenizer.from_pretrained(
-            source.tokenizer_path, **(source.common if here else source.base_common)
-        )
+        arguments = source.common if source.tokenizer_path == config.path else source.base_common
+        tokenizer = AutoTokenizer.from_pretrained(source.tokenizer_path, **arguments)
         model, loaded = AutoModelForCausalLM.from_pretrained(
             source.base,
             output_loading_info=True,
-            **_numbers(source, on_cpu=config.device_map is None and device.type == "cpu"),
+            **_precision(source, on_cpu=config.device_map is None and device.type == "cpu"),
             **placed,
             **({"use_safetensors": True} if config.safetensors_only else {}),
             **source.base_common,
@@ -156,24 +160,24 @@ def _load(source: Checkpoint, share: Share | None) -> LocalMember:
 
 
 def _placed(source: Checkpoint, device: torch.device, share: Share | None) -> dict[str, Any]:
-    """How `transformers` places the weights; nothing where the model is moved once it is loaded."""
+    """Arguments with which `transformers` places the weights; empty where the model is moved after loading."""
     if source.source.device_map is not None:
         return {"device_map": source.source.device_map}
     if share and len(share) > 1:
         return {"device_map": "sequential", "max_memory": share}
-    if source.quantized:  # some kinds are packed on the device that they stay on
+    if source.quantized:  # some quantized weights are packed for one device and cannot be moved
         _require_accelerate(f"member {source.source.path} is quantized, and to load it")
         return {"device_map": {"": device}}
     return {}
 
 
-def _numbers(source: Checkpoint, *, on_cpu: bool) -> dict[str, Any]:
-    """The dtype, and how layers are quantized."""
+def _precision(source: Checkpoint, *, on_cpu: bool) -> dict[str, Any]:
+    """Arguments for the dtype and the quantization."""
     dtype = source.dtype(on_cpu=on_cpu)
-    numbers: dict[str, Any] = {"dtype": dtype or "auto"}
+    arguments: dict[str, Any] = {"dtype": dtype or "auto"}
     if quantization := source.source.quantization:
-        numbers["quantization_config"] = quantizer(quantization, dtype or source.config.dtype or torch.float32)
-    return numbers
+        arguments["quantization_config"] = quantizer(quantization, dtype or source.config.dtype or torch.float32)
+    return arguments
 
 
 def _adapted(source: Checkpoint, base: PreTrainedModel) -> PreTrainedModel:
@@ -190,8 +194,8 @@ def _adapted(source: Checkpoint, base: PreTrainedModel) -> PreTrainedModel:
         )
     where = {key: value for key, value in source.common.items() if key != "trust_remote_code"}
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", "Found missing adapter keys")  # peft fills them with its initial numbers
-        warnings.filterwarnings("ignore", category=FutureWarning)  # peft's calls of transformers
+        warnings.filterwarnings("error", "Found missing adapter keys")  # peft would initialize them
+        warnings.filterwarnings("ignore", category=FutureWarning)  # of peft's own calls of transformers
         try:
             model = require("peft", "adapters").PeftModel.from_pretrained(base, path, **where)
         except UserWarning as error:
@@ -204,7 +208,11 @@ def _adapted(source: Checkpoint, base: PreTrainedModel) -> PreTrainedModel:
 
 
 def _check_whole(config: MemberConfig, loaded: Mapping[str, Any]) -> None:
-    """`transformers` fills what a checkpoint lacks with random numbers."""
+    """Refuse a checkpoint that lacks weights: `transformers` would initialize them with random numbers.
+
+    Raises:
+        LoadError: Weights are missing or of another shape.
+    """
     lacking = sorted({*loaded["missing_keys"], *(str(key) for key in loaded["mismatched_keys"])})
     if lacking:
         raise LoadError(
@@ -223,7 +231,7 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        torch.empty(1, device=name).item()  # which the meta device refuses
+        torch.empty(1, device=name).item()  # raises on the meta device, too
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ConfigError(
             f"device {name!r} cannot be used: {first_lines(error)}",

@@ -28,11 +28,12 @@ class LocalMember(TokenizerText, LocalModel, Member):
         model: A `transformers` causal language model; it is switched to evaluation.
         tokenizer: Its tokenizer.
         name: What messages and traces call it; by default the model's own name.
-        folder: The folder that the tokenizer was just loaded from: what is read of a large one is kept on disk.
+        folder: The folder that the tokenizer was loaded from; where it is given, a large tokenizer's vocabulary is kept
+            on disk.
         compile: Compile one-token steps; see `MemberConfig`.
 
     Attributes:
-        recording: Where logits are kept, for texts that come again; None where each is read.
+        recording: Where logits are kept for texts that are read again; None where every text is read.
 
     Raises:
         LoadError: The model is no causal language model.
@@ -68,7 +69,7 @@ class LocalMember(TokenizerText, LocalModel, Member):
 
     @torch.inference_mode()
     def prompt_logprobs(self, prompts: Sequence[Prompt]) -> list[Tensor]:
-        """See `ModelSide`; a model that cannot go on from what it has read keeps a prompt's logits all at once."""
+        """See `ModelSide`; where `Traits.reads_ahead` is False, one forward gives a prompt's logits all at once."""
         if self.causal.traits.reads_ahead:
             return super().prompt_logprobs(prompts)
         return [self._logprobs_at_once(prompt.ids) for prompt in prompts]
@@ -90,8 +91,8 @@ class LocalMember(TokenizerText, LocalModel, Member):
 def _end_of_text(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """All ids that end a text, by the generation config (else the model's config) and by the tokenizer."""
     configs = (getattr(model, "generation_config", None), model.config, model.config.get_text_config(decoder=True))
-    own = [given for config in configs if (given := getattr(config, "eos_token_id", None)) is not None]
-    found: list[int] = []
-    for given in (*own[:1], tokenizer.eos_token_id):
-        found += given if isinstance(given, list) else [] if given is None else [given]
-    return list(dict.fromkeys(found))
+    configured = [eos for config in configs if (eos := getattr(config, "eos_token_id", None)) is not None]
+    ids: list[int] = []
+    for eos in (*configured[:1], tokenizer.eos_token_id):
+        ids += eos if isinstance(eos, list) else [] if eos is None else [eos]
+    return list(dict.fromkeys(ids))

@@ -1,4 +1,4 @@
-"""One `transformers` model, asked for logits."""
+"""The forward of one `transformers` model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transformers import Cache, PreTrainedModel
 from deepen_llm.members.local.traits import Traits
 from deepen_llm.members.transformers_api import device_of, embedding_of
 
-_TURNS: WeakKeyDictionary[PreTrainedModel, threading.Lock] = WeakKeyDictionary()  # members may share a model
+_LOCKS: WeakKeyDictionary[PreTrainedModel, threading.Lock] = WeakKeyDictionary()  # members may share a model
 
 
 class CausalModel:
@@ -27,10 +27,10 @@ class CausalModel:
     Attributes:
         traits: What its architecture allows.
         embedding: Input token embeddings as the model has them, ``[V_i, D_i]``: perhaps quantized, or offloaded.
-        device: Where it reads its inputs.
-        dtype: Of its weights.
+        device: The device of its inputs.
+        dtype: The type of its weights.
         fixed_steps: Whether one-token steps have a fixed shape.
-        captures: Whether these are captured as CUDA graphs; not after one that failed.
+        captures: Whether they are captured as CUDA graphs; False once a capture has failed.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -39,7 +39,7 @@ class CausalModel:
         self.embedding = embedding_of(model)
         self.device, self.dtype = device_of(model), model.dtype
         self._step: Callable[..., Any] = self._model
-        self._turn = _TURNS.setdefault(model, threading.Lock()) if self.traits.one_at_a_time else nullcontext()
+        self._lock = _LOCKS.setdefault(model, threading.Lock()) if self.traits.one_at_a_time else nullcontext()
         self.fixed_steps = self.captures = self.device.type == "cuda" and self.traits.fixed_steps
 
     def compile(self) -> None:
@@ -53,46 +53,46 @@ class CausalModel:
         cache: Cache,
         mask: Tensor | None,
         positions: Tensor,
-        places: Sequence[tuple[int, int]],
+        ends: Sequence[tuple[int, int]],
     ) -> Tensor:
-        """Read each row's new ids into the cache.
+        """Read each sequence's new ids into the cache.
 
         Args:
-            blocks: New ids of each row; padded on the left here.
+            blocks: New ids of each sequence; padded on the left here.
             cache: The key-value cache; it is extended.
             mask: Attention mask ``[B, slots]`` with the new block; None where none is needed.
             positions: Position ids of the block, ``[B, block]``.
-            places: P pairs of a row and a place, counted back from its block's end (0 is the last id).
+            ends: P pairs of a sequence and how many ids of its block follow (0 for the last id).
 
         Returns:
-            Logits at these places, ``[P, V]``.
+            Logits after these ids, ``[P, V]``.
         """
         longest = positions.shape[1]
         ids = torch.tensor([[*[0] * (longest - len(block)), *block] for block in blocks])
-        back = sorted({place for _, place in places})
+        offsets = sorted({offset for _, offset in ends})
         options: dict[str, Any] = {"attention_mask": self._sent(mask), **self._cached(cache), "use_cache": True}
         if "position_ids" in self._names:
             options["position_ids"] = self._sent(positions)
-        keep = self._sent(torch.tensor([longest - 1 - place for place in back]))
+        keep = self._sent(torch.tensor([longest - 1 - offset for offset in offsets]))
         if "logits_to_keep" in self._names:
             options["logits_to_keep"] = keep
-        with self._turn:
+        with self._lock:
             logits: Tensor = self._model(input_ids=self._sent(ids), **options).logits
-        if logits.shape[1] != len(back):
+        if logits.shape[1] != len(offsets):
             logits = logits[:, keep.to(logits.device)]
-        if len(back) == 1 and [row for row, _ in places] == list(range(len(blocks))):
+        if len(offsets) == 1 and [sequence for sequence, _ in ends] == list(range(len(blocks))):
             return logits[:, 0].to(self.device)
-        index = [[row, back.index(place)] for row, place in places]
-        rows, columns = self._sent(torch.tensor(index, dtype=torch.long).T)
-        return logits.to(self.device)[rows, columns]
+        index = [[sequence, offsets.index(offset)] for sequence, offset in ends]
+        sequences, columns = self._sent(torch.tensor(index, dtype=torch.long).T)
+        return logits.to(self.device)[sequences, columns]
 
     def step(self, ids: Tensor, cache: Cache, mask: Tensor, positions: Tensor) -> Tensor:
-        """A one-token forward of a fixed shape, without anything that depends on values.
+        """A one-token forward of a fixed shape, in which no value steers what is computed.
 
         Args:
             ids: ``[B, 1]``.
             cache: The key-value cache, whose layers keep their shape.
-            mask: What is added to attention, ``[B, 1, 1, slots]``.
+            mask: Added to the attention scores, ``[B, 1, 1, slots]``.
             positions: ``[B, 1]``.
 
         Returns:
@@ -101,21 +101,21 @@ class CausalModel:
         out = self._step(input_ids=ids, attention_mask=mask, position_ids=positions, **self._cached(cache))
         return out.logits[:, -1]  # type: ignore[no-any-return]
 
-    def rows_of(self, logits: Tensor, rows: Sequence[int]) -> Tensor:
-        """Some rows of logits ``[B, V]``."""
-        return logits.index_select(0, self._sent(torch.tensor(rows)))
+    def logits_of(self, sequences: Sequence[int], logits: Tensor) -> Tensor:
+        """The logits of some sequences, of ``[B, V]``."""
+        return logits.index_select(0, self._sent(torch.tensor(sequences)))
 
-    def read_afresh(self, ids: Sequence[int], places: int = 1) -> Tensor:
-        """Logits after each of the last ids of one text, ``[places, V]``, without a cache."""
+    def read_afresh(self, ids: Sequence[int], last: int = 1) -> Tensor:
+        """Logits after each of the last ids of one text, ``[last, V]``, without a cache."""
         options: dict[str, Any] = {"use_cache": False} if "use_cache" in self._names else {}
-        with self._turn:
+        with self._lock:
             logits: Tensor = self._model(input_ids=self._sent(torch.tensor([list(ids)])), **options).logits
-        return logits[0, -places:].to(self.device)
+        return logits[0, -last:].to(self.device)
 
     def _cached(self, cache: Cache) -> dict[str, Cache]:
-        """The cache under the name that the forward gives it."""
+        """The cache as a keyword argument of the forward."""
         name = self.traits.arguments.cache
-        assert name is not None  # noqa: S101 - without one the memory is NONE, and `read_afresh` is called
+        assert name is not None  # noqa: S101 - without it `CacheSupport` is NONE, and `read_afresh` is called
         return {name: cache}
 
     @overload
@@ -123,5 +123,5 @@ class CausalModel:
     @overload
     def _sent(self, tensor: None) -> None: ...
     def _sent(self, tensor: Tensor | None) -> Tensor | None:
-        """A tensor on the model's device, without waiting for what that is busy with."""
+        """A tensor on the model's device; the copy does not wait for what the device computes."""
         return None if tensor is None else tensor.to(self.device, non_blocking=True)

@@ -18,9 +18,9 @@ from deepen_llm.members.transformers_api import has_virtual_tokens
 
 
 class LocalModel(ModelSide):
-    """A causal language model, what it can read and what that costs.
+    """A causal language model in this process.
 
-    Contexts need the member's tokenizer too, so that `LocalMember` opens them.
+    Contexts need the member's tokenizer too, so `LocalMember` opens them.
 
     Args:
         model: The model; it is switched to evaluation.
@@ -30,10 +30,11 @@ class LocalModel(ModelSide):
     Attributes:
         model: The model.
         causal: Its forward, with the arguments that it takes.
-        width: How many tokens can be both chosen and read.
+        width: Number of tokens that have both a logit and an embedding.
 
     Raises:
-        LoadError: It is no causal language model, or it lies on the meta device and nothing brings it from there.
+        LoadError: It is no causal language model, or it is on the meta device and accelerate does not load it from
+            there.
 
     Warns:
         UserWarning: Its cache cannot be rolled back, so it reads the whole text at every step.
@@ -44,9 +45,9 @@ class LocalModel(ModelSide):
         keep_odd_shapes_plain(model)
         self.model, self.causal, self.width = model, CausalModel(model), _width(model)
         self.device = self.causal.device
-        self.embedding, self.missing_embedding = _numbers(self.causal.embedding, self.width)
+        self.embedding, self.missing_embedding = _plain_embedding(self.causal.embedding, self.width)
         self.context_length = window_in(model.config)
-        self.weight_bytes = sum(one.numel() * one.element_size() for one in model.parameters())
+        self.weight_bytes = sum(weight.numel() * weight.element_size() for weight in model.parameters())
         self.bytes_per_token = bytes_per_token(model.config, self.causal.dtype)
         if compile:
             self.causal.compile()
@@ -58,8 +59,8 @@ class LocalModel(ModelSide):
             )
 
 
-def _numbers(table: Tensor, width: int) -> tuple[Tensor | None, str]:
-    """The embeddings as fusion can read them, ``[V_i, D_i]``, else None and why."""
+def _plain_embedding(table: Tensor, width: int) -> tuple[Tensor | None, str]:
+    """The embeddings ``[V_i, D_i]`` as fusion can read them; else None, and the reason."""
     if table.is_meta:
         return None, "are offloaded"
     if type(table) is not Tensor or not table.is_floating_point() or table.itemsize < 2:
@@ -68,20 +69,20 @@ def _numbers(table: Tensor, width: int) -> tuple[Tensor | None, str]:
 
 
 def _width(model: PreTrainedModel) -> int:
-    """How many tokens can be both chosen and read.
+    """Number of tokens that have both a logit and an embedding.
 
-    A quantized weight may be packed, so that its shape does not tell.
+    A quantized weight may be packed; then the module's attribute shows it, and not the weight's shape.
     """
     head, table = model.get_output_embeddings(), model.get_input_embeddings()
-    logits, tokens = _rows(head), _rows(table)
+    logits, tokens = _token_count(head), _token_count(table)
     return min(
         int(head.out_features) if logits is None else logits,
         int(table.num_embeddings) if tokens is None else tokens,
     )
 
 
-def _rows(module: torch.nn.Module) -> int | None:
-    """The rows of a module's plain weight; None where it is packed."""
+def _token_count(module: torch.nn.Module) -> int | None:
+    """Length of a module's plain weight ``[V, D]``; None where it is packed."""
     weight = getattr(module, "weight", None)
     if isinstance(weight, Tensor) and weight.dim() == 2 and weight.is_floating_point():
         return weight.shape[0]

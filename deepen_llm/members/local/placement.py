@@ -1,4 +1,4 @@
-"""Which GPUs members go to: the largest first, where most memory is free."""
+"""The GPUs that members are loaded onto: the largest member first, onto the GPU with most free memory."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from deepen_llm.members.memory import free_memory
 Share = dict[int, int]
 """Bytes of a member's weights on each GPU that it goes to; empty where it fits on none."""
 
-_MARGINS = (25, 5)  # percent of the weights kept free for caches; the second where the first leaves a member out
-_WORKING = 256 * 1024**2  # bytes for a forward's and the fusion's own tensors
-_USABLE = 95  # percent of what is free now; the rest is lost in fragments
+_MARGINS = (25, 5)  # percent of the weights kept free for caches; the second where some member fits on no GPU with 25
+_WORKING = 256 * 1024**2  # bytes for the tensors that a forward and the fusion allocate
+_USABLE = 95  # percent of the free memory; the rest is lost to fragmentation
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Footprint:
 
 
 def place(footprints: Sequence[Footprint], free: Mapping[int, int]) -> list[Share]:
-    """Give members GPUs: one where it fits on one, else the fewest that hold it together.
+    """Assign GPUs to members: one GPU where the member fits on one, else the fewest that hold it together.
 
     Args:
         footprints: The members'.
@@ -54,7 +54,7 @@ def assign(footprints: Sequence[Footprint], free: Mapping[int, int], margin: int
     Args:
         footprints: The members'.
         free: Free bytes of each GPU.
-        margin: Percent of the weights that stay free beside them.
+        margin: Memory that stays free for caches, in percent of the weights.
     """
     left, shares = dict(free), [Share() for _ in footprints]
     for i in sorted(range(len(footprints)), key=lambda i: -footprints[i].weights):
@@ -66,14 +66,14 @@ def assign(footprints: Sequence[Footprint], free: Mapping[int, int], margin: int
 
 
 def occupied(weights: int, margin: int) -> int:
-    """Bytes that weights take together with what must stay free beside them."""
+    """Bytes of weights together with the memory that stays free for caches and tensors."""
     return weights + -(-weights * margin // 100) + _WORKING
 
 
 def _fit(member: Footprint, room: Mapping[int, int]) -> Share:
     gpus = sorted((gpu for gpu in room if room[gpu] > 0), key=lambda gpu: (-room[gpu], gpu))
     for count in range(1, len(gpus) + 1):
-        # Each GPU of several keeps a rest that no block fits in, and accelerate sets one more aside on the first.
+        # On each GPU of several, up to a block stays unused, and accelerate reserves one more block on the first.
         needed = member.weights + (count + 1) * member.block if count > 1 else member.weights
         if needed <= sum(room[gpu] for gpu in gpus[:count]):
             share = Share()
@@ -85,7 +85,7 @@ def _fit(member: Footprint, room: Mapping[int, int]) -> Share:
 
 
 def free_gpu_memory() -> dict[int, int]:
-    """Free bytes of each GPU, less the margin of what is on it already; empty where there is no GPU."""
+    """Free bytes of each GPU, less the margin for members on it already; empty where there is no GPU."""
     if not torch.cuda.is_available():
         return {}
     return {gpu: _usable(gpu) for gpu in range(torch.cuda.device_count())}
@@ -93,5 +93,5 @@ def free_gpu_memory() -> dict[int, int]:
 
 def _usable(gpu: int) -> int:
     device = torch.device("cuda", gpu)
-    ours = torch.cuda.memory_allocated(device)  # members with a device of their own, whose caches will grow too
-    return max(0, (free_memory(device) or 0) * _USABLE // 100 - ours * _MARGINS[0] // 100)
+    loaded = torch.cuda.memory_allocated(device)  # members that were loaded onto this device before, with caches too
+    return max(0, (free_memory(device) or 0) * _USABLE // 100 - loaded * _MARGINS[0] // 100)

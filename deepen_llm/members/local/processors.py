@@ -15,17 +15,17 @@ from transformers.generation import (
 )
 
 Processor = Callable[[Tensor, Tensor], Tensor]
-"""Takes token ids so far, ``[B, T]``, and logits, ``[B, V]``; gives logits, ``[B, V]``."""
+"""A function of the token ids so far ``[B, T]`` and logits ``[B, V]`` that returns logits ``[B, V]``."""
 
 
 def warper(*, temperature: float, top_k: int, top_p: float, min_p: float) -> Processor:
-    """What sampling does to logits; options that change nothing are left out.
+    """The processor of the sampling options; those that change nothing are left out.
 
     Args:
         temperature: Divides the logits.
         top_k: The most tokens to sample from; 0 for all.
-        top_p: The likeliest tokens with this probability together.
-        min_p: The least share of the likeliest token's probability.
+        top_p: Sample from the likeliest tokens that together have this probability.
+        min_p: Sample from tokens with at least this share of the likeliest token's probability.
     """
     processors = LogitsProcessorList()
     if temperature not in {0, 1}:
@@ -36,15 +36,15 @@ def warper(*, temperature: float, top_k: int, top_p: float, min_p: float) -> Pro
         processors.append(TopPLogitsWarper(top_p))
     if min_p:
         processors.append(MinPLogitsWarper(min_p))
-    made: Processor = processors
-    return made
+    processor: Processor = processors
+    return processor
 
 
 def repetition(penalty: float) -> Processor:
-    """Makes tokens of prompt and answer less likely.
+    """The processor that makes tokens of prompt and answer less likely.
 
     Args:
         penalty: Above 1: less repetition.
     """
-    made: Processor = RepetitionPenaltyLogitsProcessor(penalty)
-    return made
+    processor: Processor = RepetitionPenaltyLogitsProcessor(penalty)
+    return processor

@@ -1,4 +1,4 @@
-"""Weights in few bits: what `MemberConfig.quantization` names, as `transformers` takes it."""
+"""Quantization of weights: the value of `MemberConfig.quantization` as a configuration of `transformers`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from deepen_llm.errors import ConfigError
 
 _PACKAGES = {"bnb": ("bitsandbytes", is_bitsandbytes_available), "torchao": ("torchao", is_torchao_available)}
 _BYTES = {"bnb-int8": 1.0, "torchao-int8": 1.0, "bnb-nf4": 0.5}
-_PACKED_ROWS = 32  # what bitsandbytes packs together for a CPU
-_SCALES = 1.125  # the weights' scales take up to an eighth of them
+_PACKED_OUTPUTS = 32  # outputs of a layer that bitsandbytes packs together for a CPU
+_WITH_SCALES = 1.125  # the scales take up to an eighth of the weights' bytes
 
 
 def require_package(quantization: str) -> None:
@@ -43,7 +43,7 @@ def quantizer(quantization: str, dtype: torch.dtype) -> Any:
         dtype: What the layers compute in.
     """
     if quantization == "bnb-int8":
-        # It warns in every layer at every step that inputs are cast, which is how this method works.
+        # bitsandbytes warns in every layer at every step that inputs are cast, as LLM.int8 must cast them.
         logging.getLogger(importlib.import_module("bitsandbytes").matmul.__module__).setLevel(logging.ERROR)
         return BitsAndBytesConfig(load_in_8bit=True)
     if quantization == "bnb-nf4":
@@ -52,11 +52,11 @@ def quantizer(quantization: str, dtype: torch.dtype) -> Any:
 
 
 def keep_odd_shapes_plain(model: nn.Module) -> None:
-    """Keep 4-bit layers that bitsandbytes cannot pack for the CPU in the form that they are stored in.
+    """Do not pack 4-bit layers whose shape bitsandbytes cannot pack.
 
-    On a CPU with AVX512-BF16 instructions, bitsandbytes (0.49 and 0.50) packs each 4-bit layer anew at its first
-    forward, and fails there unless its outputs are a multiple of 32 and its inputs one of its block size. Other CPUs
-    read the stored form; so these layers do here, and all others are packed.
+    On a CPU with AVX512-BF16 instructions, bitsandbytes (0.49 and 0.50) packs each 4-bit layer at its first forward.
+    This fails unless the outputs are a multiple of 32 and the inputs a multiple of the block size. Layers of other
+    shapes are read in their stored form, as on CPUs without these instructions.
 
     Args:
         model: The model, with its layers quantized already.
@@ -65,15 +65,15 @@ def keep_odd_shapes_plain(model: nn.Module) -> None:
         state = getattr(getattr(part, "weight", None), "quant_state", None)
         if state is not None and hasattr(part, "support_avx512bf16_for_cpu"):
             outputs, inputs = state.shape
-            part.support_avx512bf16_for_cpu &= outputs % _PACKED_ROWS == 0 and inputs % state.blocksize == 0
+            part.support_avx512bf16_for_cpu &= outputs % _PACKED_OUTPUTS == 0 and inputs % state.blocksize == 0
 
 
 def bytes_per_weight(quantization: str) -> float:
-    """Bytes that a weight of a quantized layer takes, with its share of the scales."""
-    return _BYTES[quantization] * _SCALES
+    """Bytes of a quantized layer's weight, its share of the scales included."""
+    return _BYTES[quantization] * _WITH_SCALES
 
 
 def is_quantized(config: PretrainedConfig) -> bool:
     """Whether a checkpoint's weights are quantized already."""
     configs = (config, config.get_text_config(decoder=True))
-    return any(getattr(one, "quantization_config", None) is not None for one in configs)
+    return any(getattr(part, "quantization_config", None) is not None for part in configs)

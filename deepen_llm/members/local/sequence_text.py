@@ -1,4 +1,4 @@
-"""One sequence of a context: its text, what may follow it, and the logits that are known."""
+"""One sequence of a context: its text, the draft after it, and the logits that are known."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from deepen_llm.vocabulary import Vocabulary
 
 
 class SequenceText:
-    """A transcript, the boundaries of the draft last asked for, and logits by the number of tokens before them.
+    """A transcript, the last draft's boundaries, and logits by the number of tokens before them.
 
     Args:
         encoder: The member's tokenizer.
         prompt: What the sequence begins with.
         vocabulary: The member's vocabulary.
         back: For how many tokens before a boundary logits are kept, too.
+
+    Attributes:
+        reading: The token ids that the next forward reads and that logits are known of: the text, with a draft.
     """
 
     def __init__(self, encoder: TextEncoder, prompt: Prompt, vocabulary: Vocabulary, back: int = 0) -> None:
@@ -26,10 +29,8 @@ class SequenceText:
         self._surfaces, self._tokens, self._back = vocabulary.surfaces, vocabulary.ids, back
         self._draft: list[tuple[TextOrToken, Transcript]] = []  # each step, and the text after it
         self._logits: dict[int, Tensor] = {}  # [V] each
-        self._norms: dict[int, Tensor] = {}  # of those that were asked for
-        self.reading = list(
-            self._script.ids
-        )  # what logits are for and the next forward reads: text, and draft behind it
+        self._norms: dict[int, Tensor] = {}  # of those that `norm` has computed
+        self.reading = list(self._script.ids)
 
     @property
     def ids(self) -> list[int]:
@@ -76,33 +77,33 @@ class SequenceText:
         return self._norms[length]
 
     def learn(self, length: int, logits: Tensor, norm: Tensor | None = None) -> None:
-        """Keep the logits after so many tokens, ``[V]``, and what `norm` tells of them, where it is known."""
+        """Keep the logits after so many tokens, ``[V]``, and their `norm` where it is known."""
         self._logits[length] = logits
         self._norms.pop(length, None)
         if norm is not None:
             self._norms[length] = norm
 
     def trail(self, boundary: int) -> list[int]:
-        """The last tokens before a boundary that was told, the newest first: as many as spell the end of the text.
+        """The last tokens before a boundary, the newest first: as many as spell the end of the text.
 
         Args:
-            boundary: Which one, from 0.
+            boundary: The index of one that `boundaries` returned.
         """
         script = self._at(boundary)
-        found, spelled = list[int](), b""
+        trail, spelled = list[int](), b""
         for token in script.ids[: -self._back - 1 : -1]:
             surface = self._surfaces[token]
-            if surface is None or len(found) + 1 == len(script.ids) or not script.ends_with(surface + spelled):
+            if surface is None or len(trail) + 1 == len(script.ids) or not script.ends_with(surface + spelled):
                 break
             spelled = surface + spelled
-            found.append(token)
-        return found
+            trail.append(token)
+        return trail
 
     def dropped(self, boundary: int) -> bytes:
-        """The bytes behind these tokens that are the end of the text, and that the tokenizer drops.
+        """The bytes at the end of the text before a boundary that the tokenizer drops, and so no token spells.
 
         Args:
-            boundary: Which one, from 0.
+            boundary: The index of one that `boundaries` returned.
         """
         return self._at(boundary).dropped
 
@@ -115,7 +116,7 @@ class SequenceText:
             self._script, self._draft = own, []
 
     def append(self, steps: Draft) -> None:
-        """Append steps; what was drafted need not be encoded again."""
+        """Append steps; those that the draft begins with are encoded already."""
         self._own.append(steps)
         for step in steps:
             if self._draft and self._draft[0][0] == step:
@@ -129,46 +130,47 @@ class SequenceText:
         other = object.__new__(SequenceText)
         other._script, other._own, other._draft = self._script.copy(), self._own.copy(), []
         other._surfaces, other._tokens, other._back = self._surfaces, self._tokens, self._back
-        kept = self._logits.items()
-        other._logits = {length: one.clone() if self._back else one for length, one in kept}  # none of other sequences
+        other._logits = dict(self._logits)
+        if self._back:  # a copy of a tensor's part, since the part would keep all of the tensor in memory
+            other._logits = {length: logits.clone() for length, logits in self._logits.items()}
         other._norms, other.reading = dict(self._norms), self.reading
         return other
 
     def _join(self) -> None:
-        """Read the one token that spells the last bytes in place of several, where it is known to be likelier."""
-        ids, spelled, path = self.ids, b"", 0.0
+        """Replace the last tokens by one with the same surface, where known logits show that it is likelier."""
+        ids, spelled, log_p = self.ids, b"", 0.0
         for length in range(len(ids) - 1, max(0, len(ids) - 1 - self._back), -1):
             surface = self._surfaces[ids[length]]
             if surface is None or not self.knows(length):
                 return
             spelled, logits, norm = surface + spelled, self.known(length), float(self.norm(length))
-            path += float(logits[ids[length]]) - norm
-            one = self._tokens.get(spelled)
-            if one is not None and float(logits[one]) - norm > path:
-                self._script.ids, self._draft = [*ids[:length], one], []
+            log_p += float(logits[ids[length]]) - norm
+            token = self._tokens.get(spelled)
+            if token is not None and float(logits[token]) - norm > log_p:
+                self._script.ids, self._draft = [*ids[:length], token], []
                 return
 
     def _at(self, boundary: int) -> Transcript:
-        """The text at a boundary that was told."""
+        """The text at a boundary that `boundaries` returned."""
         return self._draft[boundary - 1][1] if boundary else self._script
 
     def _follow(self, draft: Draft) -> None:
-        """Encode the text after each step of a draft, the steps that were asked for before left as they are."""
-        for place, step in enumerate(draft):
-            if place < len(self._draft) and self._draft[place][0] == step:
+        """Encode the text after each step of a draft; the first steps that the last draft had too are kept."""
+        for i, step in enumerate(draft):
+            if i < len(self._draft) and self._draft[i][0] == step:
                 continue
-            del self._draft[place:]
+            del self._draft[i:]
             script = (self._draft[-1][1] if self._draft else self._script).copy()
             self._append_step(script, step)
             self._draft.append((step, script))
         del self._draft[len(draft) :]
 
     def _settle(self, ids: list[int], first: int) -> None:
-        """Read these ids next; forget the logits that are not for them, and those of long ago."""
+        """Read these ids next; drop the logits after other ids, and those further back than ``back`` allows."""
         common = common_prefix(self.reading, ids)
         kept = range(first - self._back, common + 1)
-        self._logits = {length: one for length, one in self._logits.items() if length in kept}
-        self._norms = {length: one for length, one in self._norms.items() if length in kept}
+        self._logits = {length: logits for length, logits in self._logits.items() if length in kept}
+        self._norms = {length: norm for length, norm in self._norms.items() if length in kept}
         self.reading = list(ids)
 
     def _append_step(self, script: Transcript, step: TextOrToken) -> None:

@@ -1,4 +1,4 @@
-"""A batch's key-value cache in which every row can be rolled back on its own."""
+"""A batch's key-value cache in which each sequence can be rolled back alone."""
 
 from __future__ import annotations
 
@@ -16,99 +16,106 @@ _SLACK = 64  # dead slots that are not worth a copy
 
 
 class SlotCache:
-    """Key-value cache ``[B, heads, slots, D]`` and which token of each row lies in which slot.
+    """Key-value cache ``[B, heads, slots, D]``, with the slot of each token of each sequence.
 
-    A rolled-back entry is masked; slots at the end that no row needs are cut off, and the rest is copied together once
-    more slots are dead than alive. With one row nothing is ever dead.
+    A slot is alive for a sequence while it holds one of its tokens; others are dead, and masked. Dead slots at the end
+    of all sequences are cut off; once more slots are dead than alive, the live ones are copied to the front. With one
+    sequence, no slot is ever dead.
 
     Args:
-        rows: Number of rows B.
+        count: Number of sequences B.
     """
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, count: int) -> None:
         self.cache = Cache(layer_class_to_replicate=GrowingLayer)
-        self._ids: list[list[int]] = [[] for _ in range(rows)]  # cached token ids
-        self._slots: list[list[int]] = [[] for _ in range(rows)]  # and the slot of each
-        self._alive = torch.zeros(rows, 0, dtype=torch.bool)  # [B, slots]
+        self._ids: list[list[int]] = [[] for _ in range(count)]  # cached token ids
+        self._slots: list[list[int]] = [[] for _ in range(count)]  # the slot of each of them
+        self._alive = torch.zeros(count, 0, dtype=torch.bool)  # [B, slots]
 
     @property
     def alive(self) -> Tensor:
-        """Which slots hold a token of each row, bool ``[B, slots]``."""
+        """Which slots hold a token of each sequence, bool ``[B, slots]``."""
         return self._alive
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens cached in each row."""
+        """Number of cached tokens of each sequence."""
         return [len(ids) for ids in self._ids]
 
     def roll_back(self, targets: Sequence[Sequence[int]]) -> list[int]:
-        """Keep of each row what it has in common with its target ids; the number of tokens kept per row."""
-        for row, target in enumerate(targets):
-            kept = common_prefix(self._ids[row], target)
-            self._alive[row, self._slots[row][kept:]] = False
-            del self._ids[row][kept:], self._slots[row][kept:]
+        """Keep of each sequence its longest common prefix with its target ids.
+
+        Returns:
+            Number of tokens kept of each sequence.
+        """
+        for sequence, target in enumerate(targets):
+            kept = common_prefix(self._ids[sequence], target)
+            self._alive[sequence, self._slots[sequence][kept:]] = False
+            del self._ids[sequence][kept:], self._slots[sequence][kept:]
         self._trim()
         return self.lengths
 
     @property
     def filled(self) -> int:
-        """How many slots the model has filled, which must be as many as there are."""
+        """Number of slots that the model has filled; after a forward, all of them."""
         return max((layer.keys.shape[2] for layer in self.layers()), default=0)
 
-    def fixed(self) -> int:
-        """Give all layers buffers that need not grow for a while; how many slots they have."""
+    def reserve(self) -> int:
+        """Give each layer a buffer with a spare slot, a larger one where it must grow.
+
+        Returns:
+            Number of slots of the smallest buffer.
+        """
         return min(layer.reserve() for layer in self.layers())
 
     def extend(self, blocks: Sequence[Sequence[int]]) -> tuple[Tensor | None, Tensor]:
-        """Make room for each row's new ids, padded on the left to the longest.
+        """Add slots for each sequence's new ids, padded on the left to the longest block.
 
         Returns:
-            The attention mask ``[B, slots]`` with the new block, None where every new token sees all slots before it
-            without one: none is dead, and there is one new token, or none before; and the block's position ids,
-            ``[B, block]``.
+            The attention mask ``[B, slots]``, the new block included, and the block's position ids ``[B, block]``. The
+            mask is None where no slot is dead, and the block has one token or nothing before it: then every new token
+            attends to all slots before it without a mask.
         """
         longest, before = max(map(len, blocks)), self._alive.shape[1]
         positions = torch.zeros(len(blocks), longest, dtype=torch.long)
         self._alive = F.pad(self._alive, (0, longest))
-        for row, block in enumerate(blocks):
-            first, pad = len(self._ids[row]), longest - len(block)
-            positions[row, pad:] = torch.arange(first, first + len(block))
-            self._alive[row, before + pad :] = True
-            self._slots[row] += range(before + pad, before + longest)
-            self._ids[row] += block
-        # Without a mask, transformers 5.0's StableLM and its kind make one for several tokens that is too long.
-        plain = bool(self._alive.all()) and (longest == 1 or not before)
-        return (None if plain else self._alive.long()), positions
+        for sequence, block in enumerate(blocks):
+            first, pad = len(self._ids[sequence]), longest - len(block)
+            positions[sequence, pad:] = torch.arange(first, first + len(block))
+            self._alive[sequence, before + pad :] = True
+            self._slots[sequence] += range(before + pad, before + longest)
+            self._ids[sequence] += block
+        # Several tokens after others keep their mask: the one that StableLM makes in transformers 5.0 is too long.
+        needs_no_mask = bool(self._alive.all()) and (longest == 1 or not before)
+        return (None if needs_no_mask else self._alive.long()), positions
 
-    def select(self, rows: Sequence[int]) -> None:
-        """Keep these rows, in this order; a row named twice is copied."""
-        index = torch.tensor(rows, dtype=torch.long)
+    def select(self, sequences: Sequence[int]) -> None:
+        """Keep these sequences, in this order; a sequence named twice is copied."""
+        index = torch.tensor(sequences, dtype=torch.long)
         for layer in self.layers():
             chosen = index.to(layer.keys.device)
             layer.hold(layer.keys[chosen], layer.values[chosen])
-        self._ids = [list(self._ids[row]) for row in rows]
-        self._slots = [list(self._slots[row]) for row in rows]
+        self._ids = [list(self._ids[sequence]) for sequence in sequences]
+        self._slots = [list(self._slots[sequence]) for sequence in sequences]
         self._alive = self._alive[index]
 
     def join(self, other: SlotCache) -> None:
-        """Take over another cache's rows, behind the own ones; the shorter cache is padded with dead slots."""
+        """Append another cache's sequences; the shorter cache is padded with dead slots."""
         if not self._ids:
             self.__dict__.update(vars(other))
             return
         longest = max(self._alive.shape[1], other._alive.shape[1])
-        own, new = self.layers(), other.layers()
-        if not own:  # nothing was read yet
+        parts = [(self.layers(), len(self._ids)), (other.layers(), len(other._ids))]
+        if not self.layers():  # nothing was read yet
             self.cache = other.cache
-        parts = [(own, len(self._ids)), (new, len(other._ids))]
-        for place, layer in enumerate(self.layers()):
+        for i, layer in enumerate(self.layers()):
             layer.hold(
                 *(
-                    torch.cat([_padded(_states(some, place, name, layer), rows, longest) for some, rows in parts])
+                    torch.cat([_padded(_states(layers, i, name, layer), count, longest) for layers, count in parts])
                     for name in ("keys", "values")
                 )
             )
-        alive = [F.pad(one.alive, (0, longest - one.alive.shape[1])) for one in (self, other)]
-        self._alive = torch.cat(alive)
+        self._alive = torch.cat([F.pad(cache.alive, (0, longest - cache.alive.shape[1])) for cache in (self, other)])
         self._ids, self._slots = self._ids + other._ids, self._slots + other._slots
 
     def copy(self) -> SlotCache:
@@ -116,11 +123,11 @@ class SlotCache:
         return copy.deepcopy(self)
 
     def layers(self) -> list[GrowingLayer]:
-        """The layers that hold something."""
+        """The layers that hold keys and values."""
         return [layer for layer in self.cache.layers if layer.is_initialized]
 
     def _trim(self) -> None:
-        """Cut off dead slots at the end; gather what is alive once most is dead."""
+        """Cut off dead slots at the end; copy the live ones to the front once most are dead."""
         needed, slots = max((slots[-1] + 1 for slots in self._slots if slots), default=0), self._alive.shape[1]
         if needed < slots:
             self.cache.crop(needed - slots)
@@ -130,36 +137,36 @@ class SlotCache:
             self._compact(alive)
 
     def _compact(self, alive: int) -> None:
-        """Move every row's live entries to the front."""
+        """Copy every sequence's live slots to the front."""
         order = torch.zeros(len(self._slots), alive, dtype=torch.long)
         self._alive = torch.zeros(len(self._slots), alive, dtype=torch.bool)
-        for row, slots in enumerate(self._slots):
-            order[row, : len(slots)] = torch.tensor(slots)
-            self._alive[row, : len(slots)] = True
-            self._slots[row] = list(range(len(slots)))
+        for sequence, slots in enumerate(self._slots):
+            order[sequence, : len(slots)] = torch.tensor(slots)
+            self._alive[sequence, : len(slots)] = True
+            self._slots[sequence] = list(range(len(slots)))
         for layer in self.layers():
             index = order.to(layer.keys.device)[:, None, :, None]
             held = [states.gather(2, index.expand(-1, states.shape[1], -1, states.shape[3])) for states in layer.held]
             layer.hold(*held)
 
 
-def _states(layers: Sequence[GrowingLayer], place: int, name: str, model: GrowingLayer) -> Tensor:
-    """A layer's keys or values; those of no rows, shaped as another's, where nothing was read."""
-    return getattr(layers[place], name) if layers else getattr(model, name)[:0]  # type: ignore[no-any-return]
+def _states(layers: Sequence[GrowingLayer], index: int, name: str, like: GrowingLayer) -> Tensor:
+    """Keys or values of one of the layers; empty, with the shape of ``like``, where there are no layers."""
+    return getattr(layers[index], name) if layers else getattr(like, name)[:0]  # type: ignore[no-any-return]
 
 
-def _padded(states: Tensor, rows: int, slots: int) -> Tensor:
-    """States ``[B, heads, S, D]`` with zeros behind, to this many rows and slots."""
-    return F.pad(states, (0, 0, 0, slots - states.shape[2], 0, 0, 0, rows - len(states)))
+def _padded(states: Tensor, sequences: int, slots: int) -> Tensor:
+    """States ``[B, heads, S, D]``, padded with zeros to this many sequences and slots."""
+    return F.pad(states, (0, 0, 0, slots - states.shape[2], 0, 0, 0, sequences - len(states)))
 
 
-def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
     """Length of the longest common prefix.
 
     >>> common_prefix([1, 2, 3], [1, 2, 4, 5])
     2
     """
-    shortest = min(len(one), len(other))
-    if list(one[:shortest]) == list(other[:shortest]):
+    shortest = min(len(first), len(second))
+    if list(first[:shortest]) == list(second[:shortest]):
         return shortest
-    return next(place for place in range(shortest) if one[place] != other[place])
+    return next(i for i in range(shortest) if first[i] != second[i])

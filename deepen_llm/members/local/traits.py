@@ -1,4 +1,4 @@
-"""What a model's architecture allows: how it remembers, and how much it can read at once."""
+"""What a model's architecture allows: which cache it has, and whether it can read several tokens at once."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from deepen_llm.members.transformers_api import (
 
 
 class CacheSupport(Enum):
-    """How a model can remember what it has read."""
+    """Which cache a model can have."""
 
-    BATCHED = "key-value cache that rows share"
-    ROWWISE = "key-value cache, a row each: it counts slots"
+    BATCHED = "one key-value cache for all sequences"
+    PER_SEQUENCE = "a key-value cache for each sequence, since attention counts slots"
     NONE = "no cache that can be rolled back"
 
 
@@ -34,21 +34,21 @@ class Traits:
 
     Attributes:
         arguments: What its forward takes by name.
-        cache_support: How it can remember what it has read.
-        rescales_at: The length above which all positions are encoded in another way (longrope), so that no cache goes
-            across; None where there is none.
-        reads_ahead: Whether several tokens read at once give what they give one by one: not where the longest text
-            rescales.
-        one_at_a_time: Whether the model keeps in itself what it computes of a text's length, as transformers does for
-            some rotary positions: another thread's forward would change it in between.
-        fixed_steps: Whether one-token steps can have a fixed shape: position ids and masks are given, and no value
+        cache_support: Which cache it can have.
+        rescales_at: The length above which all positions are encoded in another way (longrope), so that a cache of a
+            shorter text cannot be extended; None where there is none.
+        reads_ahead: Whether several tokens read at once have the logits that they have one by one. Not with dynamic
+            rotary positions, which depend on the length of the whole text.
+        one_at_a_time: Whether the model stores what it computes from a text's length, as transformers does for some
+            rotary positions: another thread's forward would overwrite it.
+        fixed_steps: Whether one-token steps can have a fixed shape: position ids and masks are arguments, and no value
             steers the model.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.arguments = Arguments.of(model)
         self._config = model.config.get_text_config(decoder=True)
-        self._ropes = {str(one.get("rope_type")): one for one in rope_parameters(self._config)}
+        self._ropes = {str(rope.get("rope_type")): rope for rope in rope_parameters(self._config)}
         self.one_at_a_time = not self._ropes.keys().isdisjoint({"dynamic", "longrope"})
         self.cache_support = self._cache_support(model)
         self.rescales_at = self._rescales_at()
@@ -57,8 +57,8 @@ class Traits:
             self.cache_support is CacheSupport.BATCHED
             and has_fixed_shapes(model)
             and "position_ids" in self.arguments.names
-            and not getattr(self._config, "alibi", False)  # Falcon's, which is made of a mask of two dimensions
-            and {one.device for one in model.parameters()} == {device_of(model)}
+            and not getattr(self._config, "alibi", False)  # Falcon computes it from a mask of two dimensions
+            and {weight.device for weight in model.parameters()} == {device_of(model)}
         )
 
     def _cache_support(self, model: PreTrainedModel) -> CacheSupport:
@@ -67,12 +67,12 @@ class Traits:
         layers = cache_layers(base_of(model).config)
         if Layer.RECURRENT in layers:
             return CacheSupport.NONE
-        slots_alike = layers <= {Layer.FULL, Layer.NOTHING} and not self._counts_slots()
-        return CacheSupport.BATCHED if slots_alike else CacheSupport.ROWWISE
+        ignores_dead_slots = layers <= {Layer.FULL, Layer.NOTHING} and not self._counts_slots()
+        return CacheSupport.BATCHED if ignores_dead_slots else CacheSupport.PER_SEQUENCE
 
     def _counts_slots(self) -> bool:
-        """Whether a dead slot would change what the model sees: as a position, in a window, or as the longest row."""
-        # BLOOM makes positions of the mask
+        """Whether a dead slot would change the logits: as a position, in a window, or as part of the longest text."""
+        # BLOOM derives positions from the mask.
         own_positions = "position_ids" not in self.arguments.names and self._config.model_type != "bloom"
         local = "local" in getattr(self._config, "attention_layers", ())
         return own_positions or local or self.one_at_a_time
@@ -80,5 +80,5 @@ class Traits:
     def _rescales_at(self) -> int | None:
         if (rope := self._ropes.get("longrope")) is None:
             return None
-        own, config = rope.get("original_max_position_embeddings"), self._config
-        return int(own or getattr(config, "original_max_position_embeddings", config.max_position_embeddings))
+        of_rope, config = rope.get("original_max_position_embeddings"), self._config
+        return int(of_rope or getattr(config, "original_max_position_embeddings", config.max_position_embeddings))

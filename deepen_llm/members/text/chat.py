@@ -1,4 +1,4 @@
-"""Conversations through a member's own chat template, tools and all."""
+"""Conversations, with tools, encoded through a member's own chat template."""
 
 from __future__ import annotations
 
@@ -19,23 +19,28 @@ from deepen_llm.tools.formats import HERMES, KNOWN, ToolFormat
 from deepen_llm.tools.history import IndexedMessage, conversation
 from deepen_llm.vocabulary import Vocabulary
 
-_PROBE = Tool("probe_tool", "Probe.", {"type": "object", "properties": {"probe": {"type": "string"}}})
-_CALL = {"id": "probe0000", "type": "function", "function": {"name": _PROBE.name, "arguments": {"probe": "value"}}}
-_THOUGHT = "<think>"  # what templates of reasoning models begin an answer with
-_ASKED: list[dict[str, Any]] = [
+_PROBE_TOOL = Tool("probe_tool", "Probe.", {"type": "object", "properties": {"probe": {"type": "string"}}})
+_PROBE_CALL = {
+    "id": "probe0000",
+    "type": "function",
+    "function": {"name": _PROBE_TOOL.name, "arguments": {"probe": "value"}},
+}
+_THOUGHT = "<think>"  # templates of reasoning models begin an answer with it
+_PROBE_CONVERSATION: list[dict[str, Any]] = [
     {"role": "user", "content": "Hello."},
-    {"role": "assistant", "content": "", "tool_calls": [_CALL]},
-    {"role": "tool", "tool_call_id": "probe0000", "name": _PROBE.name, "content": "probe_answer"},
+    {"role": "assistant", "content": "", "tool_calls": [_PROBE_CALL]},
+    {"role": "tool", "tool_call_id": "probe0000", "name": _PROBE_TOOL.name, "content": "probe_answer"},
 ]
 
 
 class ChatEncoder:
     """Encodes conversations for one member.
 
-    What the template refuses, or leaves out, is brought into the first of the `forms` that it takes whole.
+    A conversation that the template refuses, or writes without some of its text, is brought into the first of the
+    `forms` that the template writes in full.
 
     Args:
-        name: What messages call the member.
+        name: The member's name, for errors.
         tokenizer: Its tokenizer.
         vocabulary: Its vocabulary.
         encoder: Encodes its text.
@@ -50,16 +55,16 @@ class ChatEncoder:
 
     @cached_property
     def own_format(self) -> ToolFormat | None:
-        """How the template writes tool calls; None where it knows no tools, or writes calls in no known way."""
+        """The format in which the template writes tool calls; None where it writes no tools, or has no known format."""
         try:
             self.template.require()
-            shown = self.template.text(_ASKED, Rendering([_PROBE]))
+            shown = self.template.text(_PROBE_CONVERSATION, Rendering([_PROBE_TOOL]))
         except PromptError:
             return None
         shown = re.sub(r"\[CALL_ID\]\w+", "", shown)
         if "probe_answer" not in shown or "Probe." not in shown:
             return None
-        return next((form for form in KNOWN if form.opening + form.head(_PROBE.name) in shown), None)
+        return next((form for form in KNOWN if form.opening + form.head(_PROBE_TOOL.name) in shown), None)
 
     def _form(self) -> ToolFormat | None:
         return self.own_format
@@ -83,24 +88,24 @@ class ChatEncoder:
             messages: The messages.
             tools: The tools that the assistant may call.
             variables: Variables for the template.
-            continue_final_message: Let the last message go on, in place of a new one.
+            continue_final_message: Continue the last message, in place of beginning a new one.
 
         Raises:
             PromptError: The member has no template, or its template refuses the messages.
         """
-        how = Rendering(tools, variables or {}, answering=not continue_final_message)
-        messages = _placed(messages)
-        if before := self._before_what_goes_on(messages, how):
-            if self.template.in_code or self._spells_special_tokens(messages, how):
+        rendering = Rendering(tools, variables or {}, answering=not continue_final_message)
+        messages = _normalized(messages)
+        if before := self._before_unfinished_answer(messages, rendering):
+            if self.template.in_code or self._spells_special_tokens(messages, rendering):
                 head = self.encode(before, tools, variables)
                 return self._encoder.extended(list(head.ids), messages[-1]["content"])
             text = self.render(messages, tools, variables, continue_final_message=True)
             return self._encoder.continuable(self._encoder.encode_with_special(text), text, 0)
-        plain, how, text = self._fitting.fitted(messages, how)
+        form, rendering, text = self._fitting.fitted(messages, rendering)
         if self.template.in_code:
-            return self._encoder.fixed(self._encoder.readable(self.template.ids(plain, how)))
-        if self._spells_special_tokens(plain, how):
-            return self._sanitized(plain, how, text)
+            return self._encoder.fixed(self._encoder.readable(self.template.ids(form, rendering)))
+        if self._spells_special_tokens(form, rendering):
+            return self._sanitized(form, rendering, text)
         text = text.partition(OPEN)[0] if continue_final_message else text
         return self._encoder.continuable(self._encoder.encode_with_special(text), text, 0)
 
@@ -113,11 +118,11 @@ class ChatEncoder:
         continue_final_message: bool = False,
     ) -> str:
         """The text of a conversation as the member reads it, special tokens spelled out; see `encode`."""
-        how = Rendering(tools, variables or {}, answering=not continue_final_message)
-        messages = _placed(messages)
-        if before := self._before_what_goes_on(messages, how):
-            return _begun(self.render(before, tools, variables), messages[-1]["content"])
-        text = self._fitting.fitted(messages, how)[2]
+        rendering = Rendering(tools, variables or {}, answering=not continue_final_message)
+        messages = _normalized(messages)
+        if before := self._before_unfinished_answer(messages, rendering):
+            return _with_answer(self.render(before, tools, variables), messages[-1]["content"])
+        text = self._fitting.fitted(messages, rendering)[2]
         return text.partition(OPEN)[0] if continue_final_message else text
 
     def spelled(self, ids: Sequence[int]) -> str:
@@ -126,58 +131,63 @@ class ChatEncoder:
         parts = [vocabulary.surfaces[id_] or vocabulary.spellings.get(id_, "").encode() for id_ in ids]
         return b"".join(parts).decode(errors="replace")
 
-    def _before_what_goes_on(
-        self, messages: Sequence[Mapping[str, Any]], how: Rendering
+    def _before_unfinished_answer(
+        self, messages: Sequence[Mapping[str, Any]], rendering: Rendering
     ) -> Sequence[Mapping[str, Any]]:
-        """The messages before an assistant's that goes on behind the beginning of an answer to them, as plain text.
+        """The messages before the assistant's last one, where it is appended to their prompt as plain text.
 
-        So it does where the template has no place for it: those in code would trim it, others want the user last, trim
-        it too, or take thoughts out of it.
+        This is done where the template cannot write an unfinished last message unchanged: templates in code trim it;
+        others demand a user's message as the last, trim it, or remove reasoning. Elsewhere the result is empty.
         """
         *before, last = messages
-        if how.answering:
+        if rendering.answering:
             return ()
         if not before or last["role"] != "assistant":
             if self.template.in_code:
-                raise self._fitting.refused(messages, len(before), "only an assistant's answer to a message goes on")
+                raise self._fitting.refused(
+                    messages, len(before), "only an assistant's answer to a message can be continued"
+                )
             return ()
         self.template.require()
         if self.template.in_code:
             return before
-        found = self._fitting.first(messages, how)
-        whole = not isinstance(found, PromptError) and found[2].partition(OPEN)[0].endswith(last["content"])
-        return () if whole else before
+        fitted = self._fitting.first(messages, rendering)
+        unchanged = not isinstance(fitted, PromptError) and fitted[2].partition(OPEN)[0].endswith(last["content"])
+        return () if unchanged else before
 
-    def _sanitized(self, plain: Messages, how: Rendering, text: str) -> Prompt:
+    def _sanitized(self, form: Messages, rendering: Rendering, text: str) -> Prompt:
         """A prompt in which special tokens spelled out in a message stay plain text."""
-        if how.answering:
-            return self._encoder.fixed(self._encoder.readable(self.template.sanitized(plain, how, begun=False)))
-        bare = [*plain[:-1], {**plain[-1], "content": ""}]
-        head = self.template.text([*plain[:-1], {**plain[-1], "content": OPEN}], how).partition(OPEN)[0]
-        said = text.partition(OPEN)[0].removeprefix(head)
-        ids = self._encoder.readable(self.template.sanitized(bare, how, begun=True))
-        return self._encoder.extended(ids, said)
+        if rendering.answering:
+            ids = self.template.sanitized(form, rendering, continue_final_message=False)
+            return self._encoder.fixed(self._encoder.readable(ids))
+        *before, last = form
+        head = self.template.text([*before, {**last, "content": OPEN}], rendering).partition(OPEN)[0]
+        content = text.partition(OPEN)[0].removeprefix(head)
+        ids = self.template.sanitized([*before, {**last, "content": ""}], rendering, continue_final_message=True)
+        return self._encoder.extended(self._encoder.readable(ids), content)
 
-    def _spells_special_tokens(self, conversation: Sequence[Mapping[str, Any]], how: Rendering) -> bool:
-        spoken = [said for given in (*conversation, how.variables) for said in _strings(given)]
-        return any(token in said for token in self._vocabulary.spellings.values() for said in spoken)
+    def _spells_special_tokens(self, messages: Sequence[Mapping[str, Any]], rendering: Rendering) -> bool:
+        strings = [text for value in (*messages, rendering.variables) for text in _strings(value)]
+        return any(token in text for token in self._vocabulary.spellings.values() for text in strings)
 
 
-def _begun(prompt: str, text: str) -> str:
-    """A prompt with the beginning of its answer, where a thought that both begin is begun once."""
+def _with_answer(prompt: str, answer: str) -> str:
+    """A prompt with the beginning of its answer; where both have ``<think>`` at the joint, the prompt's is removed."""
     opened = prompt.rstrip()
-    return (opened.removesuffix(_THOUGHT) if text.startswith(_THOUGHT) and opened.endswith(_THOUGHT) else prompt) + text
+    if answer.startswith(_THOUGHT) and opened.endswith(_THOUGHT):
+        return opened.removesuffix(_THOUGHT) + answer
+    return prompt + answer
 
 
-def _placed(messages: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """The messages as plain ones, which those of an ensemble's call are already."""
+def _normalized(messages: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The messages as `conversation` makes them; those of an ensemble's call have been through it."""
     return messages if all(isinstance(message, IndexedMessage) for message in messages) else conversation(messages)
 
 
-def _strings(given: Any) -> list[str]:
-    """All that a message says, wherever it stands in it, but for its role."""
-    if isinstance(given, Mapping):
-        return [said for key, value in given.items() if key != "role" for said in _strings(value)]
-    if isinstance(given, list | tuple):
-        return [said for value in given for said in _strings(value)]
-    return [str(given)]
+def _strings(value: Any) -> list[str]:
+    """All strings in a message or variable at any depth, without roles."""
+    if isinstance(value, Mapping):
+        return [text for key, item in value.items() if key != "role" for text in _strings(item)]
+    if isinstance(value, list | tuple):
+        return [text for item in value for text in _strings(item)]
+    return [str(value)]

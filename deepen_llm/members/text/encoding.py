@@ -1,4 +1,4 @@
-"""A member's tokenizer, asked in two ways: for prompts, and for plain text in the middle of one."""
+"""Encoding with a member's tokenizer: prompts with special tokens, and plain text in the middle of one."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from transformers import PreTrainedTokenizerBase
 from deepen_llm.errors import PromptError
 from deepen_llm.vocabulary.kinds import mistral_model
 
-Span = tuple[int, int]  # where a token lies in the text, in characters
+Span = tuple[int, int]
+"""The first character of a token in the text, and the one after its last."""
 
-TOKENIZER_LOCK = threading.Lock()  # transformers switches a tokenizer's state during a call
-LEADS = ("", "\n", ".", "a")  # what may stand before a text so that it is encoded as in the middle of one
-_PROBE = "the b"  # a text to compare two ways of encoding with
+TOKENIZER_LOCK = threading.Lock()  # transformers changes a tokenizer's state during a call
+LEADS = ("", "\n", ".", "a")
+"""Texts that are put before a text, so that the tokenizer encodes it as in the middle of one."""
+_PROBE = "the b"  # two ways of encoding are compared on it
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids and where each lies in the text; no spans where the tokenizer does not tell them."""
+    """Token ids and their spans in the text; None for the spans where the tokenizer does not give them."""
 
     ids: list[int]
     spans: list[Span] | None
@@ -30,13 +32,13 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Prompt:
-    """An encoded prompt, and how to go on from it.
+    """An encoded prompt, and how text that follows it is encoded.
 
     Attributes:
         ids: Its token ids.
-        fixed: How many of them stay as they are: all up to the last special token.
-        tail: The text that the others encode; it is encoded again together with what follows.
-        leads: What to put before the tail so that the tokenizer encodes it as it does in this place.
+        fixed: How many of them never change: all up to the last special token.
+        tail: The text of the other ids; it is encoded again together with the text that follows.
+        leads: Texts to put before the tail, so that the tokenizer encodes it as after the fixed ids.
     """
 
     ids: tuple[int, ...]
@@ -68,8 +70,8 @@ class TextEncoder:
         self, tokenizer: PreTrainedTokenizerBase, special: frozenset[int], surfaces: tuple[bytes | None, ...]
     ) -> None:
         self._tokenizer, self._special, self._surfaces = tokenizer, special, surfaces
-        self._readable = len(surfaces)  # from here on are ids of tokens that were added to the tokenizer alone
-        self.whole_words = _is_word_piece(tokenizer)  # a long word is unknown as a whole, so none may be cut
+        self._readable = len(surfaces)  # larger ids are of tokens that the tokenizer has and the model has not
+        self.whole_words = _is_word_piece(tokenizer)  # a part of a word is encoded otherwise than in the word
         self._control = special - {tokenizer.unk_token_id}
         self._prefix = self._find_prefix()
 
@@ -80,38 +82,38 @@ class TextEncoder:
             PromptError: It has a special token that the model has no embedding of.
         """
         whole = self._encode(text, split_special_tokens=False)
-        place = self._unreadable(whole)
-        if place is None:
+        start = self._unreadable(whole)
+        if start is None:
             return self.readable(whole.ids)
-        left, rest = self.encode_with_special(text[: place + 1]), text[place + 1 :]
+        left, rest = self.encode_with_special(text[: start + 1]), text[start + 1 :]
         for lead in LEADS[1:]:
-            head, behind = self.encode_text(lead).ids, self.encode_with_special(lead + rest)
-            if behind[: len(head)] == head:
-                return left + behind[len(head) :]
+            head, with_lead = self.encode_text(lead).ids, self.encode_with_special(lead + rest)
+            if with_lead[: len(head)] == head:
+                return left + with_lead[len(head) :]
         return left + self.encode_with_special(rest)
 
     def encode_text(self, text: str) -> Encoded:
-        """Encode text in which special tokens, spelled out, are no more than their characters.
+        """Encode text in which special tokens, spelled out, are plain characters.
 
         Raises:
-            PromptError: It has a token that the model has no embedding of, and that cannot be written otherwise.
+            PromptError: It has a token that the model has no embedding of, and no other encoding.
         """
         whole = self._encode(text, split_special_tokens=True)
         spans = whole.spans or ()
-        found = (a for id_, (a, b) in zip(whole.ids, spans, strict=False) if id_ in self._control and b - a > 1)
-        control = next(found, self._unreadable(whole))
-        if control is None:
+        controls = (a for id_, (a, b) in zip(whole.ids, spans, strict=False) if id_ in self._control and b - a > 1)
+        start = next(controls, self._unreadable(whole))
+        if start is None:
             self.readable(whole.ids)
             return whole
-        # Unigram models hold their special tokens as pieces: encode the parts of such a one apart from each other. So
-        # are added tokens that the model has no embedding of.
-        cut = control + 1
+        # Unigram models emit special tokens also here, and others emit added tokens that the model does not have:
+        # encode such a token's first character and the rest apart from each other.
+        cut = start + 1
         left, right = self.encode_text(text[:cut]), self.encode_after(LEADS[1:], text[cut:])
-        placed = [*(left.spans or ()), *((a + cut, b + cut) for a, b in right.spans or ())]
-        return Encoded(left.ids + right.ids, placed)
+        joined = [*(left.spans or ()), *((a + cut, b + cut) for a, b in right.spans or ())]
+        return Encoded(left.ids + right.ids, joined)
 
     def encode_after(self, leads: tuple[str, ...], text: str) -> Encoded:
-        """`encode_text`, as the text is encoded after one of the leads (the first that stays apart from it)."""
+        """`encode_text`, as the text is encoded after the first of the leads that shares no token with it."""
         for lead in leads:
             head, whole = self.encode_text(lead).ids if lead else [], self.encode_text(lead + text)
             if whole.ids[: len(head)] == head:
@@ -121,24 +123,24 @@ class TextEncoder:
         return self.encode_text(text)
 
     def encode_texts(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of texts, special tokens in them no more than their characters; all ids of the tokenizer's."""
+        """Token ids of texts, special tokens in them as plain characters; ids that the model lacks are not refused."""
         if not texts or is_mistral_common(self._tokenizer):
             return [self._encode(text, split_special_tokens=True).ids for text in texts]
         with TOKENIZER_LOCK:
             out = self._tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)
-        found: list[list[int]] = out["input_ids"]
-        return found
+        ids: list[list[int]] = out["input_ids"]
+        return ids
 
     def readable(self, ids: Sequence[int]) -> list[int]:
-        """These ids, all of which the model has embeddings of.
+        """The ids themselves, once it is checked that the model has an embedding of each.
 
         Raises:
-            PromptError: It has none of one of them.
+            PromptError: The model has no embedding of an id.
         """
-        if ids and (worst := max(ids)) >= self._readable:
-            token = self._tokenizer.convert_ids_to_tokens(worst)
+        if ids and (largest := max(ids)) >= self._readable:
+            token = self._tokenizer.convert_ids_to_tokens(largest)
             raise PromptError(
-                f"a text has the token {token!r} (id {worst}), which was added to the tokenizer alone: the model has "
+                f"a text has the token {token!r} (id {largest}), which was added to the tokenizer alone: the model has "
                 f"{self._readable} tokens",
                 hint="leave the token out of prompt and chat template, or resize and train the model with it "
                 "(model.resize_token_embeddings)",
@@ -146,23 +148,32 @@ class TextEncoder:
         return list(ids)
 
     def prompt(self, text: str) -> Prompt:
-        """Encode a plain prompt, with the special tokens that the tokenizer puts before a text, but none behind it."""
+        """Encode a plain prompt, with the special tokens that the tokenizer puts before a text, but none after it."""
         ids = self.encode_with_special(text)
-        given = ids[: len(self._prefix)] == self._prefix
-        prefix = [] if given else self._prefix
+        prefix = [] if ids[: len(self._prefix)] == self._prefix else self._prefix
         return self.continuable(prefix + ids, text, len(prefix))
 
     def continuable(self, ids: list[int], text: str, added: int) -> Prompt:
-        """Find out how to go on from ids that encode ``text``, the first ``added`` of them put before it."""
-        spelled = str(self._tokenizer.unk_token) in text  # else an unknown token is a word like any other
-        for fixing in (self._special, self._control) if spelled else (self._control, self._special):
-            if (found := self._continued(ids, text, added, fixing)) is not None:
-                return found
+        """The prompt that these ids are, so that text which follows is encoded together with its tail.
+
+        Args:
+            ids: The token ids.
+            text: The text that they encode.
+            added: How many of the first ids encode none of it.
+        """
+        # Where the text spells out the unknown token, that fixes the ids before it; else it encodes an unknown word.
+        spells_unknown = str(self._tokenizer.unk_token) in text
+        for fixing in (self._special, self._control) if spells_unknown else (self._control, self._special):
+            if (prompt := self._continued(ids, text, added, fixing)) is not None:
+                return prompt
         return self.fixed(ids)
 
     def _continued(self, ids: list[int], text: str, added: int, fixing: frozenset[int]) -> Prompt | None:
-        """`continuable`, where these special tokens fix all before them; None where the tokenizer goes on otherwise."""
-        fixed = max((place + 1 for place, id_ in enumerate(ids) if place < added or id_ in fixing), default=0)
+        """`continuable`, with all ids fixed up to the last one in ``fixing``.
+
+        None where the tail alone would be encoded otherwise, or a text that follows it would be.
+        """
+        fixed = max((i + 1 for i, id_ in enumerate(ids) if i < added or id_ in fixing), default=0)
         tail = text if fixed <= added else self._tail(ids, fixed, text)
         if tail is None:
             return None
@@ -174,11 +185,11 @@ class TextEncoder:
         return None
 
     def fixed(self, ids: list[int]) -> Prompt:
-        """A prompt whose ids all stay as they are; what follows is encoded on its own."""
+        """A prompt of ids that never change; text that follows is encoded apart from them."""
         return Prompt(tuple(ids), len(ids), "", LEADS[1:])
 
     def extended(self, ids: list[int], text: str) -> Prompt:
-        """A prompt of ids that all stay as they are, and behind them plain text."""
+        """A prompt of ids that never change, followed by plain text."""
         leads = LEADS[1:]
         return Prompt((*ids, *self.encode_after(leads, text).ids), len(ids), text, leads)
 
@@ -194,24 +205,24 @@ class TextEncoder:
         return self.continuable(ids, text, 0)
 
     def _unreadable(self, encoded: Encoded) -> int | None:
-        """Where the first token begins that the model has no embedding of, if its characters can be encoded apart."""
+        """The first character of a token that the model has no embedding of, if its characters can be encoded apart."""
         spans = zip(encoded.ids, encoded.spans or (), strict=False)
-        beyond = (span for id_, span in spans if id_ >= self._readable and id_ not in self._special)
-        return next((first for first, last in beyond if last - first > 1), None)
+        unreadable = (span for id_, span in spans if id_ >= self._readable and id_ not in self._special)
+        return next((start for start, end in unreadable if end - start > 1), None)
 
     def _tail(self, ids: list[int], fixed: int, text: str) -> str | None:
-        """The end of ``text`` that ``ids[fixed:]`` encode: by their surfaces, or what follows the last fixed token."""
+        """The end of ``text`` that ``ids[fixed:]`` encode: their surfaces, or the text after the last fixed token."""
         spelled = b"".join(self._surfaces[id_] or b"" for id_ in ids[fixed:]).decode(errors="replace")
         last = self._tokenizer.convert_ids_to_tokens(ids[fixed - 1])
-        behind = text.rpartition(last)[2] if last and last in text else text
-        return next((tail for tail in (spelled, spelled[1:], behind) if text.endswith(tail)), None)
+        after_last = text.rpartition(last)[2] if last and last in text else text
+        return next((tail for tail in (spelled, spelled[1:], after_last) if text.endswith(tail)), None)
 
     def _find_prefix(self) -> list[int]:
         with TOKENIZER_LOCK:
             whole = self.readable(self._tokenizer.encode(_PROBE, add_special_tokens=True))
         plain = self.encode_with_special(_PROBE)
-        places = range(len(whole) - len(plain) + 1)
-        return next((whole[:place] for place in places if whole[place : place + len(plain)] == plain), [])
+        starts = range(len(whole) - len(plain) + 1)
+        return next((whole[:start] for start in starts if whole[start : start + len(plain)] == plain), [])
 
     def _encode(self, text: str, *, split_special_tokens: bool) -> Encoded:
         options: dict[str, Any] = {"add_special_tokens": False}
@@ -226,7 +237,7 @@ class TextEncoder:
 
 
 def is_mistral_common(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether it is mistral-common's own tokenizer, which takes no options and obeys no special token in a text."""
+    """Whether it is mistral-common's own tokenizer, which takes no options and sees no special tokens in a text."""
     return mistral_model(tokenizer) is not None
 
 

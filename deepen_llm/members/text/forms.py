@@ -1,8 +1,8 @@
-"""Equivalent forms of a conversation, from the given one to the strictest.
+"""Equivalent forms of a conversation, from the caller's to the strictest.
 
-A chat template refuses what its model never saw: a system message, one that is not the first, two messages of a role in
-succession, several calls at once, ids of another length. Each form here avoids some of that, and keeps the order of all
-texts.
+A chat template refuses conversations of a kind that its model was not trained on: with a system message, with one that
+is not the first, with two messages of a role in succession, with several calls in a message, with ids of another
+length. Each form here avoids some of these, and keeps the order of all texts.
 """
 
 from __future__ import annotations
@@ -29,38 +29,40 @@ def forms(messages: Sequence[Mapping[str, Any]], tools: Sequence[Tool], own: Too
     Args:
         messages: The conversation, `normalized`.
         tools: The tools that the assistant may call.
-        own: How the template writes calls; None where it knows no tools, so that they are told in words.
+        own: The format in which the template writes calls; None where it does not write tools, so that a message
+            describes them.
     """
     for of_tools in _forms_of_tools(messages, tools, own):
         for of_turns in _FORMS_OF_TURNS:
-            yield lambda given, first=of_tools, then=of_turns: then(first(given))  # type: ignore[misc]
+            yield lambda messages, first=of_tools, then=of_turns: then(first(messages))  # type: ignore[misc]
 
 
 def _forms_of_tools(
     messages: Sequence[Mapping[str, Any]], tools: Sequence[Tool], own: ToolFormat | None
 ) -> Sequence[Form]:
     if own is None:
-        return [lambda given: in_words(given, tools)] if tools or speaks_of_tools(messages) else [_as_given]
+        needs_words = tools or speaks_of_tools(messages)
+        return [lambda messages: in_words(messages, tools)] if needs_words else [_unchanged]
     if not speaks_of_tools(messages):
-        return [_as_given]
-    return [_as_given, short_ids, single_calls, calls_apart, lambda given: in_words(given, (), own)]
+        return [_unchanged]
+    return [_unchanged, short_ids, single_calls, calls_apart, lambda messages: in_words(messages, (), own)]
 
 
-def _as_given(messages: Messages) -> Messages:
+def _unchanged(messages: Messages) -> Messages:
     return messages
 
 
 def short_ids(messages: Messages) -> Messages:
     """Ids of calls as Mistral's templates demand them: nine letters and digits."""
-    made = []
+    form = []
     for message in messages:
-        one = dict(message)
+        changed = dict(message)
         if calls := message.get("tool_calls"):
-            one["tool_calls"] = [{**call, "id": _short(call["id"])} for call in calls]
+            changed["tool_calls"] = [{**call, "id": _short(call["id"])} for call in calls]
         if message.get("tool_call_id"):
-            one["tool_call_id"] = _short(message["tool_call_id"])
-        made.append(one)
-    return made
+            changed["tool_call_id"] = _short(message["tool_call_id"])
+        form.append(changed)
+    return form
 
 
 def _short(id_: str) -> str:
@@ -71,67 +73,67 @@ def _short(id_: str) -> str:
 
 def single_calls(messages: Messages) -> Messages:
     """One call in a message, each followed by its result, as Llama's templates demand; ids as in `short_ids`."""
-    made, rest = Messages(), short_ids(messages)
+    form, rest = Messages(), short_ids(messages)
     while rest:
         message, rest = rest[0], rest[1:]
         calls = message.get("tool_calls") or ()
         if len(calls) < 2:
-            made.append(message)
+            form.append(message)
             continue
-        count = next((i for i, one in enumerate(rest) if one["role"] != "tool"), len(rest))
+        count = next((i for i, following in enumerate(rest) if following["role"] != "tool"), len(rest))
         results, rest = rest[:count], rest[count:]
-        for place, call in enumerate(calls):
-            made.append({**message, "tool_calls": [call], **({"content": ""} if place else {})})
-            made += [one for one in results if one.get("tool_call_id") == call["id"]]
+        for i, call in enumerate(calls):
+            form.append({**message, "tool_calls": [call], **({"content": ""} if i else {})})
+            form += [result for result in results if result.get("tool_call_id") == call["id"]]
         known = {call["id"] for call in calls}
-        made += [one for one in results if one.get("tool_call_id") not in known]
-    return made
+        form += [result for result in results if result.get("tool_call_id") not in known]
+    return form
 
 
 def calls_apart(messages: Messages) -> Messages:
-    """Text and calls of one message apart: many templates write the calls alone. The rest as in `single_calls`."""
-    made = Messages()
+    """As `single_calls`, with text and calls in separate messages: many templates write the calls alone."""
+    form = Messages()
     for message in single_calls(messages):
         if message.get("tool_calls") and message["content"]:
-            made.append({key: value for key, value in message.items() if key != "tool_calls"})
+            form.append({key: value for key, value in message.items() if key != "tool_calls"})
             message = {**message, "content": ""}
-        made.append(message)
-    return made
+        form.append(message)
+    return form
 
 
 def one_system(messages: Messages) -> Messages:
-    """One system message, at the head; what later ones say stands where they stood, in the user's message there."""
-    count = next((i for i, one in enumerate(messages) if one["role"] != "system"), len(messages))
+    """One system message, the first; later ones become part of a user's message, as in `system_as_user`."""
+    count = next((i for i, message in enumerate(messages) if message["role"] != "system"), len(messages))
     head = [{**messages[0], "content": _joined(messages[:count])}] if count else []
     return head + system_as_user(messages[count:])
 
 
 def system_as_user(messages: Messages) -> Messages:
-    """No system message: what it says stands in the user's message that follows it, or else the one before it."""
-    made, told = Messages(), False
+    """No system message: its text is part of the user's message after it, else of the one before it."""
+    form, follows_system = Messages(), False
     for message in messages:
-        system = message["role"] == "system"
-        plain = {**message, "role": "user"} if system else message
-        if made and made[-1]["role"] == plain["role"] == "user" and (told or system):
-            plain = _merged(made.pop(), plain)
-        made.append(plain)
-        told = system
-    return made
+        is_system = message["role"] == "system"
+        as_user = {**message, "role": "user"} if is_system else message
+        if form and form[-1]["role"] == as_user["role"] == "user" and (follows_system or is_system):
+            as_user = _merged(form.pop(), as_user)
+        form.append(as_user)
+        follows_system = is_system
+    return form
 
 
 def in_turns(messages: Messages) -> Messages:
-    """User and assistant in turns, the user first: neighbors of one role are one message.
+    """User and assistant in turns, the user first: successive messages of one role become one message.
 
-    Where the assistant has spoken first, an empty user message stands before it: it puts no words into anyone's mouth.
+    Where the assistant's message is the first, an empty user's message is put before it.
     """
-    made = Messages()
+    form = Messages()
     for message in messages:
-        if made and _may_merge(made[-1], message):
-            message = _merged(made.pop(), message)
-        elif message["role"] == "assistant" and all(one["role"] == "system" for one in made):
-            made.append({"role": "user", "content": ""})
-        made.append(message)
-    return made
+        if form and _may_merge(form[-1], message):
+            message = _merged(form.pop(), message)
+        elif message["role"] == "assistant" and all(before["role"] == "system" for before in form):
+            form.append({"role": "user", "content": ""})
+        form.append(message)
+    return form
 
 
 def _may_merge(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
@@ -139,8 +141,8 @@ def _may_merge(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
 
 
 def without_empty(messages: Messages) -> Messages:
-    """No message that says nothing."""
-    return [one for one in messages if one["content"].strip() or one.get("tool_calls")]
+    """No message without text and calls."""
+    return [message for message in messages if message["content"].strip() or message.get("tool_calls")]
 
 
 def _strictest(messages: Messages) -> Messages:
@@ -148,22 +150,22 @@ def _strictest(messages: Messages) -> Messages:
 
 
 _FORMS_OF_TURNS: Sequence[Form] = (
-    _as_given,
+    _unchanged,
     one_system,
-    lambda given: in_turns(one_system(given)),
+    lambda messages: in_turns(one_system(messages)),
     system_as_user,
-    lambda given: in_turns(system_as_user(given)),
-    lambda given: in_turns(one_system(without_empty(given))),
+    lambda messages: in_turns(system_as_user(messages)),
+    lambda messages: in_turns(one_system(without_empty(messages))),
     _strictest,
 )
 
 
 def _merged(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    made = {**before, **after, "content": _joined([before, after])}
+    merged = {**before, **after, "content": _joined([before, after])}
     if before.get("name") != after.get("name"):
-        made.pop("name", None)
-    return made
+        merged.pop("name", None)
+    return merged
 
 
 def _joined(messages: Sequence[Mapping[str, Any]]) -> str:
-    return "\n\n".join(one["content"] for one in messages if one["content"])
+    return "\n\n".join(message["content"] for message in messages if message["content"])

@@ -11,27 +11,27 @@ from deepen_llm.vocabulary import Vocabulary
 def first_tokens(encoder: TextEncoder, vocabulary: Vocabulary, texts: Sequence[bytes]) -> list[int]:
     """See `Member.first_tokens`.
 
-    The tokenizer is asked behind a character that stays apart from the text. Bytes that end inside a character are no
-    text that it could be asked for: there it is the longest token that they begin with.
+    The tokenizer encodes each text after a character that shares no token with it. Bytes that end inside a character
+    cannot be encoded; for them, the result is the longest token that they begin with.
 
     Args:
         encoder: The member's tokenizer.
         vocabulary: Its vocabulary.
-        texts: What to begin.
+        texts: The texts.
     """
-    spelled = [_decoded(text) for text in texts]
-    found = [-1 if plain is not None else vocabulary.longest(text) for text, plain in zip(texts, spelled, strict=True)]
-    waiting = [place for place, plain in enumerate(spelled) if plain]
+    decoded = [_decoded(text) for text in texts]
+    tokens = [-1 if plain is not None else vocabulary.longest(text) for text, plain in zip(texts, decoded, strict=True)]
+    pending = [i for i, plain in enumerate(decoded) if plain]
     for lead in LEADS[1:]:
-        head, missed = encoder.encode_text(lead).ids, list[int]()
-        for place, ids in zip(waiting, encoder.encode_texts([f"{lead}{spelled[i]}" for i in waiting]), strict=True):
-            apart = len(ids) > len(head) and ids[: len(head)] == head
-            if apart and _begins(vocabulary, ids[len(head)], texts[place]):
-                found[place] = ids[len(head)]
+        head, failed = encoder.encode_text(lead).ids, list[int]()
+        for i, ids in zip(pending, encoder.encode_texts([f"{lead}{decoded[i]}" for i in pending]), strict=True):
+            is_apart = len(ids) > len(head) and ids[: len(head)] == head
+            if is_apart and _begins(vocabulary, ids[len(head)], texts[i]):
+                tokens[i] = ids[len(head)]
             else:
-                missed.append(place)
-        waiting = missed
-    return found
+                failed.append(i)
+        pending = failed
+    return tokens
 
 
 def _begins(vocabulary: Vocabulary, id_: int, text: bytes) -> bool:

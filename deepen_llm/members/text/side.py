@@ -14,16 +14,16 @@ from deepen_llm.tools.reader import Reader
 from deepen_llm.vocabulary import Vocabulary
 
 Message = Mapping[str, Any]
-"""A chat message: ``role`` and ``content``, and whatever else the member's template reads."""
+"""A chat message: ``role``, ``content``, and other fields that the member's template reads."""
 
 
 class TextSide(ABC):
-    """What a member's tokenizer and chat template do; it needs no model and always runs in this process.
+    """The part of a member that encodes text, by its tokenizer and chat template; it always runs in this process.
 
     Attributes:
-        name: What messages and traces call the member.
+        name: The member's name in errors and traces.
         vocabulary: Its vocabulary as bytes, V_i tokens.
-        chat_template_kwargs: Variables for its chat template; those that a call gives go before them.
+        chat_template_kwargs: Variables for its chat template; a call's variables override them.
     """
 
     name: str
@@ -32,7 +32,7 @@ class TextSide(ABC):
 
     @abstractmethod
     def encode_prompt(self, text: str) -> Prompt:
-        """Encode a plain prompt; special tokens spelled out in it are recognized, as everywhere in the field."""
+        """Encode a plain prompt; special tokens spelled out in it are recognized, as `transformers` does."""
 
     @abstractmethod
     def encode_chat(
@@ -47,9 +47,10 @@ class TextSide(ABC):
 
         Args:
             messages: The messages.
-            tools: The tools that the assistant may call; where the template knows none, a message describes them.
-            variables: Variables for the template, which go before those of ``chat_template_kwargs``.
-            continue_final_message: Let the last message go on, in place of a new one.
+            tools: The tools that the assistant may call; where the template does not write tools, a message describes
+                them.
+            variables: Variables for the template, which override those of ``chat_template_kwargs``.
+            continue_final_message: Continue the last message, in place of beginning a new one.
 
         Raises:
             PromptError: The member has no template, or its template refuses the messages.
@@ -81,12 +82,12 @@ class TextSide(ABC):
 
     @abstractmethod
     def reader(self, prompt: Prompt, toolbox: Toolbox | None, *, structured: bool = False) -> Reader | None:
-        """Tells text from all else in the member's answer to a conversation; None where all is text.
+        """A parser of reasoning and tool calls in the member's answer; None where the whole answer is text.
 
         Args:
-            prompt: The conversation.
+            prompt: The conversation, encoded.
             toolbox: The tools that may be called.
-            structured: Whether a structure holds all of the answer, which then has no reasoning before it.
+            structured: Whether the whole answer has a structure, so that no reasoning precedes it.
         """
 
     @abstractmethod
@@ -95,4 +96,4 @@ class TextSide(ABC):
 
     @abstractmethod
     def first_tokens(self, texts: Sequence[bytes]) -> list[int]:
-        """The token with which the member begins each text in the middle of another; -1 where it has none for it."""
+        """The first token of each text's encoding in the middle of another text; -1 where there is none."""

@@ -1,4 +1,4 @@
-"""A member's chat template: what it writes, and what it knows."""
+"""A member's chat template: the texts that it renders, and the roles and variables that it reads."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Rendering:
     """How a template is called, beside the messages.
 
     Attributes:
-        tools: The tools that it is to tell of.
+        tools: The tools that it describes to the model.
         variables: Variables that it may read.
-        answering: Whether the assistant's answer is begun behind the messages.
+        answering: Whether it begins the assistant's answer after the messages.
     """
 
     tools: Sequence[Tool] = ()
@@ -39,17 +39,20 @@ class ChatTemplate:
     """Renders conversations for one member.
 
     Args:
-        name: What messages call the member.
+        name: The member's name, for errors.
         tokenizer: Its tokenizer.
-        spelled: Token ids as text, special tokens spelled out.
+        spelled: Returns token ids as text, special tokens spelled out.
+
+    Attributes:
+        in_code: Whether the template is mistral-common's code, which gives token ids and no text.
     """
 
     def __init__(self, name: str, tokenizer: PreTrainedTokenizerBase, spelled: Callable[[Sequence[int]], str]) -> None:
         self._name, self._tokenizer, self._spelled = name, tokenizer, spelled
-        self.in_code = is_mistral_common(tokenizer)  # which never renders its templates to text
+        self.in_code = is_mistral_common(tokenizer)
 
     def require(self) -> None:
-        """Find that there is a template.
+        """Check that there is a template.
 
         Raises:
             PromptError: There is none.
@@ -60,36 +63,45 @@ class ChatTemplate:
                 hint="choose an instruction-tuned checkpoint, set tokenizer.chat_template, or use generate()",
             )
 
-    def text(self, conversation: Sequence[Mapping[str, Any]], how: Rendering) -> str:
+    def text(self, conversation: Sequence[Mapping[str, Any]], rendering: Rendering) -> str:
         """The text of a conversation, special tokens spelled out.
 
         Raises:
             PromptError: The template refuses it.
         """
-        rendered = self._rendered(conversation, how, tokenize=self.in_code)
+        rendered = self._rendered(conversation, rendering, tokenize=self.in_code)
         return self._spelled(rendered) if self.in_code else str(rendered)
 
-    def ids(self, conversation: Sequence[Mapping[str, Any]], how: Rendering) -> list[int]:
+    def ids(self, conversation: Sequence[Mapping[str, Any]], rendering: Rendering) -> list[int]:
         """The token ids of a conversation whose template is in code.
 
         Raises:
             PromptError: The template refuses it.
         """
-        return list(self._rendered(conversation, how, tokenize=True))
+        return list(self._rendered(conversation, rendering, tokenize=True))
 
-    def sanitized(self, conversation: Sequence[Mapping[str, Any]], how: Rendering, *, begun: bool) -> list[int]:
+    def sanitized(
+        self, conversation: Sequence[Mapping[str, Any]], rendering: Rendering, *, continue_final_message: bool
+    ) -> list[int]:
         """Ids of a conversation in which special tokens spelled out in a message stay plain text.
 
         Args:
             conversation: The conversation.
-            how: How the template is called.
-            begun: Whether the last message, which is empty, stays open.
+            rendering: How the template is called.
+            continue_final_message: Whether the last message, which is empty, is to be continued.
+
+        Raises:
+            PromptError: The template refuses it, or this version of transformers cannot do it.
         """
         try:
             if not takes(self._tokenizer.apply_chat_template, "sanitize_control_tokens"):
-                raise ValueError("this version of transformers obeys them")
-            options = {"tokenize": True, "sanitize_control_tokens": True, "continue_final_message": begun}
-            return list(self._called(self._as_read(conversation), how, **options))
+                raise ValueError("this version of transformers encodes it as a special token")
+            options = {
+                "tokenize": True,
+                "sanitize_control_tokens": True,
+                "continue_final_message": continue_final_message,
+            }
+            return list(self._called(self._as_read(conversation), rendering, **options))
         except Exception as error:  # see `_rendered`
             raise PromptError(
                 f"a message spells out a special token of member {self._name}, and it cannot stay plain text: {error}",
@@ -97,7 +109,7 @@ class ChatTemplate:
             ) from error
 
     def knows(self, role: str) -> bool:
-        """Whether the template treats a role by its name; the common ones are brought into a form that it takes."""
+        """Whether messages may have a role: one of `ROLES`, which have `forms`, or one that the template names."""
         return role in ROLES or (not self.in_code and bool(re.search(rf"(['\"]){re.escape(role)}\1", self._source)))
 
     def reads(self, variable: str) -> bool:
@@ -108,28 +120,28 @@ class ChatTemplate:
 
     @property
     def _source(self) -> str:
-        """The template, or all of several."""
+        """The template's text; several templates are joined."""
         named = _by_name(self._tokenizer.chat_template)
         return "\n".join(named.values()) if isinstance(named, Mapping) else str(named or "")
 
     @cached_property
     def _wants_parts(self) -> bool:
-        """Whether it reads contents as lists of parts, as templates of models that see pictures do, and no strings."""
+        """Whether it reads contents as lists of parts only, and not as strings, as templates of vision models do."""
         if self.in_code:
             return False
-        shown = []
+        is_written = []
         for content in (_PROBE, [{"type": "text", "text": _PROBE}]):
             try:
                 written = self._called([{"role": "user", "content": content}], Rendering(), tokenize=False)
-            except Exception:  # as in `_rendered`; the messages themselves will tell
+            except Exception:  # as in `_rendered`; rendering the real messages raises it again
                 written = ""
-            shown.append(_PROBE in written)
-        return shown == [False, True]
+            is_written.append(_PROBE in written)
+        return is_written == [False, True]
 
-    def _rendered(self, conversation: Sequence[Mapping[str, Any]], how: Rendering, **options: Any) -> Any:
+    def _rendered(self, conversation: Sequence[Mapping[str, Any]], rendering: Rendering, **options: Any) -> Any:
         try:
-            return self._called(self._as_read(conversation), how, **options)
-        except Exception as error:  # templates are programs of the checkpoint's, and raise what they like
+            return self._called(self._as_read(conversation), rendering, **options)
+        except Exception as error:  # a template is a program from the checkpoint and may raise anything
             raise PromptError(
                 f"the chat template of member {self._name} refuses these messages: {error}",
                 hint="give messages as {'role': 'user', 'content': '...'}, roles in the order that the template knows",
@@ -139,26 +151,29 @@ class ChatTemplate:
         """The messages with the fields, and with contents of the kind, that the template reads."""
         if self.in_code:
             known = [{key: message[key] for key in _FIELDS if key in message} for message in conversation]
-            return [{key: v for key, v in one.items() if key != "name" or one["role"] == "tool"} for one in known]
+            return [
+                {key: value for key, value in message.items() if key != "name" or message["role"] == "tool"}
+                for message in known
+            ]
         if self._wants_parts:
-            return [{**one, "content": [{"type": "text", "text": one["content"]}]} for one in conversation]
+            return [{**message, "content": [{"type": "text", "text": message["content"]}]} for message in conversation]
         return [dict(message) for message in conversation]
 
-    def _called(self, conversation: Sequence[Mapping[str, Any]], how: Rendering, **options: Any) -> Any:
-        options |= {name: value for name, value in how.variables.items() if self.reads(name)}
-        if how.tools:
-            options["tools"] = [tool.definition() for tool in how.tools]
+    def _called(self, conversation: Sequence[Mapping[str, Any]], rendering: Rendering, **options: Any) -> Any:
+        options |= {name: value for name, value in rendering.variables.items() if self.reads(name)}
+        if rendering.tools:
+            options["tools"] = [tool.definition() for tool in rendering.tools]
         named = None if self.in_code else _by_name(self._tokenizer.chat_template)
         if isinstance(named, Mapping) and not isinstance(self._tokenizer.chat_template, Mapping):
-            options["chat_template"] = named.get("tool_use" if how.tools else "default", named.get("default"))
+            options["chat_template"] = named.get("tool_use" if rendering.tools else "default", named.get("default"))
         with TOKENIZER_LOCK:
             return self._tokenizer.apply_chat_template(
-                [*conversation], add_generation_prompt=how.answering, return_dict=False, **options
+                [*conversation], add_generation_prompt=rendering.answering, return_dict=False, **options
             )
 
 
 def _by_name(template: Any) -> Any:
-    """Several templates as a mapping, which older files have as a list of names and templates."""
+    """The templates by name where there are several, also from older files' lists of names and templates."""
     if isinstance(template, list | tuple):
-        return {one["name"]: one["template"] for one in template}
+        return {named["name"]: named["template"] for named in template}
     return template

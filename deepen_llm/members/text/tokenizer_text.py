@@ -24,7 +24,7 @@ class TokenizerText(TextSide):
     """Prompts, conversations and tools through one tokenizer and its chat template.
 
     Args:
-        name: What messages call the member.
+        name: The member's name, for errors.
         tokenizer: Its tokenizer.
         vocabulary: Its vocabulary, as wide as the model's logits.
 
@@ -51,8 +51,8 @@ class TokenizerText(TextSide):
         variables: Mapping[str, Any] | None = None,
         continue_final_message: bool = False,
     ) -> Prompt:
-        own = {**self.chat_template_kwargs, **(variables or {})}
-        return self.chat.encode(messages, tools, own, continue_final_message=continue_final_message)
+        merged = {**self.chat_template_kwargs, **(variables or {})}
+        return self.chat.encode(messages, tools, merged, continue_final_message=continue_final_message)
 
     @override
     def render(
@@ -63,8 +63,8 @@ class TokenizerText(TextSide):
         variables: Mapping[str, Any] | None = None,
         continue_final_message: bool = False,
     ) -> str:
-        own = {**self.chat_template_kwargs, **(variables or {})}
-        return self.chat.render(messages, tools, own, continue_final_message=continue_final_message)
+        merged = {**self.chat_template_kwargs, **(variables or {})}
+        return self.chat.render(messages, tools, merged, continue_final_message=continue_final_message)
 
     @override
     def reads_variable(self, name: str) -> bool:
@@ -83,11 +83,11 @@ class TokenizerText(TextSide):
         return CallReader(self.tool_format, [tool.name for tool in tools]) if toolbox else None
 
     def last_tokens(self, prompt: Prompt, tokens: int) -> Prompt:
-        """The end of a prompt, for a text that is too long.
+        """The end of a prompt that is too long for the context window.
 
         Args:
             prompt: The prompt.
-            tokens: How many tokens to keep, if it has more.
+            tokens: The most tokens to keep.
         """
         return self.encoder.last_tokens(prompt, tokens)
 

@@ -1,19 +1,22 @@
-"""One sequence of what a member has read, as its own tokenizer encodes the whole text."""
+"""The text of one sequence, as the member's own tokenizer encodes it."""
 
 from __future__ import annotations
 
 from deepen_llm.members.text.encoding import Prompt, Span, TextEncoder
 
-_WINDOWS = (32, 128, 512)  # tokens at the end that are encoded again, before the whole text is
-_AGREEMENT = 8  # consecutive tokens in which a window must agree with what was there, to be spliced in
+_WINDOWS = (32, 128, 512)  # numbers of last tokens that are encoded again, tried in turn before the whole text
+_AGREEMENT = 8  # consecutive tokens of a window that must equal the ids before, for the window to be used
 
 
 class Transcript:
     """A prompt and the text appended to it.
 
-    The ids always are the tokenizer's encoding of the whole text. To keep a step's cost from growing with the text,
-    only a window at its end is encoded again and spliced in where it agrees with the ids that were there: tokens are
-    decided by their neighborhood, and whatever a window's cut start disturbs lies before the agreement.
+    The ids always are the tokenizer's encoding of the whole text. So that a step's cost does not grow with the text,
+    only a window at its end is encoded again, and replaces the ids from where it agrees with them. A tokenizer decides
+    tokens by the text around them, so the cut can change tokens before the agreement only.
+
+    Attributes:
+        ids: The token ids.
 
     Args:
         encoder: The member's tokenizer.
@@ -23,43 +26,44 @@ class Transcript:
     def __init__(self, encoder: TextEncoder, prompt: Prompt) -> None:
         self.ids = list(prompt.ids)
         self._encoder, self._prompt = encoder, prompt
-        self._text = prompt.tail  # what ids[fixed:] encode, but for tokens that were appended behind it
-        self._behind = b""  # what those spell
-        self._spans: list[Span] | None = None  # of ids[fixed:], once they are known
+        self._text = prompt.tail  # the text of ids[fixed:], without tokens that were appended by their ids
+        self._appended = b""  # the bytes that those tokens spell
+        self._spans: list[Span] | None = None  # of ids[fixed:]; None until text is appended
 
     def copy(self) -> Transcript:
         """A second sequence that begins as this one."""
         other = Transcript(self._encoder, self._prompt)
-        other.ids, other._text, other._behind = list(self.ids), self._text, self._behind
+        other.ids, other._text, other._appended = list(self.ids), self._text, self._appended
         other._spans = self._spans and list(self._spans)
         return other
 
     def ends_with(self, spelled: bytes) -> bool:
-        """Whether tokens spell the end of what was appended, and of the prompt's end that is encoded with it.
+        """Whether the text, from the prompt's tail on, ends with these bytes.
 
-        A space that the tokenizer puts before a text may be among what they spell, one that it drops is not.
+        A space that the tokenizer puts before a text counts as part of it; white space that it drops at the end does
+        not.
 
         Args:
-            spelled: Their surfaces.
+            spelled: The surfaces of tokens, joined.
         """
         text = self._text.rstrip() if self._encoder.whole_words else self._text
-        end = (text[-len(spelled) :].encode() + self._behind[-len(spelled) :])[-len(spelled) :]
+        end = (text[-len(spelled) :].encode() + self._appended[-len(spelled) :])[-len(spelled) :]
         return end.endswith(spelled) or b" " + end == spelled
 
     @property
     def dropped(self) -> bytes:
-        """A space, where the text ends in white space that the tokenizer drops; the next word has it before itself."""
-        return b" " if self._encoder.whole_words and self._text[-1:].isspace() and not self._behind else b""
+        """A space where the text ends in white space that the tokenizer writes before the next word; else empty."""
+        return b" " if self._encoder.whole_words and self._text[-1:].isspace() and not self._appended else b""
 
     def append_token(self, id_: int, surface: bytes) -> None:
-        """Append a token, which stays as it is.
+        """Append a token, which is not encoded again.
 
         Args:
             id_: The token.
-            surface: What it spells; nothing where it is special.
+            surface: The bytes that it spells; empty for a special token.
         """
         self.ids.append(id_)
-        self._behind += surface
+        self._appended += surface
 
     def append_text(self, piece: str) -> None:
         """Append a piece of text; the last ids may change."""
@@ -72,7 +76,7 @@ class Transcript:
             self._spans = whole.spans
 
     def _splice(self, window: int) -> bool:
-        """Encode the last ``window`` tokens' text again; False where that does not settle the matter."""
+        """Encode the text of the last ``window`` tokens again; False where no agreement is found."""
         start = self._cut(window)
         if start is None or self._spans is None:
             return False
@@ -81,44 +85,44 @@ class Transcript:
         spans = [(a + base, b + base) for a, b in fresh.spans or ()]
         first = self._prompt.fixed + start
         old = list(zip(self.ids[first:], self._spans[start:], strict=True))
-        found = _agreement(old, list(zip(fresh.ids, spans, strict=True)))
-        if found is None:
+        agreement = _agreement(old, list(zip(fresh.ids, spans, strict=True)))
+        if agreement is None:
             return False
-        here, there = found
-        self.ids[first + here :] = fresh.ids[there:]
-        self._spans[start + here :] = spans[there:]
+        in_old, in_fresh = agreement
+        self.ids[first + in_old :] = fresh.ids[in_fresh:]
+        self._spans[start + in_old :] = spans[in_fresh:]
         return True
 
     def _cut(self, window: int) -> int | None:
-        """The place, at least ``window`` tokens back, of a token that begins with a character (or word) of its own."""
+        """The index of a token, at least ``window`` tokens back, before which the text may be cut; None for none."""
         spans = self._spans or []
-        for place in range(len(spans) - window, 0, -1):
-            if spans[place][0] >= spans[place - 1][1] and self._may_cut(spans[place][0]):
-                return place
+        for i in range(len(spans) - window, 0, -1):
+            if spans[i][0] >= spans[i - 1][1] and self._may_cut(spans[i][0]):
+                return i
         return None
 
-    def _may_cut(self, at: int) -> bool:
-        """Whether what follows is encoded alike without what precedes: not inside numbers, which are read in groups."""
-        before, after = self._text[at - 1], self._text[at : at + 1]
+    def _may_cut(self, start: int) -> bool:
+        """Whether a text may be cut before a character: between words for WordPiece, else outside numbers."""
+        before, after = self._text[start - 1], self._text[start : start + 1]
         if self._encoder.whole_words:
             return before.isspace()
         return not (before.isnumeric() and after.isnumeric())
 
 
-Placed = tuple[int, Span]  # a token id and where it lies
+SpannedToken = tuple[int, Span]  # a token id and its span
 
 
-def _agreement(old: list[Placed], fresh: list[Placed]) -> tuple[int, int] | None:
-    """Places in both lists from where ``_AGREEMENT`` tokens are the same; None where there are none."""
-    places = {fresh[place]: place for place in _begins(fresh)}
-    for here in _begins(old):
-        there = places.get(old[here])
-        run = old[here : here + _AGREEMENT]
-        if there is not None and len(run) == _AGREEMENT and run == fresh[there : there + _AGREEMENT]:
-            return here, there
+def _agreement(old: list[SpannedToken], fresh: list[SpannedToken]) -> tuple[int, int] | None:
+    """Indices in both lists from which ``_AGREEMENT`` tokens are the same; None where there are none."""
+    indices = {fresh[i]: i for i in _starts(fresh)}
+    for in_old in _starts(old):
+        in_fresh = indices.get(old[in_old])
+        run = old[in_old : in_old + _AGREEMENT]
+        if in_fresh is not None and len(run) == _AGREEMENT and run == fresh[in_fresh : in_fresh + _AGREEMENT]:
+            return in_old, in_fresh
     return None
 
 
-def _begins(tokens: list[Placed]) -> list[int]:
-    """Places of tokens that begin their span: the bytes of one character, or of unknown ones, all have the same."""
-    return [place for place, token in enumerate(tokens) if place == 0 or token[1] != tokens[place - 1][1]]
+def _starts(tokens: list[SpannedToken]) -> list[int]:
+    """Indices of tokens that are the first with their span: byte tokens of one character all have the same span."""
+    return [i for i, token in enumerate(tokens) if i == 0 or token[1] != tokens[i - 1][1]]

@@ -114,8 +114,9 @@ class EnsembleModel(Serializable):
         except ValidationError as error:
             causes = (detail.get("ctx", {}).get("error") for detail in error.errors())
             own = next((cause for cause in causes if isinstance(cause, ConfigError)), None)
+            name = type(self).__name__
             raise own or ConfigError(
-                str(error), hint=f"the documentation of {type(self).__name__} lists its fields"
+                f"{name}: {_in_one_line(error)}", hint=f"correct it; the documentation of {name} lists its fields"
             ) from None
 
     @model_validator(mode="before")
@@ -175,3 +176,7 @@ class EnsembleModel(Serializable):
     def _set_here(self) -> dict[str, Any]:
         """The generation options that this instance sets."""
         return {name: value for name in OPTIONS if (value := getattr(self, name)) is not None}
+
+
+def _in_one_line(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}={one['input']!r:.200}: {one['msg']}" for one in error.errors())

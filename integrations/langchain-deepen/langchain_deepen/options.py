@@ -60,12 +60,7 @@ def in_force(
 
 
 def canonical(kind: type[GenerationOptions], generation: GenerationOptions, given: Mapping[str, Any]) -> dict[str, Any]:
-    """All options that a call runs with, as JSON; equal calls give equal JSON, by whichever names options are given.
-
-    Args:
-        kind: The class of options that the call of `EnsembleLLM` takes.
-        generation: The ensemble's options.
-        given: The options of the instance and of the call.
+    """The options `in_force` as JSON; equal calls give equal JSON, by whichever names options are given.
 
     Raises:
         ConfigError: An option is unknown or cannot be used.

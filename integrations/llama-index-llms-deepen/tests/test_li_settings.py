@@ -52,6 +52,7 @@ class OwnGate(Gate):
         ({"members": [{"path": str(MEMBERS[0]), "device": "warp"}]}, "device 'warp'"),
         ({"config": "/nowhere/ensemble.yaml"}, "cannot be read"),
         ({"ensemble": "meta-llama/Llama-3.1-8B"}, "is no EnsembleLLM"),
+        ({"members": 3}, "expected members, got 3"),
     ],
     ids=str,
 )

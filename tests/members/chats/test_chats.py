@@ -186,7 +186,7 @@ def test_variables_that_nobody_reads_are_refused() -> None:
     for wrong in ("yes", [1], {"x": object()}):
         with pytest.raises(ConfigError, match="chat_template_kwargs"):
             thinking().chat([ASK], chat_template_kwargs=wrong)
-    with pytest.raises(ConfigError, match="no chat template is put to"):
+    with pytest.raises(ConfigError, match="no chat template renders"):
         thinking().generate("x", chat_template_kwargs={"enable_thinking": False})
     assert thinking().chat([ASK], chat_template_kwargs=None, max_new_tokens=1).samples
 
@@ -221,6 +221,12 @@ def test_what_cannot_go_on_is_refused() -> None:
     for last in (ASK, {"role": "assistant", "content": "x", "tool_calls": [call]}):
         with pytest.raises(PromptError, match=rf"message 1 \(role '{last['role']}'\) cannot be continued"):
             thinking().chat([ASK, last], continue_final_message=True)
+    calls = [{"type": "tool_use", "id": f"call{i}", "name": "add", "input": {}} for i in range(2)]
+    results = [{"type": "tool_result", "tool_use_id": f"call{i}", "content": str(i)} for i in range(2)]
+    blocks: list[dict[str, Any]] = [ASK, {"role": "assistant", "content": calls}]
+    blocks += [{"role": "user", "content": results}, ASK]
+    with pytest.raises(PromptError, match=r"message 3 \(role 'user'\) cannot be continued"):
+        thinking().chat(blocks, continue_final_message=True)
 
 
 def test_the_command_line_takes_variables(monkeypatch: pytest.MonkeyPatch) -> None:

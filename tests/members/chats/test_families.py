@@ -182,6 +182,16 @@ def test_roles_that_no_template_knows_are_refused_and_others_have_one_name() -> 
         assert f"<|im_start|>{plain}\nbeta" in render(FAMILIES["chatml"], [{"role": given, "content": "beta"}])
 
 
+def test_a_refused_message_has_its_index_in_the_callers_list() -> None:
+    """Also behind a message whose blocks become several messages."""
+    calls = [{"type": "tool_use", "id": f"call{i}", "name": "add", "input": {}} for i in range(2)]
+    results = [{"type": "tool_result", "tool_use_id": f"call{i}", "content": str(i)} for i in range(2)]
+    messages = [*said("ualpha"), {"role": "assistant", "content": calls}, {"role": "user", "content": results}]
+    assert len(conversation(messages)) > len(messages)
+    with pytest.raises(PromptError, match=r"message 3 \(role 'narrator'\) has a role"):
+        render(FAMILIES["chatml"], [*messages, {"role": "narrator", "content": "beta"}])
+
+
 def test_variables_reach_the_template_and_nothing_else_does() -> None:
     shut = "<think>\n\n</think>\n\n"
     assert render(FAMILIES["qwen"], said("uHi."), variables={"enable_thinking": False}).endswith(shut)

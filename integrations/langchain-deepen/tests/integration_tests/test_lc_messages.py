@@ -115,7 +115,7 @@ def test_variables_of_the_template_from_the_instance_and_from_the_call() -> None
     assert shut._get_llm_string() != opened._get_llm_string()
     with pytest.raises(ConfigError, match="'tools' is no variable"):
         chat_with(THINKING, chat_template_kwargs={"tools": []})
-    with pytest.raises(ConfigError, match="no chat template is put to"):
+    with pytest.raises(ConfigError, match="no chat template renders"):
         DeepenLLM(ensemble=opened.ensemble).invoke("x", chat_template_kwargs={"enable_thinking": False})
 
 

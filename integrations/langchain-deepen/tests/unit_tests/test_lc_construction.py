@@ -101,12 +101,16 @@ def test_a_configuration_file_says_everything(kind: Kind, tmp_path: Path) -> Non
         ({"members": PATHS, "stop": [""]}, "must not be empty"),
         ({"members": PATHS, "model": "nobody"}, "'nobody' is no member"),
         ({"members": PATHS, "model": "atlas+atlas"}, "'atlas' is named twice"),
-        ({"ensemble": "gpt"}, "instance of EnsembleLLM"),
+        ({"ensemble": "gpt"}, "ensemble='gpt': Input should be an instance of EnsembleLLM"),
+        ({"members": 3}, "expected members, got 3"),
+        ({"members": PATHS, "compile": "perhaps"}, "compile='perhaps'"),
     ],
 )
 def test_what_cannot_be_used_is_refused_at_once(kind: Kind, given: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message) as caught:
         kind(**given)
+    assert len(caught.value.message.splitlines()) == 1
+    assert caught.value.hint
 
 
 @both
