@@ -103,7 +103,7 @@ class Engine:
         except LogitsError as error:
             self._drop_bad(error)
         except Exception as error:
-            self._drop(self.running, error)
+            self._drop(self.running or self.waiting, error)  # whatever fails, a step leaves less to do
         except BaseException:  # Ctrl-C between any two instructions
             self._drop(self.running, EngineError("a step was interrupted", hint="ask again"))
             raise
@@ -144,8 +144,9 @@ class Engine:
 
     def _start_waiting(self) -> Contexts:
         """Prefill the waiting requests that fit beside the running ones; their sequences become the last ones."""
+        scheduled = self._scheduler.schedule()
         contexts = self._contexts = self._contexts or Contexts(self._ensemble, [])
-        for _, group in groupby(self._scheduler.schedule(), key=_reading):
+        for _, group in groupby(scheduled, key=_reading):
             self._prefill(contexts, list(group))
         return contexts
 

@@ -23,7 +23,7 @@ from typing_extensions import Self
 from deepen_llm.engine.engine import Engine
 from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.sequence import Request
-from deepen_llm.errors import EngineError
+from deepen_llm.errors import DeepenError, EngineError
 
 _PATIENCE = 1.0  # seconds after which a caller that waits looks whether anybody drives
 
@@ -51,7 +51,7 @@ class SharedEngine:
         """Begin without calls."""
         self._engine = Engine(self.ensemble, self.batch_size)
         self._lock = threading.RLock()  # a garbage collection may close a call inside any of its blocks
-        self._driver: Call | None = None
+        self._driver: object | None = None
         self._calls: list[Call] = []
         self._opened, self._closed = deque[Call](), deque[Call]()
 
@@ -109,28 +109,34 @@ class SharedEngine:
                     break
         finally:
             self._release(call)
-            self._sweep(call)
+            self._sweep()
 
     def close(self, call: Call) -> None:
         """Abort what has not ended of a call, at once or before the next step; may be called from any thread."""
         self._closed.append(call)
-        self._sweep(call)
+        self._release(call)  # where an interrupt came between the turn and the drive
+        self._sweep()
 
-    def _sweep(self, call: Call) -> None:
-        """Abort what closed calls have left, unless another caller drives, who does so before each step."""
-        while self._closed and self._claim(call):
-            self._release(call)
+    def _sweep(self) -> None:
+        """Abort what closed calls have left, unless somebody drives, who does so before each step and at the end."""
+        sweeper = object()
+        try:
+            while self._closed and self._claim(sweeper):
+                self._release(sweeper)
+        finally:
+            self._release(sweeper)  # after an interrupt
 
-    def _claim(self, call: Call) -> bool:
-        """Whether a call may drive now: nobody else does."""
+    def _claim(self, driver: object) -> bool:
+        """Whether the engine was free, and is the driver's now."""
         with self._lock:
-            if self._driver is None or self._driver.closed:
-                self._driver = call
-            return self._driver is call
+            if self._driver is not None:
+                return False
+            self._driver = driver
+            return True
 
-    def _release(self, call: Call) -> None:
-        """Let another caller drive, where this one did."""
-        if self._driver is not call:
+    def _release(self, driver: object) -> None:
+        """Let another one drive, where this one did."""
+        if self._driver is not driver:
             return
         self._settle()
         with self._lock:
@@ -144,7 +150,10 @@ class SharedEngine:
             call = self._opened.popleft()
             self._calls.append(call)
             for request in call.requests:
-                self._engine.add(request, call)
+                try:
+                    self._engine.add(request, call)
+                except DeepenError as error:
+                    request.failure = error
         while self._closed:
             call = self._closed.popleft()
             if call in self._calls:
