@@ -32,6 +32,8 @@ from deepen_llm.tools.definitions import Toolbox
 class EnsembleLLM:
     """Several local language models with different vocabularies that decode as one.
 
+    Calls may come from any number of threads and event loops at once: they are decoded together (docs/performance.md).
+
     Args:
         members: Members, or pairs of a `transformers` model and its tokenizer.
         draft_model: A small model of the main model's vocabulary that drafts in its place; its distributions are not
@@ -49,7 +51,8 @@ class EnsembleLLM:
               or a configured one, such as ``Gate(when="unsure", below=0.8)``.
             - ``eos_policy`` (``fused``): Which distribution may choose the end-of-text token: the ``fused`` one, or the
               ``main`` model's.
-            - ``batch_size`` (16): The most texts decoded together; fewer where their caches would not fit into memory.
+            - ``batch_size`` (16): The most texts decoded together, of all calls; fewer where their caches would not fit
+              into memory.
             - ``draft_tokens`` (0): The most tokens that are drafted ahead, for the members to read at once.
             - ``generation``: Default `GenerationOptions`, or a mapping of them; a call's options override them.
 
@@ -294,7 +297,8 @@ class EnsembleLLM:
     def stream(self, prompt: str, **options: Any) -> TextStream:
         """Continue a prompt piece by piece: whole characters, and never part of a stop string.
 
-        The models run only while the stream is read; its ``output`` is None until it has ended.
+        The models run only while the stream is read, or while another call is decoded with it; its ``output`` is None
+        until it has ended.
 
         Args:
             prompt: The prompt.

@@ -150,10 +150,7 @@ class SharedEngine:
             call = self._opened.popleft()
             self._calls.append(call)
             for request in call.requests:
-                try:
-                    self._engine.add(request, call)
-                except DeepenError as error:
-                    request.failure = error
+                self._add(request, call)
         while self._closed:
             call = self._closed.popleft()
             if call in self._calls:
@@ -161,6 +158,12 @@ class SharedEngine:
                 for request in call.requests:
                     if not request.ended:
                         self._engine.abort(request)
+
+    def _add(self, request: Request[Any], call: Call) -> None:
+        try:
+            self._engine.add(request, call)
+        except DeepenError as error:
+            request.failure = error
 
     def _report(self) -> None:
         """Tell calls of a step, and wake those whose condition holds."""
