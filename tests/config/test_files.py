@@ -172,3 +172,11 @@ def test_a_file_names_no_class(tmp_path: Path) -> None:
         file.write_text(yaml.safe_dump({"members": ["a"]}) + f"fusion: {method}\n")
         with pytest.raises(ConfigError, match=r"unknown fusion method|cannot be read"):
             EnsembleConfig.load(file)
+
+
+@pytest.mark.parametrize("text", ["members: [a]\nmembers: [b]", "members:\n- {path: a, path: b}", "1: a\n1: b"])
+def test_a_key_that_is_there_twice_is_refused(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "e.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match="is there twice"):
+        EnsembleConfig.load(file)
