@@ -35,7 +35,7 @@ _SIZES = {
 }
 
 CONFIGS: dict[str, Callable[..., object]] = {
-    "llama": lambda **given: LlamaConfig(**_SIZES, **given),
+    "llama": lambda **given: LlamaConfig(**{**_SIZES, **given}),
     "qwen2": lambda **given: Qwen2Config(**_SIZES, **given),
     "gpt_neox": lambda **given: GPTNeoXConfig(**{**_SIZES, "hidden_size": 40}, **given),
     "gpt2": lambda **given: GPT2Config(n_embd=24, n_layer=2, n_head=4, n_positions=2048, **given),
@@ -127,10 +127,12 @@ TYPES["lfm2"] = {"layer_types": ["conv", "full_attention"]}
 
 
 @cache
-def random_model(architecture: str, vocab_size: int, eos: int | None, seed: int = 0) -> PreTrainedModel:
-    """A model in fp32 whose next tokens differ from step to step."""
+def random_model(
+    architecture: str, vocab_size: int, eos: int | None, seed: int = 0, **changed: object
+) -> PreTrainedModel:
+    """A model in fp32 whose next tokens differ from step to step; ``changed`` are fields of its configuration."""
     torch.manual_seed(seed)
-    sizes: dict[str, object] = {"vocab_size": vocab_size, "eos_token_id": eos, "bos_token_id": None}
+    sizes: dict[str, object] = {"vocab_size": vocab_size, "eos_token_id": eos, "bos_token_id": None, **changed}
     sizes["pad_token_id"] = None
     config = CONFIGS[architecture](**sizes) if architecture in CONFIGS else _of_type(architecture, sizes)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)

@@ -102,7 +102,7 @@ def test_laws_4_and_5_every_member_has_heard_the_committed_text(pair: tuple[str,
 @MEETINGS
 def test_law_6_a_batch_is_its_prompts_one_by_one(pair: tuple[str, str], fusion: FusionMethod) -> None:
     llm = ensemble(*pair, fusion=fusion, batch_size=3)
-    options: dict[str, Any] = {"max_new_tokens": 16, "temperature": 0.8, "top_p": 0.9, "seed": 3, "n": 2}
+    options: dict[str, Any] = {"max_new_tokens": 10, "temperature": 0.8, "top_p": 0.9, "seed": 3, "n": 2}
     batch = llm.generate(PROMPTS, **options)
     assert batch == [llm.generate(prompt, **options) for prompt in PROMPTS]  # drawn again: a seed repeats
     assert batch[0].samples[0] != batch[0].samples[1]

@@ -137,7 +137,8 @@ class Answering(LocalMember):
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, answers: Answers, obeyed: Sequence[str] = ()) -> None:
-        super().__init__(random_model("llama", len(tokenizer), tokenizer.eos_token_id), tokenizer, "answering")
+        model = random_model("llama", len(tokenizer), tokenizer.eos_token_id, num_hidden_layers=1)
+        super().__init__(model, tokenizer, "answering")
         self.answers, self.obeyed = answers, obeyed
         self.prompts: list[str] = []
 
