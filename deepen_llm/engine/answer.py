@@ -147,8 +147,7 @@ class Answer(TokenSequence):
     def end_at_limit(self, reached: bool) -> None:
         """See `TokenSequence`."""
         if reached and self.finish_reason is None:
-            self.finish_reason = "length"
-            self._finish_text()
+            self._end("length")
 
     def drain(self) -> Piece:
         """The new text, tool calls and reasoning that may be shown, each returned once."""
@@ -173,14 +172,13 @@ class Answer(TokenSequence):
         if self._text.stopped:
             self.finish_reason = "stop"
         elif token in self._vocabulary.end_of_text or (self._guide and self._guide.finished):
-            self.finish_reason = "length" if self._guide and self._guide.forced else "eos"
-            self._finish_text()
+            self._end("length" if self._guide and self._guide.forced else "eos")
         self.end_at_limit(len(self.tokens) >= self._options.max_new_tokens)
 
-    def _finish_text(self) -> None:
+    def _end(self, reason: FinishReason) -> None:
+        """Complete the text first: an answer that is finished is complete, wherever a fault or an interrupt comes."""
         self._text.finish()
-        if self._text.stopped:  # by text that the reader had held back
-            self.finish_reason = "stop"
+        self.finish_reason = "stop" if self._text.stopped else reason  # by text that the reader had held back
 
     def _size(self, token: int) -> int:
         return len(self._vocabulary.surfaces[token] or b"")

@@ -99,27 +99,24 @@ class Engine:
         if not self.has_unfinished:
             return []
         try:
-            return self._step()
-        except LogitsError as error:
-            self._drop_bad(error)
+            try:
+                return self._step()
+            except LogitsError as error:
+                self._drop_bad(error)
         except Exception as error:
             self._drop(self.running or self.waiting, error)  # whatever fails, a step leaves less to do
         except BaseException:  # Ctrl-C between any two instructions
-            self._drop(self.running, EngineError("a step was interrupted", hint="ask again"))
+            self._drop(self.running, interrupted())
             raise
         return []
 
-    def abort(self, request: Request[TokenSequence]) -> None:
-        """Drop a request, and free at once what it holds; the others go on. One that is finished is left as it is.
+    def abort(self, *requests: Request[TokenSequence]) -> None:
+        """Drop requests, and free at once what they hold; the others go on. Finished ones are left as they are.
 
         An error while they are separated concerns all running requests, as in `step`.
         """
-        self._scheduler.remove([request])
-        dropped = set(map(id, request.sequences))
-        try:
-            self._keep([i for i, sequence in enumerate(self._sequences) if id(sequence) not in dropped])
-        except Exception as error:
-            self._drop(self.running, error)
+        self._scheduler.remove(requests)
+        self._separate()
 
     def close(self) -> None:
         """Drop all requests, and free their memory."""
@@ -200,14 +197,23 @@ class Engine:
         self._drop(concerned or self.running, error)
 
     def _drop(self, requests: Collection[Request[TokenSequence]], error: BaseException) -> None:
-        """Drop running requests that cannot go on; the contexts are freed where no other one runs."""
+        """Drop requests that cannot go on."""
         self._fail(requests, error)
+        self._separate()
+
+    def _separate(self) -> None:
+        """Keep the sequences of running requests only; after an error there, the members' contexts may differ."""
         running = {id(sequence) for request in self.running for sequence in request.sequences}
         going_on = [i for i, sequence in enumerate(self._sequences) if id(sequence) in running]
-        if going_on:
-            self._keep(going_on)
-        else:
+        try:
+            self._keep(going_on) if going_on else self._free()
+        except Exception as error:
+            self._fail(self.running, error)
             self._free()
+        except BaseException:
+            self._fail(self.running, interrupted())
+            self._free()
+            raise
 
     def _fail(self, requests: Collection[Request[TokenSequence]], error: BaseException) -> None:
         for request in requests:
@@ -218,6 +224,11 @@ class Engine:
         contexts, self._contexts, self._sequences = self._contexts, None, []
         if contexts:
             contexts.close()
+
+
+def interrupted() -> EngineError:
+    """The error of requests that others than the interrupted caller wait for."""
+    return EngineError("a step was interrupted", hint="ask again")
 
 
 def _reading(request: Request[TokenSequence]) -> tuple[bool, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
@@ -59,13 +60,19 @@ def score(engine: SharedEngine, continuations: Sequence[Continuation]) -> Genera
         LogitsError: A member's logits, or the fused ones, are no distribution.
     """
     sequences, requests = given_requests(engine, continuations)
-    left = dict(enumerate(sequences))
-    with engine.open(requests) as call:
-        while left:
-            call.wait(lambda: any(sequence.finished for sequence in left.values()))
-            for index, sequence in [*left.items()]:
-                if sequence.finished:
-                    yield index, left.pop(index).score()
+    left, ended = set(range(len(sequences))), deque[int]()
+
+    def collect() -> None:
+        new = [index for index in left if sequences[index].finished]
+        left.difference_update(new)
+        ended.extend(new)
+
+    with engine.open(requests, collect) as call:
+        while not call.ended or ended:
+            while ended:
+                index = ended.popleft()
+                yield index, sequences[index].score()
+            call.wait(lambda: bool(ended))
 
 
 def _by_prompt(continuations: Sequence[Continuation], batch_size: int) -> list[list[int]]:

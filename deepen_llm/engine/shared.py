@@ -20,7 +20,7 @@ from weakref import WeakSet
 
 from typing_extensions import Self
 
-from deepen_llm.engine.engine import Engine
+from deepen_llm.engine.engine import Engine, interrupted
 from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.sequence import Request
 from deepen_llm.errors import DeepenError, EngineError
@@ -52,6 +52,7 @@ class SharedEngine:
         self._engine = Engine(self.ensemble, self.batch_size)
         self._lock = threading.RLock()  # a garbage collection may close a call inside any of its blocks
         self._driver: object | None = None
+        self._driving_thread = 0
         self._calls: list[Call] = []
         self._opened, self._closed = deque[Call](), deque[Call]()
 
@@ -79,85 +80,124 @@ class SharedEngine:
 
         Args:
             call: The call.
-            until: The condition.
+            until: The condition; any thread may evaluate it at any time.
 
         Returns:
             None where the caller is to `drive`; else what to wait for, before it looks again.
+
+        Raises:
+            EngineError: The calling thread is in the middle of a step, which cannot wait for a later one.
         """
         with self._lock:
+            if self._driver is None:
+                return None
+            if self._driving_thread == threading.get_ident():
+                raise EngineError(
+                    "a call of an ensemble inside one of its own steps",
+                    hint="ask before or after, or ask another ensemble over the same members",
+                )
             if until():
                 return _done()
-            if self._claim(call):
-                return None
             call.waits = (until, Future())
             return call.waits[1]
 
-    def drive(self, call: Call, until: Callable[[], bool], *, once: bool = False) -> None:
-        """Step the engine for all callers until a condition holds.
+    def stop_waiting(self, call: Call) -> None:
+        """Wake a caller no more: it does not wait now."""
+        with self._lock:
+            call.waits = None
+
+    def drive(self, until: Callable[[], bool], *, once: bool = False) -> None:
+        """Step the engine for all callers until a condition holds; return at once where another one drives.
+
+        The role is taken here, in the thread that steps: a step that waits for a thread of an executor keeps nobody
+        from driving.
 
         Args:
-            call: The call that drives.
             until: The condition.
             once: Whether to return after one step.
         """
-        try:
+
+        def steps() -> None:
             while not until():
                 self._settle()
                 self._engine.step()
                 self._report()
                 if once:
                     break
+
+        try:
+            self._as_driver(steps)
         finally:
-            self._release(call)
             self._sweep()
 
     def close(self, call: Call) -> None:
         """Abort what has not ended of a call, at once or before the next step; may be called from any thread."""
         self._closed.append(call)
-        self._release(call)  # where an interrupt came between the turn and the drive
         self._sweep()
 
     def _sweep(self) -> None:
         """Abort what closed calls have left, unless somebody drives, who does so before each step and at the end."""
-        sweeper = object()
+        while self._closed and self._driver is None:
+            self._as_driver(lambda: None)
+
+    def _as_driver(self, work: Callable[[], None]) -> None:
+        """Do some work as the driver, where nobody else drives."""
+        driver = object()
         try:
-            while self._closed and self._claim(sweeper):
-                self._release(sweeper)
+            try:
+                if self._claim(driver):
+                    work()
+            finally:
+                self._release(driver)
         finally:
-            self._release(sweeper)  # after an interrupt
+            self._release(driver)  # where an interrupt came into the first one
 
     def _claim(self, driver: object) -> bool:
         """Whether the engine was free, and is the driver's now."""
         with self._lock:
             if self._driver is not None:
                 return False
-            self._driver = driver
+            self._driver, self._driving_thread = driver, threading.get_ident()
             return True
 
     def _release(self, driver: object) -> None:
         """Let another one drive, where this one did."""
         if self._driver is not driver:
             return
-        self._settle()
-        with self._lock:
-            self._driver = None
-            self._wake_ready()
-            self._wake(next((other for other in (*self._calls, *self._opened) if other.waits), None))
+        try:
+            self._settle()
+        finally:
+            with self._lock:
+                self._driver = None
+                self._wake_ready()
+                self._wake(next((other for other in (*self._calls, *self._opened) if other.waits), None))
 
     def _settle(self) -> None:
-        """Add the requests of calls that were opened, and abort those of calls that were closed; by the driver."""
+        """Add the requests of calls that were opened, and abort those of calls that were closed; by the driver.
+
+        A call leaves its queue last, so that an interrupt loses none.
+        """
         while self._opened:
-            call = self._opened.popleft()
+            call = self._opened[0]
+            if not call.closed and call not in self._calls:
+                self._begin_call(call)
+            self._opened.popleft()
+        while self._closed:
+            call = self._closed[0]
+            if call in self._calls:
+                left = [request for request in call.requests if request.unfinished]
+                self._engine.abort(*left) if left else None
+                self._calls.remove(call)
+            self._closed.popleft()
+
+    def _begin_call(self, call: Call) -> None:
+        try:
             self._calls.append(call)
             for request in call.requests:
                 self._add(request, call)
-        while self._closed:
-            call = self._closed.popleft()
-            if call in self._calls:
-                self._calls.remove(call)
-                for request in call.requests:
-                    if not request.ended:
-                        self._engine.abort(request)
+        except BaseException:  # Ctrl-C: not all may have been added
+            call.fail(interrupted())
+            raise
 
     def _add(self, request: Request[Any], call: Call) -> None:
         try:
@@ -173,21 +213,23 @@ class SharedEngine:
             self._wake_ready()
 
     def _wake_ready(self) -> None:
-        for call in self._calls:
+        for call in [*self._calls]:  # a garbage collection may close another one meanwhile
             if call.waits and call.waits[0]():
                 self._wake(call)
 
     def _wake(self, call: Call | None) -> None:
-        if call and call.waits:
-            (_, future), call.waits = call.waits, None
+        waits = call.waits if call else None
+        if call and waits:
+            call.waits, (_, future) = None, waits
             if future.set_running_or_notify_cancel():
                 future.set_result(None)
 
     def _forked(self) -> None:
         """In a child process: the threads that drove and waited are the parent's."""
         error = EngineError("the process forked while this call was decoded", hint="ask again in the child process")
-        for request in (request for call in [*self._calls, *self._opened] for request in call.requests):
-            request.failure = None if request.ended else error
+        for call in (*self._calls, *self._opened):
+            if not call.ended:
+                call.fail(error)
         self._begin()
 
 
@@ -196,14 +238,16 @@ class Call:
 
     Attributes:
         requests: The requests.
+        ended: Whether all requests have ended or one has failed, and ``on_step`` was called since. Requests end in the
+            middle of a step: before the driver has set this, what they hold is not complete.
         closed: Whether the caller has gone.
         waits: The condition that the caller waits for, and what wakes it; None while it does not wait.
     """
 
     def __init__(self, engine: SharedEngine, requests: Sequence[Request[Any]], on_step: Callable[[], None]) -> None:
-        self.requests, self.closed = requests, False
+        self.requests, self.ended, self.closed = requests, not requests, False
         self.waits: tuple[Callable[[], bool], Future[None]] | None = None
-        self._engine, self._on_step, self._told = engine, on_step, False
+        self._engine, self._on_step = engine, on_step
 
     def __enter__(self) -> Self:
         """The call itself."""
@@ -213,13 +257,11 @@ class Call:
         """Close the call."""
         self.close()
 
-    @property
-    def ended(self) -> bool:
-        """Whether all requests have ended."""
-        return all(request.ended for request in self.requests)
-
     def wait(self, until: Callable[[], bool] = lambda: False) -> None:
-        """Decode until a condition holds, or all requests have ended.
+        """Decode until a condition holds, or the call has ended.
+
+        Args:
+            until: The condition; any thread may evaluate it at any time.
 
         Raises:
             BaseException: What made a request fail.
@@ -228,10 +270,13 @@ class Call:
         while not condition():
             turn = self._engine.turn(self, condition)
             if turn is None:
-                self._engine.drive(self, condition)
-            else:
+                self._engine.drive(condition)
+                continue
+            try:
                 with suppress(FutureTimeoutError):
                     turn.result(_PATIENCE)
+            finally:
+                self._engine.stop_waiting(self)
         self._check()
 
     async def async_wait(self, until: Callable[[], bool] = lambda: False) -> None:
@@ -240,21 +285,33 @@ class Call:
         while not condition():
             turn = self._engine.turn(self, condition)
             if turn is None:
-                await in_thread(self._engine.drive, self, condition, once=True)
-            else:
+                await in_thread(self._engine.drive, condition, once=True)
+                continue
+            try:
                 await asyncio.wait([asyncio.wrap_future(turn)], timeout=_PATIENCE)
+            finally:
+                self._engine.stop_waiting(self)
         self._check()
 
     def note_step(self) -> None:
-        """Called by the driver after each step, until all requests have ended."""
-        if self._told:
+        """Called by the driver after each step, until the call has ended."""
+        if self.ended:
             return
-        self._told = self.ended
+        ended = self._failure is not None or all(request.ended for request in self.requests)
         try:
             self._on_step()
         except Exception as error:
-            for request in self.requests:
-                request.failure = request.failure or error
+            self.fail(error)
+        except BaseException:  # Ctrl-C: what it took from an answer may be lost
+            self.fail(interrupted())
+            raise
+        self.ended = self.ended or ended
+
+    def fail(self, error: Exception) -> None:
+        """End the call with an error."""
+        for request in self.requests:
+            request.failure = request.failure or error
+        self.ended = True
 
     def close(self) -> None:
         """Abort what has not ended."""
@@ -263,12 +320,15 @@ class Call:
             self._engine.close(self)
 
     def _condition(self, until: Callable[[], bool]) -> Callable[[], bool]:
-        return lambda: any(request.failure for request in self.requests) or self.ended or until()
+        return lambda: self.ended or until()
 
     def _check(self) -> None:
-        failure = next((request.failure for request in self.requests if request.failure), None)
-        if failure is not None:
-            raise failure
+        if self._failure is not None:
+            raise self._failure
+
+    @property
+    def _failure(self) -> BaseException | None:
+        return next((request.failure for request in self.requests if request.failure), None)
 
 
 async def in_thread(step: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
@@ -277,10 +337,11 @@ async def in_thread(step: Callable[..., Any], *arguments: Any, **options: Any) -
     running = asyncio.get_running_loop().run_in_executor(None, lambda: step(*arguments, **options))
     try:
         return await asyncio.shield(running)
-    finally:
+    except asyncio.CancelledError:
         while not running.done():  # a second cancellation waits for the step, too
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([running])
+        raise
 
 
 def _done() -> Future[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import aclosing
 
 from deepen_llm.engine.answer import Answer
 from deepen_llm.engine.sequence import Request
@@ -109,7 +110,8 @@ def async_stream(build: Callable[[], Run]) -> AsyncTextStream:
 
     async def pieces() -> AsyncGenerator[Piece | Output, None]:
         run = await in_thread(build)
-        async for piece in run.pieces():
-            yield piece
+        async with aclosing(run.pieces()) as decoded:
+            async for piece in decoded:
+                yield piece
 
     return AsyncTextStream(pieces())
