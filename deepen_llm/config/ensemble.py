@@ -137,8 +137,9 @@ class EnsembleConfig(EnsembleSettings):
         if "fusion" in fields:
             fields["fusion"] = {"method": self.fusion.method, **fields["fusion"]}
         text = files.dump(fields)
-        absolute._require_same(self._read(text, file), file)  # noqa: SLF001 - of its own class
-        files.write(file, text)
+        path = files.as_path(file)
+        absolute._require_same(self._read(text, path), path)  # noqa: SLF001 - of its own class
+        files.write(path, text)
 
     def _require_same(self, read: Self, file: str | Path) -> None:
         """Check that a file's text, read again, gives this configuration.
