@@ -34,7 +34,7 @@ GateName = Literal["always", "unsure", "boundary", "safe"]
 QuantizationName = Literal["bnb-int8", "bnb-nf4", "torchao-int8"]
 """The values of ``quantization`` of a `MemberConfig`."""
 
-_Member = functools.partial(typer.Option, rich_help_panel="MemberOptions")
+_Member = functools.partial(typer.Option, rich_help_panel="Members")
 _Fusion = functools.partial(typer.Option, rich_help_panel="Fusion")
 _Speed = functools.partial(typer.Option, rich_help_panel="Speed")
 _Sampling = functools.partial(typer.Option, rich_help_panel="Generation")

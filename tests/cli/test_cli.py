@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -444,3 +445,8 @@ def test_ctrl_c_in_a_chat_stops_one_answer_only(paths: list[str]) -> None:
         _, said = process.communicate(b"/exit\n", timeout=600)
         assert process.returncode == 0
         assert said.strip() == b"(stopped)"
+
+
+def test_help_groups_options_under_plain_words() -> None:
+    shown = CliRunner().invoke(app, ["generate", "--help"], env={"COLUMNS": "200"}).stdout
+    assert re.findall(r"─ ([A-Z]\w+) ─", shown) == ["Arguments", "Options", "Members", "Speed", "Generation", "Fusion"]
