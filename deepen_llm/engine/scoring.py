@@ -68,11 +68,8 @@ def score(engine: SharedEngine, continuations: Sequence[Continuation]) -> Genera
         ended.extend(new)
 
     with engine.open(requests, collect) as call:
-        while not call.ended or ended:
-            while ended:
-                index = ended.popleft()
-                yield index, sequences[index].score()
-            call.wait(lambda: bool(ended))
+        for index in call.drain(ended):
+            yield index, sequences[index].score()
 
 
 def _by_prompt(continuations: Sequence[Continuation], batch_size: int) -> list[list[int]]:

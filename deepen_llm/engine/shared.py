@@ -7,25 +7,19 @@ waits, and a process that forks or exits leaves no thread behind.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import suppress
 from typing import Any
 from weakref import WeakSet
 
-from typing_extensions import Self
-
+from deepen_llm.engine.call import Call
 from deepen_llm.engine.engine import Engine, interrupted
 from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.sequence import Request
 from deepen_llm.errors import DeepenError, EngineError
-
-_PATIENCE = 1.0  # seconds after which a caller that waits looks whether anybody drives
 
 _engines: WeakSet[SharedEngine] = WeakSet()
 
@@ -231,117 +225,6 @@ class SharedEngine:
             if not call.ended:
                 call.fail(error)
         self._begin()
-
-
-class Call:
-    """The requests of one call, while they are decoded; see `SharedEngine.open`.
-
-    Attributes:
-        requests: The requests.
-        ended: Whether all requests have ended or one has failed, and ``on_step`` was called since. Requests end in the
-            middle of a step: before the driver has set this, what they hold is not complete.
-        closed: Whether the caller has gone.
-        waits: The condition that the caller waits for, and what wakes it; None while it does not wait.
-    """
-
-    def __init__(self, engine: SharedEngine, requests: Sequence[Request[Any]], on_step: Callable[[], None]) -> None:
-        self.requests, self.ended, self.closed = requests, not requests, False
-        self.waits: tuple[Callable[[], bool], Future[None]] | None = None
-        self._engine, self._on_step = engine, on_step
-
-    def __enter__(self) -> Self:
-        """The call itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the call."""
-        self.close()
-
-    def wait(self, until: Callable[[], bool] = lambda: False) -> None:
-        """Decode until a condition holds, or the call has ended.
-
-        Args:
-            until: The condition; any thread may evaluate it at any time.
-
-        Raises:
-            BaseException: What made a request fail.
-        """
-        condition = self._condition(until)
-        while not condition():
-            turn = self._engine.turn(self, condition)
-            if turn is None:
-                self._engine.drive(condition)
-                continue
-            try:
-                with suppress(FutureTimeoutError):
-                    turn.result(_PATIENCE)
-            finally:
-                self._engine.stop_waiting(self)
-        self._check()
-
-    async def async_wait(self, until: Callable[[], bool] = lambda: False) -> None:
-        """The asynchronous `wait`: steps run in a thread."""
-        condition = self._condition(until)
-        while not condition():
-            turn = self._engine.turn(self, condition)
-            if turn is None:
-                await in_thread(self._engine.drive, condition, once=True)
-                continue
-            try:
-                await asyncio.wait([asyncio.wrap_future(turn)], timeout=_PATIENCE)
-            finally:
-                self._engine.stop_waiting(self)
-        self._check()
-
-    def note_step(self) -> None:
-        """Called by the driver after each step, until the call has ended."""
-        if self.ended:
-            return
-        ended = self._failure is not None or all(request.ended for request in self.requests)
-        try:
-            self._on_step()
-        except Exception as error:
-            self.fail(error)
-        except BaseException:  # Ctrl-C: what it took from an answer may be lost
-            self.fail(interrupted())
-            raise
-        self.ended = self.ended or ended
-
-    def fail(self, error: Exception) -> None:
-        """End the call with an error."""
-        for request in self.requests:
-            request.failure = request.failure or error
-        self.ended = True
-
-    def close(self) -> None:
-        """Abort what has not ended."""
-        if not self.closed:
-            self.closed = True
-            self._engine.close(self)
-
-    def _condition(self, until: Callable[[], bool]) -> Callable[[], bool]:
-        return lambda: self.ended or until()
-
-    def _check(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
-    @property
-    def _failure(self) -> BaseException | None:
-        return next((request.failure for request in self.requests if request.failure), None)
-
-
-async def in_thread(step: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """Run a step in a thread; where the caller is cancelled, the step still comes to its end first."""
-    # A future, not a task: a loop that shuts down cancels its tasks, and would not wait for the thread.
-    running = asyncio.get_running_loop().run_in_executor(None, lambda: step(*arguments, **options))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        while not running.done():  # a second cancellation waits for the step, too
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([running])
-        raise
 
 
 def _done() -> Future[None]:

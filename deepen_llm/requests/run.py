@@ -7,8 +7,10 @@ from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import aclosing
 
 from deepen_llm.engine.answer import Answer
+from deepen_llm.engine.call import Call
 from deepen_llm.engine.sequence import Request
-from deepen_llm.engine.shared import Call, SharedEngine, in_thread
+from deepen_llm.engine.shared import SharedEngine
+from deepen_llm.engine.threads import in_thread
 from deepen_llm.errors import ConfigError, DeepenError
 from deepen_llm.outputs import Output, Piece, Usage
 from deepen_llm.requests.streams import AsyncTextStream, TextStream
@@ -57,10 +59,8 @@ class Run:
         """
         request, pieces = self._streamed(), deque[Piece]()
         with self._open(request, pieces) as call:
-            while not call.ended or pieces:
-                while pieces:
-                    yield pieces.popleft()
-                await call.async_wait(lambda: bool(pieces))
+            async for piece in call.async_drain(pieces):
+                yield piece
         yield self._output(request)
 
     def outputs(self) -> list[Output | DeepenError]:
@@ -82,10 +82,7 @@ class Run:
     def _pieces(self, request: Request[Answer]) -> Generator[Piece, None, Output]:
         pieces = deque[Piece]()
         with self._open(request, pieces) as call:
-            while not call.ended or pieces:
-                while pieces:
-                    yield pieces.popleft()
-                call.wait(lambda: bool(pieces))
+            yield from call.drain(pieces)
         return self._output(request)
 
     def _open(self, request: Request[Answer], pieces: deque[Piece]) -> Call:

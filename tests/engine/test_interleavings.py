@@ -7,6 +7,7 @@ import gc
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -18,32 +19,22 @@ import pytest
 import torch
 
 from deepen_llm import EnsembleLLM
+from deepen_llm.engine import call as call_module
 from deepen_llm.engine import engine as engine_module
 from deepen_llm.engine import shared
 from deepen_llm.engine.answer import Answer
 from deepen_llm.engine.answer_text import AnswerInProgress
+from deepen_llm.engine.call import Call
 from deepen_llm.engine.engine import Engine
 from deepen_llm.engine.sequence import Request
-from deepen_llm.engine.shared import Call, SharedEngine
+from deepen_llm.engine.shared import SharedEngine
 from deepen_llm.errors import EngineError
 from deepen_llm.members.local.member import LocalMember
 from tests.engine.test_engine import Setting
 from tests.engine.test_shared import GREEDY, at_forward
 from tests.laws.test_decoding import PROMPTS
-from tests.models import small
 
 SOON = 30  # seconds, within which nobody may hang
-
-
-@pytest.fixture(scope="module")
-def members() -> list[LocalMember]:
-    kinds = (("llama", "byte_level_bpe"), ("gpt_neox", "sentencepiece_bpe"))
-    return [LocalMember(*small(*kind, seed=seed)) for seed, kind in enumerate(kinds)]
-
-
-@pytest.fixture
-def llm(members: list[LocalMember]) -> EnsembleLLM:
-    return EnsembleLLM(members)
 
 
 def engine_of(llm: EnsembleLLM) -> SharedEngine:
@@ -71,7 +62,7 @@ class Interrupt:
         lines: The lines that ran, each with the number of times.
     """
 
-    FILES = (shared.__file__, engine_module.__file__)
+    FILES = (shared.__file__, call_module.__file__, engine_module.__file__)
 
     def __init__(self, at: tuple[CodeType, int, int] | None = None) -> None:
         self.lines: dict[tuple[CodeType, int], int] = {}
@@ -107,6 +98,17 @@ def opened(llm: EnsembleLLM, prompt: str, steps: int) -> tuple[Call, list[str]]:
     """A call that nobody waits for yet, and the text that its steps have added."""
     request, shown = request_to(llm, prompt, steps), list[str]()
     return engine_of(llm).open([request], lambda: shown.append(str(request.sequences[0].drain()))), shown
+
+
+def delay(monkeypatch: pytest.MonkeyPatch, engine: SharedEngine, method: str, seconds: float) -> None:
+    """Let a method of an engine begin later."""
+    call = getattr(engine, method)
+
+    def late() -> None:
+        time.sleep(seconds)
+        call()
+
+    monkeypatch.setattr(engine, method, late)
 
 
 def test_an_interrupt_before_any_line_leaves_nobody_hanging_and_loses_nothing(
@@ -145,13 +147,7 @@ def test_an_interrupt_before_any_line_leaves_nobody_hanging_and_loses_nothing(
 def test_a_stream_has_its_end_whenever_it_is_read(llm: EnsembleLLM, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request ends in the middle of a step; what it holds is complete only after the driver's report."""
     engine, wanted = engine_of(llm), llm.generate(PROMPTS[0], **GREEDY).text
-    report = engine._report
-
-    def late() -> None:
-        time.sleep(0.03)
-        report()
-
-    monkeypatch.setattr(engine, "_report", late)
+    delay(monkeypatch, engine, "_report", 0.03)
     driven = in_background(lambda: llm.generate(PROMPTS[1], max_new_tokens=40))
     while engine._driver is None:
         time.sleep(0.001)
@@ -167,14 +163,8 @@ def test_a_caller_that_waits_no_more_is_not_woken_in_anothers_place(
     llm: EnsembleLLM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = engine_of(llm)
-    monkeypatch.setattr(shared, "_PATIENCE", 0.001)
-    wake = engine._wake_ready
-
-    def late() -> None:
-        time.sleep(0.01)
-        wake()
-
-    monkeypatch.setattr(engine, "_wake_ready", late)
+    monkeypatch.setattr(call_module, "_PATIENCE", 0.001)
+    delay(monkeypatch, engine, "_wake_ready", 0.01)
     driven = in_background(lambda: llm.generate(PROMPTS[1], max_new_tokens=20))
     while engine._driver is None:
         time.sleep(0.0001)
@@ -229,6 +219,20 @@ def test_a_call_that_is_closed_before_it_is_added_is_never_added(llm: EnsembleLL
     llm.generate(PROMPTS[1], **GREEDY)
     assert not engine._calls
     assert not shown
+
+
+async def test_a_call_that_failed_before_anybody_waited_is_an_error(llm: EnsembleLLM) -> None:
+    """Another caller's step may end it first; what it has shown by then comes before the error."""
+    call, _ = opened(llm, PROMPTS[0], 4)
+    with call:
+        call.fail(RuntimeError("gone"))
+        items, shown = deque(["a"]), list[str]()
+        with pytest.raises(RuntimeError, match="gone"):
+            shown.extend(call.drain(items))
+        for empty in (deque[str](), deque(["a"])):
+            with pytest.raises(RuntimeError, match="gone"):
+                _ = [item async for item in call.async_drain(empty)]
+    assert not items
 
 
 def test_a_call_whose_report_fails_is_aborted(llm: EnsembleLLM) -> None:

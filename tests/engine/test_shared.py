@@ -19,23 +19,11 @@ from deepen_llm.members.local.member import LocalMember
 from tests.engine.test_engine import OPTIONS, Setting, samples
 from tests.laws.test_batches import rows_read
 from tests.laws.test_decoding import PROMPTS
-from tests.models import small
 
 STEPS = 8
 GREEDY: dict[str, Any] = {"max_new_tokens": STEPS}
 POISON = " zz"
 THREADS = 8
-
-
-@pytest.fixture(scope="module")
-def members() -> list[LocalMember]:
-    kinds = (("llama", "byte_level_bpe"), ("gpt_neox", "sentencepiece_bpe"))
-    return [LocalMember(*small(*kind, seed=seed)) for seed, kind in enumerate(kinds)]
-
-
-@pytest.fixture
-def llm(members: list[LocalMember]) -> EnsembleLLM:
-    return EnsembleLLM(members)
 
 
 def together(*calls: Callable[[], Any]) -> list[Any]:
