@@ -62,7 +62,10 @@ class Record:
 
 
 def kinds(llm: EnsembleLLM) -> dict[str, Callable[[int], Any]]:
-    """What a caller may do, by name: from a number to what has to be the same whoever else decodes."""
+    """The kinds of calls, by name.
+
+    Each takes a number, which chooses its prompt, and returns its result, which must not depend on other callers.
+    """
 
     def prompt(number: int) -> str:
         return f"{PROMPTS[number % len(PROMPTS)]} {number % 3}"

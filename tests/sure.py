@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from deepen_llm.members.base import Context
-from deepen_llm.members.local.context import AfreshContext
+from deepen_llm.members.local.cached_context import AfreshContext
 from deepen_llm.members.local.member import LocalMember
 from deepen_llm.members.text.encoding import Prompt
 from tests.models import random_model

@@ -15,13 +15,12 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window, simpl
 from tqdm import tqdm
 from typing_extensions import Self
 
-from deepen_llm.config import LoadingSettings
 from deepen_llm.engine.answer import Answer
 from deepen_llm.engine.scoring import Continuation, score
 from deepen_llm.engine.sequence import Request
 from deepen_llm.engine.shared import SharedEngine
 from deepen_llm.engine.stops import Stops
-from deepen_llm.errors import ConfigError, suggestion
+from deepen_llm.harness.arguments import load_ensemble
 from deepen_llm.harness.conversation import Conversation
 from deepen_llm.harness.options import TaskOptions, read_options
 from deepen_llm.harness.reading import Reading
@@ -103,7 +102,7 @@ class DeepenLM(TemplateLM):
         """
         added = {name: value for name, value in (additional_config or {}).items() if value is not None}
         arguments = {name: value for name, value in {**arg_dict, **added}.items() if name in _OWN}
-        ensemble = _loaded({name: value for name, value in arg_dict.items() if name not in _OWN})
+        ensemble = load_ensemble({name: value for name, value in arg_dict.items() if name not in _OWN})
         cls.on_loaded(ensemble)
         return cls(ensemble, **arguments)
 
@@ -246,41 +245,6 @@ class DeepenLM(TemplateLM):
         ends = (i for i, token in enumerate(tokens) if token in ids or spellings.get(token) in task.until)
         decoded = self.tokenizer.decode(tokens[: next(ends, len(tokens))], skip_special_tokens=True)
         return str(postprocess_generated_text(decoded, list(task.until), None))
-
-
-def _loaded(given: Mapping[str, Any]) -> EnsembleLLM:
-    """The ensemble that ``--model_args`` ask for."""
-    rest = {name: value for name, value in given.items() if name not in {"config", "members", "weights"}}
-    known = LoadingSettings.__optional_keys__
-    if unknown := sorted(set(rest) - set(known)):
-        raise ConfigError(
-            f"model_args has an unknown {unknown[0]!r}{suggestion(unknown[0], known)}",
-            hint="give config=ensemble.yaml, or members=one+other with what EnsembleLLM.from_pretrained takes",
-        )
-    if ("config" in given) == ("members" in given):
-        raise ConfigError(
-            "model_args needs either config or members",
-            hint="give --model_args config=ensemble.yaml, or members=one+other",
-        )
-    if "config" in given:
-        if rest or "weights" in given:
-            raise ConfigError(
-                f"model_args has {', '.join(sorted(set(given) - {'config'}))} beside config={given['config']}",
-                hint="set them in the file, which holds all settings",
-            )
-        return EnsembleLLM.from_config(given["config"])
-    members, weights = given["members"], _weights(given.get("weights"))
-    return EnsembleLLM.from_pretrained(
-        members.split("+") if isinstance(members, str) else members, weights=weights, **rest
-    )
-
-
-def _weights(given: Any) -> Any:
-    """The numbers of a string like ``0.3+0.7``, or of a single number; anything else as it is, such as a name."""
-    try:
-        return [float(number) for number in str(given).split("+")]
-    except ValueError:
-        return given
 
 
 register_model("deepen")(DeepenLM)

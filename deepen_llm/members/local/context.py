@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,8 +19,6 @@ from deepen_llm.fusion.past import Trail
 from deepen_llm.members.base import Context, Reading
 from deepen_llm.members.local.model import CausalModel
 from deepen_llm.members.local.sequence_text import SequenceText
-from deepen_llm.members.local.slots import SlotCache
-from deepen_llm.members.local.steps import FixedSteps
 from deepen_llm.members.text.encoding import Draft, Prompt, TextEncoder
 from deepen_llm.vocabulary import Vocabulary
 
@@ -225,97 +223,3 @@ class LocalContext(Context):
         Returns:
             Logits there, ``[P, V_i]``.
         """
-
-
-class CachedContext(LocalContext):
-    """Key-value caches that are rolled back and extended; each forward reads only the new tokens.
-
-    Args:
-        shared: Whether all sequences share one cache. Each has its own where attention counts slots: in a sliding
-            window, the dead slots of one sequence would shorten the window of another.
-        arguments: As `LocalContext` takes them.
-
-    Attributes:
-        caches: The caches: one for all sequences, or one for each.
-    """
-
-    def __init__(self, shared: bool, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        count = len(self.sequences)
-        self._shared, self._bound = shared, self._model.traits.rescales_at
-        self.caches = [SlotCache(count)] if shared else [SlotCache(1) for _ in range(count)]
-        self._steps = FixedSteps(self._model) if shared and self._model.fixed_steps else None
-
-    @override
-    def select(self, sequences: Sequence[int]) -> None:
-        super().select(sequences)
-        if self._shared:
-            self.caches[0].select(sequences)
-        else:
-            self.caches = [self.caches[sequence].copy() for sequence in sequences]
-
-    @override
-    def join(self, other: Context) -> None:
-        super().join(other)
-        assert isinstance(other, CachedContext)  # noqa: S101 - see above
-        if self._shared:
-            self.caches[0].join(other.caches[0])
-        else:
-            self.caches += other.caches
-
-    def _forward(self, positions: list[Position]) -> Tensor:
-        if self._shared:
-            return self._extend(self.caches[0], range(len(self.sequences)), positions)
-        sequences = list(dict.fromkeys(sequence for sequence, _ in positions))
-        return torch.cat(
-            [
-                self._extend(self.caches[i], [i], [position for position in positions if position[0] == i])
-                for i in sequences
-            ]
-        )
-
-    def _extend(self, cache: SlotCache, sequences: Sequence[int], positions: list[Position]) -> Tensor:
-        """Read the new tokens of one cache's sequences, as far as the positions; logits there, ``[P, V_i]``."""
-        texts = [self.sequences[sequence].reading for sequence in sequences]
-        wanted = [[length for i, length in positions if i == sequence] for sequence in sequences]
-        if self._rescaled(cache.lengths, wanted):
-            cache.roll_back([[] for _ in sequences])
-        # The last token before a position is read even where it is cached: the forward gives logits of new tokens only.
-        kept = cache.roll_back(
-            [text[: min(ends) - 1 if ends else None] for text, ends in zip(texts, wanted, strict=True)]
-        )
-        blocks = [text[start : max(ends, default=start)] for text, start, ends in zip(texts, kept, wanted, strict=True)]
-        mask, position_ids = cache.extend(blocks)
-        if self._steps and position_ids.shape[1] == 1 and cache.layers():
-            logits = self._steps.read(blocks, cache, position_ids)
-            indices = [sequences.index(sequence) for sequence, _ in positions]
-            return logits if indices == list(range(len(blocks))) else self._model.logits_of(indices, logits)
-        ends = {sequence: start + len(block) for sequence, start, block in zip(sequences, kept, blocks, strict=True)}
-        following = [(sequences.index(sequence), ends[sequence] - length) for sequence, length in positions]
-        logits = self._model.read(blocks, cache.cache, mask, position_ids, following)
-        if cache.filled != cache.alive.shape[1]:
-            raise LogitsError(
-                f"member {self._name} added {cache.filled} of {cache.alive.shape[1]} tokens to its cache, so that it "
-                "would not see them",
-                hint="load a causal language model; code of its own must extend the cache that its forward is given",
-            )
-        return logits
-
-    def _rescaled(self, cached: Sequence[int], wanted: Sequence[Sequence[int]]) -> bool:
-        """Whether the cached tokens' positions were encoded in another way than those of the text to read."""
-        if self._bound is None:
-            return False
-        return any(
-            (count > self._bound) != (max(ends) > self._bound)
-            for count, ends in zip(cached, wanted, strict=True)
-            if ends
-        )
-
-
-class AfreshContext(LocalContext):
-    """A model that cannot be rolled back: each sequence's whole text is read again, without a cache."""
-
-    def _forward(self, positions: list[Position]) -> Tensor:
-        return torch.cat(
-            [self._model.read_afresh(self.sequences[sequence].reading[:length]) for sequence, length in positions]
-        )

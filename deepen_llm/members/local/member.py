@@ -13,7 +13,8 @@ from typing_extensions import override
 from deepen_llm.errors import LogitsError
 from deepen_llm.members.base import Member
 from deepen_llm.members.context import Context
-from deepen_llm.members.local.context import AfreshContext, CachedContext, LogitsMemory
+from deepen_llm.members.local.cached_context import AfreshContext, CachedContext
+from deepen_llm.members.local.context import LogitsMemory
 from deepen_llm.members.local.model_side import LocalModel
 from deepen_llm.members.local.traits import CacheSupport
 from deepen_llm.members.text.encoding import Prompt
