@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import threading
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 from typing_extensions import Unpack
 
 from deepen_llm.config import AnySource, EnsembleConfig, EnsembleSettings, LoadingSettings
 from deepen_llm.engine.options import GenerationOptions
 from deepen_llm.errors import ConfigError
-from deepen_llm.fusion import AggregationWeights, DynamicWeights, FixedWeights
+from deepen_llm.lazy.identity import identity_of, written_fusion, written_member
 from deepen_llm.llm import EnsembleLLM
-from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.limits import declared_window
 from deepen_llm.members.local.loading import check_source
 
 _SHARED: WeakValueDictionary[str, LazyEnsemble] = WeakValueDictionary()  # by configuration, as JSON
-_TOKENS: WeakKeyDictionary[EnsembleLLM, str] = WeakKeyDictionary()  # of ensembles that no configuration names
 _LOCK = threading.Lock()
 
 
@@ -59,7 +55,7 @@ class LazyEnsemble:
         else:
             self.settings, self.names = ensemble.settings, tuple(member.name for member in ensemble.members)
             self._loaded[None] = ensemble
-        self.identity = _identity(ensemble, self.settings, self.names)
+        self.identity = identity_of(ensemble, self.settings, self.names)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LazyEnsemble:
         """Return the object itself: copies share the weights."""
@@ -150,10 +146,10 @@ class LazyEnsemble:
             return None
         written = config.model_dump(mode="json", exclude_defaults=True, exclude={"members", "draft_model"})
         if "fusion" in written:
-            written["fusion"] = _fusion(config)
+            written["fusion"] = written_fusion(config)
         if config.draft_model:
-            written["draft_model"] = _written(config.draft_model)
-        return {"members": [_written(member) for member in config.members], **written}
+            written["draft_model"] = written_member(config.draft_model)
+        return {"members": [written_member(member) for member in config.members], **written}
 
     def window(self, *, local_files_only: bool = False) -> int | None:
         """The smallest context window of the members that take part, read without loading weights.
@@ -225,25 +221,6 @@ class LazyEnsemble:
         return self._loaded[model] if model in self._loaded else await asyncio.to_thread(self.load, model)
 
 
-def _identity(
-    ensemble: EnsembleLLM | EnsembleConfig, settings: EnsembleSettings, names: tuple[str, ...]
-) -> dict[str, Any]:
-    identity: dict[str, Any] = {"members": list(names)}
-    if (config := _named_by(ensemble)) is not None:
-        weights = _weights(settings.aggregation_weights(len(names)))
-        identity |= {"sources": [_member(member) for member in config.members], "weights": weights}
-    elif isinstance(ensemble, EnsembleLLM):
-        with _LOCK:
-            identity["ensemble"] = _TOKENS.setdefault(ensemble, uuid.uuid4().hex)
-    return {
-        **identity,
-        "main_model": settings.main_model,
-        "fusion": _fusion(settings),
-        "gate": {**({"class": _class_of(settings.gate)} if settings.own_parts else {}), **settings.gate.model_dump()},
-        "eos_policy": settings.eos_policy,
-    }
-
-
 def _joined(model: str, names: tuple[str, ...]) -> tuple[str, ...]:
     """The names that are joined by ``+``, which a name itself may contain; unknown ones as they stand between two."""
     if model in names:
@@ -254,43 +231,3 @@ def _joined(model: str, names: tuple[str, ...]) -> tuple[str, ...]:
         if set(rest) <= set(names):
             return name, *rest
     return tuple(model.split("+"))
-
-
-def _named_by(ensemble: EnsembleLLM | EnsembleConfig) -> EnsembleConfig | None:
-    """The configuration that describes an ensemble; None where a member may differ from the files at its path."""
-    if isinstance(ensemble, EnsembleConfig):
-        return ensemble
-    members = [*ensemble.members, *([ensemble.draft_model] if ensemble.draft_model else [])]
-    try:
-        return ensemble.config if all(member.source for member in members) else None
-    except ConfigError:  # the aggregation weights are of the caller's own class
-        return None
-
-
-def _weights(weights: AggregationWeights) -> Any:
-    if isinstance(weights, FixedWeights):
-        return list(weights.values)
-    return weights.model_dump(mode="json") if isinstance(weights, DynamicWeights) else None
-
-
-def _fusion(settings: EnsembleSettings) -> dict[str, Any]:
-    own = {"class": _class_of(settings.fusion)} if settings.own_parts else {}
-    return {"method": settings.fusion.method, **own, **settings.fusion.model_dump(mode="json")}
-
-
-def _class_of(value: object) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"
-
-
-def _member(member: MemberConfig) -> dict[str, Any]:
-    """A member's source; for a folder, with a hash of its files' names, sizes and times."""
-    written, folder = _written(member), Path(member.path)
-    if folder.is_dir():
-        files = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in folder.iterdir())
-        written["files"] = hashlib.sha256(repr(files).encode()).hexdigest()[:16]
-    return written
-
-
-def _written(member: MemberConfig) -> dict[str, Any]:
-    path = str(Path(member.path).resolve()) if Path(member.path).exists() else member.path
-    return member.model_dump(mode="json", exclude_defaults=True) | {"path": path}
