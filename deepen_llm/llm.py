@@ -1,4 +1,7 @@
-"""`EnsembleLLM`: several models that generate, chat, stream and score as one."""
+"""`EnsembleLLM`: several models that generate, chat, stream and score as one.
+
+Most lines are signatures and docstrings: each call has a synchronous and an asynchronous form, for one input and many.
+"""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepen_llm.cli.options import MemberOptions, with_options
+from deepen_llm.cli.members import MemberOptions
+from deepen_llm.cli.signatures import with_options
 from deepen_llm.cli.terminal import errors, note, quiet_libraries, write
 from deepen_llm.cli.threads import run_small_on_one_thread
 

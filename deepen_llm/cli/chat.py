@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deepen_llm.cli.options import EnsembleOptions, with_options
+from deepen_llm.cli.options import EnsembleOptions
+from deepen_llm.cli.signatures import with_options
 from deepen_llm.cli.terminal import note, show_error, write
 from deepen_llm.errors import DeepenError
 

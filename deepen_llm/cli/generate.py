@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deepen_llm.cli.options import EnsembleOptions, TokenHealing, with_options
+from deepen_llm.cli.options import EnsembleOptions, TokenHealing
+from deepen_llm.cli.signatures import with_options
 from deepen_llm.cli.terminal import errors, note, write
 from deepen_llm.errors import PromptError
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from deepen_llm.cli.options import FUSION_NAMES, DecodingOptions, TokenHealing, settings, with_options
+from deepen_llm.cli.options import FUSION_NAMES, DecodingOptions, TokenHealing
+from deepen_llm.cli.signatures import with_options
 from deepen_llm.cli.terminal import errors, note, write
+from deepen_llm.cli.values import settings
 from deepen_llm.errors import ConfigError
 from deepen_llm.extras import require
 

@@ -16,8 +16,9 @@ from typer.testing import CliRunner, Result
 
 from deepen_llm import __version__, specialists
 from deepen_llm.cli import app
-from deepen_llm.cli.options import FUSION_NAMES, EnsembleOptions, settings
+from deepen_llm.cli.options import FUSION_NAMES, EnsembleOptions
 from deepen_llm.cli.records import as_record
+from deepen_llm.cli.values import settings
 from deepen_llm.config import EnsembleConfig
 from deepen_llm.fusion import METHODS, Bayes, Deepen, Exact, Surface, named_method
 from deepen_llm.llm import EnsembleLLM

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from deepen_llm import EnsembleLLM, specialists
 from deepen_llm.cli import app
-from deepen_llm.cli.options import unescaped
+from deepen_llm.cli.values import unescaped
 from deepen_llm.engine.text import TextAssembler
 from deepen_llm.errors import ConfigError
 from deepen_llm.testing import scripted
