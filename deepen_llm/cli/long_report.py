@@ -72,7 +72,7 @@ class LongReport:
         alone = self._results[best]
         self._console.print(f"Against the best member alone ({best}, {alone.accuracy:.1%})", style="bold")
         for method in METHODS:
-            self._console.print(gain_line(method, judge(self._results[method].right, alone.right)))
+            self._console.print(gain_line(method, judge(self._results[method].right, alone.right), METHODS))
         self._console.print(f"{BRACKETS}\n", style="dim")
 
     def _answer(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -92,11 +92,12 @@ class Report:
         best = max(self._settings.members, key=lambda name: self._results[name].accuracy)
         alone = self._results[best]
         self._console.print(f"Against the best member alone ({best}, {alone.accuracy:.1%})", style="bold")
+        names = [choice.name for choice in self._settings.ensembles]
         for choice in self._settings.ensembles:
             gain = judge(self._results[choice.name].right, alone.right)
             word = "reaches" if reached(gain) else "does NOT reach"
             goal = f"{word} the goal of {TARGET:.0f}" if alone.accuracy < 1 - TARGET / 100 else "no room for more"
-            self._console.print(gain_line(choice.name, gain), goal, sep="  ")
+            self._console.print(gain_line(choice.name, gain, names), goal, sep="  ")
         self._console.print(BRACKETS, style="dim")
         self._console.print("Avg: equal weights; Adapt: weights by development accuracy.\n", style="dim")
 
@@ -119,10 +120,17 @@ class Report:
             self._console.print(trace_view(token))
 
 
-def gain_line(name: str, gain: Interval) -> Text:
-    """Format a gain in points with its interval."""
+def gain_line(name: str, gain: Interval, names: Iterable[str]) -> Text:
+    """Format a gain in points with its interval.
+
+    Args:
+        name: The ensemble's name.
+        gain: Its gain.
+        names: The names on all lines, whose numbers stand in one column.
+    """
+    width = max(map(len, names))
     value = f"{gain.value:+.1f} points", "bold green" if reached(gain) else "bold"
-    return Text.assemble(f" {name:<12} ", value, f" [{gain.low:+.1f}, {gain.high:+.1f}]")
+    return Text.assemble(f" {name:<{width}} ", value, f" [{gain.low:+.1f}, {gain.high:+.1f}]")
 
 
 def share_cells(shares: list[float], form: str = ".0f") -> list[Text]:

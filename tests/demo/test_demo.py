@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from deepen_llm import specialists
 from deepen_llm.cli import app
+from deepen_llm.cli.report import gain_line
 from deepen_llm.demo.long_answers import NAMES
 from deepen_llm.demo.long_answers import measure as long_answers_module
 from deepen_llm.demo.long_answers.measure import METHODS, QUESTIONS
@@ -22,6 +23,7 @@ from deepen_llm.members.base import Member
 from deepen_llm.members.config import MemberConfig
 from deepen_llm.members.local.loading import load_member
 from deepen_llm.specialists import Question
+from deepen_llm.tuning.intervals import Interval
 
 ASKED = [Question(subject, f"{subject} {number}?", f"A{number}") for subject in ("one", "two") for number in range(4)]
 
@@ -156,3 +158,9 @@ def test_wrong_usage(arguments: list[str]) -> None:
     result = CliRunner().invoke(app, ["demo", *arguments])
     assert result.exit_code == 2
     assert result.stdout == ""
+
+
+def test_gains_stand_in_one_column() -> None:
+    names, gain = ("deepen Avg", "surface Adapt"), Interval(0.1, 0.05, 0.2)
+    lines = [gain_line(name, gain, names).plain for name in names]
+    assert len({line.index("+") for line in lines}) == 1
