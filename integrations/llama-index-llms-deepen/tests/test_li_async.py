@@ -5,6 +5,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from deepen_li_members import fresh, speakers
@@ -18,6 +19,13 @@ from deepen_llm import EnsembleLLM, specialists
 def speaker() -> DeepenLLM:
     """A model whose members may be slowed down, or made to fail."""
     return DeepenLLM(ensemble=fresh(ANSWER, marks=("=>",)))
+
+
+def unloaded() -> DeepenLLM:
+    """A model whose weights no other test has loaded: equal members share them, as long as anything refers to them."""
+    names = [f"{path.name}-{uuid4()}" for path in specialists.paths()[:2]]
+    members = [{"source": path, "name": name} for path, name in zip(specialists.paths(), names, strict=False)]
+    return DeepenLLM(members=members, max_new_tokens=3)
 
 
 async def ticks_during(work: Any) -> tuple[int, float, Any]:
@@ -52,7 +60,7 @@ async def test_the_event_loop_goes_on_while_weights_load(say: Say, monkeypatch: 
         return load(config)
 
     monkeypatch.setattr(EnsembleLLM, "from_config", slowly)
-    llm = DeepenLLM(members=specialists.paths()[:2], max_new_tokens=3)
+    llm = unloaded()
     ticks, took, (text, _) = await ticks_during(say(llm))
     assert text
     assert took > 0.3
@@ -68,7 +76,7 @@ def test_threads_load_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return load(config)
 
     monkeypatch.setattr(EnsembleLLM, "from_config", counting)
-    llm, barrier = DeepenLLM(members=specialists.paths()[:2], max_new_tokens=3), threading.Barrier(4)
+    llm, barrier = unloaded(), threading.Barrier(4)
 
     def call(_: int) -> str:
         barrier.wait()
@@ -89,7 +97,7 @@ def test_a_failed_load_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
         return load(config)
 
     monkeypatch.setattr(EnsembleLLM, "from_config", failing_first)
-    llm = DeepenLLM(members=specialists.paths()[:2], max_new_tokens=3)
+    llm = unloaded()
     with pytest.raises(OSError, match="no memory"):
         llm.complete("The capital of France is")
     assert llm.complete("The capital of France is").text
