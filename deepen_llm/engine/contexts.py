@@ -156,8 +156,22 @@ class Contexts:
             context.select(sequences)
         self.weighing.select(sequences)
 
+    @property
+    def unread(self) -> int:
+        """How many tokens the member with the most of them has to read before the first step."""
+        return max(sum(context.unread) for context in self._all())
+
+    def read_prompts(self, most: int) -> None:
+        """Read the next tokens of all prompts, without logits.
+
+        Args:
+            most: How many tokens of all prompts together, for each member.
+        """
+        for context in self._all():
+            context.prefill(max(1, most // max(1, len(context.ids))))
+
     def prefill(self, copies: Sequence[int]) -> None:
-        """Read the prompts, each once.
+        """Read the prompts, each once, or what is left of them.
 
         Args:
             copies: For each prompt, how many sequences continue it.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Hashable, Sequence
-from itertools import chain, groupby
+from contextlib import ExitStack
+from itertools import chain
 from typing import NamedTuple
 from weakref import WeakSet
 
@@ -12,6 +14,7 @@ from deepen_llm.engine.contexts import Contexts
 from deepen_llm.engine.drafting import Drafter
 from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.fusing import Fused, fuse
+from deepen_llm.engine.prefill import PREFILL_TOKENS, Prefill, prefills
 from deepen_llm.engine.scheduler import Scheduler
 from deepen_llm.engine.sequence import Request, TokenSequence
 from deepen_llm.engine.tokens import Token
@@ -37,9 +40,9 @@ class Forward(NamedTuple):
 class Engine:
     """Decodes requests together: the loop of all callers.
 
-    One step starts waiting requests, drafts, reads every member, fuses, chooses tokens, and appends them in every
-    member's context. Requests may be added and aborted between steps; each has options of its own. One thread at a
-    time may use an engine (see `SharedEngine`).
+    One step reads prompts of waiting requests, drafts, reads every member, fuses, chooses tokens, and appends them in
+    every member's context. Requests may be added and aborted between steps; each has options of its own. One thread at
+    a time may use an engine (see `SharedEngine`).
 
     A request that cannot go on is dropped, with the error as its ``failure``. Where logits are no distribution, or a
     prompt cannot be read, that concerns the requests whose logits or prompts they are; any other error of a step
@@ -58,6 +61,7 @@ class Engine:
         self._scheduler, self._drafter = Scheduler(ensemble, batch_size), Drafter(ensemble)
         self._contexts: Contexts | None = None  # of the running sequences, in their order
         self._sequences: list[TokenSequence] = []
+        self._prefills: list[Prefill] = []  # of the running requests whose sequences have not begun
         self._added = WeakSet[Request[TokenSequence]]()
 
     @property
@@ -69,6 +73,12 @@ class Engine:
     def running(self) -> Sequence[Request[TokenSequence]]:
         """The requests that have begun and are not finished."""
         return tuple(self._scheduler.running)
+
+    @property
+    def _decoding(self) -> list[Request[TokenSequence]]:
+        """The running requests whose prompts are read."""
+        sequences = set(map(id, self._sequences))
+        return [request for request in self.running if any(id(one) in sequences for one in request.sequences)]
 
     @property
     def has_unfinished(self) -> bool:
@@ -104,7 +114,7 @@ class Engine:
             except LogitsError as error:
                 self._drop_bad(error)
         except Exception as error:
-            self._drop(self.running or self.waiting, error)  # whatever fails, a step leaves less to do
+            self._drop(self._decoding or self.running or self.waiting, error)  # in any case, a step leaves less to do
         except BaseException:  # Ctrl-C between any two instructions
             self._drop(self.running, interrupted())
             raise
@@ -121,10 +131,11 @@ class Engine:
     def close(self) -> None:
         """Drop all requests, and free their memory."""
         self._scheduler.clear()
-        self._free()
+        self._free_all()
 
     def _step(self) -> list[TokenSequence]:
-        contexts = self._start_waiting()
+        contexts = self._contexts = self._contexts or Contexts(self._ensemble, [])
+        self._start_waiting(contexts)
         sequences = self._sequences
         if not sequences:  # no prompt could be read
             self._keep([])
@@ -139,29 +150,27 @@ class Engine:
         self._commit(contexts, advance(contexts, fused, drafts, sequences, self._drafter))
         return sequences
 
-    def _start_waiting(self) -> Contexts:
-        """Prefill the waiting requests that fit beside the running ones; their sequences become the last ones."""
-        scheduled = self._scheduler.schedule()
-        contexts = self._contexts = self._contexts or Contexts(self._ensemble, [])
-        for _, group in groupby(scheduled, key=_reading):
-            self._prefill(contexts, list(group))
-        return contexts
+    def _start_waiting(self, contexts: Contexts) -> None:
+        """Read the prompts of the waiting requests that fit beside the running ones, and begin their sequences.
 
-    def _prefill(self, contexts: Contexts, requests: Sequence[Request[TokenSequence]]) -> None:
-        """Read the prompts of requests whose contexts are opened in one way; each alone where reading them fails."""
-        given, healing = _reading(requests[0])
-        try:
-            new = Contexts(self._ensemble, [request.prompt for request in requests], given=given, healing=healing)
-            new.prefill([len(request.sequences) for request in requests])
-        except Exception as error:
-            if len(requests) == 1:
-                self._fail(requests, error)
-                return
-            for request in requests:
-                self._prefill(contexts, [request])
-            return
-        contexts.join(new)
-        self._sequences = [*self._sequences, *chain.from_iterable(request.sequences for request in requests)]
+        While sequences run, a step reads at most `PREFILL_TOKENS` tokens of prompts, so that they go on.
+        """
+        budget = PREFILL_TOKENS if self._sequences else sys.maxsize
+        self._prefills += prefills(self._ensemble, self._scheduler.schedule())
+        while self._prefills and budget > 0:
+            prefill = self._prefills[0]
+            try:
+                budget -= prefill.read(budget)
+            except Exception as error:
+                del self._prefills[0]
+                if len(prefill.requests) == 1:
+                    self._fail(prefill.requests, error)
+                self._prefills[:0] = prefill.divided()
+                continue
+            if prefill.finished:
+                del self._prefills[0]
+                self._sequences = [*self._sequences, *chain.from_iterable(one.sequences for one in prefill.requests)]
+                contexts.join(prefill.contexts)
 
     def _commit(self, contexts: Contexts, advanced: Advance) -> None:
         """Drop the finished sequences, and append the tokens of the others in every member's context."""
@@ -194,7 +203,7 @@ class Engine:
             sequences |= another.sequences
         bad = {id(self._sequences[index]) for index in sequences}
         concerned = [request for request in self.running if bad & set(map(id, request.sequences))]
-        self._drop(concerned or self.running, error)
+        self._drop(concerned or self._decoding, error)
 
     def _drop(self, requests: Collection[Request[TokenSequence]], error: BaseException) -> None:
         """Drop requests that cannot go on."""
@@ -207,12 +216,13 @@ class Engine:
         going_on = [i for i, sequence in enumerate(self._sequences) if id(sequence) in running]
         try:
             self._keep(going_on) if going_on else self._free()
+            self._prefills = [prefill for prefill in self._prefills if prefill.keep(self.running)]
         except Exception as error:
             self._fail(self.running, error)
-            self._free()
+            self._free_all()
         except BaseException:
             self._fail(self.running, interrupted())
-            self._free()
+            self._free_all()
             raise
 
     def _fail(self, requests: Collection[Request[TokenSequence]], error: BaseException) -> None:
@@ -225,12 +235,14 @@ class Engine:
         if contexts:
             contexts.close()
 
+    def _free_all(self) -> None:
+        prefills, self._prefills = self._prefills, []
+        with ExitStack() as closing:  # the others, too, where one raises an error
+            closing.callback(self._free)
+            for prefill in prefills:
+                closing.callback(prefill.close)
+
 
 def interrupted() -> EngineError:
     """The error of requests that others than the interrupted caller wait for."""
     return EngineError("a step was interrupted", hint="ask again")
-
-
-def _reading(request: Request[TokenSequence]) -> tuple[bool, bool]:
-    """How a request's contexts are opened: whether its tokens are given, and whether its prompt's end is healed."""
-    return request.options is None, request.options is not None and request.options.token_healing

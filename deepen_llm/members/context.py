@@ -12,6 +12,9 @@ from deepen_llm.fusion.past import Trail
 from deepen_llm.fusion.surfaces.expected import Evidence
 from deepen_llm.members.text.encoding import Draft
 
+SHORTEST_PREFIX = 64
+"""The fewest tokens that a member may keep of one text for another: fewer are not worth the other roundings."""
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -65,6 +68,18 @@ class Context(ABC):
         Args:
             drafts: For each sequence, what may come next, no longer than `boundaries` returns.
             ends_only: Whether to give logits at each sequence's last boundary only.
+        """
+
+    @property
+    def unread(self) -> list[int]:
+        """For each sequence, how many tokens of its text the next `read` computes; 0 where that cannot be divided."""
+        return [0] * len(self.ids)
+
+    def prefill(self, most: int) -> None:  # noqa: B027 - nothing to do where `unread` is 0
+        """Read the next tokens of the texts that have more unread ones, without logits.
+
+        Args:
+            most: How many tokens of each text.
         """
 
     @abstractmethod

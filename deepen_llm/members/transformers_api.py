@@ -127,6 +127,20 @@ def has_virtual_tokens(model: PreTrainedModel) -> bool:
     return bool(getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False))
 
 
+def weights_state(model: PreTrainedModel) -> object:
+    """Something that differs once weights are trained, loaded, merged or moved, or another adapter is active.
+
+    It equals itself where weights are changed in ways that PyTorch does not count: through ``parameter.data`` in place.
+    """
+    adapters = getattr(model, "active_adapters", None)
+    states = [
+        (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
+        for weight in model.parameters()
+        if not weight.is_meta
+    ]
+    return states, None if callable(adapters) else adapters
+
+
 def cache_of(output: Any) -> Any:
     """The cache in what a forward returned; None where it used none.
 

@@ -11,8 +11,10 @@ from typing_extensions import override
 
 from deepen_llm.errors import LogitsError
 from deepen_llm.members.base import Context
+from deepen_llm.members.context import SHORTEST_PREFIX
 from deepen_llm.members.local.context import LocalContext, Position
-from deepen_llm.members.local.slots import SlotCache
+from deepen_llm.members.local.prefixes import PrefixCache
+from deepen_llm.members.local.slots import SlotCache, common_prefix, joined
 from deepen_llm.members.local.steps import FixedSteps
 
 
@@ -22,21 +24,55 @@ class CachedContext(LocalContext):
     Args:
         shared: Whether all sequences share one cache. Each has its own where attention counts slots: in a sliding
             window, the dead slots of one sequence would shorten the window of another.
+        prefixes: Texts that the model has read; None to read every prompt from its beginning.
         arguments: As `LocalContext` takes them.
 
     Attributes:
         caches: The caches: one for all sequences, or one for each.
+        kept: For each sequence, whether its prompt was read, checked, and kept for prompts that begin alike.
     """
 
-    def __init__(self, shared: bool, *arguments: Any) -> None:
+    def __init__(self, shared: bool, prefixes: PrefixCache | None, *arguments: Any) -> None:
         super().__init__(*arguments)
-        count = len(self.sequences)
-        self._shared, self._bound = shared, self._model.traits.rescales_at
-        self.caches = [SlotCache(count)] if shared else [SlotCache(1) for _ in range(count)]
+        self._shared, self._bound, self._prefixes = shared, self._model.traits.rescales_at, prefixes
+        caches = [self._begun(list(sequence.ids)) for sequence in self.sequences]
+        self.caches = [joined(caches)] if shared else caches
         self._steps = FixedSteps(self._model) if shared and self._model.fixed_steps else None
+        self.kept = [False] * len(caches)
+
+    @override
+    def check(self) -> None:
+        try:
+            super().check()
+        except LogitsError:
+            self._prefixes = None  # keys and values may be wrong, too
+            raise
+        for i, kept in enumerate(self.kept):
+            if not kept:
+                self._keep(i)
+        self.kept = [True] * len(self.kept)
+
+    @property
+    @override
+    def unread(self) -> list[int]:
+        if not self._model.traits.reads_in_parts:
+            return [0] * len(self.sequences)
+        cached = [length for cache in self.caches for length in cache.lengths]
+        return [len(sequence.ids) - count for sequence, count in zip(self.sequences, cached, strict=True)]
+
+    @torch.inference_mode()
+    @override
+    def prefill(self, most: int) -> None:
+        left = [(i, unread) for i, unread in enumerate(self.unread) if unread > most]
+        if left:
+            self._forward([(i, len(self.sequences[i].ids) - unread + most) for i, unread in left])
 
     @override
     def select(self, sequences: Sequence[int]) -> None:
+        for i in {*range(len(self.kept))}.difference(sequences):
+            if self.kept[i]:
+                self._keep(i)
+        self.kept = [self.kept[i] for i in sequences]
         super().select(sequences)
         if self._shared:
             self.caches[0].select(sequences)
@@ -47,10 +83,26 @@ class CachedContext(LocalContext):
     def join(self, other: Context) -> None:
         super().join(other)
         assert isinstance(other, CachedContext)  # noqa: S101 - see above
+        self.kept += other.kept
         if self._shared:
             self.caches[0].join(other.caches[0])
         else:
             self.caches += other.caches
+
+    def _begun(self, ids: Sequence[int]) -> SlotCache:
+        """A cache for a sequence, with the beginning of its prompt that the model has read for another one."""
+        if self._prefixes is None or len(ids) <= SHORTEST_PREFIX:
+            return SlotCache(1)
+        return self._prefixes.find(ids, self._model.weights_state()) or SlotCache(1)
+
+    def _keep(self, sequence: int) -> None:
+        """Keep what was read of a sequence for prompts that begin as its text does."""
+        ids = self.sequences[sequence].ids
+        if self._prefixes is None or len(ids) < SHORTEST_PREFIX:
+            return
+        cache, row = (self.caches[0], sequence) if self._shared else (self.caches[sequence], 0)
+        count = common_prefix(cache.ids(row), ids)
+        self._prefixes.keep(cache, row, count, self._model.weights_state())
 
     def _forward(self, positions: list[Position]) -> Tensor:
         if self._shared:

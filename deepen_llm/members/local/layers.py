@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -87,6 +88,24 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         """Hold other keys and values, and free the buffers."""
         self.keys, self.values = keys, values
         self._buffers.clear()
+
+    def part(self, sequence: int, slots: Sequence[int]) -> GrowingLayer:
+        """A layer of its own, with some slots of one sequence."""
+        part = GrowingLayer()
+        if self.is_initialized:
+            index = torch.tensor(slots, device=self.keys.device)
+            keys, values = (states[sequence : sequence + 1].index_select(2, index) for states in self.held)
+            part._begin(keys, values)
+            part.hold(keys, values)
+            if self._indexer_keys is not None:
+                part._indexer_keys = self._indexer_keys[sequence : sequence + 1].index_select(1, index)
+        return part
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of keys and values, without spare slots."""
+        indexer = 0 if self._indexer_keys is None else self._indexer_keys.nbytes
+        return indexer + sum(states.nbytes for states in self.held)
 
     def _begin(self, keys: Tensor, values: Tensor) -> None:
         """Begin with no tokens, of the type and on the device of these states."""

@@ -16,6 +16,7 @@ from deepen_llm.members.context import Context
 from deepen_llm.members.local.cached_context import AfreshContext, CachedContext
 from deepen_llm.members.local.context import LogitsMemory
 from deepen_llm.members.local.model_side import LocalModel
+from deepen_llm.members.local.prefixes import PrefixCache
 from deepen_llm.members.local.traits import CacheSupport
 from deepen_llm.members.text.encoding import Prompt
 from deepen_llm.members.text.tokenizer_text import TokenizerText
@@ -59,14 +60,16 @@ class LocalMember(TokenizerText, LocalModel, Member):
         vocabulary = stored_vocabulary(tokenizer, size=self.width, end_of_text=ends, folder=folder)
         TokenizerText.__init__(self, name, tokenizer, vocabulary)
         self.recording: LogitsMemory | None = None
+        self._prefixes = PrefixCache(self.device)
 
     @override
     def open(self, prompts: Sequence[Prompt], *, back: int = 0) -> Context:
         arguments = (self.name, self.causal, self.vocabulary, self.encoder, prompts, back, self.recording)
-        support = self.causal.traits.cache_support
-        if support is CacheSupport.NONE:
+        traits = self.causal.traits
+        if traits.cache_support is CacheSupport.NONE:
             return AfreshContext(*arguments)
-        return CachedContext(support is CacheSupport.BATCHED, *arguments)
+        shared, reusable = traits.cache_support is CacheSupport.BATCHED, traits.reads_in_parts and not self.recording
+        return CachedContext(shared, self._prefixes if reusable else None, *arguments)
 
     @torch.inference_mode()
     def prompt_logprobs(self, prompts: Sequence[Prompt]) -> list[Tensor]:

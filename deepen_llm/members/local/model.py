@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
 from deepen_llm.members.local.traits import Traits
-from deepen_llm.members.transformers_api import device_of, embedding_of
+from deepen_llm.members.transformers_api import device_of, embedding_of, weights_state
 
 _LOCKS: WeakKeyDictionary[PreTrainedModel, threading.Lock] = WeakKeyDictionary()  # members may share a model
 
@@ -41,6 +41,10 @@ class CausalModel:
         self._step: Callable[..., Any] = self._model
         self._lock = _LOCKS.setdefault(model, threading.Lock()) if self.traits.one_at_a_time else nullcontext()
         self.fixed_steps = self.captures = self.device.type == "cuda" and self.traits.fixed_steps
+
+    def weights_state(self) -> object:
+        """See `transformers_api.weights_state`."""
+        return weights_state(self._model)
 
     def compile(self) -> None:
         """Compile one-token steps, where they can have a fixed shape."""

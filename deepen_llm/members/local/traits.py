@@ -39,6 +39,8 @@ class Traits:
             shorter text cannot be extended; None where there is none.
         reads_ahead: Whether several tokens read at once have the logits that they have one by one. Not with dynamic
             rotary positions, which depend on the length of the whole text.
+        reads_in_parts: Whether a text's beginning may be read before its end is known. Not where all positions depend
+            on the length of the whole text (dynamic and longrope rotary positions).
         one_at_a_time: Whether the model stores what it computes from a text's length, as transformers does for some
             rotary positions: another thread's forward would overwrite it.
         fixed_steps: Whether one-token steps can have a fixed shape: position ids and masks are arguments, and no value
@@ -53,6 +55,7 @@ class Traits:
         self.cache_support = self._cache_support(model)
         self.rescales_at = self._rescales_at()
         self.reads_ahead = self.cache_support is not CacheSupport.NONE and "dynamic" not in self._ropes
+        self.reads_in_parts = self.cache_support is not CacheSupport.NONE and not self.one_at_a_time
         self.fixed_steps = (
             self.cache_support is CacheSupport.BATCHED
             and has_fixed_shapes(model)
