@@ -54,6 +54,8 @@ class EnsembleLLM:
               or a configured one, such as ``Gate(when="unsure", below=0.8)``.
             - ``eos_policy`` (``fused``): Which distribution may choose the end-of-text token: the ``fused`` one, or the
               ``main`` model's.
+            - ``on_member_failure`` (``raise``): What happens to answers while a member other than the main model fails:
+              they end with its error, or go on without it (``degrade``), which their ``left_out`` says.
             - ``batch_size`` (16): The most texts decoded together, of all calls; fewer where their caches would not fit
               into memory.
             - ``draft_tokens`` (0): The most tokens that are drafted ahead, for the members to read at once.
@@ -104,6 +106,7 @@ class EnsembleLLM:
             draft_tokens=self.settings.draft_tokens,
             draft_model=self.draft_model,
             gate=self.settings.gate,
+            on_member_failure=self.settings.on_member_failure,
         )
         self._engine = SharedEngine(self._ensemble, self.settings.batch_size)
         self._requests = Requests(self._engine, self.settings)

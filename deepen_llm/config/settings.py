@@ -54,6 +54,7 @@ class Settings(TypedDict, total=False):
     fusion: AnyFusion
     gate: AnyGate
     eos_policy: str
+    on_member_failure: str
     batch_size: int
     draft_tokens: int
     generation: GenerationOptions | Mapping[str, Any] | None
@@ -80,6 +81,10 @@ class EnsembleSettings(Options):
             name as ``when`` and options. Elsewhere tokens are chosen from the main model's distribution.
         eos_policy: Which distribution may choose the end-of-text token: the ``fused`` one, or the ``main`` model's,
             which ends the text where that token is its most likely one.
+        on_member_failure: What happens to the answers that are decoded while a member other than the main model raises
+            an error, or its logits are NaN: they end with that error (``raise``), or go on without the member
+            (``degrade``), which the log and each answer's ``left_out`` say. Scores always end with the error, and so do
+            prompts whose weights the member was to set.
         batch_size: The most texts decoded together; further ones wait.
         draft_tokens: The most tokens that are drafted ahead, for the members to read at once; 0 for none. The length
             adapts to what has been accepted, and no answer changes but for rounding.
@@ -93,6 +98,7 @@ class EnsembleSettings(Options):
     fusion: SerializeAsAny[FusionMethod] = DEFAULT
     gate: Gate = Gate()
     eos_policy: Literal["fused", "main"] = "fused"
+    on_member_failure: Literal["raise", "degrade"] = "raise"
     batch_size: int = Field(16, ge=1)
     draft_tokens: int = Field(0, ge=0, le=32)
     generation: GenerationOptions = GenerationOptions()

@@ -165,6 +165,7 @@ class Answer(TokenSequence):
             reasoning=self._text.reasoning,
             response_format=self._options.response_format,
             fused_tokens=self._fused_tokens,
+            left_out=self.left_out,
         )
 
     def _end_after(self, token: int) -> None:

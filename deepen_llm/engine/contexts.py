@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from typing import TypeVar
+
+import torch
 
 from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.healing import BACK
+from deepen_llm.engine.left_out import LeftOut
 from deepen_llm.engine.tokens import Token
 from deepen_llm.engine.weighing import Weighing
 from deepen_llm.errors import LogitsError
 from deepen_llm.members.base import Context, Reading
-from deepen_llm.members.text.encoding import Draft, EncodedPrompt
+from deepen_llm.members.text.encoding import Draft, EncodedPrompt, Prompt
 from deepen_llm.structure import TokenBudget
+
+_LOG = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 
 class Contexts:
@@ -30,6 +38,7 @@ class Contexts:
         draft_context: The context of the model that drafts; the main model's own where there is no draft model.
         heals: For each member, whether its predictions are healed here; fusion by surfaces heals the others itself.
         weighing: The aggregation weights of the sequences.
+        failures: Why members are left out, by their indices, under ``on_member_failure="degrade"``.
     """
 
     def __init__(
@@ -47,22 +56,31 @@ class Contexts:
         on_accelerator = [member.device.type != "cpu" for member in members]
         # An accelerator runs asynchronously: members on it are read first, and compute while the others are read.
         self._read_order = sorted(range(len(members)), key=lambda i: not on_accelerator[i])
+        self._backs, self.failures = backs, dict[int, Exception]()
         with ExitStack() as opened:  # closed if another one cannot be opened
             self.by_member = list[Context]()
-            for member, column, back in zip(members, columns, backs, strict=True):
-                self.by_member.append(member.open(list(column), back=back))
+            for i, (column, back) in enumerate(zip(columns, backs, strict=True)):
+                self.by_member.append(self._opened(i, column, back))
                 opened.callback(self.by_member[-1].close)
             self.draft_context = self.by_member[ensemble.main]
             if ensemble.draft_model:
                 self.draft_context = ensemble.draft_model.open(list(columns[ensemble.main]))
                 opened.callback(self.draft_context.close)
             self.weighing = Weighing(ensemble, columns, given=given)
+            self._leave_out_failed()
             opened.pop_all()
 
     @property
     def ids(self) -> list[list[int]]:
         """The main model's token ids of each sequence."""
         return self.by_member[self.ensemble.main].ids
+
+    @property
+    def left_out(self) -> list[list[int]]:
+        """For each sequence, the indices of the members that it goes on without."""
+        if not self.failures:
+            return [[] for _ in self.weighing.given]
+        return [row.nonzero()[:, 0].tolist() for row in self.weighing.left_out]
 
     @property
     def read_order(self) -> Sequence[int]:
@@ -85,7 +103,11 @@ class Contexts:
 
     def lengths(self, inputs: Sequence[Sequence[Draft]]) -> list[list[list[int]]]:
         """`Context.boundaries` of each member's inputs, ``[N][B][boundaries]``."""
-        return [context.boundaries(drafts) for context, drafts in zip(self.by_member, inputs, strict=True)]
+        return [self.boundaries(i, drafts) for i, drafts in enumerate(inputs)]
+
+    def boundaries(self, member: int, drafts: Sequence[Draft]) -> list[list[int]]:
+        """`Context.boundaries` of one member, by its index."""
+        return self._of(member, lambda context: context.boundaries(drafts))
 
     def readable(self, drafts: Sequence[Sequence[Token]]) -> list[int]:
         """For each sequence, how many tokens of a draft all members can read at once, with one more to follow."""
@@ -95,7 +117,8 @@ class Contexts:
     def added(self, drafts: Sequence[Sequence[Token]]) -> dict[int, list[list[int] | None]]:
         """`Context.added` of each member but the main model, by its index."""
         inputs = self.as_inputs(drafts)
-        return {i: context.added(inputs[i]) for i, context in enumerate(self.by_member) if i != self.ensemble.main}
+        others = [i for i in range(len(self.by_member)) if i != self.ensemble.main]
+        return {i: self._of(i, lambda context, i=i: context.added(inputs[i])) for i in others}  # type: ignore[misc]
 
     def can_draft(self, count: int) -> bool:
         """Whether so many more tokens fit into the drafting model's context window, in every sequence."""
@@ -104,34 +127,40 @@ class Contexts:
         return drafting.context_length is None or longest + count <= drafting.context_length
 
     def read(self, member: int, drafts: Sequence[Draft]) -> Reading:
-        """Read one member at every boundary of the drafts.
+        """Read one member at every boundary of the drafts; sequences that it is left out of have logits of 0.
 
         Args:
             member: Its index.
             drafts: Its inputs.
         """
-        context = self.by_member[member]
-        reading = context.read(drafts)
-        if reading.logits.device.type == "cpu":  # nothing to wait for
-            context.check()
-        return reading
+        reading = self._of(member, lambda context: context.read(drafts))
+        if reading.logits.device.type == "cpu" and (error := self._error_of(member)):  # nothing to wait for
+            raise error
+        return self.weighing.without_failed(member, reading)
 
-    def check(self) -> None:
+    def check(self) -> bool:
         """Wait for the members' logits.
+
+        Returns:
+            Whether members were left out of sequences since these were read, so that they are to be read again.
 
         Raises:
             LogitsError: A member's logits are no distribution; with the sequences of all members whose are none.
         """
-        errors = [error for context in self._all() if (error := _error_of(context))]
+        before = self.weighing.left_out.clone()
+        errors = [error for i in range(len(self.by_member)) if (error := self._error_of(i))]
+        if self.ensemble.draft_model:
+            self.draft_context.check()
         if errors:
             sequences = frozenset[int]().union(*(error.sequences for error in errors))
             known = all(error.sequences for error in errors)
             raise LogitsError(errors[0].message, hint=errors[0].hint, sequences=sequences if known else ())
+        return not torch.equal(before, self.weighing.left_out)
 
     def commit(self, tokens: Sequence[Sequence[Token]]) -> None:
         """Append each sequence's tokens in every member's context."""
-        for context, inputs in zip(self.by_member, self.as_inputs(tokens), strict=True):
-            context.append(inputs)
+        for i, inputs in enumerate(self.as_inputs(tokens)):
+            self._of(i, lambda context, inputs=inputs: context.append(inputs))  # type: ignore[misc]
         self.weighing.commit(tokens)
         if self.ensemble.draft_model:
             self.draft_context.append(_ids(tokens))
@@ -144,16 +173,18 @@ class Contexts:
         """
         if not sequences:
             return
-        for context, takes_tokens in zip(self.by_member, self._takes_tokens, strict=True):
+        for i, takes_tokens in enumerate(self._takes_tokens):
             if takes_tokens:
-                context.reread(sequences)
+                self._of(i, lambda context: context.reread(sequences))
         if self.ensemble.draft_model:
             self.draft_context.reread(sequences)
 
     def select(self, sequences: Sequence[int]) -> None:
         """Keep these sequences, by their indices, in this order; one that is named twice is copied."""
-        for context in self._all():
-            context.select(sequences)
+        for i in range(len(self.by_member)):
+            self._of(i, lambda context: context.select(sequences))
+        if self.ensemble.draft_model:
+            self.draft_context.select(sequences)
         self.weighing.select(sequences)
 
     @property
@@ -167,8 +198,11 @@ class Contexts:
         Args:
             most: How many tokens of all prompts together, for each member.
         """
-        for context in self._all():
-            context.prefill(max(1, most // max(1, len(context.ids))))
+        each = max(1, most // max(1, len(self.weighing.given)))
+        for i in range(len(self.by_member)):
+            self._of(i, lambda context: context.prefill(each))
+        if self.ensemble.draft_model:
+            self.draft_context.prefill(each)
 
     def prefill(self, copies: Sequence[int]) -> None:
         """Read the prompts, each once, or what is left of them.
@@ -182,7 +216,7 @@ class Contexts:
         """
         try:
             for i in self._read_order:
-                self.by_member[i].read([()] * len(copies))
+                self._of(i, lambda context: context.read([()] * len(copies)))
             self.check()
             if any(count != 1 for count in copies):
                 self.select([index for index, count in enumerate(copies) for _ in range(count)])
@@ -197,13 +231,20 @@ class Contexts:
         """
         unjoined = list(new._all())
         try:
-            for context in self._all():
-                context.join(unjoined[0])
+            for i, other in enumerate(new.by_member):
+                if isinstance(other, LeftOut) and not isinstance(self.by_member[i], LeftOut):
+                    self._replace(i, len(self.weighing.given))
+                self._of(i, lambda context, other=other: context.join(other))  # type: ignore[misc]
+                del unjoined[0]
+            if unjoined:
+                self.draft_context.join(unjoined[0])
                 del unjoined[0]
         except BaseException:
             _close(unjoined)
             raise
         self.weighing.join(new.weighing)
+        self.failures = {**new.failures, **self.failures}
+        self._leave_out_failed()
         self.heals = [heals or new_heals for heals, new_heals in zip(self.heals, new.heals, strict=True)]
 
     def budgets(self) -> list[TokenBudget]:
@@ -227,6 +268,57 @@ class Contexts:
         """Free all contexts, the others too where one raises an error."""
         _close(self._all())
 
+    def _opened(self, member: int, column: Sequence[Prompt], back: int) -> Context:
+        try:
+            return self.ensemble.members[member].open(list(column), back=back)
+        except Exception as error:
+            if not self.ensemble.goes_on_without(member):
+                raise
+            self._note_failure(member, error)
+            return self._left_out(member, len(column))
+
+    def _of(self, member: int, call: Callable[[Context], Result]) -> Result:
+        """Call a member's context; where that fails, the member is left out of all sequences, or the error raised."""
+        try:
+            return call(self.by_member[member])
+        except Exception as error:
+            if not self.ensemble.goes_on_without(member):
+                raise
+            self._note_failure(member, error)
+        self._replace(member, len(self.weighing.given))
+        self._leave_out_failed()
+        return call(self.by_member[member])
+
+    def _replace(self, member: int, count: int) -> None:
+        """Put a context that reads nothing in the place of a failed one."""
+        failed, self.by_member[member] = self.by_member[member], self._left_out(member, count)
+        with suppress(Exception):  # it has failed before
+            failed.close()
+
+    def _left_out(self, member: int, count: int) -> LeftOut:
+        return LeftOut(self.ensemble.members[member], count, trails=bool(self._backs[member]))
+
+    def _note_failure(self, member: int, error: Exception) -> None:
+        name = self.ensemble.members[member].name
+        _LOG.warning("member %s failed, and is left out of what is decoded now", name, exc_info=error)
+        self.failures[member] = error
+
+    def _leave_out_failed(self) -> None:
+        for i, context in enumerate(self.by_member):
+            if isinstance(context, LeftOut):
+                self.weighing.leave_out(i, range(len(self.weighing.given)))
+
+    def _error_of(self, member: int) -> LogitsError | None:
+        """What is wrong with a member's logits, but for those of sequences that it is left out of."""
+        try:
+            self.by_member[member].check()
+        except LogitsError as error:
+            if not error.sequences or not self.ensemble.goes_on_without(member):
+                return error
+            if self.weighing.leave_out(member, error.sequences):
+                self._note_failure(member, error)
+        return None
+
     def _all(self) -> list[Context]:
         return [*self.by_member, self.draft_context] if self.ensemble.draft_model else self.by_member
 
@@ -235,14 +327,6 @@ def _close(contexts: Sequence[Context]) -> None:
     with ExitStack() as closing:
         for context in contexts:
             closing.callback(context.close)
-
-
-def _error_of(context: Context) -> LogitsError | None:
-    try:
-        context.check()
-    except LogitsError as error:
-        return error
-    return None
 
 
 def _ids(tokens: Sequence[Sequence[Token]]) -> list[Draft]:

@@ -143,7 +143,10 @@ class Engine:
         drafts = self._drafter.propose(contexts, sequences)
         boundaries = [sequence.boundaries(draft) for sequence, draft in zip(sequences, drafts, strict=True)]
         fused = fuse(contexts, drafts, boundaries)
-        contexts.check()
+        if contexts.check():
+            fused = fuse(contexts, drafts, boundaries)
+        if self._drop_left_out(contexts):
+            return []
         fused.check()
         if self._on_forward:
             self._on_forward(Forward(contexts, sequences, drafts, fused))
@@ -204,6 +207,19 @@ class Engine:
         bad = {id(self._sequences[index]) for index in sequences}
         concerned = [request for request in self.running if bad & set(map(id, request.sequences))]
         self._drop(concerned or self._decoding, error)
+
+    def _drop_left_out(self, contexts: Contexts) -> bool:
+        """Let sequences know which members they go on without; drop the requests whose tokens are given.
+
+        Returns:
+            Whether any request was dropped.
+        """
+        for sequence, members in zip(self._sequences, contexts.left_out, strict=True):
+            sequence.left_out = tuple(contexts.ensemble.members[i].name for i in members)
+        given = [one for one in self._decoding if one.options is None and any(part.left_out for part in one.sequences)]
+        if given:
+            self._drop(given, next(iter(contexts.failures.values())))
+        return bool(given)
 
     def _drop(self, requests: Collection[Request[TokenSequence]], error: BaseException) -> None:
         """Drop requests that cannot go on."""

@@ -30,6 +30,7 @@ class Ensemble:
         draft_tokens: The most tokens that are drafted ahead; 0 for none.
         draft_model: A member of the main model's vocabulary that drafts and is not fused; None for the main model.
         gate: The boundaries at which the members are fused.
+        on_member_failure: What happens where a member fails: ``raise``, or ``degrade`` to go on without it.
     """
 
     members: Sequence[Member]
@@ -40,6 +41,7 @@ class Ensemble:
     draft_tokens: int = 0
     draft_model: Member | None = None
     gate: Gate = field(default_factory=Gate)
+    on_member_failure: str = "raise"
 
     def __post_init__(self) -> None:
         """Check that tokens can be chosen from the fusion method's vocabulary.
@@ -73,6 +75,10 @@ class Ensemble:
     def main_tokens(self) -> Tokens:
         """The main model's tokens, sorted by their surfaces."""
         return Tokens(self.main_model)
+
+    def goes_on_without(self, member: int) -> bool:
+        """Whether a member, by its index, is left out where it fails; never the main model."""
+        return self.on_member_failure == "degrade" and member != self.main
 
     def tokens_in(self, encoded: Sequence[Sequence[int]], *, skip_unknown: bool = False) -> list[int]:
         """A text in the tokens of `vocabulary`, from its token ids in each member.

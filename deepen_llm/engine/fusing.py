@@ -117,9 +117,7 @@ def fuse(contexts: Contexts, drafts: Sequence[Sequence[Token]], boundaries: Sequ
         past=past,
         healed=_evidence(read),
     )
-    lengths = [
-        read.readings[i].lengths if i in read.readings else contexts.by_member[i].boundaries(inputs[i]) for i in members
-    ]
+    lengths = [read.readings[i].lengths if i in read.readings else contexts.boundaries(i, inputs[i]) for i in members]
     return Fused(logits, contexts.budgets_at(lengths), report, _healed(contexts, read, fused.closed))
 
 

@@ -15,7 +15,13 @@ AnySequence_co = TypeVar("AnySequence_co", bound="TokenSequence", covariant=True
 
 
 class TokenSequence(ABC):
-    """Tokens that continue a prompt: those of an answer (`Answer`), or given ones (`GivenSequence`)."""
+    """Tokens that continue a prompt: those of an answer (`Answer`), or given ones (`GivenSequence`).
+
+    Attributes:
+        left_out: Names of the members that failed, and that the sequence goes on without.
+    """
+
+    left_out: tuple[str, ...] = ()
 
     @property
     @abstractmethod

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -16,7 +16,8 @@ from deepen_llm.engine.lookahead import GateState, agreeing
 from deepen_llm.engine.own_vocabulary import weights_of_readers
 from deepen_llm.engine.tokens import Token
 from deepen_llm.errors import ConfigError
-from deepen_llm.fusion.past import Past
+from deepen_llm.fusion.past import Past, Trail
+from deepen_llm.members.base import Reading
 from deepen_llm.members.text.encoding import Prompt
 
 _ROUNDING = 1e-3  # by which a sum of weights may differ from 1
@@ -74,11 +75,13 @@ class Weighing:
 
     Attributes:
         given: For each sequence, whether its tokens are given.
+        left_out: Which members have failed in each sequence, so that their weights are 0, bool ``[B, N]``.
     """
 
     def __init__(self, ensemble: Ensemble, columns: Sequence[Sequence[Prompt]], *, given: bool) -> None:
         self._ensemble, self.given = ensemble, [given] * len(columns[0])
         self._state = prompt_weights(ensemble, columns)  # [B, N]; updated by weights that learn
+        self.left_out = torch.zeros(len(self.given), len(ensemble.members), dtype=torch.bool)
         self._parts: list[_Parts] = []  # by depth, for weights that learn
         self._fused_as: list[int] = []  # for each sequence, its index when the parts were fused
 
@@ -96,9 +99,28 @@ class Weighing:
         """
         counts = [len(draft) + 1 for draft in drafts]
         if not self._ensemble.weights.learns:
-            return self._fused(logits, past, gate, self._state.repeat_interleave(torch.tensor(counts), 0), None)
+            state, left_out = (one.repeat_interleave(torch.tensor(counts), 0) for one in (self._state, self.left_out))
+            return self._fused(logits, past, gate, state, left_out, None)
         self._ensemble.fusion.read(logits, past)
         return self._fused_by_depth(logits, past, gate, drafts, counts)
+
+    def leave_out(self, member: int, sequences: Iterable[int]) -> bool:
+        """Give a member the weight 0 in some sequences from now on; returns whether it had another in any of them."""
+        indices = list(sequences)
+        is_new = not bool(self.left_out[indices, member].all())
+        self.left_out[indices, member] = True
+        return is_new
+
+    def without_failed(self, member: int, reading: Reading) -> Reading:
+        """A member's reading with logits of 0, and without trails, in the sequences that it is left out of."""
+        of_sequence = self.left_out[:, member]
+        if not of_sequence.any():
+            return reading
+        counts = torch.tensor(list(map(len, reading.lengths)))
+        failed = of_sequence.repeat_interleave(counts)
+        trails = [Trail.of() if fails else trail for fails, trail in zip(failed, reading.trails, strict=False)]
+        logits = reading.logits.masked_fill(failed.to(reading.logits.device)[:, None], 0.0)
+        return replace(reading, logits=logits, trails=trails)
 
     def skip(self) -> None:
         """Forget the last fusion: every boundary was closed, or the sequences have changed."""
@@ -115,6 +137,7 @@ class Weighing:
         """Keep these sequences, by their indices, in this order; one that is named twice is copied."""
         self._state = self._state[list(sequences)]
         self.given = [self.given[index] for index in sequences]
+        self.left_out = self.left_out[list(sequences)]
         if self._parts:
             self._fused_as = [self._fused_as[index] for index in sequences]
 
@@ -122,6 +145,7 @@ class Weighing:
         """Append the sequences of another one."""
         self._state = torch.cat([self._state, other._state])
         self.given += other.given
+        self.left_out = torch.cat([self.left_out, other.left_out])
         self.skip()
 
     def _fused_by_depth(
@@ -149,17 +173,25 @@ class Weighing:
             logits = [of_member[here.positions] for of_member in logits]
             past, gate = past.at(here.positions), gate.at(here.positions)
         parts = list[Tensor]()
-        fused = self._fused(logits, past, gate, state[here.sequences], parts)
+        fused = self._fused(logits, past, gate, state[here.sequences], self.left_out[here.sequences], parts)
         joined = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
         self._parts.append(_Parts(here.sequences, fused.closed, joined))
         return fused
 
     def _fused(
-        self, logits: Sequence[Tensor], past: Past, gate: GateState, state: Tensor, parts: list[Tensor] | None
+        self,
+        logits: Sequence[Tensor],
+        past: Past,
+        gate: GateState,
+        state: Tensor,
+        left_out: Tensor,
+        parts: list[Tensor] | None,
     ) -> Weighed:
         ensemble, count, (closed, ahead) = self._ensemble, len(logits), gate
         expected = ensemble.fusion.expected(logits, past) if ensemble.weights.reads_logits else logits
         weights = ensemble.weights.per_token(expected, state).float()
+        if left_out.any():
+            weights = _without(weights, left_out.to(weights.device), ensemble.main)
         if ensemble.gate.when == "safe" and ahead and count > 1:
             agreed = agreeing(ensemble.members, ensemble.main, ahead, logits, weights)
             closed = [reason or "members agree" * agree for reason, agree in zip(closed, agreed, strict=True)]
@@ -192,6 +224,14 @@ class Weighing:
         if depth < len(self._parts):
             parts = self._parts[depth].of([self._fused_as[index] for index in sequences], ids)
         return self._ensemble.weights.learn(state[list(sequences)], parts, sizes, given=given)
+
+
+def _without(weights: Tensor, left_out: Tensor, main: int) -> Tensor:
+    """Weights ``[P, N]`` that are 0 where members are left out; the main model has all where no other is left."""
+    rest = weights.masked_fill(left_out, 0.0)
+    total, only_main = rest.sum(-1, keepdim=True), torch.eye(weights.shape[1], device=weights.device)[main]
+    rest = torch.where(total > 0, rest / total, only_main)
+    return torch.where(left_out.any(-1, keepdim=True), rest, weights)
 
 
 def check_weights(weights: Tensor) -> None:

@@ -68,6 +68,7 @@ class Sample:
         reasoning: What a reasoning model wrote before its answer, where its tokenizer describes how it is marked.
         response_format: What the text was asked to be.
         fused_tokens: How many of the tokens came from a fused distribution, and not from the main model alone.
+        left_out: Names of the members that failed while it was decoded, under ``on_member_failure="degrade"``.
     """
 
     text: str
@@ -79,6 +80,7 @@ class Sample:
     reasoning: str = ""
     response_format: ResponseFormat | None = None
     fused_tokens: int = 0
+    left_out: tuple[str, ...] = ()
 
     @property
     def fused_share(self) -> float:
@@ -142,6 +144,11 @@ class Output:
     def fused_share(self) -> float:
         """The share of fused tokens among those of all answers, from 0 to 1."""
         return sum(sample.fused_tokens for sample in self.samples) / max(1, self.usage.completion_tokens)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Names of the members that any of the answers went on without."""
+        return tuple(dict.fromkeys(name for sample in self.samples for name in sample.left_out))
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:

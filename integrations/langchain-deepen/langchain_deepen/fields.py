@@ -25,7 +25,17 @@ from deepen_llm.errors import ConfigError, refuse_unknown
 from langchain_deepen.options import OPTIONS, from_user
 from langchain_deepen.version import __version__
 
-_SETTINGS = ("main_model", "weights", "fusion", "gate", "eos_policy", "batch_size", "draft_tokens", "draft_model")
+_SETTINGS = (
+    "main_model",
+    "weights",
+    "fusion",
+    "gate",
+    "eos_policy",
+    "on_member_failure",
+    "batch_size",
+    "draft_tokens",
+    "draft_model",
+)
 _PLACED = ("dtype", "device", "quantization", "compile")
 
 
@@ -46,6 +56,7 @@ class EnsembleModel(Serializable):
         fusion: A fusion method, its name, or a mapping with its ``method`` and options; with ``members`` only.
         gate: Where to fuse: a gate, its name, or a mapping; with ``members`` only.
         eos_policy: Which distribution may choose the end-of-text token, ``fused`` or ``main``; with ``members`` only.
+        on_member_failure: What happens where a member fails, ``raise`` or ``degrade``; with ``members`` only.
         batch_size: The most texts decoded together; with ``members`` only.
         draft_tokens: The most tokens that are drafted ahead, 0 for none; with ``members`` only.
         draft_model: A small model of the main model's vocabulary that drafts in its place, given like a member; with
@@ -84,6 +95,7 @@ class EnsembleModel(Serializable):
     fusion: SkipValidation[AnyFusion | None] = None
     gate: SkipValidation[AnyGate | None] = None
     eos_policy: str | None = None
+    on_member_failure: str | None = None
     batch_size: int | None = None
     draft_tokens: int | None = None
     draft_model: SkipValidation[AnySource | None] = None

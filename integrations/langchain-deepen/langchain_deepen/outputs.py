@@ -49,6 +49,8 @@ def usage(output: Output) -> dict[str, int]:
 def info(members: Sequence[str], sample: Sample) -> dict[str, Any]:
     """The generation info of a sample: finish reason, members, log-probabilities and trace."""
     fields: dict[str, Any] = {"finish_reason": sample.finish_reason, **described(members)}
+    if sample.left_out:
+        fields["left_out"] = list(sample.left_out)
     if sample.logprobs is not None:
         fields["logprobs"] = {"content": [_logprob(token) for token in sample.logprobs]}
     if sample.trace is not None:

@@ -50,6 +50,8 @@ class DeepenLLM(StructuredPrediction):
             only.
         eos_policy: Which distribution may choose the end-of-text token: ``fused`` or ``main`` (the main model's); with
             ``members`` only.
+        on_member_failure: What happens where a member fails: ``raise``, or ``degrade`` to go on without it; with
+            ``members`` only.
         batch_size: The most texts decoded together; with ``members`` only.
         draft_tokens: The most tokens that are drafted ahead, for the members to read at once; 0 for none. With
             ``members`` only.

@@ -104,6 +104,8 @@ def model_name(members: Sequence[str]) -> str:
 
 def _choice(sample: Sample) -> dict[str, Any]:
     choice: dict[str, Any] = {"text": sample.text, "finish_reason": sample.finish_reason}
+    if sample.left_out:
+        choice["left_out"] = list(sample.left_out)
     if sample.tool_calls:
         choice["tool_calls"] = [asdict(call) for call in sample.tool_calls]
     if sample.trace is not None:

@@ -27,7 +27,17 @@ from deepen_llm import (
 )
 from deepen_llm.errors import ConfigError, refuse_unknown
 
-SETTINGS = ("main_model", "weights", "fusion", "gate", "eos_policy", "batch_size", "draft_tokens", "draft_model")
+SETTINGS = (
+    "main_model",
+    "weights",
+    "fusion",
+    "gate",
+    "eos_policy",
+    "on_member_failure",
+    "batch_size",
+    "draft_tokens",
+    "draft_model",
+)
 _FIXED = ("ensemble", "members", "config", *SETTINGS)
 SAMPLING = tuple(name for name in GenerationOptions.model_fields if name not in {"trace", "response_format"})
 
@@ -51,6 +61,9 @@ class SettingsMixin(FunctionCallingLLM):
     )
     eos_policy: str | None = Field(
         default=None, description="Which distribution may choose the end-of-text token: 'fused' or 'main'."
+    )
+    on_member_failure: str | None = Field(
+        default=None, description="Where a member fails: 'raise' its error, or 'degrade' to go on without it."
     )
     batch_size: int | None = Field(default=None, description="The most texts decoded together.")
     draft_tokens: int | None = Field(default=None, description="The most tokens that are drafted ahead; 0 for none.")
