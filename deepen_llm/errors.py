@@ -109,6 +109,14 @@ class EngineError(DeepenError, RuntimeError):
     """A request that the engine could not go on with, because of what happened to another one or to the process."""
 
 
+class QueueFullError(EngineError):
+    """A request that the engine refuses, since as many wait as may."""
+
+
+class MemoryLimitError(EngineError, MemoryError):
+    """A request whose sequences can never fit into memory together."""
+
+
 class StructureError(DeepenError, ValueError):
     """An answer that cannot be generated or parsed in the requested structure."""
 

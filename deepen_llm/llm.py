@@ -58,6 +58,8 @@ class EnsembleLLM:
               they end with its error, or go on without it (``degrade``), which their ``left_out`` says.
             - ``batch_size`` (16): The most texts decoded together, of all calls; fewer where their caches would not fit
               into memory.
+            - ``max_waiting`` (None: any number): The most texts that wait beside these; a call with more ends in an
+              error.
             - ``draft_tokens`` (0): The most tokens that are drafted ahead, for the members to read at once.
             - ``generation``: Default `GenerationOptions`, or a mapping of them; a call's options override them.
 
@@ -108,7 +110,7 @@ class EnsembleLLM:
             gate=self.settings.gate,
             on_member_failure=self.settings.on_member_failure,
         )
-        self._engine = SharedEngine(self._ensemble, self.settings.batch_size)
+        self._engine = SharedEngine(self._ensemble, self.settings.batch_size, self.settings.max_waiting)
         self._requests = Requests(self._engine, self.settings)
 
     def __repr__(self) -> str:

@@ -56,6 +56,7 @@ class Settings(TypedDict, total=False):
     eos_policy: str
     on_member_failure: str
     batch_size: int
+    max_waiting: int | None
     draft_tokens: int
     generation: GenerationOptions | Mapping[str, Any] | None
 
@@ -86,6 +87,8 @@ class EnsembleSettings(Options):
             (``degrade``), which the log and each answer's ``left_out`` say. Scores always end with the error, and so do
             prompts whose weights the member was to set.
         batch_size: The most texts decoded together; further ones wait.
+        max_waiting: The most texts that wait beside these; None for any number. A call whose texts would be more ends
+            in a `QueueFullError`.
         draft_tokens: The most tokens that are drafted ahead, for the members to read at once; 0 for none. The length
             adapts to what has been accepted, and no answer changes but for rounding.
         generation: Default generation options; a call's options override them.
@@ -100,6 +103,7 @@ class EnsembleSettings(Options):
     eos_policy: Literal["fused", "main"] = "fused"
     on_member_failure: Literal["raise", "degrade"] = "raise"
     batch_size: int = Field(16, ge=1)
+    max_waiting: int | None = Field(None, ge=0)
     draft_tokens: int = Field(0, ge=0, le=32)
     generation: GenerationOptions = GenerationOptions()
 

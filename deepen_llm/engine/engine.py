@@ -51,14 +51,20 @@ class Engine:
     Args:
         ensemble: The ensemble.
         batch_size: The most sequences at a time; fewer where their caches would not fit into memory.
+        max_waiting: The most sequences that wait beside them; None for any number.
         on_forward: Called in each step, before tokens are chosen.
     """
 
     def __init__(
-        self, ensemble: Ensemble, batch_size: int, *, on_forward: Callable[[Forward], None] | None = None
+        self,
+        ensemble: Ensemble,
+        batch_size: int,
+        *,
+        max_waiting: int | None = None,
+        on_forward: Callable[[Forward], None] | None = None,
     ) -> None:
         self._ensemble, self._on_forward = ensemble, on_forward
-        self._scheduler, self._drafter = Scheduler(ensemble, batch_size), Drafter(ensemble)
+        self._scheduler, self._drafter = Scheduler(ensemble, batch_size, max_waiting), Drafter(ensemble)
         self._contexts: Contexts | None = None  # of the running sequences, in their order
         self._sequences: list[TokenSequence] = []
         self._prefills: list[Prefill] = []  # of the running requests whose sequences have not begun
@@ -94,11 +100,13 @@ class Engine:
 
         Raises:
             ConfigError: It was added before: its sequences go on from where they are, and cannot begin again.
+            QueueFullError: As many sequences wait as may.
+            MemoryLimitError: Its prompts alone never fit into memory.
         """
         if request in self._added or any(sequence.begun for sequence in request.sequences):
             raise ConfigError("a request that was added before", hint="make a new request for the same prompt")
-        self._added.add(request)
         self._scheduler.add(request, caller)
+        self._added.add(request)
 
     def step(self) -> list[TokenSequence]:
         """Decode one step of all running sequences.

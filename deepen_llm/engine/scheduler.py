@@ -10,6 +10,7 @@ import torch
 
 from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.sequence import Request, TokenSequence
+from deepen_llm.errors import MemoryLimitError, QueueFullError
 from deepen_llm.members.base import Member
 from deepen_llm.members.memory import free_memory
 
@@ -27,15 +28,16 @@ class Scheduler:
     Args:
         ensemble: The ensemble.
         batch_size: The most sequences at a time; those of one request run together, whatever their number.
+        max_waiting: The most sequences that wait beside them; None for any number.
 
     Attributes:
         running: The requests that have begun, and have sequences that are not finished.
     """
 
-    def __init__(self, ensemble: Ensemble, batch_size: int) -> None:
+    def __init__(self, ensemble: Ensemble, batch_size: int, max_waiting: int | None = None) -> None:
         self.running: list[Request[TokenSequence]] = []
         self._by_caller: dict[Hashable, deque[Request[TokenSequence]]] = {}  # the caller whose turn it is first
-        self._ensemble, self._batch_size = ensemble, batch_size
+        self._ensemble, self._batch_size, self._max_waiting = ensemble, batch_size, max_waiting
         self._cache_budget = CacheBudget(ensemble)
 
     def __bool__(self) -> bool:
@@ -49,7 +51,14 @@ class Scheduler:
         return tuple(request for turn in turns for request in turn if request is not None)
 
     def add(self, request: Request[TokenSequence], caller: Hashable) -> None:
-        """Let a request wait, behind those of its caller."""
+        """Let a request wait, behind those of its caller.
+
+        Raises:
+            QueueFullError: As many sequences wait as may.
+            MemoryLimitError: The request's prompts alone never fit into memory.
+        """
+        self._check_queue(request)
+        self._check_memory(request)
         self._by_caller.setdefault(caller, deque()).append(request)
 
     def schedule(self) -> list[Request[TokenSequence]]:
@@ -87,6 +96,30 @@ class Scheduler:
         self._by_caller.clear()
         self.running.clear()
 
+    def _check_queue(self, request: Request[TokenSequence]) -> None:
+        if self._max_waiting is None:
+            return
+        others = sum(len(other.unfinished) for other in (*self.waiting, *self.running))
+        most = self._batch_size + self._max_waiting
+        if others and others + len(request.sequences) > most:
+            raise QueueFullError(
+                f"expected at most {most} sequences (batch_size={self._batch_size} that run and "
+                f"max_waiting={self._max_waiting} that wait), got {len(request.sequences)} more than {others}",
+                hint="ask again once others have ended, or raise max_waiting",
+            )
+
+    def _check_memory(self, request: Request[TokenSequence]) -> None:
+        if not self:
+            self._cache_budget = CacheBudget(self._ensemble)
+        count, lengths = len(request.sequences), [len(prompt.ids) + 1 for prompt in request.prompt]
+        if lacking := self._cache_budget.lacking(count, lengths, slack=1):
+            device, needed, free = lacking
+            raise MemoryLimitError(
+                f"expected a request that fits into the free memory of {device} ({_gigabytes(free)}), got {count} "
+                f"sequences of {max(lengths)} tokens, whose caches take {_gigabytes(needed)}",
+                hint="ask for fewer samples, shorten the prompt, or free memory",
+            )
+
     def _fits(self, request: Request[TokenSequence]) -> bool:
         """Whether a request can run beside the running ones."""
         together = [*self.running, request]
@@ -115,22 +148,36 @@ class CacheBudget:
         self._free = {device: free for device in devices if (free := free_memory(device)) is not None}
 
     def holds(self, count: int, lengths: Sequence[int]) -> bool:
-        """Whether caches of so many sequences fit; in a cache, each sequence takes as many slots as the longest.
+        """Whether caches of so many sequences fit; see `lacking`."""
+        return self.lacking(count, lengths) is None
+
+    def lacking(
+        self, count: int, lengths: Sequence[int], *, slack: float = _SLACK
+    ) -> tuple[torch.device, float, int] | None:
+        """A device whose free memory does not hold the caches of so many sequences; the bytes needed there, and free.
 
         Args:
-            count: The number of sequences.
+            count: The number of sequences; in a cache, each takes as many slots as the longest.
             lengths: For each member, the most tokens that one of its sequences may have.
+            slack: Slots for each token.
         """
         needed, draft_model = Counter[torch.device](), self._ensemble.draft_model
         members = [*zip(self._ensemble.members, lengths, strict=True)]
         members += [(draft_model, lengths[self._ensemble.main])] if draft_model else []
         for member, length in members:
             slots = min(length, member.context_length or length)
-            per_sequence = _SLACK * slots * member.bytes_per_token + self._kept_logits(member)
-            needed[member.device] += count * per_sequence
-        return all(needed[device] <= _USABLE * free for device, free in self._free.items())
+            per_sequence = slack * slots * member.bytes_per_token + self._kept_logits(member)
+            needed[member.device] += int(count * per_sequence)
+        exceeded = (
+            (device, needed[device], free) for device, free in self._free.items() if needed[device] > _USABLE * free
+        )
+        return next(exceeded, None)
 
     def _kept_logits(self, member: Member) -> int:
         """Bytes of the logits that fusion keeps per sequence; none of a member with the ensemble's vocabulary."""
         same = member.vocabulary.fingerprint == self._ensemble.vocabulary.fingerprint
         return 0 if same else self._ensemble.fusion.back * _LOGIT * member.vocabulary.size
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / 1e9:.3g} GB"

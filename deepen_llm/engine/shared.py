@@ -30,20 +30,22 @@ class SharedEngine:
     Args:
         ensemble: The ensemble.
         batch_size: The most sequences at a time; fewer where their caches would not fit into memory.
+        max_waiting: The most sequences that wait beside them; None for any number.
 
     Attributes:
         ensemble: See above.
         batch_size: See above.
+        max_waiting: See above.
     """
 
-    def __init__(self, ensemble: Ensemble, batch_size: int) -> None:
-        self.ensemble, self.batch_size = ensemble, batch_size
+    def __init__(self, ensemble: Ensemble, batch_size: int, max_waiting: int | None = None) -> None:
+        self.ensemble, self.batch_size, self.max_waiting = ensemble, batch_size, max_waiting
         self._begin()
         _engines.add(self)
 
     def _begin(self) -> None:
         """Begin without calls."""
-        self._engine = Engine(self.ensemble, self.batch_size)
+        self._engine = Engine(self.ensemble, self.batch_size, max_waiting=self.max_waiting)
         self._lock = threading.RLock()  # a garbage collection may close a call inside any of its blocks
         self._driver: object | None = None
         self._driving_thread = 0
@@ -52,7 +54,7 @@ class SharedEngine:
 
     def __getstate__(self) -> dict[str, Any]:
         """The state without calls, which stay where they were made."""
-        return {"ensemble": self.ensemble, "batch_size": self.batch_size}
+        return {"ensemble": self.ensemble, "batch_size": self.batch_size, "max_waiting": self.max_waiting}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """An engine without calls."""

@@ -66,6 +66,8 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
     ),
     "eos_policy": st.sampled_from(["fused", "main"]),
     "batch_size": st.integers(1, 2**40),
+    "max_waiting": st.none() | st.integers(0, 100),
+    "on_member_failure": st.sampled_from(["raise", "degrade"]),
     "draft_tokens": st.integers(1, 32),
     "generation": st.fixed_dictionaries({}, optional=GENERATION)
     | st.fixed_dictionaries({"response_format": FORMATS, "max_new_tokens": st.integers(1, 99)}),

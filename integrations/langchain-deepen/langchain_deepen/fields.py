@@ -33,6 +33,7 @@ _SETTINGS = (
     "eos_policy",
     "on_member_failure",
     "batch_size",
+    "max_waiting",
     "draft_tokens",
     "draft_model",
 )
@@ -58,6 +59,7 @@ class EnsembleModel(Serializable):
         eos_policy: Which distribution may choose the end-of-text token, ``fused`` or ``main``; with ``members`` only.
         on_member_failure: What happens where a member fails, ``raise`` or ``degrade``; with ``members`` only.
         batch_size: The most texts decoded together; with ``members`` only.
+        max_waiting: The most texts that wait beside these; with ``members`` only.
         draft_tokens: The most tokens that are drafted ahead, 0 for none; with ``members`` only.
         draft_model: A small model of the main model's vocabulary that drafts in its place, given like a member; with
             ``members`` only.
@@ -97,6 +99,7 @@ class EnsembleModel(Serializable):
     eos_policy: str | None = None
     on_member_failure: str | None = None
     batch_size: int | None = None
+    max_waiting: int | None = None
     draft_tokens: int | None = None
     draft_model: SkipValidation[AnySource | None] = None
     dtype: Any = Field(default=None, exclude=True)

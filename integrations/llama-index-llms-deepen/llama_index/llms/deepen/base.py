@@ -53,6 +53,7 @@ class DeepenLLM(StructuredPrediction):
         on_member_failure: What happens where a member fails: ``raise``, or ``degrade`` to go on without it; with
             ``members`` only.
         batch_size: The most texts decoded together; with ``members`` only.
+        max_waiting: The most texts that wait beside these; with ``members`` only.
         draft_tokens: The most tokens that are drafted ahead, for the members to read at once; 0 for none. With
             ``members`` only.
         draft_model: A small model of the main model's vocabulary that drafts in its place: a folder, a hub id, a

@@ -35,6 +35,7 @@ SETTINGS = (
     "eos_policy",
     "on_member_failure",
     "batch_size",
+    "max_waiting",
     "draft_tokens",
     "draft_model",
 )
@@ -66,6 +67,7 @@ class SettingsMixin(FunctionCallingLLM):
         default=None, description="Where a member fails: 'raise' its error, or 'degrade' to go on without it."
     )
     batch_size: int | None = Field(default=None, description="The most texts decoded together.")
+    max_waiting: int | None = Field(default=None, description="The most texts that wait beside these.")
     draft_tokens: int | None = Field(default=None, description="The most tokens that are drafted ahead; 0 for none.")
     draft_model: str | dict[str, Any] | None = Field(
         default=None, description="A small model of the main model's vocabulary that drafts: see members."
