@@ -112,7 +112,7 @@ class Scheduler:
         if not self:
             self._cache_budget = CacheBudget(self._ensemble)
         count, lengths = len(request.sequences), [len(prompt.ids) + 1 for prompt in request.prompt]
-        if lacking := self._cache_budget.lacking(count, lengths, slack=1):
+        if lacking := self._cache_budget.lacking(count, lengths, slack=1, usable=1):
             device, needed, free = lacking
             raise MemoryLimitError(
                 f"expected a request that fits into the free memory of {device} ({_gigabytes(free)}), got {count} "
@@ -152,7 +152,7 @@ class CacheBudget:
         return self.lacking(count, lengths) is None
 
     def lacking(
-        self, count: int, lengths: Sequence[int], *, slack: float = _SLACK
+        self, count: int, lengths: Sequence[int], *, slack: float = _SLACK, usable: float = _USABLE
     ) -> tuple[torch.device, float, int] | None:
         """A device whose free memory does not hold the caches of so many sequences; the bytes needed there, and free.
 
@@ -160,6 +160,7 @@ class CacheBudget:
             count: The number of sequences; in a cache, each takes as many slots as the longest.
             lengths: For each member, the most tokens that one of its sequences may have.
             slack: Slots for each token.
+            usable: The share of the free memory that they may take.
         """
         needed, draft_model = Counter[torch.device](), self._ensemble.draft_model
         members = [*zip(self._ensemble.members, lengths, strict=True)]
@@ -169,7 +170,7 @@ class CacheBudget:
             per_sequence = slack * slots * member.bytes_per_token + self._kept_logits(member)
             needed[member.device] += int(count * per_sequence)
         exceeded = (
-            (device, needed[device], free) for device, free in self._free.items() if needed[device] > _USABLE * free
+            (device, needed[device], free) for device, free in self._free.items() if needed[device] > usable * free
         )
         return next(exceeded, None)
 

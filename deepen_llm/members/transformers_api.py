@@ -187,14 +187,21 @@ def _layer_of(kind: type) -> Layer:
 
 
 def has_fixed_shapes(model: PreTrainedModel) -> bool:
-    """Whether a model's one-token forward can have a fixed shape: no value steers it, and masks are arguments.
+    """Whether a model's forward can have a fixed shape, in which no value steers it.
 
     Raises:
-        LoadError: This version lacks the attributes that show it.
+        LoadError: This version lacks the attribute that shows it.
     """
-    base = base_of(model)
-    steered = not _private(base, "_can_compile_fullgraph")
-    return not steered and _private(base.config, "_attn_implementation") in {"sdpa", "eager"}
+    return bool(_private(base_of(model), "_can_compile_fullgraph"))
+
+
+def attention_of(model: PreTrainedModel) -> str:
+    """The name of a model's implementation of attention, such as ``sdpa`` or ``eager``.
+
+    Raises:
+        LoadError: This version lacks the attribute that names it.
+    """
+    return str(_private(base_of(model).config, "_attn_implementation"))
 
 
 def undivided(model: PreTrainedModel) -> set[str]:

@@ -28,7 +28,7 @@ class Script(ABC):
         Args:
             logits: The model's logits after L ids of the forward, ``[B, L, V]``.
             ids: The token ids of this forward, ``[B, block]``.
-            mask: Its attention mask, ``[B, slots]``, or ``[B, 1, 1, slots]`` where it is added to attention scores;
+            mask: Its attention mask, ``[B, slots]``; or ``[B, 1, L, slots]``, where token p of a text is in slot p;
                 None where all slots are attended to.
             positions: The positions of these L ids in their text, ``[B, L]``.
             cache: The key-value cache after the forward; None without a cache.
@@ -110,9 +110,9 @@ class AnswerScript(Script):
         seen = ids[:, None, :, None].float()  # [B, 1, slots, 1], as keys are
         if cache is not None:
             seen, _ = cache.update(seen, seen, self._layer)
-        alive = torch.ones_like(seen[:, 0, :, 0]) if mask is None else mask
+        pads = mask is not None and mask.dim() == 2  # else token p is in slot p
         for sequence, tokens in enumerate(seen[:, 0, :, 0].long()):
-            read = tokens[alive[sequence].bool()].tolist()
+            read = (tokens[mask[sequence].bool()] if pads and mask is not None else tokens).tolist()
             for column, position in enumerate(positions[sequence].tolist()):
                 logits[sequence, column, self._next(read[: position + 1])] += self._strength
 

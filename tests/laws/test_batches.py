@@ -58,7 +58,7 @@ def test_memory_bounds_the_rows_in_flight() -> None:
     if free is None:
         pytest.skip("this system does not tell how much memory is free")
     longest = max(len(member.encode_prompt(prompt).ids) for member in members for prompt in PROMPTS) + 8
-    for share, most in ((1, 1), (5, 2)):  # a row's cache as a share of the free memory, in each of two members
+    for share, most in ((2, 1), (5, 2)):  # a row's cache as a share of the free memory, in each of two members
         for member in members:
             member.bytes_per_token = free // (share * longest)
         with rows_read(members[0].model) as rows:

@@ -13,17 +13,18 @@ from deepen_llm.errors import LogitsError
 from deepen_llm.members.base import Context
 from deepen_llm.members.context import SHORTEST_PREFIX
 from deepen_llm.members.local.context import LocalContext, Position
+from deepen_llm.members.local.layers import Block
 from deepen_llm.members.local.prefixes import PrefixCache
-from deepen_llm.members.local.slots import SlotCache, common_prefix, joined
-from deepen_llm.members.local.steps import FixedSteps
+from deepen_llm.members.local.slots import SlotCache, common_prefix, selected
+from deepen_llm.members.local.steps import LENGTHS, FixedSteps
 
 
 class CachedContext(LocalContext):
     """Key-value caches that are rolled back and extended; each forward reads only the new tokens.
 
     Args:
-        shared: Whether all sequences share one cache. Each has its own where attention counts slots: in a sliding
-            window, the dead slots of one sequence would shorten the window of another.
+        shared: Whether all sequences share one cache. Each has its own where attention counts slots: as positions, or
+            in a sliding window.
         prefixes: Texts that the model has read; None to read every prompt from its beginning.
         arguments: As `LocalContext` takes them.
 
@@ -35,10 +36,11 @@ class CachedContext(LocalContext):
     def __init__(self, shared: bool, prefixes: PrefixCache | None, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._shared, self._bound, self._prefixes = shared, self._model.traits.rescales_at, prefixes
-        caches = [self._begun(list(sequence.ids)) for sequence in self.sequences]
-        self.caches = [joined(caches)] if shared else caches
-        self._steps = FixedSteps(self._model) if shared and self._model.fixed_steps else None
-        self.kept = [False] * len(caches)
+        count, pool = len(self.sequences), self._model.slabs
+        self.caches = [SlotCache(count, pool)] if shared else [SlotCache(1, pool) for _ in range(count)]
+        for i in range(count):
+            self._begin(i)
+        self.kept = [False] * count
 
     @override
     def check(self) -> None:
@@ -46,6 +48,8 @@ class CachedContext(LocalContext):
             super().check()
         except LogitsError:
             self._prefixes = None  # keys and values may be wrong, too
+            for cache in self.caches:
+                cache.spoil()
             raise
         for i, kept in enumerate(self.kept):
             if not kept:
@@ -77,7 +81,7 @@ class CachedContext(LocalContext):
         if self._shared:
             self.caches[0].select(sequences)
         else:
-            self.caches = [self.caches[sequence].copy() for sequence in sequences]
+            self.caches = selected(self.caches, sequences)
 
     @override
     def join(self, other: Context) -> None:
@@ -89,20 +93,27 @@ class CachedContext(LocalContext):
         else:
             self.caches += other.caches
 
-    def _begun(self, ids: Sequence[int]) -> SlotCache:
-        """A cache for a sequence, with the beginning of its prompt that the model has read for another one."""
+    def _begin(self, sequence: int) -> None:
+        """Begin a sequence with the beginning of its prompt that the model has read for another one."""
+        ids = list(self.sequences[sequence].ids)
         if self._prefixes is None or len(ids) <= SHORTEST_PREFIX:
-            return SlotCache(1)
-        return self._prefixes.find(ids, self._model.weights_state()) or SlotCache(1)
+            return
+        if found := self._prefixes.find(ids, self._model.weights_state()):
+            cache, index = self._cache_of(sequence)
+            cache.load(index, ids[: found.count], found.states)
 
     def _keep(self, sequence: int) -> None:
         """Keep what was read of a sequence for prompts that begin as its text does."""
         ids = self.sequences[sequence].ids
         if self._prefixes is None or len(ids) < SHORTEST_PREFIX:
             return
-        cache, row = (self.caches[0], sequence) if self._shared else (self.caches[sequence], 0)
-        count = common_prefix(cache.ids(row), ids)
-        self._prefixes.keep(cache, row, count, self._model.weights_state())
+        cache, index = self._cache_of(sequence)
+        read = cache.ids(index)[: common_prefix(cache.ids(index), ids)]
+        self._prefixes.keep(read, lambda: cache.states(index, len(read)), self._model.weights_state())
+
+    def _cache_of(self, sequence: int) -> tuple[SlotCache, int]:
+        """The cache of a sequence, and its index in it."""
+        return (self.caches[0], sequence) if self._shared else (self.caches[sequence], 0)
 
     def _forward(self, positions: list[Position]) -> Tensor:
         if self._shared:
@@ -126,21 +137,32 @@ class CachedContext(LocalContext):
             [text[: min(ends) - 1 if ends else None] for text, ends in zip(texts, wanted, strict=True)]
         )
         blocks = [text[start : max(ends, default=start)] for text, start, ends in zip(texts, kept, wanted, strict=True)]
-        mask, position_ids = cache.extend(blocks)
-        if self._steps and position_ids.shape[1] == 1 and cache.layers():
-            logits = self._steps.read(blocks, cache, position_ids)
-            indices = [sequences.index(sequence) for sequence, _ in positions]
-            return logits if indices == list(range(len(blocks))) else self._model.logits_of(indices, logits)
-        ends = {sequence: start + len(block) for sequence, start, block in zip(sequences, kept, blocks, strict=True)}
-        following = [(sequences.index(sequence), ends[sequence] - length) for sequence, length in positions]
-        logits = self._model.read(blocks, cache.cache, mask, position_ids, following)
-        if cache.filled != cache.alive.shape[1]:
+        longest = max(map(len, blocks))
+        fixed = self._fixed_length(cache, longest)
+        position_ids, slots = cache.extend(blocks, fixed or longest)
+        index = {sequence: i for i, sequence in enumerate(sequences)}
+        ends = [start + len(block) for start, block in zip(kept, blocks, strict=True)]
+        following = [(cache.rows[index[sequence]], ends[index[sequence]] - length) for sequence, length in positions]
+        by_row, slab = [blocks[i] for i in cache.order], cache.slab
+        if fixed and slab.is_allocated:
+            slab.steps = slab.steps or FixedSteps(self._model, slab)
+            return self._model.logits_of(following, slab.steps.read(by_row, position_ids, slots))
+        block = Block(slots, max(ends))
+        slab.begin(block, max(kept) if block.before is None else block.before)
+        logits = self._model.read(by_row, slab.cache, self._model.mask(position_ids, block), position_ids, following)
+        if slab.seen != block.total:
             raise LogitsError(
-                f"member {self._name} added {cache.filled} of {cache.alive.shape[1]} tokens to its cache, so that it "
+                f"member {self._name} added {slab.seen} of {block.total} tokens to its cache, so that it "
                 "would not see them",
                 hint="load a causal language model; code of its own must extend the cache that its forward is given",
             )
         return logits
+
+    def _fixed_length(self, cache: SlotCache, longest: int) -> int:
+        """The length of the forward of a fixed shape that reads so many tokens; 0 where none does."""
+        if not self._shared or not self._model.fixed_steps:
+            return 0
+        return next((length for length in LENGTHS if length >= longest), 0)
 
     def _rescaled(self, cached: Sequence[int], wanted: Sequence[Sequence[int]]) -> bool:
         """Whether the cached tokens' positions were encoded in another way than those of the text to read."""

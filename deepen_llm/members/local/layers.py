@@ -1,138 +1,180 @@
-"""One layer's keys and values, in buffers with spare slots."""
+"""One layer's keys and values, in buffers that stay where they are."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from deepen_llm.members.transformers_api import DynamicLayer
 
-_SPARE = 64  # spare slots of a new buffer, so that most tokens are written without copying all before them
-_SPARE_SHARE = 0.25  # the same as a share of the slots in use; the larger number counts
-_SMALLEST_RESERVE = 256  # slots of a buffer that `reserve` makes
 
-
-class GrowingLayer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values ``[B, heads, slots, D]`` at the front of their buffers.
+class States(NamedTuple):
+    """What one layer holds of one text.
 
     Attributes:
-        slot: Where a one-token block is written, int64 ``[1]``, while all shapes must stay the same; `update` then
-            returns the whole buffers. None otherwise: a block is appended.
+        keys: ``[heads, tokens, D]``.
+        values: ``[heads, tokens, D]``.
+        indexer: The keys by which sparse attention chooses tokens, ``[tokens, d]``; None for others.
     """
 
-    slot: Tensor | None = None
-    is_initialized: bool
+    keys: Tensor
+    values: Tensor
+    indexer: Tensor | None
 
-    def __init__(self, *_: Any, **__: Any) -> None:
-        super().__init__()
-        self._buffers: dict[str, Tensor] = {}
-        self._indexer_keys: Tensor | None = None  # [B, slots, d], by which sparse attention chooses tokens
-
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Append a block; returns all keys and values."""
-        if self.slot is not None:
-            self._buffers["keys"].index_copy_(2, self.slot, key_states)
-            self._buffers["values"].index_copy_(2, self.slot, value_states)
-            return self._buffers["keys"], self._buffers["values"]
-        if not self.is_initialized:
-            self._begin(key_states, value_states)
-        self.keys, self.values = self._append("keys", key_states), self._append("values", value_states)
-        return self.keys, self.values
-
-    def update_indexer(self, indexer_key_states: Tensor) -> Tensor:
-        """Append a block of the keys by which sparse attention chooses tokens, ``[B, block, d]``; returns all."""
-        parts = [indexer_key_states] if self._indexer_keys is None else [self._indexer_keys, indexer_key_states]
-        self._indexer_keys = torch.cat(parts, 1)
-        return self._indexer_keys
-
-    def crop(self, tokens_to_remove: int) -> None:
-        """Drop the last tokens.
-
-        Args:
-            tokens_to_remove: Their number, negative: the form that all versions of `transformers` take.
-        """
-        if self.is_initialized and tokens_to_remove < 0:
-            self.keys, self.values = (states[:, :, :tokens_to_remove] for states in self.held)
-            self._indexer_keys = None if self._indexer_keys is None else self._indexer_keys[:, :tokens_to_remove]
-
-    def reserve(self) -> int:
-        """Make sure that the buffers have a spare slot, and many where they must grow.
-
-        Returns:
-            Number of slots of a buffer.
-        """
-        count = self.keys.shape[2]
-        for name in ("keys", "values"):
-            if not self._has_room(name, count + 1):
-                self._grow(name, getattr(self, name), max(_SMALLEST_RESERVE, 1 << count.bit_length()))
-        return self._buffers["keys"].shape[2]
-
-    @property
-    def addresses(self) -> tuple[int, ...]:
-        """The buffers' addresses, which a captured forward depends on."""
-        return tuple(buffer.data_ptr() for buffer in self._buffers.values())
-
-    def show(self, count: int) -> None:
-        """Hold the first slots of the buffers, and no others."""
-        self.keys, self.values = (self._buffers[name][:, :, :count] for name in ("keys", "values"))
-
-    @property
-    def held(self) -> tuple[Tensor, Tensor]:
-        """Keys and values."""
-        return self.keys, self.values
-
-    def hold(self, keys: Tensor, values: Tensor) -> None:
-        """Hold other keys and values, and free the buffers."""
-        self.keys, self.values = keys, values
-        self._buffers.clear()
-
-    def part(self, sequence: int, slots: Sequence[int]) -> GrowingLayer:
-        """A layer of its own, with some slots of one sequence."""
-        part = GrowingLayer()
-        if self.is_initialized:
-            index = torch.tensor(slots, device=self.keys.device)
-            keys, values = (states[sequence : sequence + 1].index_select(2, index) for states in self.held)
-            part._begin(keys, values)
-            part.hold(keys, values)
-            if self._indexer_keys is not None:
-                part._indexer_keys = self._indexer_keys[sequence : sequence + 1].index_select(1, index)
-        return part
+    def first(self, count: int) -> States:
+        """The same of the first tokens."""
+        indexer = None if self.indexer is None else self.indexer[:count]
+        return States(self.keys[:, :count], self.values[:, :count], indexer)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of keys and values, without spare slots."""
-        indexer = 0 if self._indexer_keys is None else self._indexer_keys.nbytes
-        return indexer + sum(states.nbytes for states in self.held)
+        """Bytes of all."""
+        return self.keys.nbytes + self.values.nbytes + (0 if self.indexer is None else self.indexer.nbytes)
 
-    def _begin(self, keys: Tensor, values: Tensor) -> None:
-        """Begin with no tokens, of the type and on the device of these states."""
-        self.device = keys.device
-        self.keys, self.values = keys[:, :, :0], values[:, :, :0]
-        self.is_initialized = True
 
-    def _append(self, name: str, new: Tensor) -> Tensor:
-        held = getattr(self, name)
-        count = held.shape[2] if held.numel() else 0
-        total = count + new.shape[2]
-        if not self._has_room(name, total):
-            held = held if count else new[:, :, :0]
-            self._grow(name, held, total + max(_SPARE, int(_SPARE_SHARE * total)))
-        self._buffers[name][:, :, count:total] = new
-        return self._buffers[name][:, :, :total]
+class Block:
+    """Where the tokens of one forward are written: slot p of a row holds the token at position p of its text.
 
-    def _has_room(self, name: str, total: int) -> bool:
-        """Whether the states lie in the buffer, and it has this many slots."""
-        held, buffer = getattr(self, name), self._buffers.get(name)
-        if buffer is None or not held.numel() or len(held) != len(buffer):
-            return False
-        return bool(buffer.data_ptr() == held.data_ptr() and buffer.shape[2] >= total)
+    Args:
+        slots: The slot of each token of each row, ``[B, L]``; tokens of no text have the buffers' last slot.
+        total: The number of slots that the forward sees.
+        rows: The row of each token, ``[B, 1]``, where they and the slots stay in these tensors, as for a captured
+            forward; None where they may be sent to any device.
 
-    def _grow(self, name: str, held: Tensor, slots: int) -> None:
-        batch, heads, count, width = held.shape
-        buffer = torch.zeros(batch, heads, slots, width, dtype=held.dtype, device=held.device)
-        buffer[:, :, :count] = held
-        self._buffers[name] = buffer
-        setattr(self, name, buffer[:, :, :count])
+    Attributes:
+        total: See above.
+        before: The slot at which the block begins in every row; None where rows differ.
+    """
+
+    def __init__(self, slots: Tensor, total: int, rows: Tensor | None = None) -> None:
+        self.total, self.before = total, None if rows is not None else _begin(slots)
+        self._slots, self._length = slots, slots.shape[1]
+        self._sent = {} if rows is None else {slots.device: (rows, slots)}
+
+    def write(self, buffer: Tensor, new: Tensor) -> Tensor:
+        """Write states into their slots; returns all that the forward sees.
+
+        Args:
+            buffer: ``[R, heads, C, D]``.
+            new: ``[B, heads, L, D]``.
+        """
+        if self.before is not None:
+            buffer[: len(new), :, self.before : self.before + self._length] = new
+        else:
+            rows, slots = self._on(buffer.device)
+            buffer[rows, :, slots] = new.transpose(1, 2)
+        return buffer[: len(new), :, : self.total]
+
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The row and the slot of each token on a device, ``[B, 1]`` and ``[B, L]``."""
+        if device not in self._sent:
+            rows = torch.arange(len(self._slots))[:, None]
+            self._sent[device] = rows.to(device, non_blocking=True), self._slots.to(device, non_blocking=True)
+        return self._sent[device]
+
+
+def _begin(slots: Tensor) -> int | None:
+    """The first slot, where all rows have the same slots, one after the other."""
+    first = int(slots[0, 0])
+    in_line = torch.arange(first, first + slots.shape[1]).expand(slots.shape)
+    return first if torch.equal(slots, in_line) else None
+
+
+class RowLayer(DynamicLayer):  # type: ignore[misc]
+    """Keys and values of up to R rows with up to C slots, ``[R, heads, C, D]`` each.
+
+    Args:
+        rows: R.
+        capacity: C.
+
+    Attributes:
+        block: Where the next forward writes.
+        seen: How many slots the last forward has seen; what comes before the block, until this layer has written it.
+    """
+
+    is_initialized: bool
+
+    def __init__(self, rows: int, capacity: int) -> None:
+        super().__init__()
+        self._rows, self._capacity = rows, capacity
+        self.block: Block | None = None
+        self.seen = 0
+        self._indexer: Tensor | None = None  # [R, C, d]
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Write a block; returns all keys and values that it sees."""
+        block = self._next()
+        if not self.is_initialized:
+            self._allocate(key_states, value_states)
+        self.seen = block.total
+        return block.write(self.keys, key_states), block.write(self.values, value_states)
+
+    def update_indexer(self, indexer_key_states: Tensor) -> Tensor:
+        """Write the keys by which sparse attention chooses tokens, ``[B, L, d]``; returns all that the block sees."""
+        block = self._next()
+        if self._indexer is None:
+            self._indexer = indexer_key_states.new_zeros(self._rows, self._capacity, indexer_key_states.shape[-1])
+        return block.write(self._indexer[:, None], indexer_key_states[:, None])[:, 0]
+
+    def get_seq_length(self) -> int:
+        """The number of slots before the block, or with it once it is written."""
+        return self.seen
+
+    def states(self, row: int, count: int) -> States | None:
+        """A copy of what the layer holds of a row's first tokens; None where it holds nothing."""
+        if not self.is_initialized:
+            return None
+        indexer = None if self._indexer is None else self._indexer[row, :count].clone()
+        return States(self.keys[row, :, :count].clone(), self.values[row, :, :count].clone(), indexer)
+
+    def load(self, row: int, states: States) -> None:
+        """Write what `states` returned into a row's first slots."""
+        count = states.keys.shape[1]
+        if not self.is_initialized:
+            self._allocate(states.keys[None], states.values[None])
+        self.keys[row, :, :count], self.values[row, :, :count] = states.keys, states.values
+        if states.indexer is not None:
+            if self._indexer is None:
+                self._indexer = states.indexer.new_zeros(self._rows, self._capacity, states.indexer.shape[-1])
+            self._indexer[row, :count] = states.indexer
+
+    def copy_rows(self, source: RowLayer, rows: Sequence[int], first: int, count: int) -> None:
+        """Copy the first slots of another layer's rows into rows of this one, from row ``first`` on."""
+        if not source.is_initialized:
+            return
+        if not self.is_initialized:
+            self._allocate(source.keys, source.values)
+        if source._indexer is not None and self._indexer is None:
+            self._indexer = source._indexer.new_zeros(self._rows, self._capacity, source._indexer.shape[-1])
+        last = first + len(rows)
+        self.keys[first:last, :, :count] = source.keys[rows, :, :count]
+        self.values[first:last, :, :count] = source.values[rows, :, :count]
+        if self._indexer is not None and source._indexer is not None:
+            self._indexer[first:last, :count] = source._indexer[rows, :count]
+
+    def clear(self, row: int, first: int) -> None:
+        """Fill a row with zeros, from a slot on."""
+        if self.is_initialized:
+            self.keys[row, :, first:] = self.values[row, :, first:] = 0
+        if self._indexer is not None:
+            self._indexer[row, first:] = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the buffers."""
+        held = [self.keys, self.values] if self.is_initialized else []
+        return sum(buffer.nbytes for buffer in (*held, *([] if self._indexer is None else [self._indexer])))
+
+    def _next(self) -> Block:
+        assert self.block is not None  # noqa: S101 - `SlotCache.extend` is called before each forward
+        return self.block
+
+    def _allocate(self, keys: Tensor, values: Tensor) -> None:
+        """Buffers of the type and on the device of these states, ``[…, heads, …, D]``."""
+        self.device, self.is_initialized = keys.device, True
+        self.keys, self.values = (
+            like.new_zeros(self._rows, like.shape[1], self._capacity, like.shape[3]) for like in (keys, values)
+        )

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from transformers import Cache, PreTrainedModel
 
+from deepen_llm.members.local.layers import Block
+from deepen_llm.members.local.slabs import SlabPool
 from deepen_llm.members.local.traits import Traits
 from deepen_llm.members.transformers_api import device_of, embedding_of, weights_state
 
@@ -29,8 +31,9 @@ class CausalModel:
         embedding: Input token embeddings as the model has them, ``[V_i, D_i]``: perhaps quantized, or offloaded.
         device: The device of its inputs.
         dtype: The type of its weights.
-        fixed_steps: Whether one-token steps have a fixed shape.
+        fixed_steps: Whether forwards of few new tokens have a fixed shape.
         captures: Whether they are captured as CUDA graphs; False once a capture has failed.
+        slabs: Buffers for keys and values that no text uses now.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -40,6 +43,7 @@ class CausalModel:
         self.device, self.dtype = device_of(model), model.dtype
         self._step: Callable[..., Any] = self._model
         self._lock = _LOCKS.setdefault(model, threading.Lock()) if self.traits.one_at_a_time else nullcontext()
+        self.slabs = SlabPool(self.device)
         self.fixed_steps = self.captures = self.device.type == "cuda" and self.traits.fixed_steps
 
     def weights_state(self) -> object:
@@ -64,7 +68,7 @@ class CausalModel:
         Args:
             blocks: New ids of each sequence; padded on the left here.
             cache: The key-value cache; it is extended.
-            mask: Attention mask ``[B, slots]`` with the new block; None where none is needed.
+            mask: See `mask`.
             positions: Position ids of the block, ``[B, block]``.
             ends: P pairs of a sequence and how many ids of its block follow (0 for the last id).
 
@@ -90,24 +94,55 @@ class CausalModel:
         sequences, columns = self._sent(torch.tensor(index, dtype=torch.long).T)
         return logits.to(self.device)[sequences, columns]
 
-    def step(self, ids: Tensor, cache: Cache, mask: Tensor, positions: Tensor) -> Tensor:
-        """A one-token forward of a fixed shape, in which no value steers what is computed.
+    def mask(self, positions: Tensor, block: Block) -> Tensor | None:
+        """The attention mask of a block of new tokens, each of which sees the slots up to its own position.
 
         Args:
-            ids: ``[B, 1]``.
-            cache: The key-value cache, whose layers keep their shape.
-            mask: Added to the attention scores, ``[B, 1, 1, slots]``.
-            positions: ``[B, 1]``.
+            positions: The tokens' positions, ``[B, L]``.
+            block: Where they are written.
 
         Returns:
-            Logits ``[B, V]``.
+            None where all tokens see all slots, or nothing was read before. ``[B, slots]`` where all rows have the same
+            positions: transformers makes it triangular. Else ``[B, 1, L, slots]``.
         """
-        out = self._step(input_ids=ids, attention_mask=mask, position_ids=positions, **self._cached(cache))
-        return out.logits[:, -1]  # type: ignore[no-any-return]
+        if block.before is None:
+            return self._triangular(self._sent(positions), block.total)
+        # Several tokens after others keep their mask: the one that StableLM makes in transformers 5.0 is too long.
+        needs_none = positions.shape[1] == 1 or not block.before
+        return None if needs_none else torch.ones(len(positions), block.total, dtype=torch.long)
 
-    def logits_of(self, sequences: Sequence[int], logits: Tensor) -> Tensor:
-        """The logits of some sequences, of ``[B, V]``."""
-        return logits.index_select(0, self._sent(torch.tensor(sequences)))
+    def step(self, ids: Tensor, cache: Cache, positions: Tensor, slots: int) -> Tensor:
+        """A forward of a fixed shape, in which no value steers what is computed.
+
+        Args:
+            ids: ``[B, L]``.
+            cache: The key-value cache, whose layers keep their shape.
+            positions: ``[B, L]``.
+            slots: The number of slots.
+
+        Returns:
+            Logits ``[B, L, V]``.
+        """
+        mask = self._triangular(positions, slots)
+        forward = self._step if ids.shape[1] == 1 else self._model
+        out = forward(input_ids=ids, attention_mask=mask, position_ids=positions, **self._cached(cache))
+        return out.logits  # type: ignore[no-any-return]
+
+    def _triangular(self, positions: Tensor, slots: int) -> Tensor:
+        """Which slots each token sees, ``[B, 1, L, slots]``: for eager attention, what is added to its scores."""
+        sees = torch.arange(slots, device=positions.device) <= positions[:, None, :, None]
+        if not self.traits.adds_mask:
+            return sees
+        zero = torch.zeros((), dtype=self.dtype, device=positions.device)
+        return torch.where(sees, zero, torch.finfo(self.dtype).min)
+
+    def logits_of(self, ends: Sequence[tuple[int, int]], logits: Tensor) -> Tensor:
+        """Some of the logits ``[B, L, V]`` after the ids of a block, ``[P, V]``; see `read`."""
+        length = logits.shape[1]
+        if length == 1 and [row for row, _ in ends] == list(range(len(logits))):
+            return logits[:, 0]
+        rows, columns = self._sent(torch.tensor([[row, length - 1 - offset] for row, offset in ends]).T)
+        return logits[rows, columns]
 
     def read_afresh(self, ids: Sequence[int], last: int = 1) -> Tensor:
         """Logits after each of the last ids of one text, ``[last, V]``, without a cache."""

@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from deepen_llm.members.context import SHORTEST_PREFIX
-from deepen_llm.members.local.slots import SlotCache, common_prefix
+from deepen_llm.members.local.layers import States
+from deepen_llm.members.local.slots import common_prefix
 from deepen_llm.members.memory import free_memory
 
 _MOST_TEXTS = 64
 _SHARE = 0.1  # of the device's free memory
 
 
+class Prefix(NamedTuple):
+    """A beginning that a model has read.
+
+    Attributes:
+        count: How many tokens.
+        states: What each layer holds of a text that begins with them; None for a layer that holds nothing.
+    """
+
+    count: int
+    states: Sequence[States | None]
+
+
 @dataclass(frozen=True)
 class _Text:
     ids: Sequence[int]
-    cache: SlotCache
+    states: Sequence[States | None]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(states.nbytes for states in self.states if states is not None)
 
 
 class PrefixCache:
@@ -42,8 +59,8 @@ class PrefixCache:
         """Pickle and copy without texts."""
         return PrefixCache, (self._device,)
 
-    def find(self, ids: Sequence[int], weights: object) -> SlotCache | None:
-        """A cache of one sequence that holds the longest known beginning of a text; None where none is long enough.
+    def find(self, ids: Sequence[int], weights: object) -> Prefix | None:
+        """The longest known beginning of a text; None where none is long enough.
 
         Args:
             ids: The text.
@@ -57,18 +74,16 @@ class PrefixCache:
                 return None
             found = self._texts.pop(lengths.index(longest))
             self._texts.append(found)
-        return found.cache.part(0, longest)
+        return Prefix(longest, found.states)
 
-    def keep(self, cache: SlotCache, sequence: int, count: int, weights: object) -> None:
-        """Keep the first tokens of a cached sequence.
+    def keep(self, ids: Sequence[int], states: Callable[[], Sequence[States | None]], weights: object) -> None:
+        """Keep a text.
 
         Args:
-            cache: The cache.
-            sequence: The sequence's index in it.
-            count: How many tokens.
+            ids: The text.
+            states: Returns a copy of what each layer holds of it.
             weights: See `find`.
         """
-        ids = cache.ids(sequence)[:count]
         if len(ids) < SHORTEST_PREFIX:
             return
         with self._lock:
@@ -77,7 +92,7 @@ class PrefixCache:
                 return
             self._texts = [text for text in self._texts if common_prefix(text.ids, ids) < len(text.ids)]
             try:
-                self._texts.append(_Text(ids, cache.part(sequence, len(ids))))
+                self._texts.append(_Text(list(ids), states()))
             except torch.OutOfMemoryError:  # what decodes needs the memory
                 self._texts = []
             self._drop_oldest()
@@ -87,7 +102,7 @@ class PrefixCache:
             self._texts, self._weights = [], weights
 
     def _drop_oldest(self) -> None:
-        sizes = [text.cache.nbytes for text in self._texts]
+        sizes = [text.nbytes for text in self._texts]
         free = free_memory(self._device)
         while self._texts and (
             len(self._texts) > _MOST_TEXTS or (free is not None and sum(sizes) > _SHARE * (free + sum(sizes)))

@@ -1,46 +1,64 @@
-"""A batch's key-value cache in which each sequence can be rolled back alone."""
+"""The key-value cache of a batch: each text's token at position p lies in slot p of the text's row."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import Cache
 
-from deepen_llm.members.local.layers import GrowingLayer
-
-_SLACK = 64  # dead slots that are not worth a copy
+from deepen_llm.members.local.layers import States
+from deepen_llm.members.local.slabs import Slab, SlabPool
 
 
 class SlotCache:
-    """Key-value cache ``[B, heads, slots, D]``, with the slot of each token of each sequence.
+    """Keys and values of B sequences.
 
-    A slot is alive for a sequence while it holds one of its tokens; others are dead, and masked. Dead slots at the end
-    of all sequences are cut off; once more slots are dead than alive, the live ones are copied to the front. With one
-    sequence, no slot is ever dead.
+    A sequence is rolled back by setting its length. Buffers grow to powers of two; sequences that are dropped leave
+    their rows to the last ones, so that rows without a gap are read. The last slot of the buffers belongs to no text.
 
     Args:
         count: Number of sequences B.
+        pool: Where buffers come from.
     """
 
-    def __init__(self, count: int) -> None:
-        self.cache = Cache(layer_class_to_replicate=GrowingLayer)
-        self._ids: list[list[int]] = [[] for _ in range(count)]  # cached token ids
-        self._slots: list[list[int]] = [[] for _ in range(count)]  # the slot of each of them
-        self._alive = torch.zeros(count, 0, dtype=torch.bool)  # [B, slots]
+    def __init__(self, count: int, pool: SlabPool) -> None:
+        self._pool = pool
+        self._slab: Slab | None = None
+        self._ids: list[list[int]] = [[] for _ in range(count)]  # cached token ids of each sequence
+        self._rows = list(range(count))  # the row of each sequence: a permutation
+        self._spoiled = False
 
     @property
-    def alive(self) -> Tensor:
-        """Which slots hold a token of each sequence, bool ``[B, slots]``."""
-        return self._alive
+    def cache(self) -> Cache:
+        """What the model's forward takes, once `extend` was called."""
+        return self.slab.cache
+
+    @property
+    def slab(self) -> Slab:
+        """The buffers, once `extend` was called."""
+        assert self._slab is not None  # noqa: S101 - see above
+        return self._slab
+
+    @property
+    def rows(self) -> list[int]:
+        """The row of each sequence."""
+        return self._rows
+
+    @property
+    def order(self) -> list[int]:
+        """The sequence in each row."""
+        return sorted(range(len(self._rows)), key=self._rows.__getitem__)
 
     @property
     def lengths(self) -> list[int]:
         """Number of cached tokens of each sequence."""
         return [len(ids) for ids in self._ids]
+
+    def ids(self, sequence: int) -> list[int]:
+        """The cached token ids of a sequence."""
+        return self._ids[sequence]
 
     def roll_back(self, targets: Sequence[Sequence[int]]) -> list[int]:
         """Keep of each sequence its longest common prefix with its target ids.
@@ -48,148 +66,150 @@ class SlotCache:
         Returns:
             Number of tokens kept of each sequence.
         """
-        for sequence, target in enumerate(targets):
-            kept = common_prefix(self._ids[sequence], target)
-            self._alive[sequence, self._slots[sequence][kept:]] = False
-            del self._ids[sequence][kept:], self._slots[sequence][kept:]
-        self._trim()
+        for ids, target in zip(self._ids, targets, strict=True):
+            del ids[common_prefix(ids, target) :]
         return self.lengths
 
-    def ids(self, sequence: int) -> list[int]:
-        """The cached token ids of a sequence."""
-        return self._ids[sequence]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all keys and values, without spare slots."""
-        return sum(layer.nbytes for layer in self.layers())
-
-    @property
-    def filled(self) -> int:
-        """Number of slots that the model has filled; after a forward, all of them."""
-        return max((layer.keys.shape[2] for layer in self.layers()), default=0)
-
-    def reserve(self) -> int:
-        """Give each layer a buffer with a spare slot, a larger one where it must grow.
-
-        Returns:
-            Number of slots of the smallest buffer.
-        """
-        return min(layer.reserve() for layer in self.layers())
-
-    def extend(self, blocks: Sequence[Sequence[int]]) -> tuple[Tensor | None, Tensor]:
-        """Add slots for each sequence's new ids, padded on the left to the longest block.
-
-        Returns:
-            The attention mask ``[B, slots]``, the new block included, and the block's position ids ``[B, block]``. The
-            mask is None where no slot is dead, and the block has one token or nothing before it: then every new token
-            attends to all slots before it without a mask.
-        """
-        longest, before = max(map(len, blocks)), self._alive.shape[1]
-        positions = torch.zeros(len(blocks), longest, dtype=torch.long)
-        self._alive = F.pad(self._alive, (0, longest))
-        for sequence, block in enumerate(blocks):
-            first, pad = len(self._ids[sequence]), longest - len(block)
-            positions[sequence, pad:] = torch.arange(first, first + len(block))
-            self._alive[sequence, before + pad :] = True
-            self._slots[sequence] += range(before + pad, before + longest)
-            self._ids[sequence] += block
-        # Several tokens after others keep their mask: the one that StableLM makes in transformers 5.0 is too long.
-        needs_no_mask = bool(self._alive.all()) and (longest == 1 or not before)
-        return (None if needs_no_mask else self._alive.long()), positions
-
-    def select(self, sequences: Sequence[int]) -> None:
-        """Keep these sequences, in this order; a sequence named twice is copied."""
-        index = torch.tensor(sequences, dtype=torch.long)
-        for layer in self.layers():
-            chosen = index.to(layer.keys.device)
-            layer.hold(layer.keys[chosen], layer.values[chosen])
-        self._ids = [list(self._ids[sequence]) for sequence in sequences]
-        self._slots = [list(self._slots[sequence]) for sequence in sequences]
-        self._alive = self._alive[index]
-
-    def join(self, other: SlotCache) -> None:
-        """Append another cache's sequences; the shorter cache is padded with dead slots."""
-        if not self._ids:
-            self.__dict__.update(vars(other))
-            return
-        longest = max(self._alive.shape[1], other._alive.shape[1])
-        parts = [(self.layers(), len(self._ids)), (other.layers(), len(other._ids))]
-        if not self.layers():  # nothing was read yet
-            self.cache = other.cache
-        for i, layer in enumerate(self.layers()):
-            layer.hold(
-                *(
-                    torch.cat([_padded(_states(layers, i, name, layer), count, longest) for layers, count in parts])
-                    for name in ("keys", "values")
-                )
-            )
-        self._alive = torch.cat([F.pad(cache.alive, (0, longest - cache.alive.shape[1])) for cache in (self, other)])
-        self._ids, self._slots = self._ids + other._ids, self._slots + other._slots
-
-    def part(self, sequence: int, count: int) -> SlotCache:
-        """A cache of its own, with the first tokens of one sequence.
+    @torch.inference_mode()
+    def extend(self, blocks: Sequence[Sequence[int]], longest: int) -> tuple[Tensor, Tensor]:
+        """Add each sequence's new ids, padded on the left.
 
         Args:
-            sequence: The sequence.
-            count: How many of its tokens.
-        """
-        part, slots = SlotCache(1), self._slots[sequence][:count]
-        part.cache.layers = [layer.part(sequence, slots) for layer in self.cache.layers]
-        part._ids, part._slots = [self._ids[sequence][:count]], [list(range(count))]
-        part._alive = torch.ones(1, count, dtype=torch.bool)
-        return part
+            blocks: By sequence.
+            longest: The number of ids, with padding, L.
 
+        Returns:
+            By row, the ids' positions and their slots, ``[B, L]`` both; padding has position 0.
+        """
+        starts = self.lengths
+        self._reserve(len(blocks), 1 + max(start + len(block) for start, block in zip(starts, blocks, strict=True)))
+        pads = torch.tensor([longest - len(blocks[sequence]) for sequence in self.order])[:, None]
+        first = torch.tensor([starts[sequence] for sequence in self.order])[:, None]
+        columns = torch.arange(longest)
+        positions = (first - pads + columns).masked_fill(columns < pads, 0)
+        for ids, new in zip(self._ids, blocks, strict=True):
+            ids += new
+        return positions, positions.masked_fill(columns < pads, self.slab.capacity - 1)
+
+    @torch.inference_mode()
+    def select(self, sequences: Sequence[int]) -> None:
+        """Keep these sequences, in this order; a sequence named twice is copied."""
+        if not sequences:
+            self.free()
+            return
+        ids = [list(self._ids[sequence]) for sequence in sequences]
+        rows = [self._rows[sequence] for sequence in sequences]
+        count, lengths = len(rows), list(map(len, ids))
+        self._rows = self._compacted(rows, lengths) if self._slab else list(range(count))
+        self._ids = ids
+        if self._spoiled and self._slab is not None:
+            used = dict(zip(self._rows, lengths, strict=True))
+            for row in range(self._slab.rows):
+                self._slab.clear(row, used.get(row, 0))
+            self._spoiled = False
+
+    @torch.inference_mode()
+    def join(self, other: SlotCache) -> None:
+        """Append another cache's sequences; the other one cannot be used afterwards."""
+        count, length = len(self._ids), max(other.lengths, default=0)
+        if not count:
+            self.free()
+            self.__dict__.update(vars(other))
+            return
+        if other._slab is not None:
+            self._reserve(count + len(other._ids), max([length, *self.lengths]) + 1)
+            self.slab.copy_rows(other._slab, [other._rows[i] for i in range(len(other._ids))], count, length)
+        self._ids, self._rows = self._ids + other._ids, self._rows + list(range(count, count + len(other._ids)))
+        self._spoiled |= other._spoiled
+        other.free()
+
+    @torch.inference_mode()
     def copy(self) -> SlotCache:
         """A second cache with the same content."""
-        return copy.deepcopy(self)
+        other = SlotCache(len(self._ids), self._pool)
+        other._ids, other._rows, other._spoiled = [list(ids) for ids in self._ids], list(self._rows), self._spoiled
+        if self._slab is not None:
+            longest = max(self.lengths, default=0)
+            other._reserve(len(self._ids), longest + 1)
+            other.slab.copy_rows(self._slab, list(range(len(self._ids))), 0, longest)
+        return other
 
-    def layers(self) -> list[GrowingLayer]:
-        """The layers that hold keys and values."""
-        return [layer for layer in self.cache.layers if layer.is_initialized]
+    @torch.inference_mode()
+    def states(self, sequence: int, count: int) -> list[States | None]:
+        """A copy of what each layer holds of a sequence's first tokens."""
+        return [layer.states(self._rows[sequence], count) for layer in self.slab.layers]
 
-    def _trim(self) -> None:
-        """Cut off dead slots at the end; copy the live ones to the front once most are dead."""
-        needed, slots = max((slots[-1] + 1 for slots in self._slots if slots), default=0), self._alive.shape[1]
-        if needed < slots:
-            self.cache.crop(needed - slots)
-            self._alive = self._alive[:, :needed].clone()
-        alive = max(map(len, self._slots), default=0)
-        if needed > 2 * alive + _SLACK:
-            self._compact(alive)
+    @torch.inference_mode()
+    def load(self, sequence: int, ids: Sequence[int], states: Sequence[States | None]) -> None:
+        """Begin a sequence with tokens that another cache has read.
 
-    def _compact(self, alive: int) -> None:
-        """Copy every sequence's live slots to the front."""
-        order = torch.zeros(len(self._slots), alive, dtype=torch.long)
-        self._alive = torch.zeros(len(self._slots), alive, dtype=torch.bool)
-        for sequence, slots in enumerate(self._slots):
-            order[sequence, : len(slots)] = torch.tensor(slots)
-            self._alive[sequence, : len(slots)] = True
-            self._slots[sequence] = list(range(len(slots)))
-        for layer in self.layers():
-            index = order.to(layer.keys.device)[:, None, :, None]
-            held = [states.gather(2, index.expand(-1, states.shape[1], -1, states.shape[3])) for states in layer.held]
-            layer.hold(*held)
+        Args:
+            sequence: The sequence, which has no tokens yet.
+            ids: The tokens.
+            states: What `states` returned for a text that begins with them.
+        """
+        self._reserve(len(self._ids), max([len(ids), *self.lengths]) + 1)
+        for index, of_layer in enumerate(states):
+            layer = self.slab.layer(index)
+            if of_layer is not None:
+                layer.load(self._rows[sequence], of_layer.first(len(ids)))
+        self._ids[sequence] = list(ids)
+
+    def spoil(self) -> None:
+        """Let nobody see what texts leave behind: it may not be finite, which masks do not hide."""
+        self._spoiled = True
+
+    def free(self) -> None:
+        """Drop all sequences, and give the buffers back."""
+        slab, self._slab = self._slab, None
+        self._ids, self._rows = [], []
+        if slab is not None and not self._spoiled:
+            self._pool.give_back(slab)
+        self._spoiled = False
+
+    def _reserve(self, rows: int, capacity: int) -> None:
+        """Move to larger buffers, where these have too few rows or slots."""
+        old = self._slab
+        if old is not None and old.rows >= rows and old.capacity >= capacity:
+            return
+        self._slab = self._pool.take(max(rows, old.rows if old else 0), max(capacity, old.capacity if old else 0))
+        if old is not None:
+            rows_read = list(range(min(len(self._ids), old.rows)))
+            self._slab.copy_rows(old, rows_read, 0, max(self.lengths, default=0))
+            if not self._spoiled:
+                self._pool.give_back(old)
+
+    def _compacted(self, rows: list[int], lengths: Sequence[int]) -> list[int]:
+        """Rows for sequences without a gap, and none for two of them; what lies elsewhere is copied.
+
+        Args:
+            rows: The row in which each sequence lies.
+            lengths: Their lengths.
+        """
+        count = len(rows)
+        self._reserve(max(count, len(self._ids)), max(lengths) + 1)
+        placed, taken = [-1] * count, set[int]()
+        for index, row in enumerate(rows):
+            if row < count and row not in taken:
+                placed[index] = row
+                taken.add(row)
+        free = iter(sorted(set(range(count)) - taken))
+        for index, row in enumerate(rows):
+            if placed[index] < 0:
+                placed[index] = next(free)
+                self.slab.copy_rows(self.slab, [row], placed[index], lengths[index])
+        return placed
 
 
-def joined(caches: Sequence[SlotCache]) -> SlotCache:
-    """One cache of the sequences of several, which cannot be used afterwards."""
-    if not any(cache.layers() for cache in caches):
-        return SlotCache(len(caches))
-    first = SlotCache(0)
-    for cache in caches:
-        first.join(cache)
-    return first
-
-
-def _states(layers: Sequence[GrowingLayer], index: int, name: str, like: GrowingLayer) -> Tensor:
-    """Keys or values of one of the layers; empty, with the shape of ``like``, where there are no layers."""
-    return getattr(layers[index], name) if layers else getattr(like, name)[:0]  # type: ignore[no-any-return]
-
-
-def _padded(states: Tensor, sequences: int, slots: int) -> Tensor:
-    """States ``[B, heads, S, D]``, padded with zeros to this many sequences and slots."""
-    return F.pad(states, (0, 0, 0, slots - states.shape[2], 0, 0, 0, sequences - len(states)))
+def selected(caches: Sequence[SlotCache], sequences: Sequence[int]) -> list[SlotCache]:
+    """Caches of one sequence each, chosen by their indices; one that is named twice is copied, the others are freed."""
+    chosen, taken = list[SlotCache](), set[int]()
+    for index in sequences:
+        chosen.append(caches[index].copy() if index in taken else caches[index])
+        taken.add(index)
+    for index in set(range(len(caches))) - taken:
+        caches[index].free()
+    return chosen
 
 
 def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:

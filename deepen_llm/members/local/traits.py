@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from deepen_llm.members.transformers_api import (
     Arguments,
     Layer,
+    attention_of,
     base_of,
     cache_layers,
     device_of,
@@ -43,7 +44,8 @@ class Traits:
             on the length of the whole text (dynamic and longrope rotary positions).
         one_at_a_time: Whether the model stores what it computes from a text's length, as transformers does for some
             rotary positions: another thread's forward would overwrite it.
-        fixed_steps: Whether one-token steps can have a fixed shape: position ids and masks are arguments, and no value
+        adds_mask: Whether attention adds its mask to scores (``eager``); else it takes one of booleans (``sdpa``).
+        fixed_steps: Whether forwards can have a fixed shape: position ids and masks are arguments, and no value
             steers the model.
     """
 
@@ -52,31 +54,31 @@ class Traits:
         self._config = model.config.get_text_config(decoder=True)
         self._ropes = {str(rope.get("rope_type")): rope for rope in rope_parameters(self._config)}
         self.one_at_a_time = not self._ropes.keys().isdisjoint({"dynamic", "longrope"})
-        self.cache_support = self._cache_support(model)
+        attention = attention_of(model)
+        self.adds_mask = attention == "eager"
+        self.cache_support = self._cache_support(model, takes_mask=attention in ("eager", "sdpa"))
         self.rescales_at = self._rescales_at()
         self.reads_ahead = self.cache_support is not CacheSupport.NONE and "dynamic" not in self._ropes
         self.reads_in_parts = self.cache_support is not CacheSupport.NONE and not self.one_at_a_time
         self.fixed_steps = (
             self.cache_support is CacheSupport.BATCHED
             and has_fixed_shapes(model)
-            and "position_ids" in self.arguments.names
-            and not getattr(self._config, "alibi", False)  # Falcon computes it from a mask of two dimensions
             and {weight.device for weight in model.parameters()} == {device_of(model)}
         )
 
-    def _cache_support(self, model: PreTrainedModel) -> CacheSupport:
+    def _cache_support(self, model: PreTrainedModel, *, takes_mask: bool) -> CacheSupport:
         if is_stateful(model) or self.arguments.cache is None:
             return CacheSupport.NONE
         layers = cache_layers(base_of(model).config)
         if Layer.RECURRENT in layers:
             return CacheSupport.NONE
-        ignores_dead_slots = layers <= {Layer.FULL, Layer.NOTHING} and not self._counts_slots()
-        return CacheSupport.BATCHED if ignores_dead_slots else CacheSupport.PER_SEQUENCE
+        masks_slots = takes_mask and layers <= {Layer.FULL, Layer.NOTHING} and not self._counts_slots()
+        return CacheSupport.BATCHED if masks_slots else CacheSupport.PER_SEQUENCE
 
     def _counts_slots(self) -> bool:
-        """Whether a dead slot would change the logits: as a position, in a window, or as part of the longest text."""
-        # BLOOM derives positions from the mask.
-        own_positions = "position_ids" not in self.arguments.names and self._config.model_type != "bloom"
+        """Whether a masked slot would change the logits: as a position, in a window, or as part of the longest text."""
+        # BLOOM, and Falcon with ALiBi, derive positions from a mask of two dimensions.
+        own_positions = "position_ids" not in self.arguments.names or getattr(self._config, "alibi", False)
         local = "local" in getattr(self._config, "attention_layers", ())
         return own_positions or local or self.one_at_a_time
 
