@@ -100,7 +100,7 @@ class CachedContext(LocalContext):
             return
         if found := self._prefixes.find(ids, self._model.weights_state()):
             cache, index = self._cache_of(sequence)
-            cache.load(index, ids[: found.count], found.states)
+            cache.load(index, ids[: found.length], found.states)
 
     def _keep(self, sequence: int) -> None:
         """Keep what was read of a sequence for prompts that begin as its text does."""

@@ -22,11 +22,11 @@ class Prefix(NamedTuple):
     """A beginning that a model has read.
 
     Attributes:
-        count: How many tokens.
+        length: How many tokens.
         states: What each layer holds of a text that begins with them; None for a layer that holds nothing.
     """
 
-    count: int
+    length: int
     states: Sequence[States | None]
 
 
