@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import context, decoding, fused, gpu, memory, reference_row, specialists, startup
+from benchmarks import callers, context, decoding, fused, gpu, host, memory, reference_row, specialists, startup
 from benchmarks.rows import ROWS, RowResult
 from benchmarks.setting import BenchmarkSetting, OnProgress, circumstances
 
@@ -42,6 +42,8 @@ PARTS = (
     Part((*_KINDS, *(f"{name}-{method}" for method in ("bayes", "surface") for name in _KINDS)), fused.measure),
     Part(("members",), decoding.members),
     Part(("reference",), reference_row.measure),
+    Part(("host",), host.measure),
+    Part(("callers", "first-token", "second-turn"), callers.measure),
     Part(("memory",), memory.measure),
     Part(("startup-first", "startup-second"), startup.measure),
     Part(("specialists-plain", "specialists-speed", "specialists-fused"), specialists.measure),

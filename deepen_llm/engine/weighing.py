@@ -82,6 +82,7 @@ class Weighing:
         self._ensemble, self.given = ensemble, [given] * len(columns[0])
         self._state = prompt_weights(ensemble, columns)  # [B, N]; updated by weights that learn
         self.left_out = torch.zeros(len(self.given), len(ensemble.members), dtype=torch.bool)
+        self._any_left_out = False
         self._parts: list[_Parts] = []  # by depth, for weights that learn
         self._fused_as: list[int] = []  # for each sequence, its index when the parts were fused
 
@@ -99,7 +100,7 @@ class Weighing:
         """
         counts = [len(draft) + 1 for draft in drafts]
         if not self._ensemble.weights.learns:
-            state, left_out = (one.repeat_interleave(torch.tensor(counts), 0) for one in (self._state, self.left_out))
+            state, left_out = (_repeated(of_sequence, counts) for of_sequence in (self._state, self.left_out))
             return self._fused(logits, past, gate, state, left_out, None)
         self._ensemble.fusion.read(logits, past)
         return self._fused_by_depth(logits, past, gate, drafts, counts)
@@ -108,16 +109,15 @@ class Weighing:
         """Give a member the weight 0 in some sequences from now on; returns whether it had another in any of them."""
         indices = list(sequences)
         is_new = not bool(self.left_out[indices, member].all())
+        self._any_left_out = True
         self.left_out[indices, member] = True
         return is_new
 
     def without_failed(self, member: int, reading: Reading) -> Reading:
         """A member's reading with logits of 0, and without trails, in the sequences that it is left out of."""
-        of_sequence = self.left_out[:, member]
-        if not of_sequence.any():
+        if not self._any_left_out:
             return reading
-        counts = torch.tensor(list(map(len, reading.lengths)))
-        failed = of_sequence.repeat_interleave(counts)
+        failed = _repeated(self.left_out[:, member], list(map(len, reading.lengths)))
         trails = [Trail.of() if fails else trail for fails, trail in zip(failed, reading.trails, strict=False)]
         logits = reading.logits.masked_fill(failed.to(reading.logits.device)[:, None], 0.0)
         return replace(reading, logits=logits, trails=trails)
@@ -146,6 +146,7 @@ class Weighing:
         self._state = torch.cat([self._state, other._state])
         self.given += other.given
         self.left_out = torch.cat([self.left_out, other.left_out])
+        self._any_left_out |= other._any_left_out
         self.skip()
 
     def _fused_by_depth(
@@ -190,7 +191,7 @@ class Weighing:
         ensemble, count, (closed, ahead) = self._ensemble, len(logits), gate
         expected = ensemble.fusion.expected(logits, past) if ensemble.weights.reads_logits else logits
         weights = ensemble.weights.per_token(expected, state).float()
-        if left_out.any():
+        if self._any_left_out:
             weights = _without(weights, left_out.to(weights.device), ensemble.main)
         if ensemble.gate.when == "safe" and ahead and count > 1:
             agreed = agreeing(ensemble.members, ensemble.main, ahead, logits, weights)
@@ -224,6 +225,11 @@ class Weighing:
         if depth < len(self._parts):
             parts = self._parts[depth].of([self._fused_as[index] for index in sequences], ids)
         return self._ensemble.weights.learn(state[list(sequences)], parts, sizes, given=given)
+
+
+def _repeated(of_sequences: Tensor, counts: Sequence[int]) -> Tensor:
+    """A value of each sequence, at each of its boundaries."""
+    return of_sequences if max(counts, default=1) == 1 else of_sequences.repeat_interleave(torch.tensor(counts), 0)
 
 
 def _without(weights: Tensor, left_out: Tensor, main: int) -> Tensor:

@@ -139,7 +139,7 @@ class CachedContext(LocalContext):
         blocks = [text[start : max(ends, default=start)] for text, start, ends in zip(texts, kept, wanted, strict=True)]
         longest = max(map(len, blocks))
         fixed = self._fixed_length(cache, longest)
-        position_ids, slots = cache.extend(blocks, fixed or longest)
+        position_ids, slots, before = cache.extend(blocks, fixed or longest)
         index = {sequence: i for i, sequence in enumerate(sequences)}
         ends = [start + len(block) for start, block in zip(kept, blocks, strict=True)]
         following = [(cache.rows[index[sequence]], ends[index[sequence]] - length) for sequence, length in positions]
@@ -147,7 +147,7 @@ class CachedContext(LocalContext):
         if fixed and slab.is_allocated:
             slab.steps = slab.steps or FixedSteps(self._model, slab)
             return self._model.logits_of(following, slab.steps.read(by_row, position_ids, slots))
-        block = Block(slots, max(ends))
+        block = Block(slots, max(ends), before)
         slab.begin(block, max(kept) if block.before is None else block.before)
         logits = self._model.read(by_row, slab.cache, self._model.mask(position_ids, block), position_ids, following)
         if slab.seen != block.total:

@@ -41,16 +41,17 @@ class Block:
     Args:
         slots: The slot of each token of each row, ``[B, L]``; tokens of no text have the buffers' last slot.
         total: The number of slots that the forward sees.
+        before: The slot at which the block begins in every row; None where rows differ.
         rows: The row of each token, ``[B, 1]``, where they and the slots stay in these tensors, as for a captured
             forward; None where they may be sent to any device.
 
     Attributes:
         total: See above.
-        before: The slot at which the block begins in every row; None where rows differ.
+        before: See above.
     """
 
-    def __init__(self, slots: Tensor, total: int, rows: Tensor | None = None) -> None:
-        self.total, self.before = total, None if rows is not None else _begin(slots)
+    def __init__(self, slots: Tensor, total: int, before: int | None = None, rows: Tensor | None = None) -> None:
+        self.total, self.before = total, before
         self._slots, self._length = slots, slots.shape[1]
         self._sent = {} if rows is None else {slots.device: (rows, slots)}
 
@@ -74,13 +75,6 @@ class Block:
             rows = torch.arange(len(self._slots))[:, None]
             self._sent[device] = rows.to(device, non_blocking=True), self._slots.to(device, non_blocking=True)
         return self._sent[device]
-
-
-def _begin(slots: Tensor) -> int | None:
-    """The first slot, where all rows have the same slots, one after the other."""
-    first = int(slots[0, 0])
-    in_line = torch.arange(first, first + slots.shape[1]).expand(slots.shape)
-    return first if torch.equal(slots, in_line) else None
 
 
 class RowLayer(DynamicLayer):  # type: ignore[misc]

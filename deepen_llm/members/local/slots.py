@@ -71,7 +71,7 @@ class SlotCache:
         return self.lengths
 
     @torch.inference_mode()
-    def extend(self, blocks: Sequence[Sequence[int]], longest: int) -> tuple[Tensor, Tensor]:
+    def extend(self, blocks: Sequence[Sequence[int]], longest: int) -> tuple[Tensor, Tensor, int | None]:
         """Add each sequence's new ids, padded on the left.
 
         Args:
@@ -79,17 +79,22 @@ class SlotCache:
             longest: The number of ids, with padding, L.
 
         Returns:
-            By row, the ids' positions and their slots, ``[B, L]`` both; padding has position 0.
+            By row, the ids' positions and their slots, ``[B, L]`` both; padding has position 0. And the position at
+            which the block begins in every row, without padding; None where rows differ.
         """
         starts = self.lengths
         self._reserve(len(blocks), 1 + max(start + len(block) for start, block in zip(starts, blocks, strict=True)))
+        in_line = len({*starts}) == 1 and all(len(block) == longest for block in blocks)
+        if in_line:
+            positions = torch.arange(starts[0], starts[0] + longest).expand(len(blocks), -1)
+            self._append(blocks)
+            return positions, positions, starts[0]
         pads = torch.tensor([longest - len(blocks[sequence]) for sequence in self.order])[:, None]
         first = torch.tensor([starts[sequence] for sequence in self.order])[:, None]
         columns = torch.arange(longest)
         positions = (first - pads + columns).masked_fill(columns < pads, 0)
-        for ids, new in zip(self._ids, blocks, strict=True):
-            ids += new
-        return positions, positions.masked_fill(columns < pads, self.slab.capacity - 1)
+        self._append(blocks)
+        return positions, positions.masked_fill(columns < pads, self.slab.capacity - 1), None
 
     @torch.inference_mode()
     def select(self, sequences: Sequence[int]) -> None:
@@ -166,6 +171,10 @@ class SlotCache:
         if slab is not None and not self._spoiled:
             self._pool.give_back(slab)
         self._spoiled = False
+
+    def _append(self, blocks: Sequence[Sequence[int]]) -> None:
+        for ids, new in zip(self._ids, blocks, strict=True):
+            ids += new
 
     def _reserve(self, rows: int, capacity: int) -> None:
         """Move to larger buffers, where these have too few rows or slots."""

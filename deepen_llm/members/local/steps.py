@@ -63,7 +63,7 @@ class _FixedStep:
         self._ids, self._positions = (torch.zeros(shape, dtype=torch.long, device=device) for _ in range(2))
         self._slots = torch.full_like(self._ids, slab.capacity - 1)
         rows = torch.arange(slab.rows, device=device)[:, None]
-        self._block = Block(self._slots, slab.capacity, rows)
+        self._block = Block(self._slots, slab.capacity, rows=rows)
         self._graph: torch.cuda.CUDAGraph | None = None
         self._logits = torch.empty(0)
 
