@@ -15,7 +15,6 @@ from benchmarks.rows import RowResult
 from benchmarks.setting import BenchmarkSetting, OnProgress
 from deepen_llm import EnsembleLLM
 from deepen_llm.diagnostics.timing import Ratio, Seconds, in_turn, seconds
-from deepen_llm.fusion import Deepen
 
 DRAFT_TOKENS = 2
 """Main-model tokens in the longest draft."""
@@ -25,8 +24,8 @@ PROMPT = 32
 
 
 def ensemble(pairs: Sequence[Pair], **settings: Any) -> EnsembleLLM:
-    """Make the ensemble to measure."""
-    return EnsembleLLM(pairs, fusion=Deepen(), **settings)
+    """Make the ensemble to measure, with the default fusion method."""
+    return EnsembleLLM(pairs, **settings)
 
 
 def single(setting: BenchmarkSetting, on_progress: OnProgress) -> Iterator[RowResult]:

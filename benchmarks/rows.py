@@ -112,9 +112,29 @@ _ALL = (
         at_least=True,
         gpu=True,
     ),
-    Row("gpu-batch", "the same, batch 32, tokens per second over batch 1's", target=20, at_least=True, gpu=True),
-    Row("gpu-fused-peaked", "fused step alone on the GPU, peaked distributions", "ms", 1.0, gpu=True),
-    Row("gpu-fused-flat", "fused step alone on the GPU, flat distributions", "ms", 1.0, gpu=True),
+    Row("gpu-small", "the same with members of a billion parameters", "%", 0.45, at_least=True, gpu=True),
+    Row(
+        "gpu-first",
+        "an answer of 16 tokens, its prompt included, over 16 tokens at the steady rate",
+        target=1.2,
+        gpu=True,
+    ),
+    Row(
+        "gpu-drafts",
+        "drafts of 4 tokens, agreement 90 %, tokens per second over plain decoding's",
+        target=1.3,
+        at_least=True,
+        gpu=True,
+    ),
+    Row("gpu-batch-8", "batch 8, tokens per second over batch 1's", gpu=True),
+    Row("gpu-batch", "batch 32, tokens per second over batch 1's", target=20, at_least=True, gpu=True),
+    *(
+        Row(
+            f"gpu-fused-{kind}{suffix}", f"fused step alone on the GPU, {kind} distributions{said}", "ms", 1.0, gpu=True
+        )
+        for suffix, said in (("", ""), ("-bayes", ", fusion='bayes'"), ("-surface", ", fusion='surface'"))
+        for kind in ("peaked", "flat")
+    ),
 )
 ROWS: dict[str, Row] = {row.name: row for row in _ALL}
 """Every row by its name, in the order of the table."""

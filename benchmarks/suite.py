@@ -34,12 +34,12 @@ class Part:
         return ROWS[self.names[0]].gpu
 
 
-_KINDS = [f"fused-{kind}" for kind in fused.KINDS]
+_FUSED = [f"fused-{kind}{suffix}" for suffix in ("", "-bayes", "-surface") for kind in fused.KINDS]
 PARTS = (
     Part(("plain", "drafts"), decoding.single),
     Part(("batch",), decoding.batch),
     Part(("context",), context.measure),
-    Part((*_KINDS, *(f"{name}-{method}" for method in ("bayes", "surface") for name in _KINDS)), fused.measure),
+    Part(tuple(_FUSED), fused.measure),
     Part(("members",), decoding.members),
     Part(("reference",), reference_row.measure),
     Part(("host",), host.measure),
@@ -47,8 +47,9 @@ PARTS = (
     Part(("memory",), memory.measure),
     Part(("startup-first", "startup-second"), startup.measure),
     Part(("specialists-plain", "specialists-speed", "specialists-fused"), specialists.measure),
-    Part(("gpu-bandwidth", "gpu-batch"), gpu.decoding),
-    Part(("gpu-fused-peaked", "gpu-fused-flat"), gpu.fused),
+    Part(("gpu-bandwidth", "gpu-first", "gpu-drafts", "gpu-batch-8", "gpu-batch"), gpu.decoding),
+    Part(("gpu-small",), gpu.small),
+    Part(tuple(f"gpu-{name}" for name in _FUSED if "broad" not in name), gpu.fused),
 )
 
 
