@@ -132,13 +132,20 @@ def weights_state(model: PreTrainedModel) -> object:
 
     It equals itself where weights are changed in ways that PyTorch does not count: through ``parameter.data`` in place.
     """
-    adapters = getattr(model, "active_adapters", None)
     states = [
         (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
         for weight in model.parameters()
         if not weight.is_meta
     ]
-    return states, None if callable(adapters) else adapters
+    return states, _active_adapters(model)
+
+
+def _active_adapters(model: PreTrainedModel) -> object:
+    """The names of a model's active adapters, of peft's own class or loaded into one of `transformers`."""
+    adapters = getattr(model, "active_adapters", None)
+    if callable(adapters):
+        return adapters() if getattr(model, "_hf_peft_config_loaded", False) else None
+    return adapters
 
 
 def cache_of(output: Any) -> Any:
