@@ -51,6 +51,7 @@ class Requests:
             call: The options of the call: fields of `GenerationOptions`.
             keep_errors: Put the error of a prompt that cannot be used in place of its request, and do not raise it.
         """
+        _refuse_settings(call)
         options = GenerationOptions(**GenerationOptions.merged(self._defaults, call))
         if call.get("chat_template_kwargs"):
             raise ConfigError(
@@ -75,6 +76,7 @@ class Requests:
             call: The options of the call: fields of `ChatOptions`.
             keep_errors: See `for_prompts`.
         """
+        _refuse_settings(call)
         options = ChatOptions(**ChatOptions.merged(self._defaults, call))
         toolbox, main, template = options.toolbox, self._ensemble.main, self.template_options(options, call)
         stops = self._stops(options)
@@ -172,6 +174,20 @@ class Requests:
     @cached_property
     def _grammars(self) -> Grammars:
         return Grammars(self._ensemble.vocabulary)
+
+
+def _refuse_settings(call: Mapping[str, Any]) -> None:
+    """Refuse options that hold for all requests of an ensemble.
+
+    Raises:
+        ConfigError: A call has one.
+    """
+    settings = (*EnsembleSettings.model_fields, "draft_model")
+    if setting := next((name for name in call if name in settings), None):
+        raise ConfigError(
+            f"{setting}= is a setting of the ensemble, and cannot differ from call to call",
+            hint=f"make another ensemble of the loaded members: llm.subset([0, 1], {setting}=...)",
+        )
 
 
 def _check_length(guide: Guide, options: GenerationOptions, budget: TokenBudget) -> None:

@@ -10,7 +10,7 @@ from deepen_llm.engine import scheduler
 from deepen_llm.engine.engine import Engine
 from deepen_llm.engine.sequence import Request
 from deepen_llm.engine.shared import SharedEngine
-from deepen_llm.errors import ContextLengthError, MemoryLimitError, QueueFullError
+from deepen_llm.errors import ConfigError, ContextLengthError, MemoryLimitError, QueueFullError
 from deepen_llm.requests.build import Requests
 
 PROMPT = "The quick brown fox"
@@ -66,3 +66,12 @@ def test_an_abort_of_what_was_never_added_is_no_error(llm: EnsembleLLM) -> None:
     engine = Engine(llm.ensemble, 2)
     engine.abort(*requests_of(llm, 1))
     assert not engine.has_unfinished
+
+
+@pytest.mark.parametrize("setting", ["fusion", "weights", "gate", "batch_size", "on_member_failure", "draft_model"])
+@pytest.mark.parametrize("method", ["generate", "chat", "stream", "stream_chat"])
+def test_a_setting_that_cannot_be_per_request_says_so(llm: EnsembleLLM, setting: str, method: str) -> None:
+    prompt: Any = [{"role": "user", "content": PROMPT}] if "chat" in method else PROMPT
+    with pytest.raises(ConfigError, match=rf"{setting}= is a setting of the ensemble") as caught:
+        getattr(llm, method)(prompt, **{setting: "unsure"})
+    assert "llm.subset" in caught.value.hint
