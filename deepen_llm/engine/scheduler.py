@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Collection, Hashable, Sequence
+import math
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Hashable, Sequence
 from itertools import zip_longest
 
 import torch
@@ -12,9 +13,9 @@ from deepen_llm.engine.ensemble import Ensemble
 from deepen_llm.engine.sequence import Request, TokenSequence
 from deepen_llm.errors import MemoryLimitError, QueueFullError
 from deepen_llm.members.base import Member
-from deepen_llm.members.memory import free_memory
+from deepen_llm.members.memory import buffer_size, free_memory
 
-_SLACK = 2  # for spare and dead slots of caches
+_GROWTH = 1.5  # while buffers grow, those of half the size are still there
 _LOGIT = 4  # bytes
 _USABLE = 0.8  # of the free memory: the rest is for logits, the fused step and fragmentation
 
@@ -112,7 +113,7 @@ class Scheduler:
         if not self:
             self._cache_budget = CacheBudget(self._ensemble)
         count, lengths = len(request.sequences), [len(prompt.ids) + 1 for prompt in request.prompt]
-        if lacking := self._cache_budget.lacking(count, lengths, slack=1, usable=1):
+        if lacking := self._cache_budget.lacking(count, lengths):
             device, needed, free = lacking
             raise MemoryLimitError(
                 f"expected a request that fits into the free memory of {device} ({_gigabytes(free)}), got {count} "
@@ -148,31 +149,37 @@ class CacheBudget:
         self._free = {device: free for device in devices if (free := free_memory(device)) is not None}
 
     def holds(self, count: int, lengths: Sequence[int]) -> bool:
-        """Whether caches of so many sequences fit; see `lacking`."""
-        return self.lacking(count, lengths) is None
-
-    def lacking(
-        self, count: int, lengths: Sequence[int], *, slack: float = _SLACK, usable: float = _USABLE
-    ) -> tuple[torch.device, float, int] | None:
-        """A device whose free memory does not hold the caches of so many sequences; the bytes needed there, and free.
+        """Whether the buffers for so many sequences fit, with room for all else.
 
         Args:
-            count: The number of sequences; in a cache, each takes as many slots as the longest.
+            count: The number of sequences.
             lengths: For each member, the most tokens that one of its sequences may have.
-            slack: Slots for each token.
-            usable: The share of the free memory that they may take.
         """
-        needed, draft_model = Counter[torch.device](), self._ensemble.draft_model
+        needed = self._needed(lengths, lambda slots: _GROWTH * math.prod(buffer_size(count, slots)), count)
+        return all(needed[device] <= _USABLE * free for device, free in self._free.items())
+
+    def lacking(self, count: int, lengths: Sequence[int]) -> tuple[torch.device, float, int] | None:
+        """A device whose free memory does not hold so many sequences' tokens alone; the bytes needed, and those free.
+
+        Args:
+            count: See `holds`.
+            lengths: See `holds`.
+        """
+        needed = self._needed(lengths, lambda slots: count * slots, count)
+        exceeded = ((device, needed[device], free) for device, free in self._free.items() if needed[device] > free)
+        return next(exceeded, None)
+
+    def _needed(
+        self, lengths: Sequence[int], slots_for: Callable[[int], float], count: int
+    ) -> dict[torch.device, float]:
+        """Bytes needed on each device, where a member's sequences take ``slots_for`` their length in all."""
+        needed, draft_model = defaultdict[torch.device, float](float), self._ensemble.draft_model
         members = [*zip(self._ensemble.members, lengths, strict=True)]
         members += [(draft_model, lengths[self._ensemble.main])] if draft_model else []
         for member, length in members:
-            slots = min(length, member.context_length or length)
-            per_sequence = slack * slots * member.bytes_per_token + self._kept_logits(member)
-            needed[member.device] += int(count * per_sequence)
-        exceeded = (
-            (device, needed[device], free) for device, free in self._free.items() if needed[device] > usable * free
-        )
-        return next(exceeded, None)
+            slots = slots_for(min(length, member.context_length or length))
+            needed[member.device] += slots * member.bytes_per_token + count * self._kept_logits(member)
+        return needed
 
     def _kept_logits(self, member: Member) -> int:
         """Bytes of the logits that fusion keeps per sequence; none of a member with the ensemble's vocabulary."""

@@ -1,10 +1,12 @@
-"""How much memory a device has left."""
+"""How much memory a device has left, and in which sizes keys and values take it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
+
+_FEWEST_SLOTS = 256
 
 
 def free_memory(device: torch.device) -> int | None:
@@ -21,3 +23,16 @@ def free_memory(device: torch.device) -> int | None:
         return None
     kilobytes = (int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     return next((1024 * count for count in kilobytes), None)
+
+
+def buffer_size(rows: int, slots: int) -> tuple[int, int]:
+    """The rows and slots of the buffers that hold so many texts of so many tokens: powers of two, 256 slots at least.
+
+    Few sizes mean that buffers, and what is captured over them, fit later texts, too.
+    """
+    return _power_of_two(rows), _power_of_two(max(slots, _FEWEST_SLOTS))
+
+
+def _power_of_two(count: int) -> int:
+    """The least power of two that is not smaller."""
+    return 1 << max(0, count - 1).bit_length()

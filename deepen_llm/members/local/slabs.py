@@ -13,12 +13,11 @@ import torch
 from transformers import Cache
 
 from deepen_llm.members.local.layers import Block, RowLayer
-from deepen_llm.members.memory import free_memory
+from deepen_llm.members.memory import buffer_size, free_memory
 
 if TYPE_CHECKING:
     from deepen_llm.members.local.steps import FixedSteps
 
-_SMALLEST = 256  # slots
 _SHARE = 0.1  # of the device's free memory, for slabs that nobody uses
 
 
@@ -112,13 +111,8 @@ class SlabPool:
         return SlabPool, (self._device,)
 
     def take(self, rows: int, capacity: int) -> Slab:
-        """A slab for so many rows and slots; both are rounded up to a power of two, so that graphs are found again.
-
-        Args:
-            rows: The least number of rows.
-            capacity: The least number of slots, at least 256.
-        """
-        size = (_rounded(rows), _rounded(max(capacity, _SMALLEST)))
+        """A slab for at least so many rows and slots, of a `buffer_size`."""
+        size = buffer_size(rows, capacity)
         with self._lock:
             for index in range(len(self._free) - 1, -1, -1):
                 if (self._free[index].rows, self._free[index].capacity) == size:
@@ -133,8 +127,3 @@ class SlabPool:
             taken = sum(one.nbytes for one in self._free)
             while self._free and free is not None and taken > _SHARE * (free + taken):
                 taken -= self._free.pop(0).nbytes
-
-
-def _rounded(count: int) -> int:
-    """The least power of two that is not smaller."""
-    return 1 << max(0, count - 1).bit_length()
