@@ -8,7 +8,7 @@ from typing import Any
 
 from deepen_llm.outputs import Output, Sample
 
-_OPTIONAL = frozenset({"tool_calls", "reasoning"})  # left out if empty
+_OPTIONAL = frozenset({"tool_calls", "reasoning", "left_out"})  # not written if empty
 
 
 def as_record(output: Output) -> dict[str, Any]:

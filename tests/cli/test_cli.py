@@ -182,10 +182,12 @@ def test_json_has_what_was_asked_for(paths: list[str]) -> None:
 
 
 def test_a_record_holds_calls_only_where_there_are_some() -> None:
-    called = Sample("", (1,), "eos", tool_calls=(ToolCall("add", {"a": 1}, "123456789"),), reasoning="Hm.")
+    calls = (ToolCall("add", {"a": 1}, "123456789"),)
+    called = Sample("", (1,), "eos", tool_calls=calls, reasoning="Hm.", left_out=("atlas",))
     record = as_record(Output((called,), Usage(1, 1)))
     assert record["tool_calls"] == [{"name": "add", "arguments": {"a": 1}, "id": "123456789"}]
     assert record["reasoning"] == "Hm."
+    assert record["left_out"] == ["atlas"]
     asked = Sample("{}", (1,), "eos", response_format=ResponseFormat.of({"type": "json_object"}))
     plain = {"text", "tokens", "finish_reason", "fused_tokens", "fused_share", "usage"}
     assert set(as_record(Output((asked,), Usage(1, 1)))) == plain
