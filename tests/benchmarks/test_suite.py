@@ -2,7 +2,9 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,6 +32,17 @@ def test_a_quick_run_has_every_row_with_its_target_and_verdict(
     tmp_path: Path, setting: BenchmarkSetting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("benchmarks.setting.default_cache", lambda: setting.cache)
+    few: dict[str, Any] = {
+        "tokens": 6,
+        "batch": 2,
+        "batch_tokens": 2,
+        "reference_tokens": 8,
+        "context_tokens": 2,
+        "warm": 2,
+    }
+    monkeypatch.setattr("benchmarks.setting.QUICK", replace(QUICK, **few, rows=(16,)))
+    for name in ("fused._MEASURED", "fused._FLAT", "specialists._STEPS"):
+        monkeypatch.setattr(f"benchmarks.{name}", 2)
     result = CliRunner().invoke(app, ["--quick", "--cpu", "--json", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
     record = json.loads(result.stdout)

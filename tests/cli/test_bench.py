@@ -1,10 +1,6 @@
 """``deepen bench`` measures the user's own members, and tells what was measured also after Ctrl-C."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,10 +12,11 @@ from deepen_llm.diagnostics.cost import PROMPTS, CostMeasurement
 from deepen_llm.diagnostics.floor import forward_seconds, generate_alone
 from deepen_llm.errors import ConfigError
 from deepen_llm.members.local.member import LocalMember
+from tests.cli.processes import Processes
 from tests.models import small
 
 MEMBERS = [part for path in specialists.paths() for part in ("--member", str(path))]
-QUICK = ["--tokens", "4", "--batch", "3", "--repeats", "2"]
+QUICK = ["--tokens", "2", "--batch", "2", "--repeats", "1"]
 
 
 def run(*arguments: str) -> Result:
@@ -35,26 +32,26 @@ def test_a_table_compares_each_member_and_the_ensemble_with_the_floor() -> None:
     result = run(*MEMBERS, *QUICK)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    named = ["atlas, alone", "curie, alone", "webster, alone", "floor", "ensemble", "with drafts of 4", "a batch of 3"]
+    named = ["atlas, alone", "curie, alone", "webster, alone", "floor", "ensemble", "with drafts of 4", "a batch of 2"]
     rows = [next(i for i, line in enumerate(lines) if line.startswith(f"│ {name} ")) for name in named]
     assert rows == sorted(rows)
     assert "1.00" in lines[rows[3]]
 
 
 def test_the_record_has_rates_ratios_and_their_spread() -> None:
-    result = run(*MEMBERS, *QUICK, "--draft-tokens", "2", "--json")
+    result = run(*MEMBERS, *QUICK, "--repeats", "2", "--draft-tokens", "2", "--json")
     assert result.exit_code == 0, result.output
     record = json.loads(result.stdout)
     assert record["members"] == ["atlas", "curie", "webster"]
-    assert (record["tokens"], record["batch"], record["repeats"], record["interrupted"]) == (4, 3, 2, False)
+    assert (record["tokens"], record["batch"], record["repeats"], record["interrupted"]) == (2, 2, 2, False)
     rows = {row["name"]: row for row in record["rows"]}
-    assert list(rows) == ["atlas", "curie", "webster", "floor", "ensemble", "with drafts of 2", "a batch of 3"]
+    assert list(rows) == ["atlas", "curie", "webster", "floor", "ensemble", "with drafts of 2", "a batch of 2"]
     assert [row["kind"] for row in rows.values()] == ["alone"] * 3 + ["floor"] + ["ensemble"] * 3
     for row in rows.values():
         for spread in (row["rate"], row["over_floor"]):
             assert 0 < spread["low"] <= spread["value"] <= spread["high"]
     assert rows["floor"]["over_floor"] == {"value": 1, "low": 1, "high": 1}
-    assert rows["a batch of 3"]["tokens"] > rows["ensemble"]["tokens"] > 0
+    assert rows["a batch of 2"]["tokens"] > rows["ensemble"]["tokens"] > 0
 
 
 def test_a_configuration_is_measured_with_its_own_settings(tmp_path: Path) -> None:
@@ -64,7 +61,7 @@ def test_a_configuration_is_measured_with_its_own_settings(tmp_path: Path) -> No
     )
     record = json.loads(run("--config", str(file), *QUICK, "--json").stdout)
     names = [row["name"] for row in record["rows"]]
-    assert names == ["atlas", "webster", "floor", "ensemble", "with drafts of 3", "a batch of 3"]
+    assert names == ["atlas", "webster", "floor", "ensemble", "with drafts of 3", "a batch of 2"]
 
 
 def test_a_member_alone_makes_the_tokens_of_transformers_own_greedy_generation(llm: EnsembleLLM) -> None:
@@ -74,8 +71,8 @@ def test_a_member_alone_makes_the_tokens_of_transformers_own_greedy_generation(l
 
 
 def test_the_floor_is_the_sum_of_the_members_forwards(llm: EnsembleLLM) -> None:
-    alone = [forward_seconds([member], PROMPTS[0], 8) for member in llm.members]
-    together = forward_seconds(llm.members, PROMPTS[0], 8)
+    alone = [forward_seconds([member], PROMPTS[0], 4) for member in llm.members]
+    together = forward_seconds(llm.members, PROMPTS[0], 4)
     assert all(one > 0 for one in alone)
     assert 0.2 * sum(alone) < together < 5 * sum(alone)  # machines are busy
 
@@ -120,7 +117,7 @@ def test_without_members_it_says_what_to_give() -> None:
 
 
 def test_a_measurement_that_is_interrupted_keeps_what_it_has(llm: EnsembleLLM) -> None:
-    measurement = CostMeasurement(llm, tokens=4, batch=2)
+    measurement = CostMeasurement(llm, tokens=2, batch=2)
 
     def interrupt(side: str) -> None:
         if side == "curie, 2 of 3":
@@ -132,14 +129,10 @@ def test_a_measurement_that_is_interrupted_keeps_what_it_has(llm: EnsembleLLM) -
     assert measurement.costs[3].name == "floor"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="sends an interrupt as a terminal does")
-def test_an_interrupt_shows_what_was_measured_and_exits_with_130() -> None:
-    code = "from deepen_llm.cli import app; app(prog_name='deepen')"
-    command = [sys.executable, "-c", code, "bench", *MEMBERS, "--tokens", "8", "--repeats", "100000", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
-        assert process.stderr is not None
-        assert "Ctrl-C" in process.stderr.readline()
-        process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=600)
-    assert process.returncode == 130
+def test_an_interrupt_shows_what_was_measured_and_exits_with_130(processes: Processes) -> None:
+    with processes.start("bench", *MEMBERS, "--tokens", "8", "--repeats", "100000", "--json") as process:
+        assert b"Ctrl-C" in process.stderr.readline()
+        process.interrupt()
+        code, out, _ = process.finish()
+    assert code == 130
     assert json.loads(out)["interrupted"]

@@ -2,9 +2,7 @@
 
 import inspect
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -26,9 +24,9 @@ from deepen_llm.members.config import MemberConfig
 from deepen_llm.outputs import Output, Sample, Usage
 from deepen_llm.structure import ResponseFormat
 from deepen_llm.tools import ToolCall
+from tests.cli.processes import Processes
 from tests.models import small
 
-MAIN = [sys.executable, "-c", "from deepen_llm.cli import app; app(prog_name='deepen')"]
 PROMPT = "The quick brown fox"
 
 
@@ -346,24 +344,25 @@ def test_inspect_shows_anchors_where_that_is_asked_for(paths: list[str]) -> None
 
 def test_inspect_asks_each_member_alone_and_judges(paths: list[str], tmp_path: Path) -> None:
     data, lines = tmp_path / "dev.jsonl", [{"prompt": f"{PROMPT} {i}", "references": [f"no {i}"]} for i in range(30)]
-    ends = EnsembleLLM.from_pretrained(paths[:1]).generate([str(one["prompt"]) for one in lines], max_new_tokens=256)
+    ends = EnsembleLLM.from_pretrained(paths[:1]).generate([str(one["prompt"]) for one in lines], max_new_tokens=4)
     for line, end in zip(lines, ends[:20], strict=False):
         line["references"] = [end.text]
     data.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    given = ["inspect", *members(paths), "--dataset", str(data)]
+    config = EnsembleConfig(members=tuple(MemberConfig(path=path) for path in paths), generation={"max_new_tokens": 4})
+    config.save(tmp_path / "e.yaml")
+    given = ["inspect", "--config", str(tmp_path / "e.yaml"), "--dataset", str(data)]
     record = json.loads(run(*given, "--json").stdout)
     assert [one["right"] for one in record["members"]] == [pytest.approx(2 / 3), 0]
     (pair,) = record["comparisons"]
     assert pair["overlap"]["recovered"]["value"] == 0
     assert pair["verdict"] in {"use one alone", "undecided"}
-    shown = run(*given)
+    shown = run(*given, "--plot", str(tmp_path / "pictures"), "--sample", "16")
+    assert shown.exit_code == 0
     assert f"{pair['reason'].split(':')[0]}: of what llama gets wrong, gpt2 answers 0 % right" in " ".join(
         shown.stdout.split()
     )
     assert "sure when wrong" in shown.stdout
     assert all(len(line) <= 80 for line in shown.stdout.splitlines())
-    drawn = run(*given, "--json", "--plot", str(tmp_path / "pictures"), "--sample", "16")
-    assert drawn.exit_code == 0
     assert (tmp_path / "pictures" / "gains.png").exists()
 
 
@@ -401,52 +400,35 @@ def test_inspect_alone_shows_the_specialists() -> None:
     assert len(record["comparisons"]) == 4  # three pairs, and all together
 
 
-def start(*arguments: str) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.Popen(  # noqa: S603
-        [*MAIN, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment,
-    )
-
-
 def endless(paths: list[str]) -> tuple[str, ...]:
     """Sampled at a high temperature, so that hardly any text ends before the window is full."""
     return (*members(paths), "--max-new-tokens", "2000", "--temperature", "3", "--seed", "1")
 
 
-def test_ctrl_c_ends_generation_without_a_traceback(paths: list[str]) -> None:
-    with start("generate", *endless(paths), PROMPT) as process:
-        assert process.stdout is not None
+def test_ctrl_c_ends_generation_without_a_traceback(paths: list[str], processes: Processes) -> None:
+    with processes.start("generate", *endless(paths), PROMPT) as process:
         assert process.stdout.read(1)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=600)
-        assert process.returncode == 130
+        process.interrupt()
+        code, _, said = process.finish()
+        assert code == 130
         assert said == b""
 
 
-def test_a_closed_pipe_ends_quietly(paths: list[str]) -> None:
-    with start("generate", *endless(paths), PROMPT) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
+def test_a_closed_pipe_ends_quietly(paths: list[str], processes: Processes) -> None:
+    with processes.start("generate", *endless(paths), PROMPT) as process:
         process.stdout.read(1)
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(60) == 141
+        assert process.wait() == 141
 
 
-def test_ctrl_c_in_a_chat_stops_one_answer_only(paths: list[str]) -> None:
-    with start("chat", *endless(paths)) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
+def test_ctrl_c_in_a_chat_stops_one_answer_only(paths: list[str], processes: Processes) -> None:
+    with processes.start("chat", *endless(paths)) as process:
         process.stdin.write(b"Hello\n")
-        process.stdin.flush()
         assert process.stdout.read(1)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(b"/exit\n", timeout=600)
-        assert process.returncode == 0
+        process.interrupt()
+        code, _, said = process.finish(b"/exit\n")
+        assert code == 0
         assert said.strip() == b"(stopped)"
 
 

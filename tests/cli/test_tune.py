@@ -1,9 +1,6 @@
 """`deepen tune`, in this process and in one of its own."""
 
 import json
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,7 +15,9 @@ from deepen_llm.cli import app
 from deepen_llm.config import EnsembleConfig
 from deepen_llm.diagnostics.pictures.tuning import draw, members, options, reliability
 from deepen_llm.tuning.result import Tuning
-from tests.tuning.test_tune import asked, tuned
+from tests.cli.processes import Processes
+from tests.tuning.conftest import few_values as few_values
+from tests.tuning.test_tune import BAYES, asked, tuned
 from tests.tuning.test_tune import members as bundled
 
 
@@ -31,7 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(data: Path, out: Path, *more: str) -> list[str]:
     paths = [part for path in specialists.paths() for part in ("-m", str(path))]
-    small = ["--chat", "--trials", "1", "--max-new-tokens", "8", "--device", "cpu"]
+    small = ["--chat", "--trials", "1", "--max-new-tokens", "8", "--device", "cpu", "--search-space", "methods=[exact]"]
     return ["tune", str(data), *paths, *small, "--out", str(out), *more]
 
 
@@ -39,18 +38,19 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, arguments)
 
 
-def test_a_tuning_is_interrupted_goes_on_and_writes_what_every_front_end_loads(data: Path, tmp_path: Path) -> None:
+def test_a_tuning_is_interrupted_goes_on_and_writes_what_every_front_end_loads(
+    data: Path, tmp_path: Path, processes: Processes
+) -> None:
     out, folder = tmp_path / "ensemble.yaml", tmp_path / "ensemble.tune"
-    program = [sys.executable, "-c", "from deepen_llm.cli import app; app(prog_name='deepen')"]
-    with subprocess.Popen([*program, *command(data, out)], stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with processes.start(*command(data, out)) as process:
         deadline = time.monotonic() + 120
         while not (scores := folder / "scores.jsonl").exists() or scores.read_bytes().count(b"\n") < 4:
-            assert process.poll() is None
             assert time.monotonic() < deadline
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=600)
-    assert process.returncode == 130
+            time.sleep(0.01)
+        process.interrupt()
+        code, _, errors = process.finish()
+    said = errors.decode()
+    assert code == 130
     assert "Traceback" not in said
     assert "the same command continues from there" in " ".join(said.split())
     assert not out.exists()
@@ -107,7 +107,7 @@ def test_members_want_a_dataset() -> None:
 
 @pytest.fixture(scope="module")
 def found() -> Tuning:
-    return tuned(None, bundled(), asked(each=4), trials=1, sweeps=True)
+    return tuned(None, bundled()[:2], asked(each=4)[:30], trials=1, search_space=BAYES, sweeps=True)
 
 
 def heights(axes: Axes) -> list[float]:
@@ -119,7 +119,8 @@ def test_pictures_show_what_was_found(found: Tuning, tmp_path: Path) -> None:
     assert heights(axes) == pytest.approx([100 * one.score for one in found.growth])
     assert found.sweeps is not None
     panels = {axes.get_xlabel(): axes for axes in options(found).axes if axes.get_xlabel()}
-    assert len(panels) == len(found.sweeps.options) == 3
+    assert set(found.sweeps.options) == {"rounds", "self_mass", "anchor_count"}
+    assert len(panels) == 3
     for axes, points in zip(panels.values(), found.sweeps.options.values(), strict=True):
         assert heights(axes) == pytest.approx([100 * point.score for point in points])
     files = list(draw(found, tmp_path / "pictures"))

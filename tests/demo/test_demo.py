@@ -93,16 +93,17 @@ def test_settings_survive_their_file(tmp_path: Path) -> None:
 def test_tuning_keeps_the_best_and_of_equals_the_gentlest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Deepen, "starts", tuple({"relr": relr, "search_steps": 1} for relr in (0.0, 0.2)))
     told: list[int] = []
-    questions = pick(specialists.questions("dev"), [], 9)
+    questions = pick(specialists.questions("dev"), [], 5)
     settings = tune(members()[:2], questions, lambda _, count: told.append(count))
-    assert sum(told) == rounds(2) * 9
+    assert sum(told) == rounds(2) * 5
     total = sum(settings.members.values())
     adapt = next(one for one in settings.ensembles if one.weighting == "Adapt")
     assert adapt.weights == pytest.approx([score / total for score in settings.members.values()], abs=1e-3)
     assert max(settings.members.values()) <= min(one.accuracy for one in settings.ensembles)  # relr 0 is the member
 
 
-def test_the_demo_tells_every_step_on_a_line_and_then_the_results() -> None:
+def test_the_demo_tells_every_step_on_a_line_and_then_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(long_answers_module, "MAX_TOKENS", 12)
     result = CliRunner().invoke(app, ["demo", "--questions", "9"])
     assert result.exit_code == 0, result.output
     for shown in (*specialists.NAMES, "overall", "tokens/s", "development set", "points", "goal of 10", "95 %"):

@@ -83,8 +83,8 @@ def said(results: dict[str, Any], task: str) -> list[Any]:
 @pytest.mark.parametrize("name", specialists.NAMES)
 def test_one_member_gives_the_numbers_of_hf(name: str) -> None:
     tasks = [CHOICES, ANSWERS, TEXTS]
-    wanted = evaluated(hf(name, batch_size=4), tasks, limit=4)
-    found = evaluated(DeepenLM(one(name), batch_size=4), tasks, limit=4)
+    wanted = evaluated(hf(name, batch_size=2), tasks, limit=2)
+    found = evaluated(DeepenLM(one(name), batch_size=2), tasks, limit=2)
     for task in (CHOICES, ANSWERS):
         assert make_table({**found, "results": {task: found["results"][task]}}) == make_table(
             {**wanted, "results": {task: wanted["results"][task]}}
@@ -96,10 +96,10 @@ def test_one_member_gives_the_numbers_of_hf(name: str) -> None:
 
 @pytest.mark.parametrize("name", specialists.NAMES)
 def test_conversations_go_through_the_same_template(name: str) -> None:
-    options: dict[str, Any] = {"apply_chat_template": True, "fewshot_as_multiturn": True, "num_fewshot": 1, "limit": 3}
+    options: dict[str, Any] = {"apply_chat_template": True, "fewshot_as_multiturn": True, "num_fewshot": 1, "limit": 2}
     if name != "webster":
         options["system_instruction"] = "Answer with one word."
-    theirs, ours = hf(name, batch_size=4), DeepenLM(one(name), batch_size=4)
+    theirs, ours = hf(name, batch_size=2), DeepenLM(one(name), batch_size=2)
     wanted = evaluated(theirs, [CHOICES, ANSWERS], **options)
     found = evaluated(ours, [CHOICES, ANSWERS], **options)
     assert said(found, ANSWERS) == said(wanted, ANSWERS)

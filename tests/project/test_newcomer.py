@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 CODE = """
 import json, sys
 from pathlib import Path
+import pytest
 import deepen_llm
 from deepen_llm import EnsembleConfig, EnsembleLLM, SearchSpace, specialists
 from deepen_llm.cli import app
@@ -42,7 +43,10 @@ found = run(
     "--search-space", "methods=[maximum]", "--search-space", "weights=[avg]", "--search-space", "gates=[always]",
     "--search-space", "power=[1.5, 1.5]", "--out", str(folder / "tuned.yaml"), "--json",
 )
+laws = ["tests/fusion/test_methods.py", "-k", "maximum or file_has_its_name", "-p", "no:cacheprovider"]
+passed = pytest.main([*laws, "--assert=plain"])  # since what it would rewrite is imported already
 print(json.dumps({
+    "passed": passed,
     "package": deepen_llm.__file__,
     "said": said,
     "help": run("generate", "--help"),
@@ -67,9 +71,11 @@ def written() -> tuple[str, str]:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the package with the method."""
+    """A copy of the package with the method, and of its tests."""
     file, line = written()
     shutil.copytree(ROOT / "deepen_llm", tmp_path / "deepen_llm", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
     folder = tmp_path / "deepen_llm/fusion/methods"
     (folder / "maximum.py").write_text(file, encoding="utf-8")
     with (folder / "__init__.py").open("a", encoding="utf-8") as methods:
@@ -77,7 +83,7 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_method_is_one_file_and_one_line(copy: Path) -> None:
+def test_a_method_is_one_file_and_one_line_and_passes_what_a_method_has_to_pass(copy: Path) -> None:
     from tests.tuning.test_tune import asked
 
     (copy / "dev.jsonl").write_text("".join(json.dumps(one) + "\n" for one in asked(each=4)[:30]), encoding="utf-8")
@@ -87,6 +93,8 @@ def test_a_method_is_one_file_and_one_line(copy: Path) -> None:
     done = subprocess.run(command, env=environment, cwd=copy, capture_output=True, text=True, check=False)  # noqa: S603
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
+    assert found["passed"] == 0, done.stdout[-3000:]
+    assert "9 passed" in done.stdout
     assert Path(found["package"]).is_relative_to(copy)
     assert len(set(found["said"].values())) == 1, found["said"]
     assert "maximum" in found["help"]
@@ -94,14 +102,3 @@ def test_a_method_is_one_file_and_one_line(copy: Path) -> None:
     assert {one["method"] for one in found["tried"]} == {"maximum"}
     assert {"method": "maximum", "power": 1.5} in found["tried"]
     assert "maximum" not in found["default"]
-
-
-def test_the_example_passes_what_a_method_has_to_pass(copy: Path) -> None:
-    shutil.copytree(ROOT / "tests", copy / "tests", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", copy)
-    environment = {**os.environ, "PYTHONPATH": str(copy)}
-    laws = ["tests/fusion/test_methods.py", "-k", "maximum or file_has_its_name", "-p", "no:cacheprovider"]
-    command = [sys.executable, "-m", "pytest", *laws]
-    done = subprocess.run(command, env=environment, cwd=copy, capture_output=True, text=True, check=False)  # noqa: S603
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert "9 passed" in done.stdout

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -91,15 +92,15 @@ def test_a_python_that_the_lock_does_not_cover_ends_in_one_line_that_says_which_
 
 
 def test_an_environment_whose_python_is_gone_is_made_anew(tmp_path: Path) -> None:
-    venv = tmp_path / "venv"
-    make = f"import install, pathlib; install._make(pathlib.Path({str(venv)!r}))"
-    for _ in range(2):
-        subprocess.run([sys.executable, "-c", make], cwd=ROOT / "requirements", check=True)  # noqa: S603
-        python = venv / "bin" / "python"
-        subprocess.run([python, "-c", "import pip"], check=True)  # noqa: S603
-        for one in python.parent.glob("python*"):
-            one.unlink()
-            one.symlink_to(tmp_path / "nowhere")
+    folder = tmp_path / "venv"
+    python = folder / "bin" / "python"
+    venv.create(folder, symlinks=True)
+    for one in python.parent.glob("python*"):
+        one.unlink()
+        one.symlink_to(tmp_path / "nowhere")
+    make = f"import install, pathlib; install._make(pathlib.Path({str(folder)!r}))"
+    subprocess.run([sys.executable, "-c", make], cwd=ROOT / "requirements", check=True)  # noqa: S603
+    subprocess.run([python, "-c", "import pip"], check=True)  # noqa: S603
 
 
 @pytest.mark.parametrize("given", [[], ["venv"], ["venv", "everything"]])

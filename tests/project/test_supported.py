@@ -41,10 +41,24 @@ def test_a_version_outside_the_range_is_told_in_a_line(version: str, entry: str,
     assert re.search(line + r"Hint: pip install 'transformers>=5\.0,<6'\n$", ran.stderr)
 
 
-@pytest.mark.parametrize("version", ["5.0.0", "5.99.0.dev0"])
-def test_a_version_inside_the_range_is_taken(version: str, tmp_path: Path) -> None:
-    ran = python(tmp_path, version, "-c", "import deepen_llm.vocabulary.supported")
+def test_versions_inside_the_range_are_taken(tmp_path: Path) -> None:
+    """The oldest one when first imported, and a later one by the check of the same process."""
+    later = tmp_path / "later"
+    made = later / "transformers-5.99.0.dev0.dist-info"
+    made.mkdir(parents=True)
+    (made / "METADATA").write_text("Metadata-Version: 2.1\nName: transformers\nVersion: 5.99.0.dev0\n")
+    code = f"""
+import sys
+from importlib.metadata import version
+from deepen_llm.vocabulary.supported import check_transformers
+print(version("transformers"))
+sys.path.insert(0, {str(later)!r})
+check_transformers()
+print(version("transformers"))
+"""
+    ran = python(tmp_path, "5.0.0", "-c", code)
     assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.split() == ["5.0.0", "5.99.0.dev0"]
 
 
 def test_the_command_line_tells_it_without_a_traceback(tmp_path: Path) -> None:

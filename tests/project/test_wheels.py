@@ -34,7 +34,7 @@ print(llm.generate("Name a number.", response_format=int, max_new_tokens=8).pars
 from deepen_llm.demo import long_answers
 from deepen_llm.demo.long_answers.questions import questions
 chain = questions("test")[0]
-print(EnsembleLLM.from_pretrained(long_answers.paths(), main_model=2).generate(chain.prompt, max_new_tokens=240).text)
+print(EnsembleLLM.from_pretrained(long_answers.paths(), main_model=2).generate(chain.prompt, max_new_tokens=8).text)
 """,
     "langchain_deepen": """
 import langchain_deepen as used

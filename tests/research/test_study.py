@@ -129,6 +129,18 @@ def test_output_embeddings_are_the_head(lab: Lab) -> None:
     assert not torch.equal(side.embedding, own)
 
 
+FEW = {
+    "tuning.RELR": (1.0,),
+    "sweeps.TAUS": (0.1,),
+    "sweeps.ANCHORS": (64, 512),
+    "sweeps.RATES": (0.1, 1.0),
+    "sweeps.STEPS": (1, 3),
+    "sweeps.MASSES": (0.5, 0.9),
+    "sweeps.BELOW": (0.9,),
+    "sweeps.MAIN_WEIGHTS": (0.25, 0.7),
+}
+
+
 @pytest.mark.parametrize(
     "made",
     [
@@ -151,7 +163,7 @@ def test_output_embeddings_are_the_head(lab: Lab) -> None:
     ],
 )
 def test_every_question_is_answered(made: Callable[[Lab], Table], lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, few in {"tuning.RELR": (1.0,), "sweeps.TAUS": (0.1,), "sweeps.ANCHORS": (64, 512)}.items():
+    for name, few in FEW.items():
         monkeypatch.setattr(f"research.study.{name}", few)
     for module in ("experiments", "sweeps"):
         monkeypatch.setattr(f"research.study.{module}.ROUNDS", (1, 2))

@@ -10,7 +10,7 @@ from deepen_llm.fusion.tunable import Sweep
 from deepen_llm.tuning import sweeps
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def few_values() -> Iterator[None]:
     whole = sweeps.sweep_of
 

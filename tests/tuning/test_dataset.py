@@ -160,7 +160,8 @@ def making(worth):
     return found
 
 def any_of(answer, example):
-    return float(any(one in answer for one in example.references) or answer in {"yes", "no", "maybe", "both"})
+    known = answer in {"yes", "no", "maybe", "both", "all", "some", "none"}
+    return float(known or any(one in answer for one in example.references))
 
 def begins(answer, example):
     return float(answer.startswith(example.references[0]))
@@ -174,13 +175,13 @@ print(*(Measure.of(one, [Example(prompt="a", references=["b"])]).identity for on
 """
 
 
-def test_metrics_of_ones_own_are_told_apart_and_known_again_in_another_process() -> None:
-    commands = [sys.executable, "-c", OWN_METRICS]
-    said = [
-        subprocess.run(  # noqa: S603 - this Python
-            commands, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
-        ).stdout
-        for seed in ("1", "2")
-    ]
-    assert said[0] == said[1]
-    assert len(set(said[0].strip().split(","))) == 5
+def test_metrics_of_ones_own_are_told_apart_and_known_again_in_another_process(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    exec(OWN_METRICS, {"__name__": "__main__"})  # noqa: S102 - the code above, with this process's seed of hashes
+    here = capsys.readouterr().out
+    given = [sys.executable, "-c", OWN_METRICS]
+    environment = {**os.environ, "PYTHONHASHSEED": "1"}
+    done = subprocess.run(given, env=environment, capture_output=True, text=True, check=True)  # noqa: S603
+    assert done.stdout == here
+    assert len(set(here.strip().split(","))) == 5

@@ -22,7 +22,7 @@ from deepen_llm.tuning.tune import tune
 from tests.models import small
 from tests.tuning.test_tune import SPACE, asked, members
 
-LONG = "Ignore this sentence. " * 900
+LONG = "Ignore this sentence. " * 300
 MEMBERS = [part for path in specialists.paths() for part in ("-m", str(path))]
 
 
@@ -127,7 +127,7 @@ def test_what_a_member_cannot_read_at_all_is_told_by_its_line_too() -> None:
 
 def test_a_tuning_is_refused_at_its_start_or_goes_on_without(forwards: list[str], tmp_path: Path) -> None:
     data = written(tmp_path / "dev.jsonl", *asked(each=4), too_long(references=["a"]))
-    llm = EnsembleLLM(members(), batch_size=60, generation={"max_new_tokens": 8})
+    llm = EnsembleLLM(members()[:2], batch_size=60, generation={"max_new_tokens": 2})
     with pytest.raises(DatasetError, match="line 38 is too long"):
         tune(llm, data, chat=True, trials=1)
     assert not forwards
@@ -141,19 +141,19 @@ def test_a_tuning_is_refused_at_its_start_or_goes_on_without(forwards: list[str]
 
 
 def test_a_standing_variable_that_one_template_reads_holds_while_tuning(tmp_path: Path) -> None:
-    atlas, curie, webster = members()
+    atlas, curie, _ = members()
     assert isinstance(atlas, LocalMember)
     tokenizer = copy.copy(atlas.tokenizer)
     tokenizer.chat_template += "{% if thinking %}{{ thinking }}{% endif %}"
-    data, parts = written(tmp_path / "dev.jsonl", *asked(each=4)), [LocalMember(atlas.model, tokenizer), curie, webster]
+    data, parts = written(tmp_path / "dev.jsonl", *asked(each=4)), [LocalMember(atlas.model, tokenizer), curie]
 
     def tuned(variables: dict[str, Any]) -> Tuning:
-        generation = {"max_new_tokens": 8, "chat_template_kwargs": variables}
+        generation = {"max_new_tokens": 2, "chat_template_kwargs": variables}
         llm = EnsembleLLM(parts, batch_size=60, generation=generation)
         return tune(llm, data, chat=True, trials=1, search_space=SPACE)
 
     found = tuned({"thinking": " Yes."})
-    assert len(found.alone) == 3
+    assert len(found.alone) == 2
     assert found.llm.chat([{"role": "user", "content": "Who?"}], max_new_tokens=1).text
     with pytest.raises(DatasetError, match="line 2 is too long"):
         tuned({"thinking": LONG})
