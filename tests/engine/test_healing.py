@@ -29,7 +29,7 @@ HEALED: dict[str, Any] = {"token_healing": True}
 def foreseen(one: SureMember) -> list[tuple[str, str]]:
     """Prompts, and words that a member has a token of and reaches."""
     starts = [start.rstrip() if one.name.endswith("wordpiece") else start for start in STARTS]
-    return [(start, word) for start in starts for word in words(one, one, start)[:4]]
+    return [(start, word) for start in starts for word in words(one, one, start, most=4)]
 
 
 @pytest.mark.parametrize("kind", WHOLE)
@@ -94,7 +94,7 @@ def test_every_member_of_an_ensemble_is_healed(pair: tuple[str, str], fusion: Fu
 def test_by_surfaces_others_are_healed_without_it(pair: tuple[str, str]) -> None:
     main, other = unsure(pair[0]), sure(pair[1])
     llm, count = EnsembleLLM([main, other], weights=[0.4, 0.6], fusion="surface"), 0
-    for word in words(other, main, STARTS[0])[:8]:
+    for word in words(other, main, STARTS[0], most=8):
         other.say(STARTS[0], word)
         begun = len(word) // 2 if _is_written(main, word[len(word) // 2 :]) else 0
         for options in ({}, HEALED):
