@@ -29,14 +29,15 @@ ANSWER = " jumps over the lazy dog and the fox. They are here, and they were the
 GREEDY: dict[str, Any] = {}
 SAMPLED: dict[str, Any] = {"temperature": 0.9, "top_p": 0.95, "seed": 7, "n": 2}
 WAYS = [(fusion, options) for options in (GREEDY, SAMPLED) for fusion in FUSIONS]
-CASES = [(pair, *WAYS[place % len(WAYS)]) for place, pair in enumerate(PAIRS)]  # every pair of kinds, in one way
+MEETING = [pair for place, pair in enumerate(PAIRS) if (place + place // 4) % 2]  # two others for each main model
+CASES = [(pair, *WAYS[place % len(WAYS)]) for place, pair in enumerate(MEETING)]
 
 
-@pytest.mark.parametrize(("pair", "fusion", "options"), CASES, ids=["-".join(pair) for pair in PAIRS])
+@pytest.mark.parametrize(("pair", "fusion", "options"), CASES, ids=["-".join(pair) for pair in MEETING])
 def test_answers_are_those_of_plain_decoding(
     pair: tuple[str, str], fusion: FusionMethod, options: dict[str, Any]
 ) -> None:
-    options = {"max_new_tokens": 12, "logprobs": 1, "repetition_penalty": 1.1, **options}
+    options = {"max_new_tokens": 10, "logprobs": 1, "repetition_penalty": 1.1, **options}
     plain = ensemble(*pair, fusion=fusion, batch_size=3).generate(PROMPTS, **options)
     drafted = ensemble(*pair, fusion=fusion, batch_size=3, draft_tokens=4).generate(PROMPTS, **options)
     assert [[sample.tokens for sample in out.samples] for out in drafted] == [
@@ -55,13 +56,13 @@ def test_members_with_caches_of_their_own_kind_are_drafted_for_too(architecture:
     members = [small("llama", "byte_level_bpe"), small(architecture, "sentencepiece_bpe", seed=3)]
     for order in (members, members[::-1]):
         plain, drafted = (EnsembleLLM(order, fusion="bayes", draft_tokens=count) for count in (0, 5))
-        options: dict[str, Any] = {"max_new_tokens": 24, "temperature": 0.7, "seed": 1}
+        options: dict[str, Any] = {"max_new_tokens": 14, "temperature": 0.7, "seed": 1}
         assert drafted.generate(PROMPTS[:2], **options) == plain.generate(PROMPTS[:2], **options)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_a_draft_model_has_no_say(temperature: float) -> None:
-    options: dict[str, Any] = {"max_new_tokens": 24, "temperature": temperature, "seed": 4}
+    options: dict[str, Any] = {"max_new_tokens": 14, "temperature": temperature, "seed": 4}
     members = [small("llama", "byte_level_bpe"), small("gemma", "sentencepiece_bpe", seed=3)]
     alike, stranger = small("llama", "byte_level_bpe"), small("gpt2", "byte_level_bpe", seed=9)
     plain = EnsembleLLM(members, fusion="bayes").generate(PROMPTS, **options)
@@ -72,7 +73,7 @@ def test_a_draft_model_has_no_say(temperature: float) -> None:
 
 
 def test_sampling_with_drafts_follows_the_fused_distribution() -> None:
-    count = 2000
+    count = 1500
     llm = ensemble(KINDS[0], KINDS[1], batch_size=count, draft_tokens=2)
     options: dict[str, Any] = {"max_new_tokens": 3, "temperature": 1.0}
     samples = llm.generate(PROMPTS[0], seed=5, n=count, **options).samples
@@ -91,7 +92,7 @@ def test_sampling_with_drafts_follows_the_fused_distribution() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(pieces=PIECES.filter(bool), data=st.data())
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=7, deadline=None)
 def test_logits_at_every_boundary_are_those_of_the_text_until_there(
     kind: str, pieces: list[str], data: st.DataObject
 ) -> None:
@@ -173,8 +174,9 @@ def test_a_draft_model_drafts_only_within_its_own_window() -> None:
     prompts = ["The", PROMPTS[0], " and the dog" * 12]
     plain = EnsembleLLM(members, fusion="bayes")
     drafted = EnsembleLLM(members, fusion="bayes", draft_tokens=4, draft_model=drafting)
-    assert drafted.generate(prompts, max_new_tokens=24) == plain.generate(prompts, max_new_tokens=24)
-    assert [drafted.generate(one, max_new_tokens=24) for one in prompts] == plain.generate(prompts, max_new_tokens=24)
+    found = plain.generate(prompts, max_new_tokens=24)
+    assert drafted.generate(prompts, max_new_tokens=24) == found
+    assert [drafted.generate(one, max_new_tokens=24) for one in prompts] == found
     assert drafted.score(prompts[2], " and so on.").total == pytest.approx(plain.score(prompts[2], " and so on.").total)
 
 

@@ -28,8 +28,9 @@ HEALED: dict[str, Any] = {"token_healing": True}
 
 def foreseen(one: SureMember) -> list[tuple[str, str]]:
     """Prompts, and words that a member has a token of and reaches."""
-    starts = [start.rstrip() if one.name.endswith("wordpiece") else start for start in STARTS]
-    return [(start, word) for start in starts for word in words(one, one, start)[:4]]
+    drops_spaces = one.name.endswith("wordpiece")
+    starts = [start.rstrip() if drops_spaces else start for start in STARTS]
+    return [(start, word) for start in starts for word in words(one, one, start, most=4 if drops_spaces else 2)]
 
 
 @pytest.mark.parametrize("kind", WHOLE)
@@ -55,7 +56,7 @@ def test_one_with_a_real_vocabulary_does(kind: str) -> None:
     llm = EnsembleLLM([one])
     for answer in (" 🚀 off", " Nairobi"):
         one.say(prompt, answer)
-        for begun in range(1, len(answer)):
+        for begun in range(1, len(answer), 2):
             out = llm.generate(prompt + answer[:begun], max_new_tokens=20, **HEALED)
             if kind.startswith("mistral") and answer[:begun] in {" Na", " Nairob"}:
                 assert out.text != answer[begun:]  # it writes " N", "air", "obi", and has read nothing behind " N"
@@ -75,8 +76,12 @@ def test_a_prompt_that_ends_in_a_space_goes_on_with_a_word_that_has_it(kind: str
     assert count
 
 
-@pytest.mark.parametrize("fusion", [*FUSIONS, Surface(straddle=0)], ids=str)
-@pytest.mark.parametrize("pair", [("sentencepiece_bpe", "byte_level_bpe"), ("byte_level_bpe", "unigram_byte_fallback")])
+MEMBERS = [("sentencepiece_bpe", "byte_level_bpe"), ("byte_level_bpe", "unigram_byte_fallback")]
+
+
+@pytest.mark.parametrize(
+    ("pair", "fusion"), [(MEMBERS[i % 2], fusion) for i, fusion in enumerate([*FUSIONS, Surface(straddle=0)])], ids=str
+)
 def test_every_member_of_an_ensemble_is_healed(pair: tuple[str, str], fusion: FusionMethod) -> None:
     main, other = sure(pair[0]), sure(pair[1])
     llm, count = EnsembleLLM([main, other], fusion=fusion), 0
@@ -87,14 +92,14 @@ def test_every_member_of_an_ensemble_is_healed(pair: tuple[str, str], fusion: Fu
         if begun:
             assert llm.generate(prompt + word[:begun], max_new_tokens=20, **HEALED).text == word[begun:]
             count += 1
-    assert count >= 6
+    assert count >= 4
 
 
 @pytest.mark.parametrize("pair", [("byte_level_bpe", "sentencepiece_bpe"), ("wordpiece", "byte_level_bpe")])
 def test_by_surfaces_others_are_healed_without_it(pair: tuple[str, str]) -> None:
     main, other = unsure(pair[0]), sure(pair[1])
     llm, count = EnsembleLLM([main, other], weights=[0.4, 0.6], fusion="surface"), 0
-    for word in words(other, main, STARTS[0])[:8]:
+    for word in words(other, main, STARTS[0], most=5):
         other.say(STARTS[0], word)
         begun = len(word) // 2 if _is_written(main, word[len(word) // 2 :]) else 0
         for options in ({}, HEALED):
@@ -109,7 +114,7 @@ def test_what_follows_the_healed_word_is_read_in_the_member_s_own_encoding(sente
     one = sure("byte_level_bpe")
     llm = EnsembleLLM([one])
     ids = one.say(STARTS[0], sentence)
-    for begun in range(1, 8):
+    for begun in range(1, 8, 2):
         out = llm.generate(STARTS[0] + sentence[:begun], max_new_tokens=99, **HEALED)
         assert (out.text, out.finish_reason) == (sentence[begun:], "eos")
         assert out.usage.completion_tokens == len(out.tokens)
@@ -118,8 +123,9 @@ def test_what_follows_the_healed_word_is_read_in_the_member_s_own_encoding(sente
     assert len(ids) > len(one.encode_prompt(STARTS[0]).ids) + 8  # it goes on behind the word
 
 
-@pytest.mark.parametrize("architecture", ["llama", "longrope", "mamba"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("architecture", "kind"), [*zip(["llama", "longrope", "mamba", "longrope", "mamba", "llama"], KINDS, strict=True)]
+)
 @pytest.mark.filterwarnings("ignore:.*no cache that can be rolled back")
 def test_a_trail_of_chosen_tokens_is_what_was_read_before_each(architecture: str, kind: str) -> None:
     one = LocalMember(*model_of(architecture, kind))
@@ -127,7 +133,7 @@ def test_a_trail_of_chosen_tokens_is_what_was_read_before_each(architecture: str
     context, ids = one.open([prompt], back=4), list(prompt.ids)
     chosen = torch.Generator().manual_seed(3)
     usable = [id_ for id_, surface in enumerate(one.vocabulary.surfaces) if surface]
-    for step in range(12):
+    for step in range(9):
         reading = context.read([()])
         (trail,) = reading.trails
         assert list(trail.tokens) == ids[len(ids) - len(trail.tokens) :][::-1]
@@ -180,29 +186,30 @@ SETTINGS: list[tuple[tuple[str, ...], tuple[str, ...], dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("architectures", "kinds", "options"), SETTINGS)
-@pytest.mark.parametrize("sampled", [False, True])
+@pytest.mark.parametrize("setting", range(len(SETTINGS)))
 @pytest.mark.filterwarnings("ignore:.*no cache that can be rolled back")
-def test_batches_drafts_streams_and_threads_change_nothing(
-    architectures: tuple[str, ...], kinds: tuple[str, ...], options: dict[str, Any], *, sampled: bool
-) -> None:
+def test_batches_drafts_streams_and_threads_change_nothing(setting: int) -> None:
+    """Greedy and sampled in turn: four sequences or more, of which three are decoded at once."""
+    architectures, kinds, options = SETTINGS[setting]
+    sampled = setting in {1, 3, 4, 6}  # a model without and one with a cache to roll back, and three ways to fuse
+    prompts = CUT[:2] if sampled else CUT
     models = [model_of(*one, seed) for seed, one in enumerate(zip(architectures, kinds, strict=True))]
-    asked: dict[str, Any] = {"max_new_tokens": 12, "repetition_penalty": 1.1, **HEALED}
+    asked: dict[str, Any] = {"max_new_tokens": 8, "repetition_penalty": 1.1, **HEALED}
     asked |= {"temperature": 0.9, "seed": 5, "n": 2} if sampled else {"stop": ["e th", "zz"]}
-    alone, llm = answered_alike(models, CUT, asked, **options), EnsembleLLM(models, batch_size=3, **options)
-    assert alone != [llm.generate(prompt, **{**asked, "token_healing": False}) for prompt in CUT]
+    alone, llm = answered_alike(models, prompts, asked, **options), EnsembleLLM(models, batch_size=3, **options)
+    assert alone != llm.generate(prompts, **{**asked, "token_healing": False})
     if not sampled:
         assert asyncio.run(llm.agenerate(CUT[2], **asked)) == alone[2]
 
 
 def test_a_draft_model_and_steps_of_a_fixed_shape_change_nothing() -> None:
-    plain = EnsembleLLM([small("llama", "byte_level_bpe")]).generate(CUT, max_new_tokens=16, **HEALED)
+    plain = EnsembleLLM([small("llama", "byte_level_bpe")]).generate(CUT, max_new_tokens=10, **HEALED)
     fixed = LocalMember(*small("llama", "byte_level_bpe"))
     fixed.causal.fixed_steps = True
-    assert EnsembleLLM([fixed], batch_size=2).generate(CUT, max_new_tokens=16, **HEALED) == plain
+    assert EnsembleLLM([fixed], batch_size=2).generate(CUT, max_new_tokens=10, **HEALED) == plain
     drafting = small("gpt2", "byte_level_bpe", seed=9)
     llm = EnsembleLLM([small("llama", "byte_level_bpe")], draft_tokens=4, draft_model=drafting)
-    assert [out.tokens for out in llm.generate(CUT, max_new_tokens=16, **HEALED)] == [out.tokens for out in plain]
+    assert [out.tokens for out in llm.generate(CUT, max_new_tokens=10, **HEALED)] == [out.tokens for out in plain]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -212,8 +219,7 @@ def test_behind_a_chat_template_nothing_is_healed(kind: str) -> None:
     assert llm.chat(messages, max_new_tokens=12, **HEALED) == llm.chat(messages, max_new_tokens=12)
 
 
-@pytest.mark.parametrize("kind", WHOLE)
-@pytest.mark.parametrize("prefix", [False, True])
+@pytest.mark.parametrize(("kind", "prefix"), [(kind, i % 2 == 1) for i, kind in enumerate(WHOLE)])
 def test_a_message_that_goes_on_is_healed(kind: str, *, prefix: bool) -> None:
     one, count = sure(kind), 0
     llm = EnsembleLLM([one])

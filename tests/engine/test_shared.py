@@ -23,7 +23,7 @@ from tests.laws.test_decoding import PROMPTS
 STEPS = 8
 GREEDY: dict[str, Any] = {"max_new_tokens": STEPS}
 POISON = " zz"
-THREADS = 8
+THREADS = 6
 
 
 def together(*calls: Callable[[], Any]) -> list[Any]:
@@ -53,6 +53,13 @@ def at_forward(member: LocalMember, number: int, action: Callable[[Any], None]) 
 
     with member.model.register_forward_hook(hook):
         yield seen
+
+
+@pytest.fixture(scope="module")
+def wanted(members: list[LocalMember]) -> list[Output]:
+    """What three callers get alone."""
+    llm = EnsembleLLM(members)
+    return [llm.generate(prompt, **GREEDY) for prompt in PROMPTS[:3]]
 
 
 def test_callers_share_forwards_and_get_what_each_gets_alone(llm: EnsembleLLM, members: list[LocalMember]) -> None:
@@ -114,24 +121,23 @@ def test_a_caller_with_many_requests_keeps_no_other_one_waiting(members: list[Lo
     assert after < len(rows) / 2
 
 
-@pytest.mark.parametrize("number", range(1, 8))
+@pytest.mark.parametrize("number", [1, 2, 4, 7])
 def test_a_member_that_raises_fails_who_needs_it_and_nobody_hangs(
-    number: int, llm: EnsembleLLM, members: list[LocalMember]
+    number: int, llm: EnsembleLLM, members: list[LocalMember], wanted: list[Output]
 ) -> None:
     def fail(_: Any) -> None:
         raise RuntimeError("the device fell off")
 
-    wanted = [llm.generate(prompt, **GREEDY) for prompt in PROMPTS[:3]]
     with at_forward(members[1], number, fail) as seen:
         found = together(*(lambda prompt=prompt: llm.generate(prompt, **GREEDY) for prompt in PROMPTS[:3]))
     assert len(seen) >= number
     failed = [one for one in found if isinstance(one, BaseException)]  # none where prompts could be read one by one
     assert all(isinstance(one, RuntimeError) and "fell off" in str(one) for one in failed)
     assert all(one in (other, *failed) for one, other in zip(found, wanted, strict=True))
-    assert [llm.generate(prompt, **GREEDY) for prompt in PROMPTS[:3]] == wanted
+    assert llm.generate(PROMPTS[:3], **GREEDY) == wanted
 
 
-@pytest.mark.parametrize("at", range(STEPS))
+@pytest.mark.parametrize("at", [0, 1, 4, STEPS - 1])
 def test_logits_that_are_no_distribution_fail_their_own_request_only(at: int) -> None:
     setting = Setting()
     wanted = [setting.request(prompt, GREEDY) for prompt in PROMPTS[:3]]
@@ -179,19 +185,20 @@ def test_a_prompt_that_cannot_be_read_fails_alone() -> None:
     assert samples(requests[:1]) == samples([wanted])
 
 
-@pytest.mark.parametrize("number", range(1, 8))
-def test_an_interrupted_caller_leaves_nobody_hanging(number: int, llm: EnsembleLLM, members: list[LocalMember]) -> None:
+@pytest.mark.parametrize("number", [1, 2, 4, 7])
+def test_an_interrupted_caller_leaves_nobody_hanging(
+    number: int, llm: EnsembleLLM, members: list[LocalMember], wanted: list[Output]
+) -> None:
     def interrupt(_: Any) -> None:
         raise KeyboardInterrupt
 
-    wanted = [llm.generate(prompt, **GREEDY) for prompt in PROMPTS[:3]]
     with at_forward(members[0], number, interrupt):
         found = together(*(lambda prompt=prompt: llm.generate(prompt, **GREEDY) for prompt in PROMPTS[:3]))
     kinds = [type(one) for one in found]
     assert kinds.count(KeyboardInterrupt) == 1
     assert {*kinds} <= {KeyboardInterrupt, EngineError, Output}
     assert all(one == other for one, other in zip(found, wanted, strict=True) if isinstance(one, Output))
-    assert [llm.generate(prompt, **GREEDY) for prompt in PROMPTS[:3]] == wanted
+    assert llm.generate(PROMPTS[:3], **GREEDY) == wanted
 
 
 @pytest.mark.parametrize("taken", range(4))

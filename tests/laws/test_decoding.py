@@ -31,9 +31,9 @@ PAIRS = list(itertools.permutations(KINDS, 2))
 ARCHITECTURES = dict(zip(KINDS, ["llama", "gpt_neox", "gpt2", "gemma", "qwen2"], strict=True))
 SURFACE = BY_NAME["surface"]
 OTHERS = [fusion for fusion in FUSIONS if fusion != SURFACE]
-# Every pair of kinds by surfaces; each kind, as main model and as another, with the other methods in turn.
+# Each kind, as main model and as another, by surfaces, and with the other methods in turn.
 TURNED = [((KINDS[i - 1], kind), OTHERS[i % len(OTHERS)]) for i, kind in enumerate(KINDS)]
-MET = [*TURNED, *((pair, SURFACE) for pair in PAIRS)]
+MET = [*TURNED, *(((kind, KINDS[i - 2]), SURFACE) for i, kind in enumerate(KINDS))]
 MEETINGS = pytest.mark.parametrize(("pair", "fusion"), MET, ids=[f"{'-'.join(p)}-{f.method}" for p, f in MET])
 PROMPTS = ["The quick brown fox", "She sells sea shells by the", "Die Antwort auf die große Frage ist", "1, 2, 3,"]
 
@@ -43,10 +43,10 @@ def ensemble(*kinds: str, fusion: FusionMethod = BY_NAME["bayes"], **settings: o
     return EnsembleLLM(members, fusion=fusion, **settings)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    "architecture", ["llama", "gpt_neox", "gpt2", "gemma", "qwen2", "sliding", "longrope", "mamba"]
-)
+READERS = ["llama", "gpt_neox", "gpt2", "gemma", "qwen2", "sliding", "longrope", "mamba"]
+
+
+@pytest.mark.parametrize(("architecture", "kind"), [*zip(READERS, KINDS + KINDS[:3], strict=True)])
 @pytest.mark.filterwarnings("ignore:.*no cache that can be rolled back")
 def test_law_1_one_member_is_that_model(architecture: str, kind: str) -> None:
     model, tokenizer = small(architecture, kind, wider=3)
@@ -70,7 +70,7 @@ def test_law_1_one_member_is_that_model(architecture: str, kind: str) -> None:
 @MEETINGS
 def test_law_2_the_same_model_twice_or_no_weight_is_one(pair: tuple[str, str], fusion: FusionMethod) -> None:
     one, other = small(ARCHITECTURES[pair[0]], pair[0]), small("llama", pair[1], seed=5)
-    penalised: tuple[dict[str, Any], ...] = ({"max_new_tokens": 16}, {"max_new_tokens": 16, "repetition_penalty": 1.3})
+    penalised: tuple[dict[str, Any], ...] = ({"max_new_tokens": 10}, {"max_new_tokens": 10, "repetition_penalty": 1.3})
     for options in penalised:
         alone = EnsembleLLM([one]).generate(PROMPTS, **options)
         for llm in (EnsembleLLM([one, one], fusion=fusion), EnsembleLLM([one, other], weights=[1, 0], fusion=fusion)):
@@ -85,7 +85,7 @@ def test_laws_4_and_5_every_member_has_heard_the_committed_text(pair: tuple[str,
     contexts = Contexts(llm.ensemble, [prompt])
     assembler, tokens = TextAssembler(), list(prompt[0].ids)
     choices = torch.Generator().manual_seed(1)
-    for _ in range(40):
+    for _ in range(20):
         fused = fuse(contexts, [()], [[Boundary(assembler.unfinished)]]).logits
         token = int(torch.multinomial(fused[0].softmax(-1), 1, generator=choices))
         contexts.commit([[Token(token, assembler.feed(main.vocabulary.surfaces[token] or b""))]])
@@ -102,17 +102,17 @@ def test_laws_4_and_5_every_member_has_heard_the_committed_text(pair: tuple[str,
 @MEETINGS
 def test_law_6_a_batch_is_its_prompts_one_by_one(pair: tuple[str, str], fusion: FusionMethod) -> None:
     llm = ensemble(*pair, fusion=fusion, batch_size=3)
-    options: dict[str, Any] = {"max_new_tokens": 10, "temperature": 0.8, "top_p": 0.9, "seed": 3, "n": 2}
+    options: dict[str, Any] = {"max_new_tokens": 8, "temperature": 0.8, "top_p": 0.9, "seed": 3, "n": 2}
     batch = llm.generate(PROMPTS, **options)
     assert batch == [llm.generate(prompt, **options) for prompt in PROMPTS]  # drawn again: a seed repeats
     assert batch[0].samples[0] != batch[0].samples[1]
 
 
 @given(st.lists(st.text(min_size=1, max_size=3), max_size=3), st.integers(0, 1000), st.sampled_from(PAIRS))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_law_6_a_streams_pieces_join_to_the_whole(stop: list[str], seed: int, pair: tuple[str, str]) -> None:
     llm = streaming(pair)
-    options = {"max_new_tokens": 25, "temperature": 1.0, "seed": seed, "stop": [*stop, "e", " th"]}
+    options = {"max_new_tokens": 16, "temperature": 1.0, "seed": seed, "stop": [*stop, "e", " th"]}
     stream = llm.stream(PROMPTS[0], **options)
     pieces = list(stream)
     whole = llm.generate(PROMPTS[0], **options)
@@ -144,7 +144,7 @@ def test_law_6_asynchronous_equals_synchronous() -> None:
 
 @MEETINGS
 def test_law_7_sampling_follows_the_fused_distribution(pair: tuple[str, str], fusion: FusionMethod) -> None:
-    count = 2000
+    count = 1500
     llm = ensemble(*pair, fusion=fusion, batch_size=count)
     first = llm.generate(PROMPTS[0], max_new_tokens=1, logprobs=1000).logprobs
     assert first is not None
@@ -160,17 +160,20 @@ def test_law_7_sampling_follows_the_fused_distribution(pair: tuple[str, str], fu
     expected = [float(p[place]) * count for place in frequent]
     observed, expected = [*observed, count - sum(observed)], [*expected, count - sum(expected)]
     assert len(frequent) > 5
-    assert chisquare(observed, expected).pvalue > 1e-4  # one of 20 fails by chance in one seed of 500
+    assert chisquare(observed, expected).pvalue > 1e-4  # one of 10 fails by chance in one seed of 1,000
 
 
-@pytest.mark.parametrize("eos_policy", ["fused", "main"])
-@pytest.mark.parametrize("fusion", FUSIONS, ids=lambda fusion: fusion.method)
+@pytest.mark.parametrize(
+    ("fusion", "eos_policy"),
+    [(fusion, ("fused", "main")[i % 2]) for i, fusion in enumerate(FUSIONS)],
+    ids=[fusion.method for fusion in FUSIONS],
+)
 def test_scores_are_the_log_probabilities_of_generated_tokens(fusion: FusionMethod, eos_policy: str) -> None:
     llm = ensemble(KINDS[1], KINDS[0], fusion=fusion, eos_policy=eos_policy)
     for out in (
         one
         for seed in range(40)
-        for one in [llm.generate(PROMPTS[0], max_new_tokens=4, logprobs=0, seed=seed, temperature=0.7)]
+        for one in [llm.generate(PROMPTS[0], max_new_tokens=3, logprobs=0, seed=seed, temperature=0.7)]
     ):
         score = llm.score(PROMPTS[0], out.text)
         if [one.token for one in score.tokens] == list(out.tokens):  # the answer is its text's own encoding
@@ -184,7 +187,7 @@ def test_scores_are_the_log_probabilities_of_generated_tokens(fusion: FusionMeth
 
 
 @pytest.mark.parametrize("kinds", [("mistral_v3", "cl100k"), ("cl100k", "mistral_v3")], ids="-".join)
-def test_512_tokens_cost_each_model_at_most_1_3_tokens_each(kinds: tuple[str, str]) -> None:
+def test_160_tokens_cost_each_model_at_most_1_3_tokens_each(kinds: tuple[str, str]) -> None:
     text = (Path(__file__).parents[2] / "LICENSE").read_text()[2000:6000]
     start = text.index(" ", 500)
     prompt, answer = text[:start], text[start:]
@@ -192,13 +195,13 @@ def test_512_tokens_cost_each_model_at_most_1_3_tokens_each(kinds: tuple[str, st
     members = [scripted(tokenizers[0], prompt, answer), small_with(tokenizers[1])]
     llm = EnsembleLLM(members, fusion=Bayes(max_rows=64, anchor_choice="random", anchor_count=512))
     with counted(members[0][0]) as main, counted(members[1][0]) as other:
-        out = llm.generate(prompt, max_new_tokens=512)
-    assert len(out.tokens) == 512
+        out = llm.generate(prompt, max_new_tokens=160)
+    assert len(out.tokens) == 160
     assert answer.startswith(out.text)
     lengths = [len(encoded.ids) for encoded in encode_text(llm.ensemble, prompt)]
     extra = [sum(count) - length for count, length in zip((main, other), lengths, strict=True)]
-    assert extra[0] == 511  # the last token needs no reading
-    assert extra[1] <= 1.3 * 512
+    assert extra[0] == 159  # the last token needs no reading
+    assert extra[1] <= 1.3 * 160
 
 
 @contextmanager

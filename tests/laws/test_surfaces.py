@@ -43,7 +43,7 @@ def unsure(kind: str) -> SureMember:
     return SureMember(BUILDERS[kind], f"unsure {kind}", strength=0.0)
 
 
-def words(one: SureMember, main: LocalMember, prompt: str) -> list[str]:
+def words(one: SureMember, main: LocalMember, prompt: str, most: int) -> list[str]:
     """Some words that a member has a token of, that it reaches at every beginning of it, and that a main model has."""
     start, found = list(one.encode_prompt(prompt).ids), list[str]()
     known = sorted((-len(surface), surface) for surface in one.vocabulary.surfaces if surface)
@@ -56,6 +56,8 @@ def words(one: SureMember, main: LocalMember, prompt: str) -> list[str]:
             and _is_written(main, word)
         ):
             found.append(word)
+        if len(found) == most:
+            break
     return found
 
 
@@ -78,26 +80,29 @@ def _is_written(main: LocalMember, word: str) -> bool:
 
 @pytest.mark.parametrize("pair", [pair for pair in PAIRS if pair[1] != "bytes"], ids="-".join)
 def test_a_member_that_is_sure_of_a_word_makes_any_main_model_spell_it(pair: tuple[str, str]) -> None:
+    """Every pair goes on from two of the starts, every kind from all of them."""
     main, other = unsure(pair[0]), sure(pair[1])
     llm, count = EnsembleLLM([main, other], weights=[0.4, 0.6], fusion="surface"), 0
-    for start in STARTS:
+    for start in STARTS[(KINDS.index(pair[0]) + KINDS.index(pair[1])) % 2 :: 2]:
         prompt = start.rstrip() if pair[1] == "wordpiece" else start  # which drops the space
-        for place, word in enumerate(words(other, main, prompt)[:6]):
+        for place, word in enumerate(words(other, main, prompt, most=3)):
             begun = place % 3 if len(word) > 2 else 0  # letters of it that the prompt has
             other.say(prompt, word)
             out = llm.generate(prompt + word[:begun], max_new_tokens=len(word.encode()))
             assert out.text.startswith(word[begun:])
             assert out.fused_share == 1
             count += 1
-    assert count >= 12
+    assert count >= 4
 
 
-@pytest.mark.parametrize("main", KINDS)
-@pytest.mark.parametrize("sentence", SENTENCES)
+WRITES_ALL = [kind for kind in KINDS if kind not in {"wordpiece", "sentencepiece_unigram"}]
+WRITTEN = [(kind, sentence) for i, kind in enumerate(WRITES_ALL) for sentence in SENTENCES[i % 2 :: 2]]
+WRITTEN += [(kind, " jumps over the lazy dog") for kind in KINDS if kind not in WRITES_ALL]
+
+
+@pytest.mark.parametrize(("main", "sentence"), WRITTEN)
 def test_what_all_members_are_sure_of_every_main_model_writes(main: str, sentence: str) -> None:
-    kinds = [kind for kind in KINDS if kind not in {"wordpiece", "sentencepiece_unigram"} and kind != main]
-    if main in {"wordpiece", "sentencepiece_unigram"}:
-        sentence = " jumps over the lazy dog"  # which these can write
+    kinds = [kind for kind in WRITES_ALL if kind != main]
     members = [sure(kind) for kind in (main, *kinds)]
     for member in members:
         member.say(STARTS[0], sentence)
@@ -108,9 +113,18 @@ def test_what_all_members_are_sure_of_every_main_model_writes(main: str, sentenc
     assert llm.generate(STARTS[0] + sentence[:4], max_new_tokens=99).text == sentence[4:]
 
 
-@pytest.mark.parametrize("sentence", SENTENCES)
-@pytest.mark.parametrize("options", [{"draft_tokens": 4}, {"gate": "unsure"}, {"eos_policy": "main"}], ids=str)
-def test_it_is_written_with_every_option(sentence: str, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        *zip(
+            ({"draft_tokens": 4}, {"gate": "unsure"}, {"eos_policy": "main"}, {"draft_tokens": 2}),
+            SENTENCES,
+            strict=True,
+        )
+    ],
+    ids=str,
+)
+def test_it_is_written_with_every_option(options: dict[str, Any], sentence: str) -> None:
     members = [sure(kind) for kind in ("sentencepiece_bpe", "byte_level_bpe", "unigram_byte_fallback")]
     for member in members:
         member.say(STARTS[0], sentence)
@@ -243,26 +257,26 @@ SETTINGS: list[tuple[tuple[str, ...], tuple[str, ...], dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("architectures", "kinds", "options"), SETTINGS)
-@pytest.mark.parametrize("sampled", [False, True])
+@pytest.mark.parametrize("setting", range(len(SETTINGS)))
 @pytest.mark.filterwarnings("ignore:.*no cache that can be rolled back")
-def test_batches_drafts_streams_and_threads_change_nothing(
-    architectures: tuple[str, ...], kinds: tuple[str, ...], options: dict[str, Any], *, sampled: bool
-) -> None:
+def test_batches_drafts_streams_and_threads_change_nothing(setting: int) -> None:
+    """Greedy and sampled in turn: four sequences each, one more than are decoded at once."""
+    architectures, kinds, options = SETTINGS[setting]
     options = dict(options)
     fusion = Surface(straddle=options.pop("straddle", 4))
     models = [model_of(*one, seed) for seed, one in enumerate(zip(architectures, kinds, strict=True))]
-    asked: dict[str, Any] = {"max_new_tokens": 14, "repetition_penalty": 1.1}
+    asked: dict[str, Any] = {"max_new_tokens": 10, "repetition_penalty": 1.1}
+    sampled = setting % 2 == 1
     asked |= {"temperature": 0.9, "seed": 5, "n": 2} if sampled else {}
-    answered_alike(models, PROMPTS, asked, fusion=fusion, **options)
+    answered_alike(models, PROMPTS[:2] if sampled else PROMPTS, asked, fusion=fusion, **options)
 
 
 def test_a_draft_model_changes_nothing() -> None:
     members = [small("llama", "byte_level_bpe"), small("gemma", "sentencepiece_bpe", seed=3)]
-    plain = EnsembleLLM(members, fusion="surface").generate(PROMPTS, max_new_tokens=20)
+    plain = EnsembleLLM(members, fusion="surface").generate(PROMPTS, max_new_tokens=14)
     for drafting in (small("llama", "byte_level_bpe"), small("gpt2", "byte_level_bpe", seed=9)):
         llm = EnsembleLLM(members, fusion="surface", draft_tokens=4, draft_model=drafting)
-        assert [out.tokens for out in llm.generate(PROMPTS, max_new_tokens=20)] == [out.tokens for out in plain]
+        assert [out.tokens for out in llm.generate(PROMPTS, max_new_tokens=14)] == [out.tokens for out in plain]
 
 
 def test_one_token_steps_of_a_fixed_shape_change_nothing() -> None:
@@ -272,7 +286,7 @@ def test_one_token_steps_of_a_fixed_shape_change_nothing() -> None:
         for member in members:
             member.causal.fixed_steps = fixed
         llm = EnsembleLLM(members, fusion="surface", batch_size=2)
-        outs.append(llm.generate(PROMPTS, max_new_tokens=30, temperature=0.7, seed=3))
+        outs.append(llm.generate(PROMPTS, max_new_tokens=16, temperature=0.7, seed=3))
     assert outs[0] == outs[1]
 
 

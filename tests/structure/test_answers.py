@@ -45,14 +45,14 @@ def shortest(llm: EnsembleLLM, schema: Any) -> int:
 
 @pytest.mark.parametrize("group", range(4))
 def test_random_ensembles_of_every_pair_give_a_hundred_valid_answers(group: int) -> None:
-    """Two ensembles of each pair, with a schema each; four samples each, decoded together."""
-    for seed in range(group, 2 * len(PAIRS), 4):
-        pair, fusion = PAIRS[seed % len(PAIRS)], FUSIONS[seed % len(FUSIONS)]
+    """Seven samples of each pair, decoded together; every main model meets every method, and both schemas."""
+    for seed in range(group, len(PAIRS), 4):
+        pair, fusion = PAIRS[seed], FUSIONS[(seed + seed // 4) % len(FUSIONS)]
         members = [small(ARCHITECTURES[kind], kind, 100 + seed + place) for place, kind in enumerate(pair)]
         llm = EnsembleLLM(members, fusion=fusion)
-        asked = (Person, Place)[seed // len(PAIRS) % 2]  # both for every pair
+        asked = (Person, Place)[seed // 2 % 2]
         least = shortest(llm, asked.model_json_schema())
-        options = {"temperature": 1.0, "seed": 10 * seed, "n": 4, "max_new_tokens": least + seed // 2 % 8}
+        options = {"temperature": 1.0, "seed": 10 * seed, "n": 7, "max_new_tokens": least + seed % 8}
         for one in llm.generate(PROMPTS[seed // 4 % 4], response_format=asked, **options).samples:
             assert isinstance(one.parsed, asked)
             assert len(one.tokens) <= options["max_new_tokens"]
@@ -65,7 +65,8 @@ def test_every_structure_ends_whole_and_says_how(schema: str) -> None:
     llm = ensemble("byte_level_bpe", "sentencepiece_bpe")
     asked = SCHEMAS[schema]
     least = shortest(llm, asked)
-    for more, penalty, filters in ((0, 1.0, {}), (7, 1.2, {"top_k": 3}), (30, 1.0, {"top_p": 0.3, "min_p": 0.01})):
+    filtered = ((7, 1.2, {"top_k": 3}), (20, 1.0, {"top_p": 0.3, "min_p": 0.01}))[list(SCHEMAS).index(schema) % 2]
+    for more, penalty, filters in ((0, 1.0, {}), filtered):
         options = {"temperature": 1.0, "seed": more, "repetition_penalty": penalty, **filters}
         out = llm.generate(PROMPT, response_format=asked, max_new_tokens=least + more, **options)
         Draft202012Validator(enforceable(asked)).validate(out.parsed)
@@ -81,7 +82,7 @@ def test_the_reason_is_eos_where_the_models_ended_the_answer_and_length_where_it
     assert whole.parsed == Place(city="Zürich", visits=[1, 22])
     size = len(whole.tokens)  # nothing may follow, so no end of text is needed
     assert llm.generate(PROMPT, response_format=Place, max_new_tokens=size) == whole
-    for bound in range(shortest(llm, Place.model_json_schema()), size):
+    for bound in range(shortest(llm, Place.model_json_schema()), size, 2):
         cut = llm.generate(PROMPT, response_format=Place, max_new_tokens=bound)
         assert cut.finish_reason == "length"
         assert cut.parsed != whole.parsed
@@ -102,7 +103,7 @@ def test_models_that_never_come_to_an_end_are_brought_to_one() -> None:
     for answer in ('{"name": "' + "🚀東ß" * 200, '[["x", ' * 300, " \n" * 300, '{"name": "\\u00e' + "\\\\" * 300):
         llm = EnsembleLLM([scripted(kind, PROMPT, answer) for kind in kinds])
         deep = {"anyOf": [{"type": "object", "properties": {"name": {"type": "string"}}}, {"type": "array"}]}
-        for bound in (2, 3, 5, 8, 11, 40):
+        for bound in (2, 3, 7, 24):
             out = llm.generate(PROMPT, response_format=deep, max_new_tokens=bound)
             assert len(out.tokens) <= bound
             assert isinstance(out.parsed, dict | list)
@@ -113,7 +114,7 @@ def test_a_smaller_window_of_another_member_still_gives_a_whole_answer(pair: tup
     llm = ensemble(*pair)
     other = llm.members[1]
     prompt = len(other.encode_prompt(PROMPT).ids)
-    for more in (0, 3, 8, 20):
+    for more in (0, 5):
         other.context_length = prompt + len(llm_closing(llm)) + 8 + more
         out = llm.generate(PROMPT, response_format=Place, temperature=1.0, seed=more, n=5)
         for sample in out.samples:
@@ -160,7 +161,7 @@ def test_too_little_room_is_an_error_before_any_forward() -> None:
 
 @pytest.mark.parametrize("fusion", FUSIONS, ids=lambda fusion: fusion.method)
 def test_tokens_follow_the_fused_distribution_over_the_allowed_ones(fusion: FusionMethod) -> None:
-    count = 1000
+    count = 800
     llm = ensemble("byte_level_bpe", "sentencepiece_bpe", fusion=fusion, batch_size=count)
     contexts = Contexts(llm.ensemble, [encode_text(llm.ensemble, PROMPT)])
     fused = fuse(contexts, [()], [[Boundary()]]).logits
@@ -185,10 +186,11 @@ def test_tokens_follow_the_fused_distribution_over_the_allowed_ones(fusion: Fusi
 @pytest.mark.parametrize("pair", EACH_KIND, ids="-".join)
 def test_law_6_holds_for_structured_answers(pair: tuple[str, str]) -> None:
     llm = ensemble(*pair, batch_size=3)
-    options: Any = {"response_format": Place, "max_new_tokens": 50, "temperature": 1.0, "seed": 3, "n": 2, "top_p": 0.9}
-    batch = llm.generate(PROMPTS, **options)
-    assert batch == [llm.generate(prompt, **options) for prompt in PROMPTS]
-    assert len({sample.text for out in batch for sample in out.samples}) > len(PROMPTS)
+    options: Any = {"response_format": Place, "max_new_tokens": 45, "temperature": 1.0, "seed": 3, "n": 2, "top_p": 0.9}
+    prompts = PROMPTS[:3]
+    batch = llm.generate(prompts, **options)
+    assert batch == [llm.generate(prompt, **options) for prompt in prompts]
+    assert len({sample.text for out in batch for sample in out.samples}) > len(prompts)
     one = {**options, "n": 1}
     stream = llm.stream(PROMPT, **one)
     assert "".join(stream) == batch[0].text
@@ -200,7 +202,8 @@ def test_law_6_holds_for_structured_answers(pair: tuple[str, str]) -> None:
         pieces = [piece async for piece in llm.astream(PROMPT, **one)]
         assert "".join(pieces) == batch[0].text
 
-    asyncio.run(run())
+    if pair == EACH_KIND[-1]:
+        asyncio.run(run())
 
 
 def test_an_abandoned_stream_leaves_nothing_behind() -> None:
@@ -219,9 +222,9 @@ def test_threads_share_an_ensemble_and_its_grammars() -> None:
     asked = [Person, SCHEMAS["loops"], SCHEMAS["deep"], Place]
     options = [
         {"response_format": asked[seed % 4], "temperature": 1.0, "seed": seed, "max_new_tokens": 60}
-        for seed in range(8)
+        for seed in range(4)
     ]
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda given: llm.generate(PROMPT, **given), options))
     fresh = ensemble("byte_level_bpe", "sentencepiece_bpe")
     assert found == [fresh.generate(PROMPT, **given) for given in options]
@@ -240,9 +243,9 @@ def test_the_main_model_chooses_where_fusion_leaves_nothing() -> None:
     for fusion, policy in itertools.product((Bayes(), Deepen()), ("fused", "main")):
         members = [scripted(kind, PROMPT, " no JSON at all", strength=500.0) for kind in kinds]
         llm = EnsembleLLM(members, fusion=fusion, eos_policy=policy)
-        for temperature in (0.0, 1.0):
-            out = llm.generate(PROMPT, response_format=Place, max_new_tokens=50, temperature=temperature, seed=1)
-            assert isinstance(out.parsed, Place)
+        temperature = float((policy == "main") != (fusion == Bayes()))
+        out = llm.generate(PROMPT, response_format=Place, max_new_tokens=50, temperature=temperature, seed=1)
+        assert isinstance(out.parsed, Place)
 
 
 @pytest.mark.parametrize("fusion", FUSIONS, ids=lambda fusion: fusion.method)
@@ -270,7 +273,7 @@ def test_many_alternatives_and_deep_nesting_are_quick_enough() -> None:
     out = llm.generate(PROMPT, response_format={"enum": MANY}, temperature=1.0, seed=0, n=4)
     assert all(sample.parsed in MANY for sample in out.samples)
     nested: dict[str, Any] = {"type": "integer"}
-    for _ in range(40):
+    for _ in range(25):
         nested = {"type": "object", "properties": {"a": nested}, "required": ["a"]}
     assert "a" in llm.generate(PROMPT, response_format=nested, max_new_tokens=2000).parsed
 

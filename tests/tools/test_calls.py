@@ -30,9 +30,11 @@ TOOLS = [ADD, SAY, NOW]
 SPECIAL = ["[TOOL_CALLS]", "[ARGS]"]
 FORMS = {"hermes": KNOWN[0], "mistral": KNOWN[2], "mistral_args": KNOWN[3], "llama3": KNOWN[4], "plain": KNOWN[0]}
 KINDS_OF_CHAT = [
-    *itertools.product(("hermes", "mistral", "mistral_args"), ((), SPECIAL)),
+    ("hermes", ()),
+    ("mistral", SPECIAL),
+    *(("mistral_args", special) for special in ((), SPECIAL)),
     ("llama3", ()),
-    ("plain", ()),
+    ("plain", SPECIAL),
 ]
 CHATS = pytest.mark.parametrize(("template", "special"), KINDS_OF_CHAT, ids=str)
 Messages = list[dict[str, Any]]
@@ -76,11 +78,7 @@ def test_there_and_back(template: str, special: Sequence[str]) -> None:
     assert llm.chat(history).text == "It is 21."  # the calls are history; no tools any more
     assert llm.chat(history, tools=TOOLS, tool_choice="none").text == "It is 21."
 
-    async def run() -> None:
-        assert (await llm.achat(asked, tools=TOOLS)).tool_calls == out.tool_calls
-        assert (await llm.achat(history, tools=TOOLS)).text == final.text
-
-    asyncio.run(run())
+    assert asyncio.run(llm.achat(history, tools=TOOLS)).text == final.text
     batch = llm.chat([asked, history, user("Hello?")], tools=TOOLS)
     assert [(one.text, one.tool_calls) for one in batch] == [
         ("", out.tool_calls),
@@ -106,7 +104,8 @@ def test_streams_bring_calls_beside_the_text(template: str, special: Sequence[st
         found = [piece async for piece in llm.astream_chat(user("1 + 20?"), tools=TOOLS)]
         check_stream(found, whole.text, whole.tool_calls)
 
-    asyncio.run(run())
+    if template.startswith("mistral"):
+        asyncio.run(run())
 
 
 def check_stream(pieces: Sequence[Piece], text: str, calls: Sequence[ToolCall]) -> None:
@@ -121,16 +120,17 @@ def check_stream(pieces: Sequence[Piece], text: str, calls: Sequence[ToolCall]) 
 
 @CHATS
 def test_several_calls_at_once(template: str, special: Sequence[str]) -> None:
-    calls: list[tuple[str, dict[str, Any]]] = [("add", {"a": 1, "b": 2}), ("now", {}), ("say", {"text": "x"})]
+    calls: list[tuple[str, dict[str, Any]]] = [("now", {}), ("add", {"a": 1, "b": 2}), ("now", {})]
     llm = saying(written(template, *calls), template, special)
-    for choice in ("auto", "any"):
+    for choice in ("auto", "any") if special else ("auto",):
         out = llm.chat(user("Do it."), tools=TOOLS, tool_choice=choice, max_new_tokens=200)
         expected = calls[:1] if template == "llama3" else calls
         assert [(call.name, call.arguments) for call in out.tool_calls] == expected
         assert len({call.id for call in out.tool_calls}) == len(expected)
-        single = llm.chat(user("Do it."), tools=TOOLS, tool_choice=choice, parallel_tool_calls=False, max_new_tokens=90)
-        assert single.tool_calls == out.tool_calls[:1]
-        assert single.text == ""
+    choice = "auto" if special else "any"
+    single = llm.chat(user("Do it."), tools=TOOLS, tool_choice=choice, parallel_tool_calls=False, max_new_tokens=90)
+    assert single.tool_calls == out.tool_calls[:1]
+    assert single.text == ""
 
 
 @CHATS
@@ -138,8 +138,8 @@ def test_whom_the_choice_names(template: str, special: Sequence[str]) -> None:
     llm = saying("I would rather talk.", template, special)
     assert llm.chat(user("Hello."), tools=TOOLS).text == "I would rather talk."
     assert llm.chat(user("Hello."), tools=TOOLS, tool_choice="none").text == "I would rather talk."
-    for choice, names in (("any", {"add", "say", "now"}), ("required", {"add", "say", "now"}), ("say", {"say"})):
-        options = {"tool_choice": choice, "temperature": 1.0, "seed": 1, "max_new_tokens": 80}
+    for choice, names in (("any" if special else "required", {"add", "say", "now"}), ("say", {"say"})):
+        options = {"tool_choice": choice, "temperature": 1.0, "seed": 1, "max_new_tokens": 60}
         out = llm.chat(user("Hello."), tools=TOOLS, **options)
         assert out.text == ""
         assert out.tool_calls
@@ -155,16 +155,17 @@ def check(call: ToolCall, tools: Sequence[Tool]) -> None:
 
 
 PAIRS = [pair for pair in itertools.permutations(KINDS, 2) if pair[0] != "wordpiece"]
+EACH_KIND = [pair for i, pair in enumerate(PAIRS) if (i + i // 4) % 2 == 0]  # each main model with two others
 
 
 @pytest.mark.parametrize("group", range(4))
-def test_random_ensembles_of_every_pair_make_a_hundred_valid_calls(group: int) -> None:
-    """Seven samples each, decoded together."""
+def test_random_ensembles_of_every_kind_make_a_hundred_valid_calls(group: int) -> None:
+    """Thirteen samples each, decoded together."""
     tools = [NOW, Tool("go", "Visit.", PLACES)]
-    for seed, pair in list(enumerate(PAIRS))[group::4]:
+    for seed, pair in list(enumerate(EACH_KIND))[group::4]:
         members = [small(ARCHITECTURES[kind], kind, 100 + seed + place) for place, kind in enumerate(pair)]
         llm = EnsembleLLM(members, fusion="bayes")
-        options = {"tool_choice": "any", "temperature": 1.0, "seed": 10 * seed, "n": 7}
+        options = {"tool_choice": "any", "temperature": 1.0, "seed": 10 * seed, "n": 13}
         with pytest.raises(ConfigError, match="is too few") as caught:
             llm.chat(user("1?"), tools=tools, max_new_tokens=5, **options)
         least = int(caught.value.message.rpartition(" ")[2])
@@ -179,11 +180,10 @@ def test_random_ensembles_of_every_pair_make_a_hundred_valid_calls(group: int) -
 def test_what_stands_in_arguments_ends_nothing(template: str, special: Sequence[str]) -> None:
     text = 'a "q" } {x} </tool_call> </s> 🚀東 \\ STOP' + " ".join(() if special else SPECIAL)
     llm = saying(written(template, ("say", {"text": text})), template, special)
-    out = llm.chat(user("Say it."), tools=TOOLS, stop=["STOP", "}", "say"])
-    assert out.tool_calls == (ToolCall("say", {"text": text}),)
-    assert (out.text, out.finish_reason) == ("", "eos")
     stream = llm.stream_chat(user("Say it."), tools=TOOLS, stop=["STOP", "}", "say"])
-    check_stream(list(stream), "", out.tool_calls)
+    check_stream(list(stream), "", calls := (ToolCall("say", {"text": text}),))
+    assert stream.output is not None
+    assert (stream.output.tool_calls, stream.output.text, stream.output.finish_reason) == (calls, "", "eos")
 
 
 def test_stop_strings_end_text_before_a_call() -> None:
@@ -207,12 +207,11 @@ def test_a_structure_beside_tools_holds_the_answers_that_call_none(template: str
     asked = {"tools": TOOLS, "response_format": Named, "max_new_tokens": 60}
     called = saying(written(template, ("now", {})), template).chat(user("?"), **asked)
     assert (called.tool_calls, called.parsed) == ((ToolCall("now", {}),), None)
-    for name in ("x", "now", "add"):
+    for name in ("x", "now") if template == "llama3" else ("now",):
         said = f'{{ "name": "{name}", "n": 3}}'  # without the space it would begin a call of Llama's
         plain = saying(said, template).chat(user("?"), **asked)
         assert (plain.text, plain.tool_calls, plain.parsed) == (said, (), Named(name=name, n=3))
-    for seed in range(4):
-        wild = saying("Neither nor.", template).chat(user("?"), **asked, temperature=1.0, seed=seed)
+    for wild in saying("Neither nor.", template).chat(user("?"), **asked, temperature=1.0, seed=0, n=3).samples:
         assert wild.tool_calls or isinstance(wild.parsed, Named)
     only = saying('{ "name": "x", "n": 3}', template).chat(user("?"), **asked, tool_choice="now")
     assert (only.tool_calls, only.text) == ((ToolCall("now", {}),), "")
@@ -234,7 +233,7 @@ def test_a_call_cut_short_is_of_the_tool_with_the_shortest_one(template: str, sp
 @CHATS
 def test_calls_are_whole_within_any_bound(template: str, special: Sequence[str]) -> None:
     llm = saying("Well, " * (template != "llama3") + written(template, ("say", {"text": "🚀" * 40})), template, special)
-    for bound in (*range(1, 12, 2), 40, 51, 70):
+    for bound in (1, 3, 6, 11, 44):
         out = llm.chat(user("?"), tools=TOOLS, max_new_tokens=bound)
         assert len(out.tokens) <= bound
         assert out.finish_reason in {"length", "eos"}
@@ -246,16 +245,24 @@ def test_calls_are_whole_within_any_bound(template: str, special: Sequence[str])
 ODD = ["auto", "any", 'a"b', "größe", "🚀", "a b", "</tool_call>", "{", "x\ny", "\\"]
 
 
-@pytest.mark.parametrize("template", ["hermes", "llama3", "mistral_args", "mistral"])
+TAKING_ODD = ["hermes", "llama3", "mistral_args", "mistral"]
+
+
+@pytest.mark.parametrize("template", TAKING_ODD)
 def test_names_may_be_odd(template: str) -> None:
+    """Left to choose, all are decoded together; each name is named with one of the templates."""
     tools = [Tool(name, "Odd.", {"type": "object", "properties": {}}) for name in ODD]
-    wanted = ""
-    llm = answering(lambda _: wanted, template, SPECIAL)
-    for name in ODD:
-        wanted = written(template, (name, {}))
-        for choice in ("auto", {"type": "function", "function": {"name": name}}):
-            out = llm.chat(user("?"), tools=tools, tool_choice=choice, max_new_tokens=70)
-            assert [call.name for call in out.tool_calls] == [name]
+    llm = answering(lambda prompt: written(template, (ODD[asked(prompt)], {})), template, SPECIAL)
+    outs = llm.chat([user(f"No. {i}?") for i in range(len(ODD))], tools=tools, max_new_tokens=70)
+    assert [[call.name for call in out.tool_calls] for out in outs] == [[name] for name in ODD]
+    for i in range(TAKING_ODD.index(template), len(ODD), len(TAKING_ODD)):
+        choice = {"type": "function", "function": {"name": ODD[i]}}
+        out = llm.chat(user(f"No. {i}?"), tools=tools, tool_choice=choice, max_new_tokens=70)
+        assert [call.name for call in out.tool_calls] == [ODD[i]]
+
+
+def asked(prompt: str) -> int:
+    return int(re.findall(r"No\. (\d+)\?", prompt)[-1])
 
 
 def test_no_tools_are_as_if_none_were_named() -> None:
@@ -265,15 +272,15 @@ def test_no_tools_are_as_if_none_were_named() -> None:
 
 def test_samples_and_threads_call_apart_from_each_other() -> None:
     llm = saying("Hm.")
-    options = {"tools": TOOLS, "tool_choice": "any", "temperature": 1.0, "max_new_tokens": 60}
+    options = {"tools": TOOLS, "tool_choice": "any", "temperature": 1.0, "max_new_tokens": 55}
     out = llm.chat(user("?"), **options, n=4, seed=1)
     assert len({sample.tokens for sample in out.samples}) > 1
     for sample in out.samples:
         for call in sample.tool_calls:
             check(call, TOOLS)
-    with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda seed: llm.chat(user("?"), **options, seed=seed), range(8)))
-    assert found == [llm.chat(user("?"), **options, seed=seed) for seed in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda seed: llm.chat(user("?"), **options, seed=seed), range(4)))
+    assert found == [llm.chat(user("?"), **options, seed=seed) for seed in range(4)]
 
 
 def test_special_tokens_stay_out_of_free_text_beside_tools() -> None:
