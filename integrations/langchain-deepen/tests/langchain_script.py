@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-LONG = "Zö 🚀 lazy 狗, it was right! So."
+LONG = "Zwö 🚀 lazy 狗, it was right! So."
 PLAIN = {"The quick brown": LONG, "A list": "one, two, three"}
 JOKE = json.dumps({"setup": "Why did the cat cross?", "punchline": "It was there."})
 
