@@ -165,9 +165,7 @@ async def test_the_event_loop_goes_on_while_weights_are_loaded(kind: Any, form: 
     assert ticks > 50
 
 
-@pytest.mark.parametrize(
-    ("version", "query"), [(None, "both"), ("v1", "both"), (None, "What is the weather in Rome?")]
-)
+@pytest.mark.parametrize(("version", "query"), [(None, "both"), ("v1", "both"), (None, "What is the weather in Rome?")])
 async def test_tool_calls_are_streamed_as_chunks(live: EnsembleLLM, version: str | None, query: str) -> None:
     @tool
     def weather(city: str) -> str:

@@ -110,7 +110,11 @@ BEYOND = {"name": "buy", "parameters": {"type": "object", "properties": {"n": {"
 def test_tools_of_other_makers_stand_beside_ones_own(chat: ChatDeepen) -> None:
     bound = chat.bind_tools([weather, MAIL])
     assert [one["args"] for one in bound.invoke("What is the weather in Rome?").tool_calls] == [{"city": "Rome"}]
-    sent = chat.bind_tools([weather, MAIL], tool_choice="mail").invoke("Write to Ada.", max_tokens=60).tool_calls[0]["args"]["to"]
+    sent = (
+        chat.bind_tools([weather, MAIL], tool_choice="mail")
+        .invoke("Write to Ada.", max_tokens=60)
+        .tool_calls[0]["args"]["to"]
+    )
     assert re.match(ADDRESS["pattern"], sent)
     with pytest.raises(ConfigError, match=r"tool 'buy': .*'n'.*pattern"):
         chat.bind_tools([weather, BEYOND])
