@@ -82,7 +82,7 @@ def mixed(fusion: FusionMethod) -> EnsembleLLM:
 @pytest.mark.parametrize("fusion", FUSIONS, ids=["joint", "pairwise", "bayes"])
 def test_the_course_begins_at_the_main_model_and_ends_at_the_fused_distribution(fusion: FusionMethod) -> None:
     options: dict[str, Any] = {
-        "max_new_tokens": 12,
+        "max_new_tokens": 6,
         "temperature": 1.0,
         "seed": 2,
         "n": 2,
@@ -185,7 +185,7 @@ def test_pointing_shows_what_each_member_said(browser: Browser) -> None:
 
 
 def test_the_keyboard_goes_everywhere(browser: Browser) -> None:
-    trace = trace_of(answer(" Hello, world! return the quoted 1 2 3\n" * 4))
+    trace = trace_of(answer(" Hello, world! return the quoted 1 2 3\n" * 2))
     browser.open(trace.to_html())
     keys = ActionChains(browser.driver)
 

@@ -1,5 +1,6 @@
 """Anchors: how many tokens real vocabularies share, and that every column is one token."""
 
+from functools import cache
 from itertools import combinations, permutations
 
 import pytest
@@ -28,6 +29,7 @@ SHARED = {
 SENTENCEPIECE = {"mistral_v1", "mistral_v3"}
 
 
+@cache
 def strings(name: str) -> dict[str, int]:
     """The authors' way to match tokens: by their strings."""
     vocab: dict[str, int] = ALL[name]().get_vocab()
@@ -35,6 +37,7 @@ def strings(name: str) -> dict[str, int]:
     return {token.replace("Ġ", "▁"): id_ for token, id_ in vocab.items() if id_ not in special}
 
 
+@cache
 def pair(*names: str) -> torch.Tensor:
     return shared_anchors([vocabulary(name) for name in names])
 

@@ -4,9 +4,9 @@ import json
 import re
 from typing import Any
 
-LONG = "Zwölf foxes jump över the 🚀 lazy 狗, and it was right! The end."
+LONG = "Zwö 🚀 lazy 狗, it was right! So."
 PLAIN = {"The quick brown": LONG, "A list": "one, two, three"}
-JOKE = json.dumps({"setup": "Why did the cat cross the road?", "punchline": "Because it was there."})
+JOKE = json.dumps({"setup": "Why did the cat cross?", "punchline": "It was there."})
 
 
 def call(name: str, **arguments: Any) -> str:
@@ -15,7 +15,7 @@ def call(name: str, **arguments: Any) -> str:
 
 
 RULES: list[tuple[str, str]] = [  # the first whose pattern is found in the last turn; with tools those of TOOLS before
-    (r"How are you, (\w+)", "I am fine, thank you, {}. What can I do for you?"),
+    (r"How are you, (\w+)", "I am fine, {}. What can I do?"),
     (r"joke", JOKE),
     (r"[Hh]aiku|[Hh]ello|\bhi\b|Hey|how are you", LONG),
     (r"<tool_response>", "The tool says so."),

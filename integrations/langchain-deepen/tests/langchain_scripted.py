@@ -28,7 +28,8 @@ TEXTS = [
     "The quick brown fox jumps over the lazy dog. Don't panic, said the guide, and it was right!",
     'What is the capital of France? {"name": "get_weather", "arguments": {"location": "Paris"}} It is sunny.',
     '<tool_call>\n{"name": "magic_function", "arguments": {"input": 3}}\n</tool_call>',
-    '{"setup": "Why did the cat cross the road?", "punchline": "Because it was there."}',
+    '{"setup": "Why did the cat cross?", "punchline": "It was there."}',
+    "I am fine, Ada. What can I do?",
     " ".join(map(chr, range(0x21, 0x7F))),
 ]
 _TURNS = (

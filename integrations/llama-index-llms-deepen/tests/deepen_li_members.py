@@ -71,7 +71,7 @@ def fresh(
         members.append(LocalMember(*speaker, name))
         if template:
             own.chat_template = template
-    return EnsembleLLM(members, fusion="bayes")
+    return EnsembleLLM(members, fusion="surface")  # of such vocabularies a step in 10 ms, where `bayes` takes 25
 
 
 speaking = cache(fresh)
@@ -81,6 +81,13 @@ speaking = cache(fresh)
 def speakers(llm: EnsembleLLM) -> list[Any]:
     """The models of a speaking ensemble."""
     return [member.model for member in llm.members]  # type: ignore[attr-defined]
+
+
+def rested(llm: EnsembleLLM) -> EnsembleLLM:
+    """The ensemble, whose models have taken no step, take no time and do not fail."""
+    for model in speakers(llm):
+        model.steps, model.delay, model.fail_at = 0, 0.0, -1
+    return llm
 
 
 async def gathered(form: str, made: Any) -> list[Any]:
@@ -95,7 +102,7 @@ async def gathered(form: str, made: Any) -> list[Any]:
 def random_members(seed: int) -> EnsembleLLM:
     """Two Llamas with random weights and different vocabularies."""
     torch.manual_seed(seed)
-    return EnsembleLLM([(_random_llama(own), own) for own in map(tokenizer, ("curie", "atlas"))], fusion="bayes")
+    return EnsembleLLM([(_random_llama(own), own) for own in map(tokenizer, ("curie", "atlas"))], fusion="surface")
 
 
 def _random_llama(own: Any) -> LlamaForCausalLM:

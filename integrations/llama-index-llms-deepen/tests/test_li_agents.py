@@ -34,10 +34,10 @@ def reasons(prompt: str) -> str:
     """The same in the words of a ReAct agent."""
     seen = re.findall(r"Observation: (\w+)", prompt.rpartition(QUESTION)[2])  # not the instructions' examples
     if not seen:
-        return ' Thought: I need to add.\nAction: add\nAction Input: {"a": 2, "b": 40}'
+        return ' Thought: Sum.\nAction: add\nAction Input: {"a": 2, "b": 40}'
     if len(seen) == 1:
-        return ' Thought: Now the city.\nAction: capital\nAction Input: {"country": "France"}'
-    return f" Thought: I can answer without using any more tools.\nAnswer: They are {seen[0]} and {seen[1]}."
+        return ' Thought: City.\nAction: capital\nAction Input: {"country": "France"}'
+    return f" Thought: Done.\nAnswer: They are {seen[0]} and {seen[1]}."
 
 
 async def run(agent: Any) -> tuple[Any, list[Any]]:

@@ -4,11 +4,12 @@ import asyncio
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from deepen_li_members import fresh, speakers
+from deepen_li_members import fresh, rested, speakers
 from llama_index.core.llms import ChatMessage
 from llama_index.llms.deepen import DeepenLLM
 from test_li_endpoints import ANSWER, FORMS, PROMPT, Say, every_form, form
@@ -16,15 +17,20 @@ from test_li_endpoints import ANSWER, FORMS, PROMPT, Say, every_form, form
 from deepen_llm import EnsembleLLM, specialists
 
 
+@cache
+def slow_or_failing() -> EnsembleLLM:
+    return fresh(ANSWER, marks=("=>",))
+
+
 def speaker() -> DeepenLLM:
-    """A model whose members may be slowed down, or made to fail."""
-    return DeepenLLM(ensemble=fresh(ANSWER, marks=("=>",)))
+    """A model whose members may be slowed down, or made to fail; no two tests use it at once."""
+    return DeepenLLM(ensemble=rested(slow_or_failing()))
 
 
 def unloaded() -> DeepenLLM:
     """A model whose weights no other test has loaded: equal members share them, as long as anything refers to them."""
     names = [f"{path.name}-{uuid4()}" for path in specialists.paths()[:2]]
-    members = [{"source": path, "name": name} for path, name in zip(specialists.paths(), names, strict=False)]
+    members = [{"path": str(path), "name": name} for path, name in zip(specialists.paths(), names, strict=False)]
     return DeepenLLM(members=members, max_new_tokens=3)
 
 
@@ -51,7 +57,7 @@ async def test_the_event_loop_goes_on(say: Say) -> None:
     assert ticks > took / 0.02
 
 
-@asynchronous
+@pytest.mark.parametrize("say", [form("acomplete"), form("astream_chat")], ids=["acomplete", "astream_chat"])
 async def test_the_event_loop_goes_on_while_weights_load(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     load = EnsembleLLM.from_config
 
@@ -103,8 +109,7 @@ def test_a_failed_load_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert llm.complete("The capital of France is").text
 
 
-@pytest.mark.parametrize("name", ["stream_complete", "stream_chat"])
-@pytest.mark.parametrize("leave", ["close", "drop"])
+@pytest.mark.parametrize(("name", "leave"), [("stream_complete", "close"), ("stream_chat", "drop")])
 def test_an_abandoned_stream_stops_the_models(name: str, leave: str) -> None:
     llm = speaker()
     models = speakers(llm.load())
@@ -118,8 +123,7 @@ def test_an_abandoned_stream_stops_the_models(name: str, leave: str) -> None:
     assert llm.complete(PROMPT).text == ANSWER
 
 
-@pytest.mark.parametrize("name", ["astream_complete", "astream_chat"])
-@pytest.mark.parametrize("leave", ["close", "drop"])
+@pytest.mark.parametrize(("name", "leave"), [("astream_complete", "drop"), ("astream_chat", "close")])
 async def test_an_abandoned_asynchronous_stream_stops_the_models_within_a_step(name: str, leave: str) -> None:
     llm = speaker()
     models = speakers(llm.load())
@@ -163,5 +167,5 @@ async def test_a_member_that_fails_surfaces_at_once_and_the_next_call_works(say:
 
 def test_many_threads_get_what_one_gets() -> None:
     llm = speaker()
-    with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(lambda _: llm.chat([ChatMessage(PROMPT)]).message.content, range(8))) == {ANSWER}
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(lambda _: llm.chat([ChatMessage(PROMPT)]).message.content, range(4))) == {ANSWER}

@@ -1,10 +1,11 @@
 """One event per call, in both of LlamaIndex's systems, and counts that agree with the tokenizer."""
 
+from functools import cache
 from typing import Any
 
 import llama_index.core.instrumentation as instrument
 import pytest
-from deepen_li_members import fresh, speakers, speaking, tokenizer
+from deepen_li_members import fresh, rested, speakers, speaking, tokenizer
 from llama_index.core import PromptTemplate, Settings
 from llama_index.core.callbacks import CallbackManager, CBEventType, LlamaDebugHandler, TokenCountingHandler
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
@@ -13,9 +14,22 @@ from llama_index.llms.deepen import DeepenLLM
 from pydantic import BaseModel
 from test_li_endpoints import ANSWER, PROMPT, Say, every_form, speaker
 
+from deepen_llm import EnsembleLLM
+
 
 class City(BaseModel):
     name: str
+
+
+@cache
+def said() -> list[int]:
+    """The tokens of the answer."""
+    return list(speaker().load().generate(PROMPT).tokens)
+
+
+@cache
+def failing() -> EnsembleLLM:
+    return fresh(ANSWER, marks=("=>",))
 
 
 class Seen(BaseEventHandler):
@@ -26,12 +40,14 @@ class Seen(BaseEventHandler):
 
 
 @every_form
-async def test_one_start_and_one_end_per_call(say: Say) -> None:
+async def test_one_start_and_one_end_per_call_and_the_main_models_counts(say: Say) -> None:
+    own = tokenizer("atlas")
+    counter = TokenCountingHandler(tokenizer=own.encode)
     debug, seen = LlamaDebugHandler(print_trace_on_end=False), Seen(names=[])
     root = instrument.get_dispatcher()
     kept, root.event_handlers = root.event_handlers, [seen]
     try:
-        _, responses = await say(speaker(callback_manager=CallbackManager([debug])))
+        _, responses = await say(speaker(callback_manager=CallbackManager([debug, counter])))
     finally:
         root.event_handlers = kept
     pairs = debug.get_event_pairs(CBEventType.LLM)
@@ -41,6 +57,14 @@ async def test_one_start_and_one_end_per_call(say: Say) -> None:
     kind = "Chat" if "chat" in say.__name__ else "Completion"
     assert told == [f"LLM{kind}StartEvent", f"LLM{kind}EndEvent"]
     assert seen.names.count(f"LLM{kind}InProgressEvent") == (len(responses) if len(responses) > 1 else 0)
+    if kind == "Chat":
+        hello = [{"role": "user", "content": PROMPT}]
+        prompt = own.apply_chat_template(hello, add_generation_prompt=True, tokenize=True, return_dict=False)
+    else:
+        prompt = own.encode(f"{own.bos_token}{PROMPT}", add_special_tokens=False)
+    assert counter.prompt_llm_token_count == len(prompt)
+    assert counter.completion_llm_token_count == len(said())
+    assert own.decode(said()) == f"{ANSWER}{own.eos_token}"
 
 
 async def test_structured_prediction_is_one_call() -> None:
@@ -61,29 +85,12 @@ async def test_structured_prediction_is_one_call() -> None:
 @every_form
 async def test_a_call_that_fails_ends_its_event_with_the_error(say: Say) -> None:
     debug = LlamaDebugHandler(print_trace_on_end=False)
-    llm = DeepenLLM(ensemble=fresh(ANSWER, marks=("=>",)), callback_manager=CallbackManager([debug]))
+    llm = DeepenLLM(ensemble=rested(failing()), callback_manager=CallbackManager([debug]))
     speakers(llm.load())[1].fail_at = 3
     with pytest.raises(RuntimeError, match="fell off"):
         await say(llm)
     (pair,) = debug.get_event_pairs(CBEventType.LLM)
     assert "fell off" in str(pair[1].payload["exception"])
-
-
-@every_form
-async def test_token_counts_are_the_main_models(say: Say) -> None:
-    own = tokenizer("atlas")
-    counter = TokenCountingHandler(tokenizer=own.encode)
-    llm = speaker(callback_manager=CallbackManager([counter]))
-    await say(llm)
-    if "chat" in say.__name__:
-        hello = [{"role": "user", "content": PROMPT}]
-        prompt = own.apply_chat_template(hello, add_generation_prompt=True, tokenize=True, return_dict=False)
-    else:
-        prompt = own.encode(f"{own.bos_token}{PROMPT}", add_special_tokens=False)
-    assert counter.prompt_llm_token_count == len(prompt)
-    said = llm.load().generate(PROMPT).tokens
-    assert counter.completion_llm_token_count == len(said)
-    assert own.decode(said) == f"{ANSWER}{own.eos_token}"
 
 
 def test_the_frameworks_own_counting_takes_the_main_models_tokenizer() -> None:

@@ -15,7 +15,7 @@ from deepen_llm import EnsembleLLM, GenerationOptions, specialists
 from deepen_llm.errors import PromptError
 
 PROMPT = "Say it =>"
-ANSWER = " jumps över the 🚀 lazy dog, and it was right! The end."
+ANSWER = " ö 🚀 dog, it was right! So."
 BEGIN = tokenizer("atlas").bos_token
 STOP = " was right!"  # at least three tokens of either member
 Say = Callable[..., Awaitable[tuple[str, list[Any]]]]
@@ -43,6 +43,7 @@ def form(name: str) -> Say:
 
 
 FORMS = [f"{kind}{what}" for what in ("complete", "chat") for kind in ("", "stream_", "a", "astream_")]
+STANDING = {"complete", "astream_complete", "stream_chat", "achat"}  # others are told with the call where to stop
 every_form = pytest.mark.parametrize("say", [form(name) for name in FORMS], ids=FORMS)
 
 
@@ -61,10 +62,11 @@ async def test_every_form_says_the_same_and_echoes_no_prompt(say: Say) -> None:
 async def test_a_stop_string_of_three_tokens_is_never_shown_in_part(say: Say) -> None:
     assert all(len(tokenizer(name).encode(STOP, add_special_tokens=False)) >= 3 for name in ("atlas", "curie"))
     wanted = ANSWER[: ANSWER.index(STOP)]
-    for text, responses in (await say(speaker(), stop=[STOP]), await say(speaker(stop=STOP))):
-        assert text == wanted
-        assert responses[-1].raw["finish_reason"] == "stop"
-        assert len(responses) == 1 or "".join(response.delta for response in responses) == wanted
+    standing = say.__name__ in STANDING
+    text, responses = await (say(speaker(stop=STOP)) if standing else say(speaker(), stop=[STOP]))
+    assert text == wanted
+    assert responses[-1].raw["finish_reason"] == "stop"
+    assert len(responses) == 1 or "".join(response.delta for response in responses) == wanted
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def test_a_stop_string_of_the_instance_ends_whatever_is_free_text(given: dict[st
 
 
 @every_form
-async def test_raw_is_plain_json_with_usage(say: Say) -> None:
+async def test_raw_is_plain_json_with_usage_and_logprobs_name_the_chosen_token_first(say: Say) -> None:
     _, responses = await say(speaker(logprobs=3), trace=True)
     raw = json.loads(json.dumps(responses[-1].raw, allow_nan=False))
     assert (raw["model"], raw["members"], raw["main_model"]) == ("atlas+curie", ["atlas", "curie"], "atlas")
@@ -88,24 +90,17 @@ async def test_raw_is_plain_json_with_usage(say: Say) -> None:
     assert usage["completion_tokens"] == len(raw["choices"][0]["trace"]) == len(responses[-1].logprobs)
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
     assert all(response.raw is None for response in responses[:-1])
-
-
-@every_form
-async def test_logprobs_name_the_chosen_token_first(say: Say) -> None:
-    _, responses = await say(speaker(), logprobs=2, max_new_tokens=4)
     logprobs = responses[-1].logprobs
-    chosen = [candidates[0] for candidates in logprobs]
-    assert (
-        bytes(byte for one in chosen for byte in one.bytes) == ANSWER.encode()[: sum(len(one.bytes) for one in chosen)]
-    )
-    assert all(len(candidates) == 2 and -9999 <= one.logprob <= 0 for candidates in logprobs for one in candidates)
+    chosen = b"".join(bytes(candidates[0].bytes) for candidates in logprobs[:-1])  # the last ends the text
+    assert chosen == ANSWER.encode()
+    assert all(len(candidates) == 3 and -9999 <= one.logprob <= 0 for candidates in logprobs for one in candidates)
 
 
 @every_form
 async def test_options_of_a_call_go_before_those_of_the_instance(say: Say) -> None:
-    llm = DeepenLLM(ensemble=random_members(0), max_new_tokens=6, temperature=1, seed=3)
+    llm = DeepenLLM(ensemble=random_members(0), max_new_tokens=4, temperature=1, seed=3)
     first, responses = await say(llm)
-    assert responses[-1].raw["usage"]["completion_tokens"] <= 6
+    assert responses[-1].raw["usage"]["completion_tokens"] <= 4
     assert (await say(llm))[0] == first
     assert (await say(llm, seed=4))[0] != first
     assert (await say(llm, max_new_tokens=2))[1][-1].raw["usage"]["completion_tokens"] == 2

@@ -40,7 +40,7 @@ class Even(BaseModel):
 
 
 PROMPT = PromptTemplate("Describe the city of {city}.")
-PARIS = '{"name": "Paris", "landmarks": [{"name": "Eiffel", "height": 330}]}'
+PARIS = '{"name": "Paris", "landmarks": [{"name": "E", "height": 330}]}'
 STREAMED = ["stream_structured", "astream_structured"]
 every_way = pytest.mark.parametrize("way", ["structured", "astructured", *STREAMED])
 
@@ -51,10 +51,10 @@ async def predicted(llm: DeepenLLM, way: str, kind: type[BaseModel] = City, **gi
 
 
 @pytest.mark.parametrize(
-    ("way", "seed"), [*(("structured", seed) for seed in range(6)), ("astructured", 6), *((way, 7) for way in STREAMED)]
+    ("way", "seed"), [("structured", 0), ("structured", 1), ("astructured", 2), *((way, 3) for way in STREAMED)]
 )
 async def test_random_weights_give_valid_objects(way: str, seed: int) -> None:
-    llm = DeepenLLM(ensemble=random_members(seed), max_new_tokens=100, stop="a", temperature=1, seed=seed)
+    llm = DeepenLLM(ensemble=random_members(seed), max_new_tokens=64, stop="a", temperature=1, seed=seed)
     *partial, whole = await predicted(llm, way)
     assert isinstance(whole, City)
     assert all(hasattr(one, "landmarks") for one in partial)
@@ -72,15 +72,15 @@ async def test_what_the_model_says_is_what_comes(way: str) -> None:
 
 @every_way
 async def test_base_models_are_held_to_the_schema_as_well(way: str) -> None:
-    llm = DeepenLLM(ensemble=speaking(PARIS, marks=("Paris.",)), is_chat_model=False)
-    assert (await predicted(llm, way))[-1].name == "Paris"
+    llm = DeepenLLM(ensemble=speaking('{"number": 4}', marks=("Paris.",)), is_chat_model=False)
+    assert (await predicted(llm, way, Even))[-1].number == 4
 
 
 @every_way
 async def test_another_program_is_obeyed_and_required_calls_carry_it(way: str) -> None:
-    call = '<tool_call>\n{"name": "City", "arguments": ' + PARIS + "}\n</tool_call>"
+    call = '<tool_call>\n{"name": "Even", "arguments": {"number": 4}}\n</tool_call>'
     llm = DeepenLLM(ensemble=speaking(call), pydantic_program_mode=PydanticProgramMode.FUNCTION)
-    assert (await predicted(llm, way, llm_kwargs={"max_new_tokens": 200}))[-1].name == "Paris"
+    assert (await predicted(llm, way, Even, llm_kwargs={"max_new_tokens": 200}))[-1].number == 4
 
 
 @every_way
@@ -109,7 +109,7 @@ async def test_a_structured_llm() -> None:
 
 
 def test_a_schema_may_be_given_with_a_call() -> None:
-    response = DeepenLLM(ensemble=random_members(0), max_new_tokens=160).complete("City =>", response_format=City)
+    response = DeepenLLM(ensemble=random_members(0), max_new_tokens=64).complete("City =>", response_format=City)
     City.model_validate_json(response.text)
 
 

@@ -62,14 +62,16 @@ def check(messages: list[Any]) -> None:
     HEARD.clear()
 
 
-@pytest.mark.parametrize("strategy", [Report, ToolStrategy(Report), ProviderStrategy(Report), None])
-async def test_an_agent_with_two_tools(planner: ChatDeepen, strategy: Any) -> None:
+@pytest.mark.parametrize(
+    ("strategy", "asynchronous"),
+    [(Report, False), (ToolStrategy(Report), True), (ProviderStrategy(Report), True), (None, False)],
+)
+async def test_an_agent_with_two_tools(planner: ChatDeepen, strategy: Any, asynchronous: bool) -> None:
     agent: Any = create_agent(planner, [weather, add], response_format=strategy)
-    for asynchronous in (False, True):
-        state = await agent.ainvoke(ASKED) if asynchronous else agent.invoke(ASKED)
-        check(state["messages"])
-        if strategy is not None:
-            assert state["structured_response"] == Report(weather="sunny", total=5)
+    state = await agent.ainvoke(ASKED) if asynchronous else agent.invoke(ASKED)
+    check(state["messages"])
+    if strategy is not None:
+        assert state["structured_response"] == Report(weather="sunny", total=5)
 
 
 async def test_an_agents_messages_are_streamed(planner: ChatDeepen) -> None:

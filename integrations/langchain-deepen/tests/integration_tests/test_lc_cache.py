@@ -29,13 +29,13 @@ def kind(request: pytest.FixtureRequest) -> Any:
 
 async def test_the_same_call_hits_and_another_does_not(kind: Any, live: EnsembleLLM, calls: list[int]) -> None:
     cache = InMemoryCache()
-    model = kind(ensemble=live, cache=cache, max_tokens=40)
+    model = kind(ensemble=live, cache=cache, max_tokens=12)
     first = model.invoke("Hello|")
     assert calls == [1]
     again = [
         model.invoke("Hello|"),
         await model.ainvoke("Hello|"),
-        kind(ensemble=live, cache=cache, max_new_tokens=40).invoke("Hello|"),
+        kind(ensemble=live, cache=cache, max_new_tokens=12).invoke("Hello|"),
     ]
     assert calls == [1]
     assert all(getattr(one, "content", one) == getattr(first, "content", first) for one in again)
@@ -44,7 +44,7 @@ async def test_the_same_call_hits_and_another_does_not(kind: Any, live: Ensemble
         assert len(calls) == count
         model.bind(**change).invoke("Hello|")
         await model.ainvoke("Hello|", **change)
-        kind(ensemble=live, cache=cache, **{"max_tokens": 40, **change}).invoke("Hello|")
+        kind(ensemble=live, cache=cache, **{"max_tokens": 12, **change}).invoke("Hello|")
         assert len(calls) == count
 
 
@@ -59,14 +59,14 @@ def test_other_members_or_weights_do_not_hit(kind: Any, live: EnsembleLLM, calls
     ]
     for count, one in enumerate(others, start=1):
         for _ in range(2):
-            kind(ensemble=one, cache=cache).invoke("Hello|")
+            kind(ensemble=one, cache=cache, max_tokens=8).invoke("Hello|")
         assert len(calls) == count
 
 
 async def test_a_batch_asks_the_models_only_for_what_is_new(kind: Any, live: EnsembleLLM, calls: list[int]) -> None:
     set_llm_cache(InMemoryCache())
     try:
-        model = kind(ensemble=live)
+        model = kind(ensemble=live, max_tokens=8)
         model.batch(["Hello|", "A list|"])
         model.batch(["Hello|", "Hey|", "A list|", "hi|"])
         await model.abatch(["Hello|", "A list|", "hi|"])
@@ -79,7 +79,7 @@ async def test_a_batch_asks_the_models_only_for_what_is_new(kind: Any, live: Ens
 def test_an_instance_may_keep_out_of_the_cache(kind: Any, live: EnsembleLLM, calls: list[int]) -> None:
     set_llm_cache(InMemoryCache())
     try:
-        model = kind(ensemble=live, cache=False)
+        model = kind(ensemble=live, cache=False, max_tokens=8)
         model.invoke("Hello|"), model.invoke("Hello|")
     finally:
         set_llm_cache(None)
