@@ -84,8 +84,9 @@ class EnsembleSettings(Options):
             which ends the text where that token is its most likely one.
         on_member_failure: What happens to the answers that are decoded while a member other than the main model raises
             an error, or its logits are NaN: they end with that error (``raise``), or go on without the member
-            (``degrade``), which the log and each answer's ``left_out`` say. Scores always end with the error, and so do
-            prompts whose weights the member was to set.
+            (``degrade``), which the log and each answer's ``left_out`` say. Answers that come later begin once those
+            have ended, and have the member again. Scores always end with the error, and so do prompts whose weights the
+            member was to set.
         batch_size: The most texts decoded together; further ones wait.
         max_waiting: The most texts that wait beside these; None for any number. A call whose texts would be more ends
             in a `QueueFullError`.

@@ -83,6 +83,15 @@ class Contexts:
         return [row.nonzero()[:, 0].tolist() for row in self.weighing.left_out]
 
     @property
+    def has_replaced(self) -> bool:
+        """Whether a member has failed in all sequences, so that it reads none any more."""
+        return any(isinstance(context, LeftOut) for context in self.by_member)
+
+    def failure_of(self, name: str) -> Exception:
+        """Why a member, by its name, is left out."""
+        return next(error for i, error in self.failures.items() if self.ensemble.members[i].name == name)
+
+    @property
     def read_order(self) -> Sequence[int]:
         """Indices of the members, in the order in which they are read."""
         return self._read_order

@@ -142,7 +142,7 @@ class Engine:
         self._free_all()
 
     def _step(self) -> list[TokenSequence]:
-        contexts = self._contexts = self._contexts or Contexts(self._ensemble, [])
+        contexts = self._running_contexts()
         self._start_waiting(contexts)
         sequences = self._sequences
         if not sequences:  # no prompt could be read
@@ -161,27 +161,43 @@ class Engine:
         self._commit(contexts, advance(contexts, fused, drafts, sequences, self._drafter))
         return sequences
 
+    def _running_contexts(self) -> Contexts:
+        """The contexts of the running sequences; of none, all members', even of one that has failed before."""
+        if self._contexts and not self._sequences and self._contexts.has_replaced:
+            self._free()
+        self._contexts = self._contexts or Contexts(self._ensemble, [])
+        return self._contexts
+
     def _start_waiting(self, contexts: Contexts) -> None:
         """Read the prompts of the waiting requests that fit beside the running ones, and begin their sequences.
 
-        While sequences run, a step reads at most `PREFILL_TOKENS` tokens of prompts, so that they go on.
+        While sequences run, a step reads at most `PREFILL_TOKENS` tokens of prompts, so that they go on. Sequences that
+        go on without a member run alone: what begins later has all members.
         """
+        if self._sequences and contexts.has_replaced:
+            return
         budget = PREFILL_TOKENS if self._sequences else sys.maxsize
         self._prefills += prefills(self._ensemble, self._scheduler.schedule())
         while self._prefills and budget > 0:
             prefill = self._prefills[0]
-            try:
-                budget -= prefill.read(budget)
-            except Exception as error:
-                del self._prefills[0]
-                if len(prefill.requests) == 1:
-                    self._fail(prefill.requests, error)
-                self._prefills[:0] = prefill.divided()
-                continue
-            if prefill.finished:
+            if not prefill.finished:
+                budget -= self._read_prompts(prefill, budget)
+            if prefill.finished and prefill in self._prefills:
+                if self._sequences and (contexts.has_replaced or prefill.contexts.has_replaced):
+                    return  # these begin once the running ones have ended
                 del self._prefills[0]
                 self._sequences = [*self._sequences, *chain.from_iterable(one.sequences for one in prefill.requests)]
                 contexts.join(prefill.contexts)
+
+    def _read_prompts(self, prefill: Prefill, most: int) -> int:
+        """`Prefill.read`; where that fails, each of its requests is read alone, or has failed."""
+        try:
+            return prefill.read(most)
+        except Exception as error:
+            if len(prefill.requests) == 1:
+                self._fail(prefill.requests, error)
+            self._prefills[:1] = prefill.divided()
+            return 0
 
     def _commit(self, contexts: Contexts, advanced: Advance) -> None:
         """Drop the finished sequences, and append the tokens of the others in every member's context."""
@@ -224,9 +240,15 @@ class Engine:
         """
         for sequence, members in zip(self._sequences, contexts.left_out, strict=True):
             sequence.left_out = tuple(contexts.ensemble.members[i].name for i in members)
-        given = [one for one in self._decoding if one.options is None and any(part.left_out for part in one.sequences)]
-        if given:
-            self._drop(given, next(iter(contexts.failures.values())))
+        given = [
+            sequence
+            for request in self._decoding
+            for sequence in request.sequences
+            if request.options is None and sequence.left_out
+        ]
+        for request in [one for one in self._decoding if any(part in given for part in one.sequences)]:
+            first = next(part.left_out[0] for part in request.sequences if part.left_out)
+            self._drop([request], contexts.failure_of(first))
         return bool(given)
 
     def _drop(self, requests: Collection[Request[TokenSequence]], error: BaseException) -> None:

@@ -51,20 +51,23 @@ def readers(vocabulary: Vocabulary, members: Sequence[Member]) -> list[bool]:
     return [member.vocabulary.fingerprint == vocabulary.fingerprint for member in members]
 
 
-def weights_of_readers(weights: Tensor, unfinished: Sequence[bytes], reads_tokens: Sequence[bool]) -> Tensor:
+def weights_of_readers(
+    weights: Tensor, unfinished: Sequence[bytes], reads_tokens: Sequence[bool], left_out: Tensor
+) -> Tensor:
     """Weights that are 0, inside a character, for members that have not read its bytes, ``[P, N]``.
 
     Args:
         weights: Aggregation weights, ``[P, N]``.
         unfinished: At each position, the bytes of an incomplete character.
         reads_tokens: Which members have read them; where none has, the weights stay.
+        left_out: Which members have failed at each position, bool ``[P, N]``.
     """
     if not any(reads_tokens) or not any(unfinished):
         return weights
-    reads = weights.new_tensor(reads_tokens)  # [N]
-    kept = weights * reads
+    reads = (torch.tensor(reads_tokens) & ~left_out).to(weights)  # [P, N]
+    kept, readers = weights * reads, reads.sum(-1, keepdim=True)
     total = kept.sum(-1, keepdim=True)
-    kept = torch.where(total > 0, kept / total, reads / reads.sum())
+    kept = torch.where(total > 0, kept / total, torch.where(readers > 0, reads / readers, weights))
     inside = torch.tensor([[bool(rest)] for rest in unfinished], device=weights.device)  # [P, 1]
     return torch.where(inside, kept, weights)
 

@@ -15,7 +15,7 @@ from deepen_llm.errors import MemoryLimitError, QueueFullError
 from deepen_llm.members.base import Member
 from deepen_llm.members.memory import buffer_size, free_memory
 
-_GROWTH = 1.5  # while buffers grow, those of half the size are still there
+_GROWTH = 2  # while buffers grow, those of half the size are still there, and those of the sequences that join
 _LOGIT = 4  # bytes
 _USABLE = 0.8  # of the free memory: the rest is for logits, the fused step and fragmentation
 

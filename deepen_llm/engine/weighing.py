@@ -197,7 +197,7 @@ class Weighing:
             agreed = agreeing(ensemble.members, ensemble.main, ahead, logits, weights)
             closed = [reason or "members agree" * agree for reason, agree in zip(closed, agreed, strict=True)]
         if ensemble.fusion.has_own_vocabulary and not ensemble.fusion.back:
-            weights = weights_of_readers(weights, past.unfinished, ensemble.takes_tokens)
+            weights = weights_of_readers(weights, past.unfinished, ensemble.takes_tokens, left_out)
         is_closed = torch.tensor([[bool(reason)] for reason in closed], device=weights.device)  # [P, 1]
         weights = torch.where(is_closed, torch.eye(count, device=weights.device)[ensemble.main], weights)
         return Weighed(ensemble.fusion.fuse(logits, weights, past, parts), weights, closed)

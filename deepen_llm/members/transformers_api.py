@@ -128,24 +128,20 @@ def has_virtual_tokens(model: PreTrainedModel) -> bool:
 
 
 def weights_state(model: PreTrainedModel) -> object:
-    """Something that differs once weights are trained, loaded, merged or moved, or another adapter is active.
+    """Something that differs once weights are trained, loaded, merged or moved, or adapters are switched or scaled.
 
     It equals itself where weights are changed in ways that PyTorch does not count: through ``parameter.data`` in place.
     """
-    states = [
-        (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
-        for weight in model.parameters()
-        if not weight.is_meta
-    ]
-    return states, _active_adapters(model)
+    tensors = [tensor for tensor in (*model.parameters(), *model.buffers()) if not tensor.is_meta]
+    states = [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors]
+    adapted = getattr(model, "peft_config", None) or getattr(model, "_hf_peft_config_loaded", False)
+    return states, [_adapters_of(module) for module in model.modules()] if adapted else None
 
 
-def _active_adapters(model: PreTrainedModel) -> object:
-    """The names of a model's active adapters, of peft's own class or loaded into one of `transformers`."""
-    adapters = getattr(model, "active_adapters", None)
-    if callable(adapters):
-        return adapters() if getattr(model, "_hf_peft_config_loaded", False) else None
-    return adapters
+def _adapters_of(module: nn.Module) -> tuple[str, ...]:
+    """What peft's layers say of their adapters: which are active, merged and disabled, and by how much they count."""
+    names = ("active_adapters", "merged_adapters", "disable_adapters", "scaling")
+    return tuple(repr(getattr(module, name, None)) for name in names) if hasattr(module, "merged_adapters") else ()
 
 
 def cache_of(output: Any) -> Any:

@@ -178,3 +178,30 @@ def test_the_log_names_the_member_and_the_error(caplog: pytest.LogCaptureFixture
     assert "member second" in record.getMessage()
     assert record.exc_info is not None
     assert "a fault in read" in str(record.exc_info[1])
+
+
+def test_one_failure_is_that_of_the_answers_that_are_decoded_then() -> None:
+    llm, reads = degrading(batch_size=2), 0
+    own = LocalMember.open
+
+    def opened(self: LocalMember, prompts: Sequence[Prompt], *, back: int = 0) -> Any:
+        context: Any = own(self, prompts, back=back)
+        read = context.read
+
+        def once(*given: Any, **options: Any) -> Any:
+            nonlocal reads
+            reads += 1
+            if reads == 5:
+                raise RuntimeError("a passing fault")
+            return read(*given, **options)
+
+        if self is members()[1]:
+            context.read = once
+        return context
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(LocalMember, "open", opened)
+        found = llm.generate(PROMPTS * 3, **OPTIONS)
+    assert 1 <= sum(bool(out.left_out) for out in found) <= 3
+    whole = llm.generate(PROMPTS * 3, **OPTIONS)
+    assert all(out.tokens == other.tokens for out, other in zip(found, whole, strict=True) if not out.left_out)

@@ -68,8 +68,7 @@ def test_memory_bounds_the_rows_in_flight() -> None:
 def test_logits_that_fusion_looks_back_at_take_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     members = [LocalMember(*small("llama", kind)) for kind in ("byte_level_bpe", "sentencepiece_bpe")]
     other = members[1]
-    # The smallest buffers, and those of half the rows, while they grow.
-    caches = int(1.5 * 256) * sum(member.bytes_per_token for member in members)
+    caches = 2 * 256 * sum(member.bytes_per_token for member in members)  # the smallest buffers, twice while they grow
     for straddle in (0, 4):
         kept = straddle * 4 * other.vocabulary.size
         ensemble = Ensemble(members, 0, Surface(straddle=straddle).prepare(members, 0), FixedWeights([1, 1]), "fused")

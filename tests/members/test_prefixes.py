@@ -119,10 +119,53 @@ def test_what_another_adapter_has_read_is_read_again() -> None:
     adapted = peft.get_peft_model(copy.deepcopy(model), config, adapter_name="one")
     adapted.add_adapter("two", config)
     member = LocalMember(adapted.eval(), tokenizer)
-    for adapter in ("one", "two", "one"):
-        adapted.set_adapter(adapter)
+
+    def check() -> None:
         context = opened(member, TEXT)
         torch.testing.assert_close(context.logits()[0], afresh(member, context.ids[0]), atol=2e-4, rtol=1e-4)
+
+    for adapter in ("one", "two", "one"):
+        adapted.set_adapter(adapter)
+        check()
+    with adapted.disable_adapter():
+        check()
+    check()
+    for module in adapted.modules():
+        if hasattr(module, "set_scale"):
+            module.set_scale("one", 3.0)
+    check()
+
+
+def test_weights_that_change_while_a_text_runs_are_noticed() -> None:
+    tokenizer = SMALL[KIND]()
+    member = LocalMember(random_model("llama", len(tokenizer), tokenizer.eos_token_id, seed=98), tokenizer)
+    context = opened(member, TEXT)
+    context.logits()
+    weight = member.model.get_input_embeddings().weight
+    kept = weight.detach().clone()
+    try:
+        weight.data = 1.5 * weight.data
+        context.append([[" and"]])
+        context.logits()
+        context.close()
+        again = opened(member, TEXT)
+        torch.testing.assert_close(again.logits()[0], afresh(member, again.ids[0]), atol=2e-4, rtol=1e-4)
+    finally:
+        weight.data = kept
+
+
+def test_a_collection_inside_of_a_call_may_keep_another_text() -> None:
+    cache = prefixes.PrefixCache(torch.device("cpu"))
+    texts = [[i, *range(100)] for i in range(3)]
+    cache.keep(texts[0], list, None)
+
+    def nested() -> list[Any]:
+        cache.keep(texts[1], list, None)
+        assert cache.find(texts[0], None) is not None
+        return []
+
+    cache.keep(texts[2], nested, None)
+    assert all(cache.find(text, None) is not None for text in texts)
 
 
 def test_texts_whose_logits_are_no_distribution_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """What a text leaves in the buffers changes nobody's logits, whatever comes and goes (laws 4 and 13)."""
 
+import gc
+import weakref
 from collections.abc import Sequence
 
 import pytest
@@ -11,7 +13,7 @@ from deepen_llm.errors import LogitsError
 from deepen_llm.members.base import Context
 from deepen_llm.members.local.cached_context import CachedContext
 from deepen_llm.members.local.member import LocalMember
-from deepen_llm.members.local.slabs import SlabPool
+from deepen_llm.members.local.slabs import Slab, SlabPool
 from tests.models import small
 
 TEXTS = [
@@ -123,8 +125,99 @@ def test_values_that_are_not_finite_reach_no_later_text() -> None:
     check(member, context)
 
 
+def test_a_failed_forward_leaves_no_token_that_was_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    member = member_of()
+    text = "She sells sea shells by the sea shore and the quick brown fox jumps over the lazy dog. " * 4
+    context = opened(member, [text])
+    context.logits()
+    context.append([[" and the lazy dog and she sells"]])
+
+    def failing(*_: object, **__: object) -> torch.Tensor:
+        raise RuntimeError("no memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(member.causal), "read", failing)
+        with pytest.raises(RuntimeError, match="no memory"):
+            context.logits()
+    context.close()
+    check(member, opened(member, [text + " and the lazy dog and she sells more"]))
+
+
+def test_buffers_that_cannot_grow_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    member = member_of()
+    context = opened(member, ["the quick brown fox and the sea shore " * 12])
+    check(member, context)
+
+    def failing(*_: object) -> None:
+        raise torch.OutOfMemoryError("no memory")
+
+    context.append([[" and the sea shells by the sea shore" * 12]])
+    with monkeypatch.context() as patched:
+        patched.setattr(Slab, "copy_rows", failing)
+        with pytest.raises(torch.OutOfMemoryError):
+            context.logits()
+    check(member, context)
+    context.close()
+    check(member, opened(member, ["the quick brown fox and the sea shore " * 12 + "x"]))
+
+
+def test_buffers_shrink_once_few_are_needed() -> None:
+    member = member_of()
+    context = opened(member, TEXTS[:4] * 4)
+    context.logits()
+    assert isinstance(context, CachedContext)
+    assert context.caches[0].slab.rows == 16
+    context.select([3, 5])
+    check(member, context)
+    assert (context.caches[0].slab.rows, context.caches[0].slab.capacity) == (2, 256)
+
+
+def test_a_buffer_is_in_the_pool_once_whoever_is_interrupted() -> None:
+    member = member_of()
+    whole, first = opened(member, []), opened(member, TEXTS[:1])
+    first.logits()
+    whole.join(first)
+    first.close()  # an interrupt may come before it is forgotten
+    whole.close()
+    slabs = [member.causal.slabs.take(1, 256) for _ in range(2)]
+    assert slabs[0] is not slabs[1]
+
+
+def test_buffers_are_freed_with_their_last_user() -> None:
+    slab = Slab(1, 256)
+    gone = weakref.ref(slab)
+    gc.disable()
+    try:
+        del slab
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_a_callers_autocast_changes_nothing_for_later_texts() -> None:
+    member = member_of()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        check_closed = opened(member, [TEXTS[2] * 10])
+        check_closed.logits()
+        check_closed.close()
+    check(member, opened(member, [TEXTS[2] * 10 + "x"]))
+
+
+def test_values_of_an_unchecked_part_of_a_prompt_reach_nobody() -> None:
+    member = member_of()
+    context = opened(member, ["the quick brown fox and the sea shore " * 12])
+    context.prefill(50)
+    assert isinstance(context, CachedContext)
+    with torch.inference_mode():
+        for layer in context.caches[0].slab.layers:
+            layer.keys[:], layer.values[:] = torch.nan, torch.nan
+    context.close()  # nothing was checked
+    for _ in range(2):
+        check(member, opened(member, TEXTS[:1]))
+
+
 def test_a_pool_keeps_little_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    member, pool = member_of(), SlabPool(torch.device("cpu"))
+    member, pool = member_of(), SlabPool(torch.device("cpu"), lambda: None)
     contexts = [opened(member, [text] * 2) for text in TEXTS[:3]]
     taken = []
     for context in contexts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,53 +31,63 @@ class CachedContext(LocalContext):
 
     Attributes:
         caches: The caches: one for all sequences, or one for each.
+        prefixes: See above; None once logits were no distribution.
         kept: For each sequence, whether its prompt was read, checked, and kept for prompts that begin alike.
+        is_unchecked: Whether a forward has begun since the last check.
+        read_by: For each sequence, the state of the weights when it began.
     """
 
     def __init__(self, shared: bool, prefixes: PrefixCache | None, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._shared, self._bound, self._prefixes = shared, self._model.traits.rescales_at, prefixes
+        self._shared, self._bound, self.prefixes = shared, self._model.traits.rescales_at, prefixes
         count, pool = len(self.sequences), self._model.slabs
         self.caches = [SlotCache(count, pool)] if shared else [SlotCache(1, pool) for _ in range(count)]
+        self.read_by: list[object] = [self._model.weights_state() if prefixes and count else None] * count
         for i in range(count):
             self._begin(i)
         self.kept = [False] * count
+        self.is_unchecked = False
 
     @override
     def check(self) -> None:
         try:
             super().check()
-        except LogitsError:
-            self._prefixes = None  # keys and values may be wrong, too
-            for cache in self.caches:
-                cache.spoil()
+        except LogitsError as error:
+            prefixes, self.prefixes = self.prefixes, None  # keys and values may be wrong, too
+            if prefixes is not None:
+                for sequence in error.sequences:
+                    prefixes.forget(self.sequences[sequence].ids)
+            self._spoil()
             raise
-        for i, kept in enumerate(self.kept):
-            if not kept:
-                self._keep(i)
+        self.is_unchecked = False
+        for cache in self.caches:
+            cache.settle()
+        self._keep([i for i, kept in enumerate(self.kept) if not kept])
         self.kept = [True] * len(self.kept)
 
     @property
     @override
     def unread(self) -> list[int]:
-        if not self._model.traits.reads_in_parts:
+        if not self._model.traits.reads_in_parts or self._recording is not None:
             return [0] * len(self.sequences)
         cached = [length for cache in self.caches for length in cache.lengths]
-        return [len(sequence.ids) - count for sequence, count in zip(self.sequences, cached, strict=True)]
+        return [len(sequence.reading) - count for sequence, count in zip(self.sequences, cached, strict=True)]
 
     @torch.inference_mode()
     @override
     def prefill(self, most: int) -> None:
         left = [(i, unread) for i, unread in enumerate(self.unread) if unread > most]
         if left:
-            self._forward([(i, len(self.sequences[i].ids) - unread + most) for i, unread in left])
+            self._forward([(i, len(self.sequences[i].reading) - unread + most) for i, unread in left])
 
     @override
     def select(self, sequences: Sequence[int]) -> None:
-        for i in {*range(len(self.kept))}.difference(sequences):
-            if self.kept[i]:
-                self._keep(i)
+        if self.is_unchecked:
+            self._spoil()
+        else:
+            self._keep([i for i in {*range(len(self.kept))}.difference(sequences) if self.kept[i]])
         self.kept = [self.kept[i] for i in sequences]
+        self.read_by = [self.read_by[i] for i in sequences]
         super().select(sequences)
         if self._shared:
             self.caches[0].select(sequences)
@@ -87,7 +98,9 @@ class CachedContext(LocalContext):
     def join(self, other: Context) -> None:
         super().join(other)
         assert isinstance(other, CachedContext)  # noqa: S101 - see above
-        self.kept += other.kept
+        self.kept, self.read_by = self.kept + other.kept, self.read_by + other.read_by
+        self.prefixes = self.prefixes and other.prefixes
+        self.is_unchecked |= other.is_unchecked
         if self._shared:
             self.caches[0].join(other.caches[0])
         else:
@@ -95,27 +108,35 @@ class CachedContext(LocalContext):
 
     def _begin(self, sequence: int) -> None:
         """Begin a sequence with the beginning of its prompt that the model has read for another one."""
-        ids = list(self.sequences[sequence].ids)
-        if self._prefixes is None or len(ids) <= SHORTEST_PREFIX:
+        ids = self.sequences[sequence].ids
+        if self.prefixes is None or len(ids) <= SHORTEST_PREFIX:
             return
-        if found := self._prefixes.find(ids, self._model.weights_state()):
+        if found := self.prefixes.find(ids, self.read_by[sequence]):
             cache, index = self._cache_of(sequence)
             cache.load(index, ids[: found.length], found.states)
 
-    def _keep(self, sequence: int) -> None:
-        """Keep what was read of a sequence for prompts that begin as its text does."""
-        ids = self.sequences[sequence].ids
-        if self._prefixes is None or len(ids) < SHORTEST_PREFIX:
+    def _keep(self, sequences: Sequence[int]) -> None:
+        """Keep what was read of sequences for prompts that begin as their texts do, if weights are what they were."""
+        long = [i for i in sequences if len(self.sequences[i].ids) >= SHORTEST_PREFIX]
+        if self.prefixes is None or not long:
             return
-        cache, index = self._cache_of(sequence)
-        read = cache.ids(index)[: common_prefix(cache.ids(index), ids)]
-        self._prefixes.keep(read, lambda: cache.states(index, len(read)), self._model.weights_state())
+        weights = self._model.weights_state()
+        for i in long:
+            if self.read_by[i] == weights:
+                cache, index = self._cache_of(i)
+                read = cache.ids(index)[: common_prefix(cache.ids(index), self.sequences[i].ids)]
+                self.prefixes.keep(read, partial(cache.states, index, len(read)), weights)
+
+    def _spoil(self) -> None:
+        for cache in self.caches:
+            cache.spoil()
 
     def _cache_of(self, sequence: int) -> tuple[SlotCache, int]:
         """The cache of a sequence, and its index in it."""
         return (self.caches[0], sequence) if self._shared else (self.caches[sequence], 0)
 
     def _forward(self, positions: list[Position]) -> Tensor:
+        self.is_unchecked = True
         if self._shared:
             return self._extend(self.caches[0], range(len(self.sequences)), positions)
         sequences = list(dict.fromkeys(sequence for sequence, _ in positions))
@@ -137,6 +158,21 @@ class CachedContext(LocalContext):
             [text[: min(ends) - 1 if ends else None] for text, ends in zip(texts, wanted, strict=True)]
         )
         blocks = [text[start : max(ends, default=start)] for text, start, ends in zip(texts, kept, wanted, strict=True)]
+        try:
+            return self._read(cache, sequences, positions, kept, blocks)
+        except BaseException:
+            cache.cut(kept)
+            raise
+
+    def _read(
+        self,
+        cache: SlotCache,
+        sequences: Sequence[int],
+        positions: list[Position],
+        kept: Sequence[int],
+        blocks: Sequence[list[int]],
+    ) -> Tensor:
+        """Read the blocks of one cache's sequences, of which so many tokens are kept; see `_extend`."""
         longest = max(map(len, blocks))
         fixed = self._fixed_length(cache, longest)
         position_ids, slots, before = cache.extend(blocks, fixed or longest)
@@ -145,7 +181,8 @@ class CachedContext(LocalContext):
         following = [(cache.rows[index[sequence]], ends[index[sequence]] - length) for sequence, length in positions]
         by_row, slab = [blocks[i] for i in cache.order], cache.slab
         if fixed and slab.is_allocated:
-            slab.steps = slab.steps or FixedSteps(self._model, slab)
+            if slab.steps is None:
+                slab.steps, slab.weights = FixedSteps(self._model, slab), self._model.weights_state()
             return self._model.logits_of(following, slab.steps.read(by_row, position_ids, slots))
         block = Block(slots, max(ends), before)
         slab.begin(block, max(kept) if block.before is None else block.before)

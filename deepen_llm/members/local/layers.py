@@ -77,33 +77,53 @@ class Block:
         return self._sent[device]
 
 
+class Placement:
+    """Where all layers of a slab write.
+
+    Args:
+        rows: The number of rows, R.
+        capacity: The number of slots, C.
+
+    Attributes:
+        rows: See above.
+        capacity: See above.
+        block: Where the next forward writes; None before the first one.
+        before: The number of slots that count as read before it.
+        forward: The number of that forward.
+    """
+
+    def __init__(self, rows: int, capacity: int) -> None:
+        self.rows, self.capacity = rows, capacity
+        self.block: Block | None = None
+        self.before, self.forward = 0, 0
+
+    def begin(self, block: Block, before: int) -> None:
+        """Begin a forward."""
+        self.block, self.before = block, before
+        self.forward += 1
+
+
 class RowLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values of up to R rows with up to C slots, ``[R, heads, C, D]`` each.
 
     Args:
-        rows: R.
-        capacity: C.
-
-    Attributes:
-        block: Where the next forward writes.
-        seen: How many slots the last forward has seen; what comes before the block, until this layer has written it.
+        placement: R, C, and where the next forward writes.
     """
 
     is_initialized: bool
 
-    def __init__(self, rows: int, capacity: int) -> None:
+    def __init__(self, placement: Placement) -> None:
         super().__init__()
-        self._rows, self._capacity = rows, capacity
-        self.block: Block | None = None
-        self.seen = 0
+        self._placement, self._written = placement, -1  # the last forward that this layer was written in
+        self._rows, self._capacity = placement.rows, placement.capacity
         self._indexer: Tensor | None = None  # [R, C, d]
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Write a block; returns all keys and values that it sees."""
         block = self._next()
-        if not self.is_initialized:
+        if not self.is_initialized or self._differs(key_states):
             self._allocate(key_states, value_states)
-        self.seen = block.total
+        self._written = self._placement.forward
         return block.write(self.keys, key_states), block.write(self.values, value_states)
 
     def update_indexer(self, indexer_key_states: Tensor) -> Tensor:
@@ -115,7 +135,8 @@ class RowLayer(DynamicLayer):  # type: ignore[misc]
 
     def get_seq_length(self) -> int:
         """The number of slots before the block, or with it once it is written."""
-        return self.seen
+        block = self._placement.block
+        return block.total if block is not None and self._written == self._placement.forward else self._placement.before
 
     def states(self, row: int, count: int) -> States | None:
         """A copy of what the layer holds of a row's first tokens; None where it holds nothing."""
@@ -163,8 +184,12 @@ class RowLayer(DynamicLayer):  # type: ignore[misc]
         return sum(buffer.nbytes for buffer in (*held, *([] if self._indexer is None else [self._indexer])))
 
     def _next(self) -> Block:
-        assert self.block is not None  # noqa: S101 - `SlotCache.extend` is called before each forward
-        return self.block
+        assert self._placement.block is not None  # noqa: S101 - `Slab.begin` is called before each forward
+        return self._placement.block
+
+    def _differs(self, keys: Tensor) -> bool:
+        """Whether a text begins whose keys have another type or device than those of earlier texts."""
+        return self._placement.before == 0 and (keys.dtype, keys.device) != (self.keys.dtype, self.keys.device)
 
     def _allocate(self, keys: Tensor, values: Tensor) -> None:
         """Buffers of the type and on the device of these states, ``[…, heads, …, D]``."""

@@ -43,7 +43,7 @@ class CausalModel:
         self.device, self.dtype = device_of(model), model.dtype
         self._step: Callable[..., Any] = self._model
         self._lock = _LOCKS.setdefault(model, threading.Lock()) if self.traits.one_at_a_time else nullcontext()
-        self.slabs = SlabPool(self.device)
+        self.slabs = SlabPool(self.device, self.weights_state)
         self.fixed_steps = self.captures = self.device.type == "cuda" and self.traits.fixed_steps
 
     def weights_state(self) -> object:
@@ -84,7 +84,7 @@ class CausalModel:
         keep = self._sent(torch.tensor([longest - 1 - offset for offset in offsets]))
         if "logits_to_keep" in self._names:
             options["logits_to_keep"] = keep
-        with self._lock:
+        with self._lock, self._own_types():
             logits: Tensor = self._model(input_ids=self._sent(ids), **options).logits
         if logits.shape[1] != len(offsets):
             logits = logits[:, keep.to(logits.device)]
@@ -125,8 +125,13 @@ class CausalModel:
         """
         mask = self._triangular(positions, slots)
         forward = self._step if ids.shape[1] == 1 else self._model
-        out = forward(input_ids=ids, attention_mask=mask, position_ids=positions, **self._cached(cache))
+        with self._own_types():
+            out = forward(input_ids=ids, attention_mask=mask, position_ids=positions, **self._cached(cache))
         return out.logits  # type: ignore[no-any-return]
+
+    def _own_types(self) -> torch.autocast:
+        """Compute in the weights' types, also under a caller's autocast: later texts go on from these states."""
+        return torch.autocast(self.device.type, enabled=False)
 
     def _triangular(self, positions: Tensor, slots: int) -> Tensor:
         """Which slots each token sees, ``[B, 1, L, slots]``: for eager attention, what is added to its scores."""
@@ -147,7 +152,7 @@ class CausalModel:
     def read_afresh(self, ids: Sequence[int], last: int = 1) -> Tensor:
         """Logits after each of the last ids of one text, ``[last, V]``, without a cache."""
         options: dict[str, Any] = {"use_cache": False} if "use_cache" in self._names else {}
-        with self._lock:
+        with self._lock, self._own_types():
             logits: Tensor = self._model(input_ids=self._sent(torch.tensor([list(ids)])), **options).logits
         return logits[0, -last:].to(self.device)
 

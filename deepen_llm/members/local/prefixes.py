@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from deepen_llm.members.local.layers import States
 from deepen_llm.members.local.slots import common_prefix
 from deepen_llm.members.memory import free_memory
 
+_LOG = logging.getLogger(__name__)
 _MOST_TEXTS = 64
 _SHARE = 0.1  # of the device's free memory
 
@@ -32,7 +34,7 @@ class Prefix(NamedTuple):
 
 @dataclass(frozen=True)
 class _Text:
-    ids: Sequence[int]
+    ids: list[int]
     states: Sequence[States | None]
 
     @property
@@ -51,8 +53,10 @@ class PrefixCache:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._device, self._lock = device, threading.Lock()
-        self._texts: list[_Text] = []  # the least recently used one first
+        self._device = device
+        # A garbage collection inside of a method may call another one, by a stream that nobody refers to any more.
+        self._lock = threading.RLock()
+        self._texts: tuple[_Text, ...] = ()  # the least recently used one first
         self._weights: object = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -68,43 +72,54 @@ class PrefixCache:
         """
         with self._lock:
             self._keep_only(weights)
-            lengths = [common_prefix(text.ids, ids) for text in self._texts]
-            longest = max(lengths, default=0)
-            if longest < SHORTEST_PREFIX:
+            begun = [(common_prefix(text.ids, ids), text) for text in self._alike(ids)]
+            if not begun:
                 return None
-            found = self._texts.pop(lengths.index(longest))
-            self._texts.append(found)
+            longest, found = max(begun, key=lambda one: one[0])
+            self._texts = (*(text for text in self._texts if text is not found), found)
         return Prefix(longest, found.states)
 
     def keep(self, ids: Sequence[int], states: Callable[[], Sequence[States | None]], weights: object) -> None:
-        """Keep a text.
+        """Keep a text; all texts are dropped where there is no memory for it.
 
         Args:
             ids: The text.
             states: Returns a copy of what each layer holds of it.
             weights: See `find`.
         """
-        if len(ids) < SHORTEST_PREFIX:
-            return
         with self._lock:
             self._keep_only(weights)
-            if any(common_prefix(text.ids, ids) == len(ids) for text in self._texts):
+            if len(ids) < SHORTEST_PREFIX or any(common_prefix(text.ids, ids) == len(ids) for text in self._alike(ids)):
                 return
-            self._texts = [text for text in self._texts if common_prefix(text.ids, ids) < len(text.ids)]
             try:
-                self._texts.append(_Text(list(ids), states()))
-            except torch.OutOfMemoryError:  # what decodes needs the memory
-                self._texts = []
-            self._drop_oldest()
+                new = _Text(list(ids), states())
+            except RuntimeError as error:  # of memory; what decodes needs it
+                _LOG.info("a prompt's beginning is not kept: %s", error)
+                self._texts = ()
+                return
+            begun = [text for text in self._alike(ids) if common_prefix(text.ids, ids) == len(text.ids)]
+            kept = [*(text for text in self._texts if not any(text is one for one in begun)), new]
+            self._texts = tuple(self._within_bounds(kept))
+
+    def forget(self, ids: Sequence[int]) -> None:
+        """Drop the texts that begin as this one does."""
+        with self._lock:
+            alike = self._alike(ids)
+            self._texts = tuple(text for text in self._texts if not any(text is one for one in alike))
+
+    def _alike(self, ids: Sequence[int]) -> list[_Text]:
+        """The texts that share as many first tokens with this one as are worth to take."""
+        first = list(ids[:SHORTEST_PREFIX])
+        return [text for text in self._texts if len(first) == SHORTEST_PREFIX and text.ids[:SHORTEST_PREFIX] == first]
 
     def _keep_only(self, weights: object) -> None:
         if weights != self._weights:
-            self._texts, self._weights = [], weights
+            self._texts, self._weights = (), weights
 
-    def _drop_oldest(self) -> None:
-        sizes = [text.nbytes for text in self._texts]
-        free = free_memory(self._device)
-        while self._texts and (
-            len(self._texts) > _MOST_TEXTS or (free is not None and sum(sizes) > _SHARE * (free + sum(sizes)))
-        ):
-            del self._texts[0], sizes[0]
+    def _within_bounds(self, texts: list[_Text]) -> list[_Text]:
+        """The texts that were used last, as many as may be kept."""
+        texts, free = texts[-_MOST_TEXTS:], free_memory(self._device)
+        sizes = [text.nbytes for text in texts]
+        while texts and free is not None and sum(sizes) > _SHARE * (free + sum(sizes)):
+            del texts[0], sizes[0]
+        return texts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +11,7 @@ from transformers import Cache
 
 from deepen_llm.members.local.layers import States
 from deepen_llm.members.local.slabs import Slab, SlabPool
+from deepen_llm.members.memory import buffer_size
 
 
 class SlotCache:
@@ -28,6 +30,7 @@ class SlotCache:
         self._slab: Slab | None = None
         self._ids: list[list[int]] = [[] for _ in range(count)]  # cached token ids of each sequence
         self._rows = list(range(count))  # the row of each sequence: a permutation
+        self._outgrown: list[Slab] = []  # since the last `settle`
         self._spoiled = False
 
     @property
@@ -107,11 +110,11 @@ class SlotCache:
         count, lengths = len(rows), list(map(len, ids))
         self._rows = self._compacted(rows, lengths) if self._slab else list(range(count))
         self._ids = ids
+        self._reserve(count, max(lengths) + 1) if self._slab else None
         if self._spoiled and self._slab is not None:
             used = dict(zip(self._rows, lengths, strict=True))
             for row in range(self._slab.rows):
                 self._slab.clear(row, used.get(row, 0))
-            self._spoiled = False
 
     @torch.inference_mode()
     def join(self, other: SlotCache) -> None:
@@ -120,6 +123,7 @@ class SlotCache:
         if not count:
             self.free()
             self.__dict__.update(vars(other))
+            other.__init__(len(self._ids), self._pool)  # type: ignore[misc] - so that nobody frees the buffers twice
             return
         if other._slab is not None:
             self._reserve(count + len(other._ids), max([length, *self.lengths]) + 1)
@@ -160,33 +164,48 @@ class SlotCache:
                 layer.load(self._rows[sequence], of_layer.first(len(ids)))
         self._ids[sequence] = list(ids)
 
+    def cut(self, lengths: Sequence[int]) -> None:
+        """Forget the tokens after the first ones of each sequence: they were not read."""
+        for ids, length in zip(self._ids, lengths, strict=True):
+            del ids[length:]
+
+    def settle(self) -> None:
+        """Give back buffers that were outgrown: all that was read since is finite."""
+        outgrown, self._outgrown = self._outgrown, []
+        for slab in outgrown if not self._spoiled else ():
+            self._pool.give_back(slab)
+
     def spoil(self) -> None:
         """Let nobody see what texts leave behind: it may not be finite, which masks do not hide."""
         self._spoiled = True
 
     def free(self) -> None:
         """Drop all sequences, and give the buffers back."""
+        self.settle()
         slab, self._slab = self._slab, None
         self._ids, self._rows = [], []
         if slab is not None and not self._spoiled:
             self._pool.give_back(slab)
-        self._spoiled = False
 
     def _append(self, blocks: Sequence[Sequence[int]]) -> None:
         for ids, new in zip(self._ids, blocks, strict=True):
             ids += new
 
     def _reserve(self, rows: int, capacity: int) -> None:
-        """Move to larger buffers, where these have too few rows or slots."""
-        old = self._slab
-        if old is not None and old.rows >= rows and old.capacity >= capacity:
+        """Move to other buffers, where these have too few rows or slots, or four times as many as needed."""
+        old, rows = self._slab, max(rows, len(self._ids))
+        if (
+            old is not None
+            and (old.rows >= rows and old.capacity >= capacity)
+            and old.rows * old.capacity < 4 * math.prod(buffer_size(rows, capacity))
+        ):
             return
-        self._slab = self._pool.take(max(rows, old.rows if old else 0), max(capacity, old.capacity if old else 0))
+        new = self._pool.take(rows, capacity)
         if old is not None:
-            rows_read = list(range(min(len(self._ids), old.rows)))
-            self._slab.copy_rows(old, rows_read, 0, max(self.lengths, default=0))
-            if not self._spoiled:
-                self._pool.give_back(old)
+            read = list(range(min(len(self._ids), old.rows)))
+            new.copy_rows(old, read, 0, max(self.lengths, default=0))
+            self._outgrown.append(old)
+        self._slab = new
 
     def _compacted(self, rows: list[int], lengths: Sequence[int]) -> list[int]:
         """Rows for sequences without a gap, and none for two of them; what lies elsewhere is copied.
@@ -196,7 +215,7 @@ class SlotCache:
             lengths: Their lengths.
         """
         count = len(rows)
-        self._reserve(max(count, len(self._ids)), max(lengths) + 1)
+        self._reserve(count, max([*lengths, *self.lengths]) + 1)
         placed, taken = [-1] * count, set[int]()
         for index, row in enumerate(rows):
             if row < count and row not in taken:
@@ -227,7 +246,8 @@ def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
     >>> common_prefix([1, 2, 3], [1, 2, 4, 5])
     2
     """
-    first, second = list(first), list(second)  # a tuple equals no list
+    if type(first) is not type(second):  # a tuple equals no list
+        first, second = list(first), list(second)
     equal, end = 0, min(len(first), len(second))
     while equal < end:  # halves of slices, which are compared without a step in Python for each id
         middle = (equal + end + 1) // 2

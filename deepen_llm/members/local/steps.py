@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from transformers import Cache
 
-from deepen_llm.members.local.layers import Block
+from deepen_llm.members.local.layers import Block, Placement
 from deepen_llm.members.local.slabs import Slab
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class FixedSteps:
     """
 
     def __init__(self, model: CausalModel, slab: Slab) -> None:
-        self._model, self._slab = model, slab
+        self._model, self._cache, self._placement = model, slab.cache, slab.placement
         self._steps: dict[int, _FixedStep] = {}
 
     def read(self, blocks: Sequence[Sequence[int]], positions: Tensor, slots: Tensor) -> Tensor:
@@ -50,20 +51,20 @@ class FixedSteps:
         """
         length = positions.shape[1]
         if length not in self._steps:
-            self._steps[length] = _FixedStep(self._model, self._slab, length)
+            self._steps[length] = _FixedStep(self._model, self._cache, self._placement, length)
         return self._steps[length].read(blocks, positions, slots)
 
 
 class _FixedStep:
     """One forward of a fixed shape; see `FixedSteps`."""
 
-    def __init__(self, model: CausalModel, slab: Slab, length: int) -> None:
-        self._model, self._slab, self._seen = model, slab, 0
-        device, shape = model.device, (slab.rows, length)
+    def __init__(self, model: CausalModel, cache: Cache, placement: Placement, length: int) -> None:
+        self._model, self._cache, self._placement, self._seen = model, cache, placement, 0
+        device, shape = model.device, (placement.rows, length)
         self._ids, self._positions = (torch.zeros(shape, dtype=torch.long, device=device) for _ in range(2))
-        self._slots = torch.full_like(self._ids, slab.capacity - 1)
-        rows = torch.arange(slab.rows, device=device)[:, None]
-        self._block = Block(self._slots, slab.capacity, rows=rows)
+        self._slots = torch.full_like(self._ids, placement.capacity - 1)
+        rows = torch.arange(placement.rows, device=device)[:, None]
+        self._block = Block(self._slots, placement.capacity, rows=rows)
         self._graph: torch.cuda.CUDAGraph | None = None
         self._logits = torch.empty(0)
 
@@ -71,11 +72,11 @@ class _FixedStep:
         """See `FixedSteps.read`."""
         count, length = positions.shape
         ids = torch.tensor([[*[0] * (length - len(block)), *block] for block in blocks])
-        self._slots.fill_(self._slab.capacity - 1)  # of rows without a text
+        self._slots.fill_(self._placement.capacity - 1)  # of rows without a text
         for kept, new in ((self._ids, ids), (self._positions, positions), (self._slots, slots)):
             kept[:count].copy_(new, non_blocking=True)
         self._seen += 1
-        self._slab.begin(self._block, self._slab.capacity - length)
+        self._placement.begin(self._block, self._placement.capacity - length)
         if self._graph is None and self._model.captures and self._seen > _BEFORE_CAPTURE:
             self._capture()
         if self._graph is None:
@@ -84,7 +85,7 @@ class _FixedStep:
         return self._logits.clone()  # the next replay overwrites them
 
     def _forward(self) -> Tensor:
-        return self._model.step(self._ids, self._slab.cache, self._positions, self._slab.capacity)
+        return self._model.step(self._ids, self._cache, self._positions, self._placement.capacity)
 
     def _capture(self) -> None:
         """Capture the forward; where capturing fails, warn once and go on without."""
