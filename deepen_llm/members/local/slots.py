@@ -123,7 +123,7 @@ class SlotCache:
         if not count:
             self.free()
             self.__dict__.update(vars(other))
-            other.__init__(len(self._ids), self._pool)  # type: ignore[misc] - so that nobody frees the buffers twice
+            other.__dict__.update(vars(SlotCache(len(self._ids), self._pool)))  # nobody frees the buffers twice
             return
         if other._slab is not None:
             self._reserve(count + len(other._ids), max([length, *self.lengths]) + 1)
