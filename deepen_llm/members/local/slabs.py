@@ -7,20 +7,25 @@ wait in the member's pool for the next ones.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 from transformers import Cache
 
 from deepen_llm.members.local.layers import Block, Placement, RowLayer
 from deepen_llm.members.memory import buffer_size, free_memory
 
-if TYPE_CHECKING:
-    from deepen_llm.members.local.steps import FixedSteps
-
 _SHARE = 0.1  # of the device's free memory, for slabs that nobody uses
+
+
+class Steps(Protocol):
+    """Forwards of fixed shapes over the buffers of a slab."""
+
+    def read(self, blocks: Sequence[Sequence[int]], positions: Tensor, slots: Tensor) -> Tensor:
+        """See `FixedSteps.read`."""
 
 
 class Slab:
@@ -42,7 +47,7 @@ class Slab:
     def __init__(self, rows: int, capacity: int) -> None:
         self.placement = Placement(rows, capacity)
         self.cache = Cache(layer_class_to_replicate=partial(RowLayer, self.placement))
-        self.steps: FixedSteps | None = None
+        self.steps: Steps | None = None
         self.weights: object = None
 
     @property
