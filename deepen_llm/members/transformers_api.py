@@ -6,7 +6,9 @@ never a slower or weaker way of decoding.
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -134,14 +136,25 @@ def weights_state(model: PreTrainedModel) -> object:
     """
     tensors = [tensor for tensor in (*model.parameters(), *model.buffers()) if not tensor.is_meta]
     states = [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors]
-    adapted = getattr(model, "peft_config", None) or getattr(model, "_hf_peft_config_loaded", False)
-    return states, [_adapters_of(module) for module in model.modules()] if adapted else None
+    return states, _adapters(model)
 
 
-def _adapters_of(module: nn.Module) -> tuple[str, ...]:
-    """What peft's layers say of their adapters: which are active, merged and disabled, and by how much they count."""
-    names = ("active_adapters", "merged_adapters", "disable_adapters", "scaling")
-    return tuple(repr(getattr(module, name, None)) for name in names) if hasattr(module, "merged_adapters") else ()
+def _adapters(model: PreTrainedModel) -> list[tuple[str, ...]]:
+    """What peft's layers say of their adapters: which are active, merged and disabled, and by how much they count.
+
+    Raises:
+        AttributeError: The installed peft names them otherwise.
+    """
+    if "peft" not in sys.modules:  # which makes all adapters
+        return []
+    kind = importlib.import_module("peft.tuners.tuners_utils").BaseTunerLayer
+    layers = [module for module in model.modules() if isinstance(module, kind)]
+    return [
+        tuple(
+            map(repr, (one.active_adapters, one.merged_adapters, one.disable_adapters, getattr(one, "scaling", None)))
+        )
+        for one in layers
+    ]
 
 
 def cache_of(output: Any) -> Any:

@@ -1,10 +1,10 @@
 """Prompts that begin as a text that was read: their beginning is not read again, and their logits stay the same."""
 
 import copy
+import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -109,11 +109,10 @@ def test_what_other_weights_have_read_is_read_again(change: str) -> None:
         weight.data = kept
 
 
-@pytest.mark.skipif(find_spec("peft") is None, reason="peft is not installed")
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft's own
 def test_what_another_adapter_has_read_is_read_again() -> None:
-    peft: Any = pytest.importorskip("peft")
+    peft: Any = importlib.import_module("peft")
     model, tokenizer = small("llama", KIND, seed=7)
     config = peft.LoraConfig(r=4, task_type="CAUSAL_LM", target_modules=["q_proj"], init_lora_weights=False)
     adapted = peft.get_peft_model(copy.deepcopy(model), config, adapter_name="one")
