@@ -30,6 +30,16 @@ def requests_of(llm: EnsembleLLM, *prompts: str, **options: Any) -> list[Request
     return [request for request in built if isinstance(request, Request)]
 
 
+def decode_beside(llm: EnsembleLLM, late: Request[Any], early: Request[Any]) -> None:
+    """Decode both; the late one is added after the first step of the early one."""
+    engine = Engine(llm.ensemble, 8)
+    engine.add(early)
+    engine.step()
+    engine.add(late)
+    while engine.has_unfinished:
+        engine.step()
+
+
 def tokens_of(request: Request[Any]) -> list[tuple[int, ...]]:
     assert request.failure is None
     return [tuple(answer.tokens) for answer in request.sequences if isinstance(answer, Answer)]
@@ -106,12 +116,7 @@ def test_a_fault_while_a_long_prompt_is_read_is_its_own_only(
 
     monkeypatch.setattr(CachedContext, "prefill", failing)
     long, short = requests_of(llm, LONG, "The quick", max_new_tokens=12)
-    engine = Engine(llm.ensemble, 8)
-    engine.add(short)
-    engine.step()
-    engine.add(long)
-    while engine.has_unfinished:
-        engine.step()
+    decode_beside(llm, long, short)
     assert str(long.failure) == "a fault in prefill"
     assert tokens_of(short) == [tuple(llm.generate("The quick", max_new_tokens=12).tokens)]
 
@@ -126,11 +131,6 @@ def test_every_architecture_answers_as_if_its_prompt_were_read_at_once(
     llm = EnsembleLLM([small(architecture, "byte_level_bpe")])
     prompt = LONG[:90] if architecture == "dynamic_rope" else LONG[:400]  # its window is small
     long, short = requests_of(llm, prompt, "The quick", max_new_tokens=12)
-    engine = Engine(llm.ensemble, 8)
-    engine.add(short)
-    engine.step()
-    engine.add(long)
-    while engine.has_unfinished:
-        engine.step()
+    decode_beside(llm, long, short)
     fresh = EnsembleLLM([small(architecture, "byte_level_bpe")])
     assert tokens_of(long) == [tuple(fresh.generate(prompt, max_new_tokens=12).tokens)]

@@ -18,6 +18,7 @@ from deepen_llm import (
     AnySource,
     AnyWeights,
     EnsembleLLM,
+    EnsembleSettings,
     GenerationOptions,
     LazyEnsemble,
 )
@@ -25,18 +26,7 @@ from deepen_llm.errors import ConfigError, refuse_unknown
 from langchain_deepen.options import OPTIONS, from_user
 from langchain_deepen.version import __version__
 
-_SETTINGS = (
-    "main_model",
-    "weights",
-    "fusion",
-    "gate",
-    "eos_policy",
-    "on_member_failure",
-    "batch_size",
-    "max_waiting",
-    "draft_tokens",
-    "draft_model",
-)
+_SETTINGS = (*(name for name in EnsembleSettings.model_fields if name != "generation"), "draft_model")
 _PLACED = ("dtype", "device", "quantization", "compile")
 
 

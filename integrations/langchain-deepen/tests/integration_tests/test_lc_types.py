@@ -355,7 +355,7 @@ CAT, DOG = {"kind": "cat", "lives": 7}, {"kind": "dog", "name": "Rex"}
 
 
 def plain_and_call(prompt: str) -> str:
-    """What the last turn wants to hear: of two texts the first, or the second where there are tools."""
+    """The answer that the last turn contains: its first text, or its second one where the prompt has tools."""
     plain, called = json.loads(prompt[prompt.rindex(ASKING) + len(ASKING) : prompt.rindex(END)])
     return str(called if "# Tools" in prompt else plain)
 

@@ -27,18 +27,7 @@ from deepen_llm import (
 )
 from deepen_llm.errors import ConfigError, refuse_unknown
 
-SETTINGS = (
-    "main_model",
-    "weights",
-    "fusion",
-    "gate",
-    "eos_policy",
-    "on_member_failure",
-    "batch_size",
-    "max_waiting",
-    "draft_tokens",
-    "draft_model",
-)
+SETTINGS = (*(name for name in EnsembleSettings.model_fields if name != "generation"), "draft_model")
 _FIXED = ("ensemble", "members", "config", *SETTINGS)
 SAMPLING = tuple(name for name in GenerationOptions.model_fields if name not in {"trace", "response_format"})
 
